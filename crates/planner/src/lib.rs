@@ -1,0 +1,42 @@
+//! Which trial next, and which trial to give up: pure functions of a sweep and its history.
+//!
+//! Place on the flow line:
+//! `sweeps/x.yaml -> SweepFile -> Sweep -> **planner** -> **Trial** -> worker -> trainer ->
+//! Event -> store -> **SweepState** -> reporter`.
+//!
+//! No input or output happens here, and nothing is remembered between calls: a planner or a pruner
+//! can be made anew at any time from the sweep alone.
+
+#![forbid(unsafe_code)]
+
+mod grid;
+mod prune;
+mod random;
+mod suggest;
+
+use spec::{Method, Sweep, SweepState, Trial};
+
+pub use prune::{Decision, Pruner, pruner_for};
+
+/// Proposes trials.
+pub trait Planner: Send + Sync {
+    /// Up to `count` new trials, given everything that happened so far; none when the search is
+    /// exhausted, the sweep's `run_cap` is reached, or a trial has reached the metric's target.
+    ///
+    /// The answer depends on the sweep and on `history` alone, never on earlier calls. No
+    /// configuration is proposed that `history` or the answer itself already has. Numbers go on
+    /// from the highest in `history`.
+    fn suggest(&self, history: &SweepState, count: usize) -> Vec<Trial>;
+
+    /// How many trials there will be in all, unless the target ends the sweep before; `None` when
+    /// there is no end to them.
+    fn total(&self) -> Option<usize>;
+}
+
+/// The planner of a sweep's `method`.
+pub fn for_sweep(sweep: &Sweep) -> Box<dyn Planner> {
+    match sweep.method {
+        Method::Grid => Box::new(grid::Grid::new(sweep)),
+        Method::Random => Box::new(random::Random::new(sweep)),
+    }
+}

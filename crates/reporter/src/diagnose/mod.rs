@@ -1,0 +1,229 @@
+//! One flag per run, in plain words, with the numbers behind it.
+//!
+//! # Notation
+//! A run's curve is its evaluations in order, preceded by the base model's: LoRA starts at B = 0,
+//! so the base model *is* the run at step 0. `L(i)` is the validation loss of evaluation i,
+//! `T(i)` its train loss (same mode, fixed subset), `gap(i) = L(i) - T(i)`, and `m` the evaluation
+//! with the lowest `L`. The noise of evaluation i is its `rise_stderr` (paired standard error
+//! against the run's best so far); where that is absent, or `m` is the base model, it is
+//! `eval_loss_stderr`.
+//!
+//! # Rules, in this order
+//! 1. `pending`, `running`: not ended. `failed`, `diverged`: so the trainer said.
+//! 2. `overfit`. An evaluation i after m has *risen* when all of these hold:
+//!    - `L(i) - L(m) > report.overfit_sigma x noise(i)`,
+//!    - `L(i) - L(m) >= report.overfit_min_rise x L(m)`,
+//!    - `L(i) - L(m)` exceeds every rise before m that the run made good again (its own wobble),
+//!    - at least half of `L(i) - L(m)` is a widening of the gap; otherwise train loss rose along,
+//!      which is instability.
+//!
+//!    The run overfit when its last evaluation has risen, and either one of the two before it
+//!    (after m) has risen too, or the last alone has risen with `2 x report.overfit_sigma`. So one
+//!    noisy evaluation at the end flags nothing, a run that came back to its minimum is not
+//!    flagged, and neither is a gap as such, whatever its sign.
+//! 3. The *share* is how much of the best run's improvement over the base model the run reached:
+//!    `(L(base) - L(m)) / (L(base) - best L of the sweep)`, and 0 when no run beat the base.
+//!    The run was *still falling* when its validation loss dropped, over the last third of its
+//!    steps, by more than `report.overfit_sigma x noise` and by more than 5 % of its own
+//!    improvement.
+//!    - `too_slow`: still falling, and share < `report.too_slow_share`;
+//!    - `underfit`: no longer falling, and share < `report.underfit_share`.
+//!
+//!    Without an evaluation of the base model neither can be said.
+//! 4. `ok`: anything else.
+//!
+//! # Notes, beside the flag
+//! - `forgetting`: at m, the retention loss is more than `report.forgetting_share` above the base
+//!   model's.
+//! - `worse_than_base`: even at m, the run is no better than the base model.
+
+mod explain;
+mod overfit;
+mod progress;
+mod verdict;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+use spec::{Evaluation, Outcome, ReportSettings, SweepState, TrialId, TrialState, TrialStatus};
+
+pub use overfit::{Overfit, detect as detect_overfit};
+pub(crate) use verdict::verdict_of;
+pub use verdict::{BestRun, Edge, RankSummary, RunnerUp, Side, Verdict, verdict};
+
+/// What a run amounts to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Flag {
+    /// The untouched base model, the reference of the ranking.
+    Base,
+    /// Nothing to complain about.
+    Ok,
+    /// Validation rose from its own minimum while the gap widened.
+    Overfit,
+    /// Levelled off far behind the best run.
+    Underfit,
+    /// Far behind the best run and still falling when it ended.
+    TooSlow,
+    /// Training blew up.
+    Diverged,
+    /// Training could not be done.
+    Failed,
+    /// Not ended.
+    Running,
+    /// Not begun.
+    Pending,
+}
+
+impl Flag {
+    /// The flag as written in every output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Ok => "ok",
+            Self::Overfit => "overfit",
+            Self::Underfit => "underfit",
+            Self::TooSlow => "too_slow",
+            Self::Diverged => "diverged",
+            Self::Failed => "failed",
+            Self::Running => "running",
+            Self::Pending => "pending",
+        }
+    }
+}
+
+impl fmt::Display for Flag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Something worth knowing beside the flag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Note {
+    /// The loss on the retention set rose.
+    Forgetting,
+    /// Not even the best evaluation beats the base model.
+    WorseThanBase,
+}
+
+impl Note {
+    /// The note as written in every output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Forgetting => "forgetting",
+            Self::WorseThanBase => "worse_than_base",
+        }
+    }
+}
+
+/// The flag of one run with its reasons.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Diagnosis {
+    /// The flag.
+    pub flag: Flag,
+    /// What else is worth knowing.
+    pub notes: Vec<Note>,
+    /// Why, in words and numbers.
+    pub explanation: String,
+    /// What to do about it, where something can be done.
+    pub advice: Option<String>,
+    /// What overfitting cost; also set for a run that is still going.
+    pub overfit: Option<Overfit>,
+    /// Share of the best run's improvement over the base model that this run reached.
+    pub improvement_share: Option<f64>,
+}
+
+/// What a single run is compared with.
+#[derive(Debug, Clone, Copy)]
+pub struct Reference<'a> {
+    /// The base model's evaluation.
+    pub base: Option<&'a Evaluation>,
+    /// The run with the lowest validation loss of the sweep.
+    pub best: Option<&'a TrialState>,
+}
+
+impl<'a> Reference<'a> {
+    /// The reference within a sweep.
+    pub fn of(state: &'a SweepState) -> Self {
+        let loss = |trial: &TrialState| trial.best().map_or(f64::INFINITY, |best| best.eval_loss);
+        let best = state
+            .trials
+            .values()
+            .filter(|trial| trial.best().is_some())
+            .min_by(|a, b| loss(a).total_cmp(&loss(b)));
+        Self { base: state.base.as_ref(), best }
+    }
+}
+
+/// Diagnoses every run of a sweep.
+pub fn diagnose_all(state: &SweepState, settings: &ReportSettings) -> BTreeMap<TrialId, Diagnosis> {
+    let reference = Reference::of(state);
+    state.trials.iter().map(|(&id, trial)| (id, diagnose(trial, reference, settings))).collect()
+}
+
+/// Diagnoses one run by the rules in this module's documentation.
+pub fn diagnose(
+    trial: &TrialState,
+    reference: Reference<'_>,
+    settings: &ReportSettings,
+) -> Diagnosis {
+    let overfit = overfit::detect(&trial.evaluations, reference.base, settings);
+    let improvement_share = improvement_share(trial, reference);
+    let notes = notes(trial, reference, settings);
+    let still_falling =
+        reference.base.and_then(|base| progress::still_falling(&trial.evaluations, base, settings));
+
+    let flag = match &trial.status {
+        TrialStatus::Pending => Flag::Pending,
+        TrialStatus::Running => Flag::Running,
+        TrialStatus::Finished { outcome: Outcome::Failed { .. } } => Flag::Failed,
+        TrialStatus::Finished { outcome: Outcome::Diverged { .. } } => Flag::Diverged,
+        TrialStatus::Finished { outcome: Outcome::Completed | Outcome::Stopped { .. } } => {
+            match (improvement_share, still_falling) {
+                _ if overfit.is_some() => Flag::Overfit,
+                (Some(share), Some(_)) if share < settings.too_slow_share => Flag::TooSlow,
+                (Some(share), None) if share < settings.underfit_share => Flag::Underfit,
+                _ => Flag::Ok,
+            }
+        }
+    };
+    let overfit = overfit.filter(|_| matches!(flag, Flag::Overfit | Flag::Running));
+    let facts = explain::Facts {
+        trial,
+        reference,
+        flag,
+        notes: &notes,
+        overfit: overfit.as_ref(),
+        improvement_share,
+        still_falling,
+    };
+    let explanation = explain::explanation(&facts);
+    let advice = explain::advice(&facts);
+    Diagnosis { flag, notes, explanation, advice, overfit, improvement_share }
+}
+
+fn improvement_share(trial: &TrialState, reference: Reference<'_>) -> Option<f64> {
+    let base = reference.base?.eval_loss;
+    let best = reference.best?.best()?.eval_loss;
+    let own = trial.best()?.eval_loss;
+    Some(progress::recovered_share(base, best, own))
+}
+
+fn notes(trial: &TrialState, reference: Reference<'_>, settings: &ReportSettings) -> Vec<Note> {
+    let (Some(base), Some(best)) = (reference.base, trial.best()) else {
+        return Vec::new();
+    };
+    let mut notes = Vec::new();
+    if best.eval_loss >= base.eval_loss {
+        notes.push(Note::WorseThanBase);
+    }
+    if let (Some(before), Some(after)) = (base.retention_loss, best.retention_loss)
+        && after - before > settings.forgetting_share * before
+    {
+        notes.push(Note::Forgetting);
+    }
+    notes
+}

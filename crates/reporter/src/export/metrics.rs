@@ -1,0 +1,68 @@
+//! The curves of one run. Evaluations and optimizer steps have different columns and very
+//! different numbers of rows, so they are two tables: `metrics.csv` (one row an evaluation, the
+//! base model's as step 0 first) and `steps.csv` (one row an optimizer step).
+
+use spec::{Evaluation, TrialState};
+
+use super::{measured, table};
+use crate::error::ReportError;
+
+const METRICS: [&str; 11] = [
+    "step",
+    "epoch",
+    "eval_loss",
+    "eval_loss_stderr",
+    "rise_stderr",
+    "train_loss",
+    "gap",
+    "retention_loss",
+    "is_best",
+    "tokens",
+    "seconds",
+];
+
+const STEPS: [&str; 7] =
+    ["step", "epoch", "loss", "grad_norm", "learning_rate", "tokens", "seconds"];
+
+/// `metrics.csv` of one run: one row an evaluation. `base` adds the untouched base model, at
+/// which every run starts, as its step 0; `is_best` marks the run's own best evaluation.
+pub fn metrics_csv(trial: &TrialState, base: Option<&Evaluation>) -> Result<String, ReportError> {
+    let best = trial.best().map(|best| best.step);
+    let row = |e: &Evaluation, is_best: bool| {
+        vec![
+            e.step.to_string(),
+            measured(e.epoch),
+            measured(e.eval_loss),
+            measured(e.eval_loss_stderr),
+            measured(e.rise_stderr),
+            measured(e.train_loss),
+            measured(e.gap()),
+            measured(e.retention_loss),
+            is_best.to_string(),
+            e.tokens.to_string(),
+            measured(e.seconds),
+        ]
+    };
+    let start = base.filter(|_| trial.evaluations.first().is_none_or(|first| first.step > 0));
+    let rows = start
+        .map(|base| row(&Evaluation { step: 0, epoch: 0.0, tokens: 0, ..base.clone() }, false))
+        .into_iter()
+        .chain(trial.evaluations.iter().map(|e| row(e, best == Some(e.step))));
+    table("metrics.csv", &METRICS, rows)
+}
+
+/// `steps.csv` of one run: one row an optimizer step; `loss` is the step's batch in training mode.
+pub fn steps_csv(trial: &TrialState) -> Result<String, ReportError> {
+    let rows = trial.train_points.iter().map(|p| {
+        vec![
+            p.step.to_string(),
+            measured(p.epoch),
+            measured(p.loss),
+            measured(p.grad_norm),
+            p.learning_rate.to_string(),
+            p.tokens.to_string(),
+            measured(p.seconds),
+        ]
+    });
+    table("steps.csv", &STEPS, rows)
+}

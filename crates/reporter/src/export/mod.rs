@@ -1,0 +1,39 @@
+//! Text files for other tools.
+
+mod metrics;
+mod ranking;
+
+pub use metrics::{metrics_csv, steps_csv};
+pub use ranking::{ranking_csv, ranking_json};
+
+use crate::error::ReportError;
+
+/// Writes a header and rows as CSV text with `\n` line ends.
+fn table(
+    name: &'static str,
+    header: &[&str],
+    rows: impl Iterator<Item = Vec<String>>,
+) -> Result<String, ReportError> {
+    let failed = |source: csv::Error| ReportError::Csv { table: name, source };
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(header).map_err(failed)?;
+    for row in rows {
+        writer.write_record(row).map_err(failed)?;
+    }
+    let bytes = writer.into_inner().map_err(|error| failed(error.into_error().into()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A measured value with at most eight significant decimals, as short as it can be; empty when
+/// absent.
+fn measured(value: impl Into<Option<f64>>) -> String {
+    value.into().map_or_else(String::new, |value| {
+        let rounded = (value * 1e8).round() / 1e8;
+        if rounded == 0.0 && value != 0.0 { value.to_string() } else { rounded.to_string() }
+    })
+}
+
+/// A count; empty when absent.
+fn counted(value: impl Into<Option<u32>>) -> String {
+    value.into().map_or_else(String::new, |value| value.to_string())
+}

@@ -1,0 +1,196 @@
+//! All runs in one panel, coloured by learning rate: validation loss, or the gap, over epochs.
+
+use std::collections::BTreeMap;
+
+use plotters::backend::DrawingBackend;
+use plotters::style::RGBColor;
+use spec::{Evaluation, SweepState, TrialId, TrialState};
+
+use super::axis::Axis;
+use super::canvas::{Canvas, Stroke, Symbol};
+use super::clip::Point;
+use super::palette::{GREY, INK};
+use super::panel::{Entry, Frame, Mark, Panel, SMALL};
+use super::range::{Reach, robust_with};
+use super::render::{Drawn, Figure};
+use super::series::from_base;
+use super::shades::Shades;
+use crate::diagnose::{Diagnosis, Flag, Reference};
+use crate::number;
+
+/// What is drawn over the epochs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Quantity {
+    EvalLoss,
+    Gap,
+}
+
+impl Quantity {
+    fn of(self, evaluation: &Evaluation) -> f64 {
+        match self {
+            Self::EvalLoss => evaluation.eval_loss,
+            Self::Gap => evaluation.gap(),
+        }
+    }
+}
+
+/// All runs over epochs.
+pub struct OverlayFigure<'a> {
+    pub state: &'a SweepState,
+    pub diagnoses: &'a BTreeMap<TrialId, Diagnosis>,
+    pub quantity: Quantity,
+}
+
+struct Curve<'a> {
+    trial: &'a TrialState,
+    points: Vec<Point>,
+    color: RGBColor,
+    flag: Flag,
+}
+
+impl OverlayFigure<'_> {
+    fn curves(&self, shades: &Shades) -> Vec<Curve<'_>> {
+        let evaluated = self.state.trials.values().filter(|trial| trial.best().is_some());
+        let base = self.state.base.as_ref();
+        let mut curves: Vec<Curve<'_>> = evaluated
+            .map(|trial| Curve {
+                trial,
+                points: from_base(trial, base, |e| Some(self.quantity.of(e))),
+                color: shades.color(trial.trial.config.learning_rate),
+                flag: self.diagnoses.get(&trial.trial.id).map_or(Flag::Ok, |d| d.flag),
+            })
+            .collect();
+        // The gap of a diverged run is noise of any size and sign.
+        let all_diverged = curves.iter().all(|curve| curve.flag == Flag::Diverged);
+        if self.quantity == Quantity::Gap && !all_diverged {
+            curves.retain(|curve| curve.flag != Flag::Diverged);
+        }
+        curves
+    }
+
+    fn range(&self, curves: &[Curve<'_>]) -> (f64, f64) {
+        let heights = |with_diverged: bool| -> Vec<f64> {
+            let shown = curves.iter().filter(|c| with_diverged || c.flag != Flag::Diverged);
+            // The common start of the losses says nothing about the spread of the runs.
+            let from = usize::from(self.quantity == Quantity::EvalLoss && self.base().is_some());
+            shown.flat_map(|c| c.points.iter().skip(from).map(|p| p.1)).collect()
+        };
+        let reference = match self.quantity {
+            Quantity::EvalLoss => self.base(),
+            Quantity::Gap => Some(0.0),
+        };
+        let tame = heights(false);
+        let values = if tame.is_empty() { heights(true) } else { tame };
+        robust_with(&values, reference, Reach::Far).unwrap_or((0.0, 1.0))
+    }
+
+    fn base(&self) -> Option<f64> {
+        self.state.base.as_ref().map(|base| base.eval_loss)
+    }
+
+    fn legend(&self, curves: &[Curve<'_>], shades: &Shades) -> Vec<Entry> {
+        let mut legend = shades.legend();
+        legend.push(Entry::new("marks", Mark::Heading));
+        if self.quantity == Quantity::EvalLoss && self.base().is_some() {
+            legend.push(Entry::new("base model", Mark::Line(Stroke::dashed(GREY, 3))));
+        }
+        if !curves.is_empty() {
+            legend.push(Entry::new("best run", Mark::Line(Stroke::solid(INK, 8))));
+            legend.push(Entry::new("best evaluation", Mark::Symbol(Symbol::Ring, INK)));
+        }
+        if curves.iter().any(|c| c.flag == Flag::Overfit) {
+            legend.push(Entry::new("overfit", Mark::Symbol(Symbol::Triangle, INK)));
+        }
+        if curves.iter().any(|c| c.flag == Flag::Diverged) {
+            legend.push(Entry::new("diverged", Mark::Symbol(Symbol::Cross, INK)));
+        }
+        legend
+    }
+
+    fn frame(&self, curves: &[Curve<'_>], shades: &Shades) -> Frame {
+        let last = curves.iter().filter_map(|c| c.points.last()).map(|p| p.0).fold(0.0, f64::max);
+        let n = number::count(self.state.trials.len(), "run");
+        let diverged = self.diagnoses.values().any(|d| d.flag == Flag::Diverged);
+        let shown = curves.iter().any(|curve| curve.flag == Flag::Diverged);
+        let left_out = if diverged && !shown { "; diverged runs are left out" } else { "" };
+        let (title, subtitle, y) = match self.quantity {
+            Quantity::EvalLoss => (
+                "Validation loss of all runs",
+                format!("{n}; lower is better, an upward turn is overfitting"),
+                "validation loss (nats per token)",
+            ),
+            Quantity::Gap => (
+                "Generalisation gap of all runs",
+                format!("{n}; validation minus train loss, both in evaluation mode{left_out}"),
+                "gap (nats per token)",
+            ),
+        };
+        Frame {
+            title: title.to_owned(),
+            subtitle,
+            x: Axis::epochs(last),
+            y: Axis::linear(y, self.range(curves)),
+            legend: self.legend(curves, shades),
+            grid: true,
+        }
+    }
+
+    fn best_run<DB: DrawingBackend>(&self, panel: &Panel<'_, DB>, curve: &Curve<'_>) -> Drawn<DB> {
+        panel.curve(&curve.points, Stroke::solid(INK, 11))?;
+        panel.curve(&curve.points, Stroke::solid(curve.color, 6))?;
+        let Some(best) = curve.trial.best() else { return Ok(()) };
+        let point = (best.epoch, self.quantity.of(best));
+        panel.marker(point, Symbol::Ring, 13, INK)?;
+        let id = curve.trial.trial.id;
+        let text = match self.quantity {
+            Quantity::EvalLoss => format!("trial {id}: {}", number::loss(point.1)),
+            Quantity::Gap => format!("trial {id}: {}", number::change(point.1)),
+        };
+        panel.annotate(&text, point, SMALL)
+    }
+}
+
+impl Figure for OverlayFigure<'_> {
+    fn name(&self) -> String {
+        match self.quantity {
+            Quantity::EvalLoss => "overview".to_owned(),
+            Quantity::Gap => "gap".to_owned(),
+        }
+    }
+
+    fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<'_, DB>) -> Drawn<DB> {
+        let shades = Shades::of_learning_rates(self.state);
+        let curves = self.curves(&shades);
+        let panel = Panel::framed(canvas, self.frame(&curves, &shades))?;
+        match (self.quantity, self.base()) {
+            (Quantity::EvalLoss, Some(base)) => panel.level(base, Stroke::dashed(GREY, 3))?,
+            (Quantity::EvalLoss, None) => {}
+            (Quantity::Gap, _) => panel.level(0.0, Stroke::solid(GREY, 2))?,
+        }
+        if curves.is_empty() {
+            return panel.remark("no run has been evaluated");
+        }
+        let alpha = (25.0 / curves.len() as f64).clamp(0.3, 0.9);
+        let width = if curves.len() > 40 { 2 } else { 4 };
+        for curve in &curves {
+            let stroke = Stroke { alpha, ..Stroke::solid(curve.color, width) };
+            panel.curve(&curve.points, stroke)?;
+        }
+        let radius = if curves.len() > 40 { 5 } else { 9 };
+        for curve in &curves {
+            let Some(&(x, y)) = curve.points.last() else { continue };
+            let symbol = match curve.flag {
+                Flag::Overfit => Symbol::Triangle,
+                Flag::Diverged => Symbol::Cross,
+                _ => continue,
+            };
+            let radius = if symbol == Symbol::Cross { 9 } else { radius };
+            panel.marker((x, y), symbol, radius, curve.color)?;
+        }
+        let best = Reference::of(self.state).best.map(|trial| trial.trial.id);
+        curves
+            .iter()
+            .find(|curve| Some(curve.trial.trial.id) == best)
+            .map_or(Ok(()), |curve| self.best_run(&panel, curve))
+    }
+}

@@ -1,0 +1,126 @@
+//! Gap against validation loss: each run at its best evaluation, with a tail to where it ended.
+
+use std::collections::BTreeMap;
+
+use plotters::backend::DrawingBackend;
+use spec::{Evaluation, SweepState, TrialId, TrialState};
+
+use super::axis::Axis;
+use super::canvas::{Canvas, Stroke, Symbol};
+use super::clip::Point;
+use super::palette::{GREY, INK};
+use super::panel::{Entry, Frame, Mark, Panel, SMALL};
+use super::range::{Reach, robust, robust_with};
+use super::render::{Drawn, Figure};
+use super::shades::Shades;
+use crate::diagnose::{Diagnosis, Flag, Reference};
+use crate::number;
+
+/// Gap against validation loss.
+pub struct ScatterFigure<'a> {
+    pub state: &'a SweepState,
+    pub diagnoses: &'a BTreeMap<TrialId, Diagnosis>,
+}
+
+fn place(evaluation: &Evaluation) -> Point {
+    (evaluation.eval_loss, evaluation.gap())
+}
+
+impl ScatterFigure<'_> {
+    fn flag(&self, trial: &TrialState) -> Flag {
+        self.diagnoses.get(&trial.trial.id).map_or(Flag::Ok, |d| d.flag)
+    }
+
+    fn symbol(&self, trial: &TrialState) -> Symbol {
+        match self.flag(trial) {
+            Flag::Overfit => Symbol::Triangle,
+            Flag::Diverged => Symbol::Cross,
+            _ => Symbol::Disc,
+        }
+    }
+
+    /// The evaluated runs; diverged ones only when there are no others.
+    fn shown(&self) -> Vec<&TrialState> {
+        let evaluated: Vec<&TrialState> =
+            self.state.trials.values().filter(|trial| trial.best().is_some()).collect();
+        let tame: Vec<&TrialState> =
+            evaluated.iter().copied().filter(|t| self.flag(t) != Flag::Diverged).collect();
+        if tame.is_empty() { evaluated } else { tame }
+    }
+
+    fn leaves_out(&self) -> bool {
+        let evaluated = self.state.trials.values().filter(|trial| trial.best().is_some());
+        evaluated.count() > self.shown().len()
+    }
+
+    fn frame(&self, shades: &Shades) -> Frame {
+        let shown = self.shown();
+        let ends = || {
+            let pairs = shown.iter().flat_map(|trial| [trial.best(), trial.last()]);
+            pairs.flatten().map(place)
+        };
+        let x: Vec<f64> = ends().map(|p| p.0).collect();
+        let y: Vec<f64> = ends().map(|p| p.1).collect();
+        let mut legend = shades.legend();
+        legend.push(Entry::new("at its best", Mark::Heading));
+        legend.push(Entry::new("run", Mark::Symbol(Symbol::Disc, INK)));
+        let any = |flag: Flag| shown.iter().any(|trial| self.flag(trial) == flag);
+        if any(Flag::Overfit) {
+            legend.push(Entry::new("overfit run", Mark::Symbol(Symbol::Triangle, INK)));
+        }
+        if any(Flag::Diverged) {
+            legend.push(Entry::new("diverged run", Mark::Symbol(Symbol::Cross, INK)));
+        }
+        legend.push(Entry::new("to its end", Mark::Line(Stroke::solid(GREY, 3))));
+        Frame {
+            title: "Gap against validation loss".to_owned(),
+            subtitle: format!(
+                "left is better; a tail to the upper right is overfitting{}",
+                if self.leaves_out() { "; diverged runs are left out" } else { "" }
+            ),
+            x: Axis::linear("validation loss (nats per token)", robust(&x).unwrap_or((0.0, 1.0))),
+            y: Axis::linear(
+                "gap (nats per token)",
+                robust_with(&y, Some(0.0).filter(|_| !y.is_empty()), Reach::Far)
+                    .unwrap_or((0.0, 1.0)),
+            ),
+            legend,
+            grid: true,
+        }
+    }
+}
+
+impl Figure for ScatterFigure<'_> {
+    fn name(&self) -> String {
+        "gap_vs_loss".to_owned()
+    }
+
+    fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<'_, DB>) -> Drawn<DB> {
+        let shades = Shades::of_learning_rates(self.state);
+        let panel = Panel::framed(canvas, self.frame(&shades))?;
+        panel.level(0.0, Stroke::solid(GREY, 2))?;
+        let evaluated: Vec<(&TrialState, Point, Point)> = self
+            .shown()
+            .into_iter()
+            .filter_map(|trial| Some((trial, place(trial.best()?), place(trial.last()?))))
+            .collect();
+        let color = |trial: &TrialState| shades.color(trial.trial.config.learning_rate);
+        let alpha = (25.0 / evaluated.len().max(1) as f64).clamp(0.25, 0.7);
+        for (trial, best, last) in &evaluated {
+            let stroke = Stroke { alpha, ..Stroke::solid(color(trial), 3) };
+            panel.segment(*best, *last, stroke)?;
+        }
+        let radius = if evaluated.len() > 40 { 8 } else { 12 };
+        for (trial, best, _) in &evaluated {
+            panel.marker(*best, self.symbol(trial), radius, color(trial))?;
+        }
+        let best = Reference::of(self.state).best;
+        let Some((trial, evaluation)) = best.and_then(|trial| Some((trial, trial.best()?))) else {
+            return panel.remark("no run has been evaluated");
+        };
+        panel.outlined(place(evaluation), radius + 8, INK)?;
+        let text = format!("best: trial {}", trial.trial.id);
+        let loss = number::loss(evaluation.eval_loss);
+        panel.annotate(&format!("{text}, {loss}"), place(evaluation), SMALL)
+    }
+}

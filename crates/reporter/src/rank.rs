@@ -1,0 +1,159 @@
+//! The ranking: one row per run and one for the base model, by lowest validation loss.
+
+use serde::Serialize;
+use spec::{Evaluation, ReportSettings, SweepState, TrialConfig, TrialId, TrialState};
+
+use crate::diagnose::verdict_of;
+use crate::diagnose::{Diagnosis, Flag, Note, Verdict, diagnose_all};
+
+/// The runs of a sweep, best first, with what they say together.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Ranking {
+    /// Name of the sweep.
+    pub sweep: String,
+    /// Hash of the resolved sweep.
+    pub fingerprint: String,
+    /// No trial is left to run.
+    pub finished: bool,
+    /// The sweep in a few sentences.
+    pub verdict: Verdict,
+    /// Runs and the base model by lowest validation loss; those without an evaluation come last.
+    pub rows: Vec<Row>,
+}
+
+/// One run, or the base model (trial 0, without a configuration). Losses are nats per target
+/// token; "best" is the evaluation with the lowest validation loss, never the last one.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Row {
+    /// Place in the ranking, from 1.
+    pub position: usize,
+    /// Number of the trial; 0 is the base model.
+    pub trial: TrialId,
+    /// What to think of it.
+    pub flag: Flag,
+    /// What else is worth knowing.
+    pub notes: Vec<Note>,
+    /// Lowest validation loss.
+    pub eval_loss: Option<f64>,
+    /// Standard error of `eval_loss` over validation examples.
+    pub eval_loss_stderr: Option<f64>,
+    /// Optimizer step of the best evaluation.
+    pub best_step: Option<u32>,
+    /// Epoch of the best evaluation.
+    pub best_epoch: Option<f64>,
+    /// Train loss at the best evaluation.
+    pub train_loss: Option<f64>,
+    /// Validation minus train loss at the best evaluation.
+    pub gap: Option<f64>,
+    /// Validation loss at the last evaluation.
+    pub last_eval_loss: Option<f64>,
+    /// Validation minus train loss at the last evaluation.
+    pub last_gap: Option<f64>,
+    /// Retention loss at the best evaluation.
+    pub retention_loss: Option<f64>,
+    /// That minus the base model's retention loss.
+    pub retention_change: Option<f64>,
+    /// Share of the best run's improvement over the base model that this run reached.
+    pub improvement_share: Option<f64>,
+    /// Tokens trained in all.
+    pub tokens: u64,
+    /// Seconds spent in all.
+    pub seconds: f64,
+    /// Optimizer steps taken.
+    pub steps: u32,
+    /// Optimizer steps planned, once known.
+    pub total_steps: Option<u32>,
+    /// The configuration; `None` for the base model.
+    pub config: Option<TrialConfig>,
+    /// Why the flag and the notes, in words and numbers.
+    pub explanation: String,
+    /// What to do about it, where something can be done.
+    pub advice: Option<String>,
+}
+
+/// Ranks the runs of a sweep. A base model that is as good as a run stands above it.
+pub fn rank(state: &SweepState, settings: &ReportSettings) -> Ranking {
+    let diagnoses = diagnose_all(state, settings);
+    let verdict = verdict_of(state, &diagnoses);
+    let base_retention = state.base.as_ref().and_then(|base| base.retention_loss);
+    let mut rows = vec![base_row(state.base.as_ref())];
+    for (id, diagnosis) in diagnoses {
+        if let Some(trial) = state.trials.get(&id) {
+            rows.push(run_row(trial, diagnosis, base_retention));
+        }
+    }
+    rows.sort_by(|a, b| {
+        let key = |row: &Row| row.eval_loss.unwrap_or(f64::INFINITY);
+        key(a).total_cmp(&key(b)).then(a.trial.cmp(&b.trial))
+    });
+    for (at, row) in rows.iter_mut().enumerate() {
+        row.position = at + 1;
+    }
+    Ranking {
+        sweep: state.name.clone(),
+        fingerprint: state.fingerprint.clone(),
+        finished: state.finished,
+        verdict,
+        rows,
+    }
+}
+
+fn base_row(base: Option<&Evaluation>) -> Row {
+    let explanation = match base {
+        Some(_) => "The base model without an adapter: what a run must beat.",
+        None => "The base model has not been evaluated yet.",
+    };
+    Row {
+        position: 0,
+        trial: TrialId::BASE,
+        flag: Flag::Base,
+        notes: Vec::new(),
+        eval_loss: base.map(|e| e.eval_loss),
+        eval_loss_stderr: base.map(|e| e.eval_loss_stderr),
+        best_step: base.map(|e| e.step),
+        best_epoch: base.map(|e| e.epoch),
+        train_loss: base.map(|e| e.train_loss),
+        gap: base.map(Evaluation::gap),
+        last_eval_loss: base.map(|e| e.eval_loss),
+        last_gap: base.map(Evaluation::gap),
+        retention_loss: base.and_then(|e| e.retention_loss),
+        retention_change: base.and_then(|e| e.retention_loss).map(|_| 0.0),
+        improvement_share: base.map(|_| 0.0),
+        tokens: 0,
+        seconds: base.map_or(0.0, |e| e.seconds),
+        steps: 0,
+        total_steps: None,
+        config: None,
+        explanation: explanation.to_owned(),
+        advice: None,
+    }
+}
+
+fn run_row(trial: &TrialState, diagnosis: Diagnosis, base_retention: Option<f64>) -> Row {
+    let (best, last, point) = (trial.best(), trial.last(), trial.train_points.last());
+    let retention_loss = best.and_then(|e| e.retention_loss);
+    Row {
+        position: 0,
+        trial: trial.trial.id,
+        flag: diagnosis.flag,
+        notes: diagnosis.notes,
+        eval_loss: best.map(|e| e.eval_loss),
+        eval_loss_stderr: best.map(|e| e.eval_loss_stderr),
+        best_step: best.map(|e| e.step),
+        best_epoch: best.map(|e| e.epoch),
+        train_loss: best.map(|e| e.train_loss),
+        gap: best.map(Evaluation::gap),
+        last_eval_loss: last.map(|e| e.eval_loss),
+        last_gap: last.map(Evaluation::gap),
+        retention_loss,
+        retention_change: retention_loss.zip(base_retention).map(|(own, base)| own - base),
+        improvement_share: diagnosis.improvement_share,
+        tokens: last.map_or(0, |e| e.tokens).max(point.map_or(0, |p| p.tokens)),
+        seconds: last.map_or(0.0, |e| e.seconds).max(point.map_or(0.0, |p| p.seconds)),
+        steps: last.map_or(0, |e| e.step).max(point.map_or(0, |p| p.step)),
+        total_steps: trial.total_steps,
+        config: Some(trial.trial.config.clone()),
+        explanation: diagnosis.explanation,
+        advice: diagnosis.advice,
+    }
+}

@@ -1,0 +1,186 @@
+//! The report on a terminal: the verdict in sentences and the first rows of the ranking.
+
+use std::fmt::Write as _;
+
+use crate::diagnose::{Flag, Note};
+use crate::number;
+use crate::parameters::{self, PARAMETERS, Parameter};
+use crate::rank::{Ranking, Row};
+
+/// Columns of the screen.
+const WIDTH: usize = 100;
+
+/// What to print, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TerminalOptions {
+    /// Rows of the table; the base model's row is added when it is not among them.
+    pub top: usize,
+    /// Mark flags with ANSI colours.
+    pub colour: bool,
+}
+
+impl Default for TerminalOptions {
+    fn default() -> Self {
+        Self { top: 12, colour: false }
+    }
+}
+
+/// The verdict and the ranking as text, at most 100 columns wide.
+pub fn terminal(ranking: &Ranking, options: TerminalOptions) -> String {
+    let mut out = String::new();
+    for sentence in &ranking.verdict.sentences {
+        for line in wrapped(sentence, WIDTH) {
+            out.push_str(&line);
+            out.push('\n');
+        }
+    }
+    out.push('\n');
+    out.push_str(&table(ranking, options));
+    out
+}
+
+struct Cell {
+    text: String,
+    paint: &'static str,
+}
+
+impl Cell {
+    fn plain(text: impl Into<String>) -> Self {
+        Self { text: text.into(), paint: "" }
+    }
+}
+
+fn table(ranking: &Ranking, options: TerminalOptions) -> String {
+    let parameters = shown_parameters(ranking);
+    let mut header = vec!["#", "trial", "eval_loss", "epoch", "gap", "last"];
+    header.extend(parameters.iter().map(|parameter| parameter.name));
+    header.push("flag");
+
+    let shown: Vec<&Row> = ranking
+        .rows
+        .iter()
+        .enumerate()
+        .filter(|(at, row)| *at < options.top || row.flag == Flag::Base)
+        .map(|(_, row)| row)
+        .collect();
+    let rows: Vec<Vec<Cell>> = shown.iter().map(|row| cells(row, &parameters)).collect();
+    let widths = widths(&header, &rows);
+
+    let mut out = String::new();
+    let heading: Vec<Cell> = header.iter().map(|name| Cell::plain(*name)).collect();
+    out.push_str(&line(&heading, &widths, false));
+    let mut previous = 0;
+    for (row, cells) in shown.iter().zip(&rows) {
+        if row.position > previous + 1 {
+            out.push_str("  ...\n");
+        }
+        previous = row.position;
+        out.push_str(&line(cells, &widths, options.colour));
+    }
+    let left = ranking.rows.len() - shown.len();
+    if left > 0 {
+        let _ = writeln!(out, "  {} in ranking.csv", number::count(left, "more row"));
+    }
+    out
+}
+
+/// Those the sweep varied, and always rank and learning rate; as many as fit beside the rest.
+fn shown_parameters(ranking: &Ranking) -> Vec<&'static Parameter> {
+    const ROOM: usize = 38;
+    let configs: Vec<_> = ranking.rows.iter().filter_map(|row| row.config.as_ref()).collect();
+    let varying = parameters::varying(&configs);
+    let mut left = ROOM;
+    PARAMETERS
+        .iter()
+        .filter(|p| {
+            matches!(p.name, "rank" | "learning_rate") || varying.iter().any(|v| v.name == p.name)
+        })
+        .take_while(|parameter| {
+            let widest = configs.iter().map(|c| (parameter.value)(c).len()).max().unwrap_or(0);
+            let width = widest.max(parameter.name.len()) + 2;
+            let fits = width <= left;
+            left = left.saturating_sub(width);
+            fits
+        })
+        .collect()
+}
+
+fn cells(row: &Row, parameters: &[&Parameter]) -> Vec<Cell> {
+    let optional = |value: Option<f64>, write: fn(f64) -> String| {
+        Cell::plain(value.map_or_else(|| "-".to_owned(), write))
+    };
+    let name = if row.flag == Flag::Base { "base".to_owned() } else { row.trial.to_string() };
+    let mut cells = vec![
+        Cell::plain(row.position.to_string()),
+        Cell::plain(name),
+        optional(row.eval_loss, number::loss),
+        optional(row.best_epoch, number::epoch),
+        optional(row.gap, number::change),
+        optional(row.last_eval_loss, number::loss),
+    ];
+    cells.extend(parameters.iter().map(|parameter| {
+        Cell::plain(row.config.as_ref().map_or_else(|| "-".to_owned(), |c| (parameter.value)(c)))
+    }));
+    let mut flag = row.flag.name().to_owned();
+    if row.notes.contains(&Note::WorseThanBase) {
+        flag.push_str(" <base");
+    }
+    if row.notes.contains(&Note::Forgetting) {
+        flag.push_str(" forgets");
+    }
+    cells.push(Cell { text: flag, paint: paint(row.flag) });
+    cells
+}
+
+const fn paint(flag: Flag) -> &'static str {
+    match flag {
+        Flag::Ok => "\x1b[32m",
+        Flag::Overfit | Flag::Underfit | Flag::TooSlow => "\x1b[33m",
+        Flag::Diverged | Flag::Failed => "\x1b[31m",
+        Flag::Base | Flag::Running | Flag::Pending => "\x1b[2m",
+    }
+}
+
+fn widths(header: &[&str], rows: &[Vec<Cell>]) -> Vec<usize> {
+    (0..header.len())
+        .map(|column| {
+            let widest = rows.iter().map(|row| row[column].text.chars().count()).max();
+            widest.unwrap_or(0).max(header[column].len())
+        })
+        .collect()
+}
+
+/// Numbers are set to the right; the flag, which comes last, to the left.
+fn line(cells: &[Cell], widths: &[usize], colour: bool) -> String {
+    let mut out = String::new();
+    for (at, (cell, &width)) in cells.iter().zip(widths).enumerate() {
+        out.push_str("  ");
+        if at + 1 < cells.len() {
+            let _ = write!(out, "{:>width$}", cell.text);
+        } else if colour {
+            let _ = write!(out, "{}{}\x1b[0m", cell.paint, cell.text);
+        } else {
+            out.push_str(&cell.text);
+        }
+    }
+    out.push('\n');
+    out
+}
+
+/// Breaks a sentence at spaces; lines after the first are indented.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let at = lines.len() - 1;
+        let used = lines[at].chars().count();
+        if used > 2 && used + 1 + word.chars().count() > width {
+            lines.push(format!("  {word}"));
+        } else {
+            if used > 0 {
+                lines[at].push(' ');
+            }
+            lines[at].push_str(word);
+        }
+    }
+    lines
+}

@@ -1,0 +1,200 @@
+//! The flags, on curves that show one thing each.
+
+use proptest::prelude::*;
+use reporter::diagnose::{Flag, Note, Side, detect_overfit, diagnose_all, verdict};
+use spec::{Evaluation, Event, Outcome, ReportSettings, SweepState, TrialId};
+
+use crate::sweeps;
+
+/// A curve of `(validation, train)` losses, one evaluation an epoch, with a paired error of 0.01.
+fn curve(losses: &[(f64, f64)]) -> Vec<Evaluation> {
+    (1..)
+        .zip(losses)
+        .map(|(epoch, &(eval_loss, train_loss))| Evaluation {
+            step: epoch * 10,
+            epoch: f64::from(epoch),
+            eval_loss,
+            eval_loss_stderr: 0.03,
+            rise_stderr: (epoch > 1).then_some(0.01),
+            train_loss,
+            retention_loss: None,
+            tokens: 0,
+            seconds: 0.0,
+        })
+        .collect()
+}
+
+fn overfits(losses: &[(f64, f64)]) -> bool {
+    detect_overfit(&curve(losses), None, &ReportSettings::default()).is_some()
+}
+
+/// One finished run with the given curve beside a run that reaches 1.0 from a base of 2.0.
+fn flag_of(losses: &[(f64, f64)]) -> (Flag, Vec<Note>) {
+    let mut state = sweeps::sweep("pair", &[]);
+    let mut base = sweeps::base();
+    base.eval_loss = 2.0;
+    base.train_loss = 2.0;
+    state.apply(&Event::BaseEvaluated { evaluation: base });
+    let good = [(1.2, 1.2), (1.05, 1.05), (1.0, 1.0), (1.0, 1.0)];
+    for (number, losses) in (1..).zip([&good[..], losses]) {
+        let config = sweeps::config(8, 1e-4, 4);
+        let id = TrialId(number);
+        state.apply(&Event::TrialProposed { trial: spec::Trial { id, config } });
+        for evaluation in curve(losses) {
+            state.apply(&Event::Evaluated { trial: id, evaluation });
+        }
+        state.apply(&Event::TrialFinished { trial: id, outcome: Outcome::Completed });
+    }
+    let diagnosis = diagnose_all(&state, &ReportSettings::default()).remove(&TrialId(2));
+    let diagnosis = diagnosis.expect("a diagnosis");
+    (diagnosis.flag, diagnosis.notes)
+}
+
+#[test]
+fn a_rise_with_a_widening_gap_is_overfitting_and_says_where_to_stop() {
+    let losses = [(1.5, 1.4), (1.2, 1.0), (1.25, 0.8), (1.35, 0.6)];
+    let found = detect_overfit(&curve(&losses), None, &ReportSettings::default());
+    let overfit = found.expect("it overfits");
+    assert_eq!((overfit.best_epoch, overfit.onset_epoch, overfit.end_epoch), (2.0, 3.0, 4.0));
+    assert!((overfit.rise - 0.15).abs() < 1e-12);
+    assert!((overfit.rise_share - 0.125).abs() < 1e-12);
+}
+
+#[test]
+fn one_noisy_evaluation_at_the_end_is_not_overfitting() {
+    // Three standard errors, alone.
+    assert!(!overfits(&[(1.5, 1.4), (1.2, 1.1), (1.1, 1.0), (1.13, 0.95)]));
+    // The same height twice is a level, not noise.
+    assert!(overfits(&[(1.5, 1.4), (1.2, 1.1), (1.1, 1.0), (1.13, 0.95), (1.13, 0.9)]));
+    // Far beyond noise, alone.
+    assert!(overfits(&[(1.5, 1.4), (1.2, 1.1), (1.1, 1.0), (1.2, 0.95)]));
+}
+
+#[test]
+fn a_run_that_came_back_to_its_minimum_did_not_overfit() {
+    assert!(!overfits(&[(1.5, 1.4), (1.1, 1.0), (1.3, 0.9), (1.3, 0.8), (1.105, 0.8)]));
+}
+
+#[test]
+fn a_rise_that_the_run_has_made_good_before_is_its_wobble() {
+    assert!(!overfits(&[(1.5, 1.4), (1.6, 1.2), (1.1, 1.0), (1.15, 0.9), (1.16, 0.8)]));
+}
+
+#[test]
+fn validation_rising_together_with_train_loss_is_not_overfitting() {
+    assert!(!overfits(&[(1.5, 1.5), (1.2, 1.2), (1.3, 1.3), (1.4, 1.4)]));
+}
+
+#[test]
+fn the_gap_alone_is_not_overfitting_whatever_its_sign() {
+    assert!(!overfits(&[(1.5, 1.0), (1.3, 0.6), (1.2, 0.3), (1.19, 0.1)]));
+    // Train loss above validation throughout, and still overfitting.
+    assert!(overfits(&[(1.0, 2.0), (0.8, 1.5), (0.9, 1.4), (1.0, 1.3)]));
+}
+
+#[test]
+fn a_run_that_only_gets_worse_than_the_base_model_overfits_from_the_start() {
+    let (flag, notes) = flag_of(&[(2.2, 1.5), (2.4, 1.2), (2.6, 1.0), (2.8, 0.8)]);
+    assert_eq!((flag, notes), (Flag::Overfit, vec![Note::WorseThanBase]));
+}
+
+#[test]
+fn slow_and_levelled_off_runs_are_told_apart() {
+    assert_eq!(flag_of(&[(1.9, 1.9), (1.8, 1.8), (1.7, 1.7), (1.6, 1.6)]).0, Flag::TooSlow);
+    assert_eq!(flag_of(&[(1.6, 1.6), (1.5, 1.5), (1.5, 1.5), (1.5, 1.5)]).0, Flag::Underfit);
+    assert_eq!(flag_of(&[(1.6, 1.6), (1.3, 1.3), (1.15, 1.1), (1.1, 1.1)]).0, Flag::Ok);
+}
+
+#[test]
+fn what_the_trainer_says_comes_before_any_curve() {
+    let state = sweeps::quickstart();
+    let diagnoses = diagnose_all(&state, &ReportSettings::default());
+    assert_eq!(diagnoses[&TrialId(5)].flag, Flag::Diverged);
+    assert!(diagnoses[&TrialId(5)].explanation.contains("step 100"));
+    assert!(diagnoses[&TrialId(5)].advice.as_deref().is_some_and(|a| a.contains("1e-2")));
+}
+
+#[test]
+fn a_run_that_loses_old_skills_carries_a_note_beside_its_flag() {
+    let state = sweeps::quickstart();
+    let diagnoses = diagnose_all(&state, &ReportSettings::default());
+    assert!(diagnoses.values().any(|d| d.notes.contains(&Note::Forgetting)));
+    let strict = ReportSettings { forgetting_share: 10.0, ..ReportSettings::default() };
+    let diagnoses = diagnose_all(&state, &strict);
+    assert!(diagnoses.values().all(|d| !d.notes.contains(&Note::Forgetting)));
+}
+
+#[test]
+fn without_the_base_model_nobody_is_called_slow() {
+    let mut state = sweeps::quickstart();
+    state.base = None;
+    let diagnoses = diagnose_all(&state, &ReportSettings::default());
+    assert!(diagnoses.values().all(|d| !matches!(d.flag, Flag::TooSlow | Flag::Underfit)));
+}
+
+#[test]
+fn a_best_run_on_the_edge_of_what_was_tried_is_pointed_out() {
+    let configs = [sweeps::config(8, 3e-5, 4), sweeps::config(8, 1e-4, 4)];
+    let verdict = verdict(&sweeps::sweep("edge", &configs), &ReportSettings::default());
+    let edges: Vec<_> = verdict.edges.iter().map(|edge| (edge.parameter, edge.side)).collect();
+    assert_eq!(edges, [("learning_rate", Side::Highest)]);
+    assert!(verdict.sentences.iter().any(|s| s.contains("extend it upwards")), "{verdict:?}");
+}
+
+#[test]
+fn an_empty_sweep_has_a_verdict_too() {
+    let verdict = verdict(&SweepState::default(), &ReportSettings::default());
+    assert_eq!(verdict.sentences, ["No run has been evaluated yet (no runs)."]);
+}
+
+fn losses() -> impl Strategy<Value = Vec<(f64, f64)>> {
+    prop::collection::vec((0.2..4.0_f64, 0.2..4.0_f64), 1..12)
+}
+
+proptest! {
+    #[test]
+    fn a_monotone_fall_never_overfits(mut losses in losses()) {
+        losses.sort_by(|a, b| b.0.total_cmp(&a.0));
+        prop_assert!(!overfits(&losses));
+    }
+
+    /// Only the relative threshold sees the level of the losses; without it, a shift of both
+    /// losses changes nothing.
+    #[test]
+    fn a_constant_on_all_losses_changes_nothing(losses in losses(), shift in 0.0..5.0_f64) {
+        let settings = ReportSettings { overfit_min_rise: 0.0, ..ReportSettings::default() };
+        // Multiples of 1/1024, so that shifting rounds nothing.
+        let exact = |x: f64| (x * 1024.0).round() / 1024.0;
+        let plain: Vec<_> = losses.iter().map(|&(v, t)| (exact(v), exact(t))).collect();
+        let shift = exact(shift);
+        let shifted: Vec<_> = plain.iter().map(|&(v, t)| (v + shift, t + shift)).collect();
+        let judge = |losses: &[(f64, f64)]| {
+            detect_overfit(&curve(losses), None, &settings).map(|o| (o.best_step, o.rise))
+        };
+        prop_assert_eq!(judge(&plain), judge(&shifted));
+    }
+
+    #[test]
+    fn stricter_thresholds_never_find_more(losses in losses(), factor in 1.0..5.0_f64) {
+        let loose = ReportSettings::default();
+        let strict = ReportSettings {
+            overfit_sigma: loose.overfit_sigma * factor,
+            overfit_min_rise: loose.overfit_min_rise * factor,
+            ..loose.clone()
+        };
+        let curve = curve(&losses);
+        if detect_overfit(&curve, None, &strict).is_some() {
+            prop_assert!(detect_overfit(&curve, None, &loose).is_some());
+        }
+    }
+
+    #[test]
+    fn a_rise_without_the_minimum_moving_never_cures(losses in losses(), more in 0.5..2.0_f64) {
+        let mut losses = losses;
+        if overfits(&losses) {
+            let last = losses[losses.len() - 1];
+            losses.push((last.0 + more, last.1));
+            prop_assert!(overfits(&losses));
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Tables and text.
+
+use reporter::{
+    TerminalOptions, metrics_csv, rank, ranking_csv, ranking_json, steps_csv, terminal,
+};
+use spec::{ReportSettings, SweepState, TrialId};
+
+use crate::sweeps;
+
+fn ranking_of(state: &SweepState) -> reporter::Ranking {
+    rank(state, &ReportSettings::default())
+}
+
+fn small() -> SweepState {
+    let configs = [
+        sweeps::config(8, 3e-5, 2),
+        sweeps::config(8, 1e-3, 2),
+        sweeps::config(32, 1e-3, 4),
+        sweeps::config(8, 1e-2, 2),
+    ];
+    sweeps::sweep("small", &configs)
+}
+
+#[test]
+fn runs_are_ranked_by_their_best_evaluation_and_the_base_is_among_them() {
+    let ranking = ranking_of(&sweeps::quickstart());
+    let losses: Vec<f64> = ranking.rows.iter().filter_map(|row| row.eval_loss).collect();
+    assert!(losses.is_sorted());
+    assert_eq!(ranking.rows.len(), 18 + 1);
+    let base = ranking.rows.iter().position(|row| row.trial == TrialId::BASE);
+    let diverged = ranking.rows.iter().position(|row| row.flag.name() == "diverged");
+    assert!(base < diverged, "a diverged run never beat the base model");
+    assert!(ranking.rows.iter().zip(1..).all(|(row, place)| row.position == place));
+}
+
+#[test]
+fn a_run_without_evaluations_comes_last() {
+    let mut state = small();
+    state.trials.get_mut(&TrialId(1)).expect("trial").evaluations.clear();
+    let ranking = ranking_of(&state);
+    assert_eq!(ranking.rows.last().map(|row| row.trial), Some(TrialId(1)));
+}
+
+#[test]
+fn the_ranking_table_has_one_line_a_run() {
+    insta::assert_snapshot!(ranking_csv(&ranking_of(&small())).expect("csv"));
+}
+
+#[test]
+fn the_ranking_as_json_can_be_read_back() {
+    let text = ranking_json(&ranking_of(&small())).expect("json");
+    let value: serde_json::Value = serde_json::from_str(&text).expect("valid");
+    assert_eq!(value["rows"][0]["config"]["rank"], 32);
+    assert_eq!(value["rows"].as_array().map(Vec::len), Some(5));
+    assert_eq!(value["verdict"]["flags"]["diverged"], 1);
+}
+
+#[test]
+fn the_terminal_shows_the_verdict_and_the_first_rows() {
+    let text = terminal(&ranking_of(&sweeps::quickstart()), TerminalOptions::default());
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    assert!(text.lines().count() <= 27, "{}", text.lines().count());
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn colours_change_nothing_but_colours() {
+    let ranking = ranking_of(&small());
+    let plain = terminal(&ranking, TerminalOptions::default());
+    let coloured = terminal(&ranking, TerminalOptions { colour: true, ..Default::default() });
+    assert!(coloured.contains("\x1b[31m"));
+    let stripped = ["\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[2m", "\x1b[0m"]
+        .iter()
+        .fold(coloured, |text, code| text.replace(code, ""));
+    assert_eq!(stripped, plain);
+}
+
+#[test]
+fn metrics_begin_with_the_base_model_and_mark_the_best_evaluation() {
+    let state = small();
+    let text = metrics_csv(&state.trials[&TrialId(2)], state.base.as_ref()).expect("csv");
+    insta::assert_snapshot!(text, @r"
+    step,epoch,eval_loss,eval_loss_stderr,rise_stderr,train_loss,gap,retention_loss,is_best,tokens,seconds
+    0,0,2.9,0.03,,2.92,-0.02,1.4,false,0,0
+    30,0.5,1.57185644,0.03,,1.35753247,0.21432398,1.5088755,false,23040,6.3
+    60,1,1.35673469,0.03,0.008,0.94893207,0.40780262,1.56500456,true,46080,12.6
+    90,1.5,1.39175245,0.03,0.008,0.79357922,0.59817322,1.60309546,false,69120,18.9
+    120,2,1.43428762,0.03,0.008,0.67868799,0.75559963,1.63196425,false,92160,25.2
+    ");
+}
+
+#[test]
+fn steps_have_one_line_an_optimizer_step() {
+    let state = small();
+    let text = steps_csv(&state.trials[&TrialId(2)]).expect("csv");
+    assert_eq!(text.lines().count(), 1 + 6);
+    assert!(text.starts_with("step,epoch,loss,grad_norm,learning_rate,tokens,seconds\n20,"));
+}
+
+#[test]
+fn a_small_heat_map_as_svg() {
+    let configs = [sweeps::config(8, 1e-4, 1), sweeps::config(16, 1e-2, 1)];
+    let plots =
+        reporter::plot::sweep_plots(&sweeps::sweep("tiny", &configs), &ReportSettings::default());
+    let heatmap = plots.into_iter().flatten().find(|plot| plot.name == "heatmap");
+    insta::assert_snapshot!(heatmap.expect("a heat map").svg);
+}

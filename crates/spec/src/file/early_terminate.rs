@@ -1,0 +1,137 @@
+//! The section `early_terminate`.
+
+use super::findings::Findings;
+use super::keys;
+use super::limits::Limits;
+use super::scalar;
+use super::section::Section;
+use super::settings::{real, whole};
+use super::yaml::Node;
+use crate::mistake::Mistake;
+use crate::settings::ReportSettings;
+use crate::sweep::{Brackets, EarlyTerminate};
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Hyperband,
+    Median,
+    Overfit,
+    NotAvailable,
+}
+
+const KINDS: [(&str, Kind); 4] = [
+    ("hyperband", Kind::Hyperband),
+    ("median", Kind::Median),
+    ("overfit", Kind::Overfit),
+    ("envelope", Kind::NotAvailable),
+];
+
+/// Reads the section; the thresholds of `overfit` are those of the report.
+pub(crate) fn read(
+    node: &Node,
+    report: &ReportSettings,
+    findings: &mut Findings,
+) -> Option<EarlyTerminate> {
+    let section = Section::open("early_terminate", node, keys::EARLY_TERMINATE, findings)?;
+    let kind_node = section.require("type", "type: hyperband", findings)?;
+    let kind =
+        scalar::word("early_terminate.type", "kind of early stop", &KINDS, kind_node, findings)?;
+    match kind {
+        Kind::Hyperband => {
+            only(&section, &["min_iter", "max_iter", "s", "eta", "strict"], kind_node, findings)?;
+            hyperband(&section, findings)
+        }
+        Kind::Median => {
+            only(&section, &["min_iter"], kind_node, findings)?;
+            let min_iter = whole(&section, "min_iter", 1, findings);
+            Some(EarlyTerminate::Median { min_iter: min_iter.unwrap_or(3) })
+        }
+        Kind::Overfit => {
+            only(&section, &["patience"], kind_node, findings)?;
+            Some(EarlyTerminate::Overfit {
+                patience: whole(&section, "patience", 1, findings).unwrap_or(2),
+                sigma: report.overfit_sigma,
+                min_rise: report.overfit_min_rise,
+            })
+        }
+        Kind::NotAvailable => findings.mistake(
+            kind_node.place,
+            Mistake::NotAvailable {
+                what: "early stop",
+                found: kind_node.raw.clone(),
+                instead: "use `hyperband`, `median` or `overfit`",
+            },
+        ),
+    }
+}
+
+/// Reports keys that this kind does not have.
+fn only(
+    section: &Section,
+    known: &[&'static str],
+    kind: &Node,
+    findings: &mut Findings,
+) -> Option<()> {
+    let mut clean = Some(());
+    for (key, _) in section.iter() {
+        if key.name != "type" && !known.contains(&key.name.as_str()) {
+            clean = findings.mistake(
+                key.place,
+                Mistake::UnknownKey {
+                    key: key.name.clone(),
+                    section: format!("`early_terminate` of type `{}`", kind.raw),
+                    similar: None,
+                    belongs: None,
+                    known: known.to_vec(),
+                },
+            );
+        }
+    }
+    clean
+}
+
+fn hyperband(section: &Section, findings: &mut Findings) -> Option<EarlyTerminate> {
+    let eta = real(section, "eta", Limits::above(1.0), findings).unwrap_or(3.0);
+    let strict = section.read("strict", findings, scalar::truth).unwrap_or(false);
+    let brackets = match (section.get("min_iter"), section.get("max_iter")) {
+        (Some(_), Some(node)) => findings.mistake(
+            node.place,
+            Mistake::Conflict {
+                both: "`early_terminate.min_iter` and `early_terminate.max_iter`".to_owned(),
+                help: "write `min_iter`, or `max_iter` with `s`".to_owned(),
+            },
+        ),
+        (Some(_), None) => {
+            if let Some((key, _)) = section.entry("s") {
+                return findings.mistake(
+                    key.place,
+                    Mistake::Conflict {
+                        both: "`early_terminate.min_iter` and `early_terminate.s`".to_owned(),
+                        help: "`s` goes with `max_iter`; remove it".to_owned(),
+                    },
+                );
+            }
+            whole(section, "min_iter", 1, findings).map(|min_iter| Brackets::From { min_iter })
+        }
+        (None, Some(node)) => {
+            section.require("s", "s: 2", findings)?;
+            let max_iter = whole(section, "max_iter", 1, findings);
+            let s = whole(section, "s", 1, findings);
+            let (max_iter, s) = (max_iter?, s?);
+            if f64::from(max_iter) < eta {
+                let mistake = Mistake::OutOfRange {
+                    what: "early_terminate.max_iter".to_owned(),
+                    required: format!("at least eta ({eta}), or there is no bracket"),
+                    found: node.raw.clone(),
+                };
+                return findings.mistake(node.place, mistake);
+            }
+            Some(Brackets::Below { max_iter, s })
+        }
+        (None, None) => {
+            section.require("min_iter", "min_iter: 2", findings)?;
+            None
+        }
+    };
+    brackets.map(|brackets| EarlyTerminate::Hyperband { brackets, eta, strict })
+}

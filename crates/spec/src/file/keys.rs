@@ -1,0 +1,174 @@
+//! The keys of a sweep file, those that other tools use, and what to say about the rest.
+
+use crate::mistake::{Mistake, most_similar};
+use crate::parameter::Parameter;
+
+/// Every section with its keys, named as in messages. Trial parameters are also keys of `train`.
+pub(crate) const TOP: &[&str] = &[
+    "name",
+    "description",
+    "method",
+    "metric",
+    "parameters",
+    "early_terminate",
+    "run_cap",
+    "seed",
+    "model",
+    "data",
+    "train",
+    "executor",
+    "report",
+];
+pub(crate) const METRIC: &[&str] = &["name", "goal", "target"];
+pub(crate) const DATA: &[&str] = &["train", "validation", "validation_fraction", "retention"];
+pub(crate) const VALIDATION: &[&str] = &["fraction"];
+pub(crate) const TRAIN: &[&str] = &[
+    "max_seq_len",
+    "micro_batch_size",
+    "decay_ratio",
+    "gradient_checkpointing",
+    "dtype",
+    "divergence_factor",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "max_grad_norm",
+    "eval_steps",
+    "eval_train_examples",
+];
+pub(crate) const EXECUTOR: &[&str] =
+    &["type", "device", "devices", "max_packed", "checkpoint_seconds"];
+pub(crate) const REPORT: &[&str] =
+    &["overfit_sigma", "overfit_min_rise", "too_slow_share", "underfit_share", "forgetting_share"];
+pub(crate) const EARLY_TERMINATE: &[&str] =
+    &["type", "min_iter", "max_iter", "s", "eta", "strict", "patience"];
+pub(crate) const PARAMETER: &[&str] =
+    &["value", "values", "probabilities", "distribution", "min", "max", "mu", "sigma", "q"];
+
+/// The keys of `parameters`.
+pub(crate) fn parameters() -> Vec<&'static str> {
+    Parameter::ALL.iter().map(|p| p.name()).collect()
+}
+
+/// The keys of `train`: its own and the trial parameters.
+pub(crate) fn train() -> Vec<&'static str> {
+    [TRAIN, &parameters()].concat()
+}
+
+/// Names that other programs have for our keys.
+const ALIASES: &[(&str, &str)] = &[
+    ("lr", "learning_rate"),
+    ("r", "rank"),
+    ("lora_r", "rank"),
+    ("lora_rank", "rank"),
+    ("alpha", "lora_alpha"),
+    ("dropout", "lora_dropout"),
+    ("rslora", "use_rslora"),
+    ("num_train_epochs", "epochs"),
+    ("num_epochs", "epochs"),
+    ("bs", "batch_size"),
+    ("per_device_train_batch_size", "batch_size"),
+    ("train_batch_size", "batch_size"),
+    ("scheduler", "lr_scheduler"),
+    ("lr_scheduler_type", "lr_scheduler"),
+    ("wd", "weight_decay"),
+    ("max_seq_length", "max_seq_len"),
+    ("max_length", "max_seq_len"),
+    ("sequence_len", "max_seq_len"),
+    ("bf16", "dtype"),
+    ("model_name_or_path", "model"),
+    ("base_model", "model"),
+    ("dataset", "data"),
+    ("val", "validation"),
+    ("val_fraction", "validation_fraction"),
+    ("early_stopping", "early_terminate"),
+    ("distributions", "distribution"),
+];
+
+/// A key of W&B sweeps: why lorasweep has no use for it, and what to write.
+type Foreign = (&'static str, &'static str, &'static str);
+
+const FOREIGN_TOP: &[Foreign] = &[
+    (
+        "program",
+        "lorasweep trains the model itself, there is no script to start",
+        "remove it; `model:`, `data:` and `train:` say what is trained",
+    ),
+    (
+        "command",
+        "lorasweep trains the model itself, there is no command to put together",
+        "remove it; fixed settings go under `train:`",
+    ),
+    (
+        "project",
+        "results are files on this machine, not pages of a project",
+        "remove it; `name:` is the folder under results/",
+    ),
+    (
+        "entity",
+        "results are files on this machine and belong to no account",
+        "remove it; `name:` is the folder under results/",
+    ),
+    (
+        "controller",
+        "the sweep is planned by lorasweep itself",
+        "remove it; `method:` says how trials are chosen",
+    ),
+    (
+        "job",
+        "lorasweep trains the model itself, there is no job to launch",
+        "remove it; `executor:` says where trials run",
+    ),
+    ("image_uri", "trials run without containers", "remove it; `executor:` says where trials run"),
+];
+
+const FOREIGN_PARAMETER: &[Foreign] = &[
+    (
+        "parameters",
+        "parameters are not nested here, every one stands directly under `parameters:`",
+        "move the inner parameters up by one level",
+    ),
+    ("a", "the beta distribution is not available in this version", "use `uniform` or `normal`"),
+    ("b", "the beta distribution is not available in this version", "use `uniform` or `normal`"),
+];
+
+/// The mistake of a key that `section` (`""` for the top level) does not have.
+pub(crate) fn unknown(key: &str, section: &str, known: &[&'static str]) -> Mistake {
+    let foreign = match section {
+        "" => FOREIGN_TOP,
+        s if s.starts_with("parameters.") => FOREIGN_PARAMETER,
+        _ => &[],
+    };
+    if let Some(&(_, why, instead)) = foreign.iter().find(|(name, ..)| *name == key) {
+        return Mistake::ForeignKey { key: key.to_owned(), why, instead };
+    }
+    let alias = ALIASES
+        .iter()
+        .find(|(other, ours)| *other == key && known.contains(ours))
+        .map(|(_, ours)| (*ours).to_owned());
+    Mistake::UnknownKey {
+        key: key.to_owned(),
+        section: in_words(section),
+        similar: alias.or_else(|| most_similar(key, known)),
+        belongs: home(key).filter(|home| *home != section),
+        known: known.to_vec(),
+    }
+}
+
+/// A section's name for messages.
+pub(crate) fn in_words(section: &str) -> String {
+    if section.is_empty() { "the sweep file".to_owned() } else { format!("`{section}`") }
+}
+
+/// The section in which a key is known; `name` and `train` stand in two and are not looked up.
+fn home(key: &str) -> Option<&'static str> {
+    let alias = ALIASES.iter().find(|(other, _)| *other == key).map(|(_, ours)| *ours);
+    let key = alias.unwrap_or(key);
+    if Parameter::from_name(key).is_some() {
+        return Some("parameters");
+    }
+    [("data", DATA), ("train", TRAIN), ("executor", EXECUTOR), ("report", REPORT), ("", TOP)]
+        .into_iter()
+        .find(|(_, keys)| keys.contains(&key))
+        .map(|(section, _)| section)
+}

@@ -1,0 +1,120 @@
+//! Which numbers a setting allows.
+
+use std::fmt;
+
+use crate::parameter::Parameter;
+
+/// An interval of numbers, with words for messages.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Limits {
+    pub whole: bool,
+    low: End,
+    high: End,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum End {
+    None,
+    Closed(f64),
+    Open(f64),
+}
+
+impl Limits {
+    /// Any finite number.
+    pub const ANY: Self = Self { whole: false, low: End::None, high: End::None };
+
+    /// A seed: whole, from 0 to 2^53, up to which whole numbers survive the way through a double
+    /// and through JSON.
+    pub const SEED: Self = Self::whole(0).to(9_007_199_254_740_992.0);
+
+    /// Whole numbers, also negative ones, that are exact as doubles.
+    pub const EXACT: Self = Self {
+        whole: true,
+        low: End::Closed(-9_007_199_254_740_992.0),
+        high: End::Closed(9_007_199_254_740_992.0),
+    };
+
+    /// Numbers above `low`.
+    pub const fn above(low: f64) -> Self {
+        Self { whole: false, low: End::Open(low), high: End::None }
+    }
+
+    /// Numbers from `low` on.
+    pub const fn from(low: f64) -> Self {
+        Self { whole: false, low: End::Closed(low), high: End::None }
+    }
+
+    /// Whole numbers from `low` on.
+    pub const fn whole(low: u32) -> Self {
+        Self { whole: true, low: End::Closed(low as f64), high: End::None }
+    }
+
+    /// The same, but not above `high`.
+    pub const fn to(self, high: f64) -> Self {
+        Self { high: End::Closed(high), ..self }
+    }
+
+    /// The same, but below `high`.
+    pub const fn below(self, high: f64) -> Self {
+        Self { high: End::Open(high), ..self }
+    }
+
+    /// The same, but not above the largest `u32`.
+    pub fn within_u32(self) -> Self {
+        if self.highest() > f64::from(u32::MAX) { self.to(f64::from(u32::MAX)) } else { self }
+    }
+
+    /// What a parameter of a trial allows.
+    pub const fn of(parameter: Parameter) -> Self {
+        match parameter {
+            Parameter::Rank => Self::whole(1).to(8192.0),
+            Parameter::LoraAlpha => Self::above(0.0),
+            Parameter::LoraDropout => Self::from(0.0).below(1.0),
+            Parameter::LearningRate => Self::above(0.0).to(1.0),
+            Parameter::BatchSize | Parameter::Epochs => Self::whole(1).to(65536.0),
+            Parameter::WarmupRatio => Self::from(0.0).to(1.0),
+            Parameter::WeightDecay => Self::from(0.0),
+            Parameter::Seed => Self::SEED,
+            Parameter::UseRslora | Parameter::TargetModules | Parameter::LrScheduler => Self::ANY,
+        }
+    }
+
+    /// The smallest allowed number.
+    pub fn lowest(&self) -> f64 {
+        match self.low {
+            End::None => f64::MIN,
+            End::Closed(low) => low,
+            End::Open(low) => low.next_up().max(f64::MIN_POSITIVE),
+        }
+    }
+
+    /// The largest allowed number.
+    pub fn highest(&self) -> f64 {
+        match self.high {
+            End::None => f64::MAX,
+            End::Closed(high) => high,
+            End::Open(high) => high.next_down(),
+        }
+    }
+
+    pub fn contains(&self, x: f64) -> bool {
+        (self.lowest()..=self.highest()).contains(&x) && (!self.whole || x.fract() == 0.0)
+    }
+}
+
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.whole { "a whole number" } else { "a number" })?;
+        match (self.low, self.high) {
+            (End::None, End::None) => Ok(()),
+            (End::Closed(low), End::Closed(high)) => write!(f, " from {low} to {high}"),
+            (End::Closed(low), End::Open(high)) => write!(f, " from {low} to below {high}"),
+            (End::Open(low), End::Closed(high)) => write!(f, " above {low}, at most {high}"),
+            (End::Open(low), End::Open(high)) => write!(f, " above {low} and below {high}"),
+            (End::Closed(low), End::None) => write!(f, " from {low} on"),
+            (End::Open(low), End::None) => write!(f, " above {low}"),
+            (End::None, End::Closed(high)) => write!(f, " up to {high}"),
+            (End::None, End::Open(high)) => write!(f, " below {high}"),
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Reading a sweep file: YAML text -> tree with places -> [`SweepFile`], the file as written.
+//!
+//! Every step adds what it finds wrong to [`Findings`] and goes on, so that all mistakes of a file
+//! are listed at once.
+
+mod distribution;
+mod early_terminate;
+mod findings;
+mod keys;
+mod limits;
+mod parameters;
+mod scalar;
+mod section;
+mod settings;
+mod sweep_file;
+mod value;
+mod yaml;
+
+pub(crate) use findings::{At, Findings};
+pub(crate) use parameters::ParametersFile;
+pub(crate) use settings::{DataFile, ValidationFile};
+pub(crate) use sweep_file::SweepFile;
+pub(crate) use yaml::parse;

@@ -1,0 +1,282 @@
+//! The parameters of a trial as written: under `parameters:`, or fixed under `train:`.
+
+use std::collections::BTreeMap;
+
+use super::distribution;
+use super::findings::Findings;
+use super::keys;
+use super::limits::Limits;
+use super::scalar::{self, wrong_type};
+use super::section::Section;
+use super::value::ParameterValue;
+use super::yaml::{Key, Node, Value};
+use crate::error::Place;
+use crate::mistake::Mistake;
+use crate::parameter::Parameter;
+use crate::space::{Alpha, Choice, FromNumber, Numeric};
+use crate::trial::{LrScheduler, TargetModule};
+
+/// What the file says of each parameter, and where.
+#[derive(Debug, Default)]
+pub(crate) struct ParametersFile {
+    pub rank: Option<Numeric<u32>>,
+    pub lora_alpha: Option<Numeric<Alpha>>,
+    pub lora_dropout: Option<Numeric<f64>>,
+    pub use_rslora: Option<Choice<bool>>,
+    pub target_modules: Option<Choice<Vec<TargetModule>>>,
+    pub learning_rate: Option<Numeric<f64>>,
+    pub batch_size: Option<Numeric<u32>>,
+    pub epochs: Option<Numeric<u32>>,
+    pub lr_scheduler: Option<Choice<LrScheduler>>,
+    pub warmup_ratio: Option<Numeric<f64>>,
+    pub weight_decay: Option<Numeric<f64>>,
+    pub seed: Option<Numeric<u64>>,
+    /// Where each given parameter stands (its key).
+    pub places: BTreeMap<Parameter, Place>,
+}
+
+impl ParametersFile {
+    /// Reads the section `parameters`.
+    pub fn read_section(&mut self, node: &Node, findings: &mut Findings) {
+        let known = keys::parameters();
+        let Some(section) = Section::open("parameters", node, &known, findings) else { return };
+        for (key, node) in section.iter() {
+            self.read(key, &section.full(&key.name), node, findings);
+        }
+    }
+
+    /// Reads the fixed settings of the section `train`.
+    pub fn read_fixed(&mut self, train: &Section, findings: &mut Findings) {
+        for (key, node) in train.iter() {
+            let Some(parameter) = Parameter::from_name(&key.name) else { continue };
+            let what = train.full(&key.name);
+            if self.places.contains_key(&parameter) {
+                let mistake = Mistake::Conflict {
+                    both: format!("`parameters.{parameter}` and `{what}`"),
+                    help: "keep the one under `parameters`, or move it to `train` to fix it"
+                        .to_owned(),
+                };
+                findings.mistake::<()>(key.place, mistake);
+                continue;
+            }
+            let listed = matches!(node.value, Value::List(_) | Value::Map(_));
+            if listed && parameter != Parameter::TargetModules {
+                let mut mistake = wrong_type(&what, &"a single value", node);
+                if let Mistake::WrongType { help, .. } = &mut mistake {
+                    *help = Some("to vary it, write it under `parameters`");
+                }
+                findings.mistake::<()>(node.place, mistake);
+                continue;
+            }
+            self.read(key, &what, node, findings);
+        }
+    }
+
+    fn read(&mut self, key: &Key, what: &str, node: &Node, findings: &mut Findings) {
+        let Some(parameter) = Parameter::from_name(&key.name) else { return };
+        self.places.insert(parameter, key.place);
+        let entry = Entry { parameter, what, node, key: key.place };
+        match parameter {
+            Parameter::Rank => self.rank = entry.numeric(findings),
+            Parameter::LoraAlpha => self.lora_alpha = entry.numeric(findings),
+            Parameter::LoraDropout => self.lora_dropout = entry.numeric(findings),
+            Parameter::UseRslora => self.use_rslora = entry.choice(findings),
+            Parameter::TargetModules => self.target_modules = entry.choice(findings),
+            Parameter::LearningRate => self.learning_rate = entry.numeric(findings),
+            Parameter::BatchSize => self.batch_size = entry.numeric(findings),
+            Parameter::Epochs => self.epochs = entry.numeric(findings),
+            Parameter::LrScheduler => self.lr_scheduler = entry.choice(findings),
+            Parameter::WarmupRatio => self.warmup_ratio = entry.numeric(findings),
+            Parameter::WeightDecay => self.weight_decay = entry.numeric(findings),
+            Parameter::Seed => self.seed = entry.numeric(findings),
+        }
+    }
+}
+
+/// One parameter as written.
+struct Entry<'a> {
+    parameter: Parameter,
+    /// Its full name, for messages.
+    what: &'a str,
+    node: &'a Node,
+    key: Place,
+}
+
+/// What is written for a parameter, before its values are read.
+enum Written<'a> {
+    One(&'a Node),
+    Several { list: &'a Node, items: &'a [Node], probabilities: Option<&'a Node> },
+    Spread(Section<'a>),
+}
+
+impl<'a> Entry<'a> {
+    fn numeric<T: ParameterValue + FromNumber>(
+        &self,
+        findings: &mut Findings,
+    ) -> Option<Numeric<T>> {
+        match self.written(findings)? {
+            Written::Spread(section) => {
+                distribution::read(self.parameter, self.key, &section, findings)
+                    .map(Numeric::Distribution)
+            }
+            written => self.listed(&written, findings).map(Numeric::Choice),
+        }
+    }
+
+    fn choice<T: ParameterValue>(&self, findings: &mut Findings) -> Option<Choice<T>> {
+        match self.written(findings)? {
+            Written::Spread(_) => {
+                let what = self.what.to_owned();
+                findings.mistake(self.key, Mistake::RangeOfNames { what })
+            }
+            written => self.listed(&written, findings),
+        }
+    }
+
+    /// Tells the forms apart: a bare value, a bare list, `value:`, `values:`, or a distribution.
+    fn written(&self, findings: &mut Findings) -> Option<Written<'a>> {
+        match &self.node.value {
+            // One list of layers is one value; a list of lists or of presets is several.
+            Value::List(items) if self.is_one_value(items) => Some(Written::One(self.node)),
+            Value::List(items) => {
+                Some(Written::Several { list: self.node, items, probabilities: None })
+            }
+            Value::Map(_) => self.written_section(findings),
+            _ => Some(Written::One(self.node)),
+        }
+    }
+
+    fn is_one_value(&self, items: &[Node]) -> bool {
+        self.parameter == Parameter::TargetModules
+            && items.iter().all(|item| match &item.value {
+                Value::Text(name) => {
+                    !matches!(name.as_str(), "all-linear" | "all_linear" | "attention" | "mlp")
+                }
+                _ => false,
+            })
+    }
+
+    fn written_section(&self, findings: &mut Findings) -> Option<Written<'a>> {
+        let section = Section::open(self.what, self.node, keys::PARAMETER, findings)?;
+        let given: Vec<&str> = ["value", "values"]
+            .into_iter()
+            .filter(|key| section.entry(key).is_some())
+            .chain(section.iter().map(|(k, _)| k.name.as_str()).find(|k| is_of_range(k)))
+            .collect();
+        if let [first, second, ..] = given.as_slice() {
+            let mistake = Mistake::Conflict {
+                both: format!("`{}` and `{}`", section.full(first), section.full(second)),
+                help: "write `value:`, or `values:`, or a range".to_owned(),
+            };
+            return findings.mistake(self.key, mistake);
+        }
+        let distribution = section.get("distribution");
+        let named = |name: &str| distribution.is_some_and(|d| d.raw == name);
+        match given.first() {
+            Some(&"value") if distribution.is_none() || named("constant") => {
+                section.require("value", "value: 8", findings).map(Written::One)
+            }
+            Some(&"values")
+                if distribution.is_none() || named("categorical") || named(WEIGHTED) =>
+            {
+                let list = section.require("values", "values: [8, 16]", findings)?;
+                let Value::List(items) = &list.value else {
+                    let what = section.full("values");
+                    return findings.mistake(list.place, wrong_type(&what, &"a list", list));
+                };
+                Some(Written::Several { list, items, probabilities: section.get("probabilities") })
+            }
+            Some(&kind @ ("value" | "values")) => {
+                let mistake = Mistake::Conflict {
+                    both: format!(
+                        "`{}` and the distribution `{}`",
+                        section.full(kind),
+                        distribution.map_or("", |d| &d.raw)
+                    ),
+                    help: "remove `distribution:`, or give its range instead".to_owned(),
+                };
+                findings.mistake(self.key, mistake)
+            }
+            _ => Some(Written::Spread(section)),
+        }
+    }
+
+    fn listed<T: ParameterValue>(
+        &self,
+        written: &Written<'a>,
+        findings: &mut Findings,
+    ) -> Option<Choice<T>> {
+        let limits = Limits::of(self.parameter);
+        let (list, items, probabilities) = match written {
+            Written::One(node) => {
+                return T::read(self.what, node, limits, findings).map(Choice::fixed);
+            }
+            Written::Several { list, items, probabilities } => (list, items, probabilities),
+            Written::Spread(_) => return None,
+        };
+        let mut values: Vec<T> = Vec::with_capacity(items.len());
+        let mut complete = true;
+        for item in *items {
+            let Some(value) = T::read(self.what, item, limits, findings) else {
+                complete = false;
+                continue;
+            };
+            if values.contains(&value) {
+                let (what, found) = (self.what.to_owned(), value_in_words(item));
+                findings.mistake::<()>(item.place, Mistake::DuplicateValue { what, found });
+                complete = false;
+            }
+            values.push(value);
+        }
+        let probabilities = match probabilities {
+            Some(node) => Some(self.probabilities(node, items.len(), findings)?),
+            None => None,
+        };
+        if items.is_empty() {
+            let what = self.what.to_owned();
+            return findings.mistake(list.place, Mistake::EmptyList { what });
+        }
+        Choice::listed(values, probabilities).filter(|_| complete)
+    }
+
+    fn probabilities(
+        &self,
+        node: &Node,
+        count: usize,
+        findings: &mut Findings,
+    ) -> Option<Vec<f64>> {
+        let what = format!("{}.probabilities", self.what);
+        let Value::List(items) = &node.value else {
+            return findings.mistake(node.place, wrong_type(&what, &"a list of numbers", node));
+        };
+        let limits = Limits::above(0.0).to(1.0);
+        let read: Vec<Option<f64>> =
+            items.iter().map(|item| scalar::number(&what, item, limits, findings)).collect();
+        let probabilities: Vec<f64> = read.into_iter().collect::<Option<_>>()?;
+        let sum: f64 = probabilities.iter().sum();
+        let problem = if probabilities.len() != count {
+            format!("there are {} probabilities for {count} values", probabilities.len())
+        } else if (sum - 1.0).abs() > 1e-6 {
+            format!("the probabilities add up to {sum}, not to 1")
+        } else {
+            return Some(probabilities);
+        };
+        findings.mistake(node.place, Mistake::BadProbabilities { what, problem })
+    }
+}
+
+/// W&B's other name for listed values with probabilities.
+const WEIGHTED: &str = "categorical_w_probabilities";
+
+/// Whether a key of a parameter makes it a range or another distribution.
+fn is_of_range(key: &str) -> bool {
+    matches!(key, "min" | "max" | "mu" | "sigma" | "q")
+}
+
+/// A listed value for a message; lists are too long to repeat.
+fn value_in_words(node: &Node) -> String {
+    match node.value {
+        Value::List(_) => "these layers".to_owned(),
+        _ => node.raw.clone(),
+    }
+}

@@ -1,0 +1,270 @@
+//! The sections `data`, `train`, `executor` and `report`.
+
+use std::path::PathBuf;
+
+use super::findings::{At, Findings};
+use super::keys;
+use super::limits::Limits;
+use super::scalar::{self, wrong_type};
+use super::section::Section;
+use super::yaml::{Node, Value};
+use crate::error::Place;
+use crate::mistake::{Mistake, most_similar};
+use crate::settings::{
+    DeviceChoice, Dtype, EvalSettings, ExecutorSettings, OptimizerSettings, ReportSettings,
+    TrainSettings,
+};
+
+/// The section `data`, with paths as written.
+#[derive(Debug)]
+pub(crate) struct DataFile {
+    pub train: At<PathBuf>,
+    pub validation: ValidationFile,
+    pub retention: Option<At<PathBuf>>,
+}
+
+/// Where validation rows come from, as written.
+#[derive(Debug)]
+pub(crate) enum ValidationFile {
+    Path(At<PathBuf>),
+    Fraction(f64),
+}
+
+/// Share of the training rows that is set aside when the file says nothing of validation.
+const DEFAULT_VALIDATION_FRACTION: f64 = 0.1;
+
+pub(crate) fn data(node: &Node, findings: &mut Findings) -> Option<DataFile> {
+    let section = Section::open("data", node, keys::DATA, findings)?;
+    let train = section.require("train", "train: data/train.jsonl", findings);
+    let train = train.and_then(|node| path("data.train", node, findings));
+    let validation = validation(&section, findings);
+    let retention = section.read("retention", findings, path);
+    Some(DataFile { train: train?, validation: validation?, retention })
+}
+
+fn validation(section: &Section, findings: &mut Findings) -> Option<ValidationFile> {
+    let (given, fraction) = (section.get("validation"), section.get("validation_fraction"));
+    match (given, fraction) {
+        (Some(_), Some(node)) => findings.mistake(
+            node.place,
+            Mistake::Conflict {
+                both: "`data.validation` and `data.validation_fraction`".to_owned(),
+                help: "keep the file, or the share of the training rows to set aside".to_owned(),
+            },
+        ),
+        (None, None) => Some(ValidationFile::Fraction(DEFAULT_VALIDATION_FRACTION)),
+        (None, Some(node)) => share("data.validation_fraction", node, findings),
+        (Some(node), None) => match node.value {
+            Value::Map(_) => {
+                let inner = Section::open("data.validation", node, keys::VALIDATION, findings)?;
+                let node = inner.require("fraction", "fraction: 0.1", findings)?;
+                share("data.validation.fraction", node, findings)
+            }
+            Value::Int(_) | Value::Float(_) => share("data.validation", node, findings),
+            _ => path("data.validation", node, findings).map(ValidationFile::Path),
+        },
+    }
+}
+
+fn share(what: &str, node: &Node, findings: &mut Findings) -> Option<ValidationFile> {
+    scalar::number(what, node, Limits::above(0.0).below(1.0), findings)
+        .map(ValidationFile::Fraction)
+}
+
+/// A path as written.
+pub(crate) fn path(what: &str, node: &Node, findings: &mut Findings) -> Option<At<PathBuf>> {
+    let text = scalar::text(what, "a path", node, findings)?;
+    if text.is_empty() {
+        return findings.mistake(node.place, wrong_type(what, &"a path", node));
+    }
+    Some(At { value: PathBuf::from(text), place: node.place })
+}
+
+const DTYPES: [(&str, Dtype); 6] = [
+    ("auto", Dtype::Auto),
+    ("f32", Dtype::F32),
+    ("float32", Dtype::F32),
+    ("fp32", Dtype::F32),
+    ("bf16", Dtype::Bf16),
+    ("bfloat16", Dtype::Bf16),
+];
+
+/// The settings of `train` that all trials share; trial parameters there are read elsewhere.
+pub(crate) fn train(section: &Section, findings: &mut Findings) -> TrainSettings {
+    let defaults = TrainSettings::default();
+    let optimizer = defaults.optimizer;
+    let beta = Limits::from(0.0).below(1.0);
+    TrainSettings {
+        max_seq_len: whole(section, "max_seq_len", 2, findings).unwrap_or(defaults.max_seq_len),
+        micro_batch_size: whole(section, "micro_batch_size", 1, findings),
+        decay_ratio: real(section, "decay_ratio", Limits::above(0.0).to(1.0), findings)
+            .unwrap_or(defaults.decay_ratio),
+        gradient_checkpointing: section
+            .read("gradient_checkpointing", findings, scalar::truth)
+            .unwrap_or(defaults.gradient_checkpointing),
+        dtype: section
+            .read("dtype", findings, |what, node, findings| {
+                scalar::word(what, "number format", &DTYPES, node, findings)
+            })
+            .unwrap_or(defaults.dtype),
+        divergence_factor: real(section, "divergence_factor", Limits::above(1.0), findings)
+            .unwrap_or(defaults.divergence_factor),
+        optimizer: OptimizerSettings {
+            adam_beta1: real(section, "adam_beta1", beta, findings).unwrap_or(optimizer.adam_beta1),
+            adam_beta2: real(section, "adam_beta2", beta, findings).unwrap_or(optimizer.adam_beta2),
+            adam_epsilon: real(section, "adam_epsilon", Limits::above(0.0), findings)
+                .unwrap_or(optimizer.adam_epsilon),
+            max_grad_norm: max_grad_norm(section, optimizer.max_grad_norm, findings),
+        },
+        eval: EvalSettings {
+            eval_steps: whole(section, "eval_steps", 1, findings),
+            train_subset: whole(section, "eval_train_examples", 1, findings),
+        },
+    }
+}
+
+/// `null` and 0 both leave gradients alone, as in transformers.
+fn max_grad_norm(section: &Section, default: Option<f64>, findings: &mut Findings) -> Option<f64> {
+    let Some((_, node)) = section.entry("max_grad_norm") else { return default };
+    if node.value == Value::Null {
+        return None;
+    }
+    let norm = scalar::number("train.max_grad_norm", node, Limits::from(0.0), findings)?;
+    (norm > 0.0).then_some(norm)
+}
+
+pub(crate) fn executor(node: &Node, findings: &mut Findings) -> Option<ExecutorSettings> {
+    let section = Section::open("executor", node, keys::EXECUTOR, findings)?;
+    if let Some(kind) = section.get("type") {
+        executor_type(kind, findings);
+    }
+    let both = (section.get("device"), section.get("devices"));
+    let device = match both {
+        (Some(_), Some(node)) => findings.mistake(
+            node.place,
+            Mistake::Conflict {
+                both: "`executor.device` and `executor.devices`".to_owned(),
+                help: "they mean the same; keep one".to_owned(),
+            },
+        ),
+        (Some(node), None) => device("executor.device", node, findings),
+        (None, Some(node)) => device("executor.devices", node, findings),
+        (None, None) => None,
+    };
+    let defaults = ExecutorSettings::default();
+    Some(ExecutorSettings {
+        device: device.unwrap_or(defaults.device),
+        max_packed: whole(&section, "max_packed", 1, findings),
+        checkpoint_seconds: whole(&section, "checkpoint_seconds", 1, findings)
+            .unwrap_or(defaults.checkpoint_seconds),
+    })
+}
+
+/// Only `local` exists in this version.
+fn executor_type(node: &Node, findings: &mut Findings) {
+    match scalar::text("executor.type", "the name of an executor", node, findings).as_deref() {
+        Some("local") | None => {}
+        Some(other @ ("slurm" | "command")) => {
+            let mistake = Mistake::NotAvailable {
+                what: "executor",
+                found: other.to_owned(),
+                instead: "write `type: local`",
+            };
+            findings.mistake::<()>(node.place, mistake);
+        }
+        Some(other) => {
+            let mistake = Mistake::UnknownName {
+                what: "executor",
+                found: other.to_owned(),
+                similar: most_similar(other, &["local"]),
+                known: vec!["local"],
+            };
+            findings.mistake::<()>(node.place, mistake);
+        }
+    }
+}
+
+const DEVICE: &str = "`auto`, `cpu` or `cuda:0` (the index of a GPU)";
+
+/// One device, or a list of one.
+fn device(what: &str, node: &Node, findings: &mut Findings) -> Option<DeviceChoice> {
+    let node = match &node.value {
+        Value::List(items) => match items.as_slice() {
+            [one] => one,
+            [] => {
+                return findings.mistake(node.place, Mistake::EmptyList { what: what.to_owned() });
+            }
+            [_, second, ..] => {
+                let mistake = Mistake::NotAvailable {
+                    what: "a second device",
+                    found: second.raw.clone(),
+                    instead: "write one device; trials are packed on it",
+                };
+                return findings.mistake(second.place, mistake);
+            }
+        },
+        _ => node,
+    };
+    let Value::Text(name) = &node.value else {
+        return findings.mistake(node.place, wrong_type(what, &DEVICE, node));
+    };
+    let index = match name.as_str() {
+        "auto" => return Some(DeviceChoice::Auto),
+        "cpu" => return Some(DeviceChoice::Cpu),
+        "cuda" => return Some(DeviceChoice::Cuda(0)),
+        other => other.strip_prefix("cuda:").and_then(|index| index.parse().ok()),
+    };
+    match index {
+        Some(index) => Some(DeviceChoice::Cuda(index)),
+        None => findings.mistake(node.place, wrong_type(what, &DEVICE, node)),
+    }
+}
+
+pub(crate) fn report(node: &Node, findings: &mut Findings) -> Option<ReportSettings> {
+    let section = Section::open("report", node, keys::REPORT, findings)?;
+    let defaults = ReportSettings::default();
+    let (any, share) = (Limits::from(0.0), Limits::from(0.0).to(1.0));
+    let mut read = |key: &str, limits: Limits, default: f64| {
+        real(&section, key, limits, findings).unwrap_or(default)
+    };
+    Some(ReportSettings {
+        overfit_sigma: read("overfit_sigma", any, defaults.overfit_sigma),
+        overfit_min_rise: read("overfit_min_rise", any, defaults.overfit_min_rise),
+        too_slow_share: read("too_slow_share", share, defaults.too_slow_share),
+        underfit_share: read("underfit_share", share, defaults.underfit_share),
+        forgetting_share: read("forgetting_share", any, defaults.forgetting_share),
+    })
+}
+
+/// An optional whole number from `low` on.
+pub(crate) fn whole(
+    section: &Section,
+    key: &str,
+    low: u32,
+    findings: &mut Findings,
+) -> Option<u32> {
+    section.read(key, findings, |what, node, findings| {
+        scalar::whole(what, node, Limits::whole(low), findings)
+    })
+}
+
+/// An optional number within limits.
+pub(crate) fn real(
+    section: &Section,
+    key: &str,
+    limits: Limits,
+    findings: &mut Findings,
+) -> Option<f64> {
+    section.read(key, findings, |what, node, findings| scalar::number(what, node, limits, findings))
+}
+
+/// A key as given, with its place.
+pub(crate) fn placed<T>(
+    section: &Section,
+    key: &str,
+    findings: &mut Findings,
+    read: impl FnOnce(&str, &Node, &mut Findings) -> Option<T>,
+) -> Option<At<T>> {
+    let place: Place = section.get(key)?.place;
+    section.read(key, findings, read).map(|value| At { value, place })
+}

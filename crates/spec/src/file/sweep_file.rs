@@ -1,0 +1,146 @@
+//! The sweep file as written.
+
+use std::path::PathBuf;
+
+use super::early_terminate;
+use super::findings::{At, Findings};
+use super::keys;
+use super::limits::Limits;
+use super::parameters::ParametersFile;
+use super::scalar;
+use super::section::Section;
+use super::settings::{self, DataFile, placed};
+use super::yaml::Node;
+use crate::error::Place;
+use crate::mistake::Mistake;
+use crate::settings::{ExecutorSettings, ReportSettings, TrainSettings};
+use crate::sweep::{EarlyTerminate, Goal, Method, Metric, MetricName};
+
+/// A sweep file as written: sections read and their values checked one by one; paths not looked
+/// up, nothing checked across sections. What could not be read is `None` and has been reported.
+#[derive(Debug)]
+pub(crate) struct SweepFile {
+    pub name: Option<At<String>>,
+    pub description: Option<String>,
+    pub method: Option<At<Method>>,
+    pub metric: Option<Metric>,
+    pub parameters: ParametersFile,
+    /// The key `parameters`, for mistakes of the whole space.
+    pub parameters_place: Place,
+    pub early_terminate: Option<EarlyTerminate>,
+    pub run_cap: Option<u32>,
+    /// A `run_cap` is written, even if it is wrong.
+    pub has_run_cap: bool,
+    pub seed: Option<u64>,
+    pub model: Option<At<PathBuf>>,
+    pub data: Option<DataFile>,
+    pub train: TrainSettings,
+    pub executor: ExecutorSettings,
+    pub report: ReportSettings,
+}
+
+impl SweepFile {
+    /// Reads the whole file; `None` when it is not a mapping.
+    pub fn read(root: &Node, findings: &mut Findings) -> Option<Self> {
+        let top = Section::open("", root, keys::TOP, findings)?;
+        let mut parameters = ParametersFile::default();
+        let mut parameters_place = top.place;
+        if let Some((key, node)) = top.entry("parameters") {
+            parameters_place = key.place;
+            parameters.read_section(node, findings);
+        } else {
+            top.require("parameters", "parameters: {rank: [4, 16]}", findings);
+        }
+        let train = top
+            .get("train")
+            .and_then(|node| Section::open("train", node, &keys::train(), findings));
+        let report =
+            top.get("report").and_then(|node| settings::report(node, findings)).unwrap_or_default();
+        let method = top.require("method", "method: grid", findings);
+        let model = top.require("model", "model: path/to/base-model", findings);
+        let data = top.require("data", "data: {train: data/train.jsonl}", findings);
+        Some(Self {
+            name: placed(&top, "name", findings, |what, node, findings| {
+                scalar::text(what, "a name", node, findings)
+            }),
+            description: top.read("description", findings, |what, node, findings| {
+                scalar::text(what, "a text", node, findings)
+            }),
+            method: method.and_then(|node| read_method(node, findings)),
+            metric: match top.get("metric") {
+                Some(node) => read_metric(node, findings),
+                None => Some(DEFAULT_METRIC),
+            },
+            parameters: match &train {
+                Some(train) => {
+                    parameters.read_fixed(train, findings);
+                    parameters
+                }
+                None => parameters,
+            },
+            parameters_place,
+            early_terminate: top
+                .get("early_terminate")
+                .and_then(|node| early_terminate::read(node, &report, findings)),
+            run_cap: settings::whole(&top, "run_cap", 1, findings),
+            has_run_cap: top.get("run_cap").is_some(),
+            seed: top.read("seed", findings, scalar::seed),
+            model: model.and_then(|node| settings::path("model", node, findings)),
+            data: data.and_then(|node| settings::data(node, findings)),
+            train: train
+                .map_or_else(TrainSettings::default, |section| settings::train(&section, findings)),
+            executor: top
+                .get("executor")
+                .and_then(|node| settings::executor(node, findings))
+                .unwrap_or_default(),
+            report,
+        })
+    }
+}
+
+fn read_method(node: &Node, findings: &mut Findings) -> Option<At<Method>> {
+    let methods = [
+        ("grid", Some(Method::Grid)),
+        ("random", Some(Method::Random)),
+        ("bayes", None),
+        ("custom", None),
+        ("sobol", None),
+        ("hyperband", None),
+    ];
+    match scalar::word("method", "method", &methods, node, findings)? {
+        Some(value) => Some(At { value, place: node.place }),
+        None => findings.mistake(
+            node.place,
+            Mistake::NotAvailable {
+                what: "method",
+                found: node.raw.clone(),
+                instead: "use `grid` or `random`",
+            },
+        ),
+    }
+}
+
+const DEFAULT_METRIC: Metric =
+    Metric { name: MetricName::EvalLoss, goal: Goal::Minimize, target: None };
+
+fn read_metric(node: &Node, findings: &mut Findings) -> Option<Metric> {
+    let section = Section::open("metric", node, keys::METRIC, findings)?;
+    section.read("name", findings, |what, node, findings| {
+        let names = [("eval_loss", MetricName::EvalLoss)];
+        scalar::word(what, "metric", &names, node, findings)
+    });
+    section.read("goal", findings, |what, node, findings| {
+        let goals = [("minimize", true), ("maximize", false)];
+        if scalar::word(what, "goal", &goals, node, findings)? {
+            return Some(Goal::Minimize);
+        }
+        let mistake = Mistake::NotAvailable {
+            what: "goal",
+            found: node.raw.clone(),
+            instead: "`eval_loss` is a loss, lower is better: write `goal: minimize`",
+        };
+        findings.mistake(node.place, mistake)
+    });
+    let target = settings::real(&section, "target", Limits::above(0.0), findings);
+    Some(Metric { target, ..DEFAULT_METRIC })
+}

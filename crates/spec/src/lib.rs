@@ -1,0 +1,42 @@
+//! Plain data that every other crate shares: the sweep as resolved, trials, events and the state
+//! that is a fold over events.
+//!
+//! Place on the flow line:
+//! `sweeps/x.yaml -> **SweepFile -> Sweep** -> planner -> **Trial** -> worker -> trainer ->
+//! **Event** -> store -> **SweepState** -> reporter`.
+//!
+//! No input or output happens here beyond turning text into values; no other crate of the
+//! workspace is known.
+
+#![forbid(unsafe_code)]
+
+mod distribution;
+mod error;
+mod event;
+mod example;
+mod file;
+mod mistake;
+mod normal;
+mod parameter;
+mod resolve;
+mod settings;
+mod space;
+mod state;
+mod sweep;
+mod trial;
+
+pub use distribution::{Distribution, Shape};
+pub use error::{SweepError, SweepErrors};
+pub use event::{Evaluation, Event, Outcome, Record, SCHEMA_VERSION, StopReason, TrainPoint};
+pub use example::EXAMPLE;
+pub use mistake::Mistake;
+pub use parameter::Parameter;
+pub use resolve::{PathKind, resolve};
+pub use settings::{
+    DataSettings, DeviceChoice, Dtype, EvalSettings, ExecutorSettings, OptimizerSettings,
+    ReportSettings, TrainSettings, ValidationSource,
+};
+pub use space::{Alpha, Axis, Choice, FromNumber, Numeric, SearchSpace};
+pub use state::{SweepState, TrialState, TrialStatus};
+pub use sweep::{Brackets, EarlyTerminate, Goal, Method, Metric, MetricName, Sweep, Warning};
+pub use trial::{ConfigKey, LrScheduler, TargetModule, Trial, TrialConfig, TrialId};

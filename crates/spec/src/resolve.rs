@@ -1,0 +1,253 @@
+//! From the text of a sweep file to a sweep that can be run: defaults, paths, and what only shows
+//! when sections are seen together.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Place, SweepError, SweepErrors};
+use crate::file::{self, At, DataFile, Findings, ParametersFile, SweepFile, ValidationFile};
+use crate::mistake::Mistake;
+use crate::parameter::Parameter;
+use crate::settings::{DataSettings, ValidationSource};
+use crate::space::{Alpha, Choice, Numeric, SearchSpace};
+use crate::sweep::{Method, Sweep, Warning, WrittenPaths};
+use crate::trial::{LrScheduler, TargetModule};
+
+/// What lies at a path; the caller of [`resolve`] looks, this crate does no input or output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathKind {
+    /// A file.
+    File,
+    /// A folder.
+    Folder,
+    /// Nothing, or nothing that may be read.
+    Missing,
+}
+
+/// More combinations than this without a `run_cap` are taken for a mistake.
+const MOST_UNCAPPED_TRIALS: u128 = 100_000;
+/// Seeds the sweep and its trials unless the file says otherwise.
+const DEFAULT_SEED: u64 = 42;
+
+/// Reads and checks a sweep file.
+///
+/// `text` is its content and `file` its path, which names it in messages; relative paths in it are
+/// taken from its folder. `look` tells what lies at a path. All mistakes are listed at once,
+/// except that text which is not YAML at all stops at the first.
+pub fn resolve(
+    text: &str,
+    file: &Path,
+    look: &dyn Fn(&Path) -> PathKind,
+) -> Result<Sweep, SweepErrors> {
+    let mut findings = Findings::default();
+    let sweep = file::parse(text, &mut findings)
+        .and_then(|root| SweepFile::read(&root, &mut findings))
+        .and_then(|written| Resolver { file, look, findings: &mut findings }.sweep(written));
+    let errors = findings
+        .mistakes
+        .into_iter()
+        .map(|at| SweepError::new(file, text, at.place, at.value))
+        .collect();
+    let warnings = findings.warnings.into_iter().map(|at| Warning {
+        file: file.to_owned(),
+        line: at.place.line,
+        column: at.place.column,
+        message: at.value.message,
+        hint: Some(at.value.hint),
+    });
+    match (sweep, SweepErrors::new(errors)) {
+        (Some(sweep), None) => Ok(Sweep { warnings: warnings.collect(), ..sweep }),
+        (_, Some(errors)) => Err(errors),
+        (None, None) => unreachable!("what cannot be read is reported where it is read"),
+    }
+}
+
+struct Resolver<'a> {
+    file: &'a Path,
+    look: &'a dyn Fn(&Path) -> PathKind,
+    findings: &'a mut Findings,
+}
+
+impl Resolver<'_> {
+    /// `None` when something needed is missing; that has been reported.
+    fn sweep(&mut self, written: SweepFile) -> Option<Sweep> {
+        let name = self.name(written.name.as_ref());
+        let model = written.model.as_ref().and_then(|path| self.model(path));
+        let data = written.data.as_ref().and_then(|data| self.data(data));
+        let places = written.parameters.places.clone();
+        let space = space(written.parameters);
+        if let Some(method) = &written.method {
+            let capped = written.has_run_cap;
+            self.check_size(method, &space, &places, capped, written.parameters_place);
+        }
+        let (written_data, model_path) = (written.data?, written.model?.value);
+        Some(Sweep {
+            name: name?,
+            description: written.description,
+            method: written.method?.value,
+            metric: written.metric?,
+            space,
+            model: model?,
+            data: data?,
+            train: written.train,
+            executor: written.executor,
+            report: written.report,
+            early_terminate: written.early_terminate,
+            run_cap: written.run_cap,
+            seed: written.seed.unwrap_or(DEFAULT_SEED),
+            warnings: Vec::new(),
+            written: WrittenPaths { model: model_path, data: as_written(&written_data) },
+        })
+    }
+
+    fn name(&mut self, written: Option<&At<String>>) -> Option<String> {
+        let (name, place) = if let Some(at) = written {
+            (at.value.clone(), at.place)
+        } else {
+            let stem = self.file.file_stem().unwrap_or_default();
+            (stem.to_string_lossy().into_owned(), Place { line: 1, column: 1, length: 1 })
+        };
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let first = name.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
+        if first && name.chars().all(allowed) && name.len() <= 100 {
+            return Some(name);
+        }
+        self.findings.mistake(place, Mistake::BadName { found: name })
+    }
+
+    fn model(&mut self, path: &At<PathBuf>) -> Option<PathBuf> {
+        let help = "`model` is the folder of a base model on this machine, with config.json, \
+                    tokenizer.json and *.safetensors files; relative paths start at the sweep file";
+        self.existing("model", path, PathKind::Folder, help)
+    }
+
+    fn data(&mut self, data: &DataFile) -> Option<DataSettings> {
+        let train = self.rows("data.train", &data.train);
+        let retention = data.retention.as_ref().map(|path| self.rows("data.retention", path));
+        let validation = match &data.validation {
+            ValidationFile::Fraction(fraction) => Some(ValidationSource::Fraction(*fraction)),
+            ValidationFile::Path(path) => {
+                let resolved = self.rows("data.validation", path);
+                if resolved.is_some() && resolved == train {
+                    self.findings
+                        .mistake::<()>(path.place, Mistake::SameFile { what: "validation" });
+                }
+                resolved.map(ValidationSource::File)
+            }
+        };
+        let retention = match retention {
+            Some(path) => Some(path?),
+            None => None,
+        };
+        Some(DataSettings { train: train?, validation: validation?, retention })
+    }
+
+    fn rows(&mut self, what: &'static str, path: &At<PathBuf>) -> Option<PathBuf> {
+        let help = "a JSONL or CSV file is needed; relative paths start at the sweep file's folder";
+        self.existing(what, path, PathKind::File, help)
+    }
+
+    /// The path from the sweep file's folder, if the right thing lies there.
+    fn existing(
+        &mut self,
+        what: &'static str,
+        path: &At<PathBuf>,
+        wanted: PathKind,
+        help: &'static str,
+    ) -> Option<PathBuf> {
+        let resolved = self.file.parent().unwrap_or(Path::new("")).join(&path.value);
+        let problem = match ((self.look)(&resolved), wanted) {
+            (found, wanted) if found == wanted => return Some(resolved),
+            (PathKind::Missing, PathKind::Folder) => "there is no such folder",
+            (PathKind::Missing, _) => "there is no such file",
+            (_, PathKind::Folder) => "this is a file, not a folder",
+            (_, _) => "this is a folder, not a file",
+        };
+        self.findings.mistake(path.place, Mistake::BadPath { what, problem, path: resolved, help })
+    }
+
+    /// Whether the method and the space fit each other, and the number of trials is meant.
+    fn check_size(
+        &mut self,
+        method: &At<Method>,
+        space: &SearchSpace,
+        places: &BTreeMap<Parameter, Place>,
+        capped: bool,
+        whole_space: Place,
+    ) {
+        let spread =
+            Parameter::ALL.into_iter().filter_map(|p| Some((p, space.axis(p).distribution()?)));
+        match method.value {
+            Method::Grid => {
+                for (parameter, distribution) in spread.filter(|(_, d)| d.size().is_none()) {
+                    let place = places.get(&parameter).copied().unwrap_or(whole_space);
+                    let mistake = Mistake::ContinuousInGrid {
+                        what: parameter.to_string(),
+                        distribution: distribution.in_words().to_owned(),
+                    };
+                    self.findings.mistake::<()>(place, mistake);
+                }
+                self.warn_of_probabilities(space, places);
+            }
+            Method::Random => {
+                if let (Some((parameter, _)), false) = (spread.into_iter().next(), capped) {
+                    let what = parameter.to_string();
+                    self.findings.mistake::<()>(method.place, Mistake::EndlessRandom { what });
+                    return;
+                }
+            }
+        }
+        match space.grid_size() {
+            Some(combinations) if combinations > MOST_UNCAPPED_TRIALS && !capped => {
+                self.findings.mistake::<()>(whole_space, Mistake::TooManyTrials { combinations });
+            }
+            _ => {}
+        }
+    }
+
+    fn warn_of_probabilities(&mut self, space: &SearchSpace, places: &BTreeMap<Parameter, Place>) {
+        for (parameter, place) in places {
+            if space.axis(*parameter).probabilities().is_some() {
+                self.findings.warning(
+                    *place,
+                    format!("`{parameter}` has probabilities, which a grid does not use"),
+                    "a grid tries every value; remove them, or write `method: random`",
+                );
+            }
+        }
+    }
+}
+
+/// Fills in what the file does not say.
+fn space(written: ParametersFile) -> SearchSpace {
+    fn fixed<T>(value: T) -> Numeric<T> {
+        Numeric::Choice(Choice::fixed(value))
+    }
+    SearchSpace {
+        rank: written.rank.unwrap_or(fixed(16)),
+        lora_alpha: written.lora_alpha.unwrap_or(fixed(Alpha::PerRank(2.0))),
+        lora_dropout: written.lora_dropout.unwrap_or(fixed(0.0)),
+        use_rslora: written.use_rslora.unwrap_or(Choice::fixed(false)),
+        target_modules: written
+            .target_modules
+            .unwrap_or_else(|| Choice::fixed(TargetModule::ALL.to_vec())),
+        learning_rate: written.learning_rate.unwrap_or(fixed(2e-4)),
+        batch_size: written.batch_size.unwrap_or(fixed(8)),
+        epochs: written.epochs.unwrap_or(fixed(3)),
+        lr_scheduler: written.lr_scheduler.unwrap_or(Choice::fixed(LrScheduler::Linear)),
+        warmup_ratio: written.warmup_ratio.unwrap_or(fixed(0.03)),
+        weight_decay: written.weight_decay.unwrap_or(fixed(0.0)),
+        seed: written.seed.unwrap_or(fixed(DEFAULT_SEED)),
+    }
+}
+
+fn as_written(data: &DataFile) -> DataSettings {
+    DataSettings {
+        train: data.train.value.clone(),
+        validation: match &data.validation {
+            ValidationFile::Path(path) => ValidationSource::File(path.value.clone()),
+            ValidationFile::Fraction(fraction) => ValidationSource::Fraction(*fraction),
+        },
+        retention: data.retention.as_ref().map(|path| path.value.clone()),
+    }
+}

@@ -1,0 +1,163 @@
+//! Settings of a sweep that all of its trials share, resolved and checked.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Where the rows come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DataSettings {
+    /// Training file (JSONL or CSV).
+    pub train: PathBuf,
+    /// Validation rows.
+    pub validation: ValidationSource,
+    /// Rows the base model already handles; their loss shows forgetting.
+    pub retention: Option<PathBuf>,
+}
+
+/// Where validation rows come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ValidationSource {
+    /// A file of its own.
+    File(PathBuf),
+    /// This share of the training rows, in `(0, 1)`, chosen by content hash.
+    Fraction(f64),
+}
+
+/// `AdamW`'s constants (Loshchilov & Hutter 2019, arXiv:1711.05101), named as in transformers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OptimizerSettings {
+    /// Decay of the first moment.
+    pub adam_beta1: f64,
+    /// Decay of the second moment.
+    pub adam_beta2: f64,
+    /// Added to the root of the second moment.
+    pub adam_epsilon: f64,
+    /// Gradients are scaled down to this global norm; `None` leaves them alone.
+    pub max_grad_norm: Option<f64>,
+}
+
+impl Default for OptimizerSettings {
+    fn default() -> Self {
+        Self { adam_beta1: 0.9, adam_beta2: 0.999, adam_epsilon: 1e-8, max_grad_norm: Some(1.0) }
+    }
+}
+
+/// When and on what to evaluate. Every epoch's end is always an evaluation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvalSettings {
+    /// Additionally evaluate every this many optimizer steps.
+    pub eval_steps: Option<u32>,
+    /// Size of the fixed training subset on which the train loss of the gap is measured;
+    /// `None`: as many rows as the validation set has.
+    pub train_subset: Option<u32>,
+}
+
+/// Number format of the frozen base and of the activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dtype {
+    /// bf16 where the device computes in it, else f32.
+    Auto,
+    /// 32-bit floats.
+    F32,
+    /// bfloat16 base and activations; adapters and optimizer stay f32.
+    Bf16,
+}
+
+/// Training settings shared by all trials.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainSettings {
+    /// Longest sequence in tokens; longer rows are cut and counted.
+    pub max_seq_len: u32,
+    /// Sequences per forward pass; a larger `batch_size` accumulates gradients over several.
+    /// `None`: chosen by the engine.
+    pub micro_batch_size: Option<u32>,
+    /// Share of the steps at the end in which `warmup_stable_decay` decays, in `(0, 1]`.
+    pub decay_ratio: f64,
+    /// Recompute activations in the backward pass instead of keeping them.
+    pub gradient_checkpointing: bool,
+    /// Number format of base and activations.
+    pub dtype: Dtype,
+    /// A trial has diverged when its train loss stays above this many times the base model's.
+    pub divergence_factor: f64,
+    /// Optimizer constants.
+    pub optimizer: OptimizerSettings,
+    /// Evaluation cadence.
+    pub eval: EvalSettings,
+}
+
+impl Default for TrainSettings {
+    fn default() -> Self {
+        Self {
+            max_seq_len: 1024,
+            micro_batch_size: None,
+            decay_ratio: 0.2,
+            gradient_checkpointing: false,
+            dtype: Dtype::Auto,
+            divergence_factor: 2.0,
+            optimizer: OptimizerSettings::default(),
+            eval: EvalSettings { eval_steps: None, train_subset: None },
+        }
+    }
+}
+
+/// A device to train on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceChoice {
+    /// The first GPU when there is one and the binary can use it, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The GPU with this index.
+    Cuda(u32),
+}
+
+/// How trials are executed on this machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExecutorSettings {
+    /// The device to use.
+    pub device: DeviceChoice,
+    /// Trials that train in the same step; `None`: chosen from the model's size.
+    pub max_packed: Option<u32>,
+    /// Seconds between checkpoints of a running trial.
+    pub checkpoint_seconds: u32,
+}
+
+impl Default for ExecutorSettings {
+    fn default() -> Self {
+        Self { device: DeviceChoice::Auto, max_packed: None, checkpoint_seconds: 60 }
+    }
+}
+
+/// Thresholds of the diagnosis; see the reporter's `diagnose` module for the rules.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReportSettings {
+    /// Overfit: validation rose above its own minimum by more than this many standard errors of
+    /// that rise ...
+    pub overfit_sigma: f64,
+    /// ... and by at least this share of the minimum.
+    pub overfit_min_rise: f64,
+    /// Too slow: the run took back less than this share of the best run's improvement over the
+    /// base model while its loss was still falling at the end.
+    pub too_slow_share: f64,
+    /// Underfit: the run took back less than this share of the best run's improvement although
+    /// its loss had levelled off.
+    pub underfit_share: f64,
+    /// Forgetting: the retention loss rose by more than this share of the base model's.
+    pub forgetting_share: f64,
+}
+
+impl Default for ReportSettings {
+    fn default() -> Self {
+        Self {
+            overfit_sigma: 2.0,
+            overfit_min_rise: 0.01,
+            too_slow_share: 0.8,
+            underfit_share: 0.8,
+            forgetting_share: 0.1,
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The state of a sweep: a fold over its events.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::event::{Evaluation, Event, Outcome, TrainPoint};
+use crate::trial::{Trial, TrialId};
+
+/// Where a trial stands.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum TrialStatus {
+    /// Proposed, not begun.
+    Pending,
+    /// Begun, not ended (or its process ended before it did).
+    Running,
+    /// Ended.
+    Finished {
+        /// How.
+        outcome: Outcome,
+    },
+}
+
+/// One trial with all that is known of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TrialState {
+    /// The configuration.
+    pub trial: Trial,
+    /// Where it stands.
+    pub status: TrialStatus,
+    /// The device of its last start.
+    pub device: Option<String>,
+    /// Optimizer steps it takes in all, once known.
+    pub total_steps: Option<u32>,
+    /// Step of its last checkpoint.
+    pub checkpoint_step: Option<u32>,
+    /// Optimizer steps, ascending by `step`.
+    pub train_points: Vec<TrainPoint>,
+    /// Evaluations, ascending by `step`.
+    pub evaluations: Vec<Evaluation>,
+}
+
+impl TrialState {
+    fn new(trial: Trial) -> Self {
+        Self {
+            trial,
+            status: TrialStatus::Pending,
+            device: None,
+            total_steps: None,
+            checkpoint_step: None,
+            train_points: Vec::new(),
+            evaluations: Vec::new(),
+        }
+    }
+
+    /// The evaluation with the lowest validation loss; the earliest of equals.
+    pub fn best(&self) -> Option<&Evaluation> {
+        self.evaluations.iter().min_by(|a, b| a.eval_loss.total_cmp(&b.eval_loss))
+    }
+
+    /// The last evaluation.
+    pub fn last(&self) -> Option<&Evaluation> {
+        self.evaluations.last()
+    }
+
+    /// How it ended, if it has.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        match &self.status {
+            TrialStatus::Finished { outcome } => Some(outcome),
+            TrialStatus::Pending | TrialStatus::Running => None,
+        }
+    }
+
+    /// A trial that restarts from an earlier step takes those steps again: what lay beyond is
+    /// forgotten, since deterministic training will bring it back.
+    fn rewind(&mut self, to_step: u32) {
+        self.train_points.retain(|p| p.step <= to_step);
+        self.evaluations.retain(|e| e.step <= to_step);
+    }
+}
+
+/// Everything known of a sweep. Built by applying events in the order of the journal.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct SweepState {
+    /// Name of the sweep.
+    pub name: String,
+    /// Hash of the resolved sweep.
+    pub fingerprint: String,
+    /// The base model's losses, once evaluated.
+    pub base: Option<Evaluation>,
+    /// Trials by number.
+    pub trials: BTreeMap<TrialId, TrialState>,
+    /// No trial is left to run.
+    pub finished: bool,
+}
+
+impl SweepState {
+    /// Folds a whole history.
+    pub fn from_events<'a>(events: impl IntoIterator<Item = &'a Event>) -> Self {
+        let mut state = Self::default();
+        for event in events {
+            state.apply(event);
+        }
+        state
+    }
+
+    /// Folds one event. An event of an unknown trial is ignored: it can only come from a journal
+    /// whose proposal was lost, and then the trial is proposed again.
+    pub fn apply(&mut self, event: &Event) {
+        match event {
+            Event::SweepStarted { name, fingerprint, .. } => {
+                self.name.clone_from(name);
+                self.fingerprint.clone_from(fingerprint);
+                self.finished = false;
+            }
+            Event::BaseEvaluated { evaluation } => self.base = Some(evaluation.clone()),
+            Event::TrialProposed { trial } => {
+                self.trials.entry(trial.id).or_insert_with(|| TrialState::new(trial.clone()));
+            }
+            Event::TrialStarted { trial, device, from_step, total_steps } => {
+                self.with(*trial, |t| {
+                    t.rewind(*from_step);
+                    t.status = TrialStatus::Running;
+                    t.device = Some(device.clone());
+                    t.total_steps = Some(*total_steps);
+                });
+            }
+            Event::Trained { trial, point } => {
+                self.with(*trial, |t| t.train_points.push(point.clone()));
+            }
+            Event::Evaluated { trial, evaluation } => {
+                self.with(*trial, |t| t.evaluations.push(evaluation.clone()));
+            }
+            Event::Checkpointed { trial, step } => {
+                self.with(*trial, |t| t.checkpoint_step = Some(*step));
+            }
+            Event::TrialFinished { trial, outcome } => {
+                self.with(*trial, |t| {
+                    t.status = TrialStatus::Finished { outcome: outcome.clone() };
+                });
+            }
+            Event::SweepFinished => self.finished = true,
+        }
+    }
+
+    fn with(&mut self, id: TrialId, change: impl FnOnce(&mut TrialState)) {
+        if let Some(trial) = self.trials.get_mut(&id) {
+            change(trial);
+        }
+    }
+}

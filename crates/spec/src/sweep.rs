@@ -1,0 +1,262 @@
+//! The sweep as resolved: checked, complete, nothing left to interpret.
+
+use std::fmt::{self, Write as _};
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::settings::{
+    DataSettings, ExecutorSettings, ReportSettings, TrainSettings, ValidationSource,
+};
+use crate::space::SearchSpace;
+
+/// A sweep that can be run. Only [`crate::resolve`] makes one, so an invalid sweep never reaches
+/// a planner; its parts are public to be read.
+///
+/// It serialises in full (for `results/<name>/`); [`Sweep::fingerprint`] hashes the part of it
+/// that changes results.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Sweep {
+    /// Names the sweep and its folder of results: letters, digits, `-`, `_` and `.` only.
+    pub name: String,
+    /// What the sweep is for, in the user's words.
+    pub description: Option<String>,
+    /// How trials are chosen.
+    pub method: Method,
+    /// What is compared.
+    pub metric: Metric,
+    /// The configurations to choose from.
+    pub space: SearchSpace,
+    /// Folder of the base model.
+    pub model: PathBuf,
+    /// Where the rows come from.
+    pub data: DataSettings,
+    /// Training settings that all trials share.
+    pub train: TrainSettings,
+    /// How trials are executed on this machine.
+    pub executor: ExecutorSettings,
+    /// Thresholds of the diagnosis.
+    pub report: ReportSettings,
+    /// When a running trial is given up, if ever.
+    pub early_terminate: Option<EarlyTerminate>,
+    /// At most this many trials.
+    pub run_cap: Option<u32>,
+    /// Seeds the choice of trials and the split of the data; a trial's own seed is a parameter.
+    pub seed: u64,
+    /// What the file leaves open to misunderstanding.
+    pub warnings: Vec<Warning>,
+    /// The paths as the file has them; what makes the type constructible only by this crate.
+    #[serde(skip)]
+    pub(crate) written: WrittenPaths,
+}
+
+/// Paths as the sweep file has them. The fingerprint takes these, so that it does not depend on
+/// the folder from which the program was started.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct WrittenPaths {
+    pub model: PathBuf,
+    pub data: DataSettings,
+}
+
+impl Sweep {
+    /// SHA-256 (64 lower-case hexadecimal digits) of the canonical JSON of everything that
+    /// changes results. Left out: the description, the warnings, the report's thresholds, and how
+    /// the executor packs and checkpoints. Two sweeps with one fingerprint may share results.
+    pub fn fingerprint(&self) -> String {
+        let identity = serde_json::json!({
+            "name": self.name,
+            "method": self.method,
+            "metric": self.metric,
+            "space": self.space,
+            "model": self.written.model.to_string_lossy(),
+            "data": {
+                "train": self.written.data.train.to_string_lossy(),
+                "validation": match &self.written.data.validation {
+                    ValidationSource::File(path) => Value::from(path.to_string_lossy()),
+                    ValidationSource::Fraction(fraction) => Value::from(*fraction),
+                },
+                "retention": self.written.data.retention.as_ref().map(|p| p.to_string_lossy()),
+            },
+            "train": self.train,
+            "device": self.executor.device,
+            "early_terminate": self.early_terminate,
+            "run_cap": self.run_cap,
+            "seed": self.seed,
+        });
+        let mut text = String::new();
+        write_canonical(&identity, &mut text);
+        Sha256::digest(text.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+    }
+}
+
+/// Writes JSON without white space and with the keys of every object in ascending order, whatever
+/// order `serde_json` keeps them in (that is a feature which any crate of a build may switch on).
+fn write_canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(entries) => {
+            let mut entries: Vec<_> = entries.iter().collect();
+            entries.sort_by_key(|(key, _)| key.as_str());
+            out.push('{');
+            for (i, (key, value)) in entries.into_iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                out.push_str(&Value::from(key.as_str()).to_string());
+                out.push(':');
+                write_canonical(value, out);
+            }
+            out.push('}');
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                write_canonical(item, out);
+            }
+            out.push(']');
+        }
+        scalar => out.push_str(&scalar.to_string()),
+    }
+}
+
+/// How trials are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Every combination of the listed values.
+    Grid,
+    /// Independent draws from the parameters' distributions.
+    Random,
+}
+
+impl Method {
+    /// The name used in sweep files and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Grid => "grid",
+            Self::Random => "random",
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What trials are compared by.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Metric {
+    /// The measured quantity.
+    pub name: MetricName,
+    /// The better direction.
+    pub goal: Goal,
+    /// A trial that reaches this value (nats per token) ends, and no further one is proposed.
+    pub target: Option<f64>,
+}
+
+/// A measured quantity that trials can be compared by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MetricName {
+    /// Mean negative log-likelihood per target token of the validation set, in nats.
+    EvalLoss,
+}
+
+impl MetricName {
+    /// The name used in sweep files and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::EvalLoss => "eval_loss",
+        }
+    }
+}
+
+/// The better direction of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Goal {
+    /// Lower is better.
+    Minimize,
+}
+
+/// When a running trial is given up. An iteration is one evaluation; they count from 1.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum EarlyTerminate {
+    /// Successive halving at growing iterations, as in W&B.
+    Hyperband {
+        /// Where the brackets lie.
+        brackets: Brackets,
+        /// The best `1/eta` of the trials at a bracket go on.
+        eta: f64,
+        /// Judge a trial by its value at the bracket only, not by its best value up to now.
+        strict: bool,
+    },
+    /// Worse than the median of the other trials at the same iteration.
+    Median {
+        /// No trial is stopped before it has this many evaluations.
+        min_iter: u32,
+    },
+    /// The validation loss has risen from its own minimum; see [`ReportSettings`] for the rule.
+    Overfit {
+        /// So many consecutive evaluations must show the rise.
+        patience: u32,
+        /// [`ReportSettings::overfit_sigma`] of this sweep.
+        sigma: f64,
+        /// [`ReportSettings::overfit_min_rise`] of this sweep.
+        min_rise: f64,
+    },
+}
+
+/// Where hyperband compares trials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Brackets {
+    /// At `min_iter`, `min_iter * eta`, `min_iter * eta^2`, ... without end.
+    From {
+        /// The first bracket.
+        min_iter: u32,
+    },
+    /// At `max_iter / eta^s`, ..., `max_iter / eta`, rounded down.
+    Below {
+        /// The iteration at which trials are expected to end.
+        max_iter: u32,
+        /// Number of brackets.
+        s: u32,
+    },
+}
+
+/// Something in a sweep file that is allowed but may not be meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// The sweep file.
+    pub file: PathBuf,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// What was found and what is made of it.
+    pub message: String,
+    /// What to write to be explicit.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line, column, message, hint } = self;
+        write!(f, "warning: {message}\n  --> {}:{line}:{column}", file.display())?;
+        if let Some(hint) = hint {
+            write!(f, "\n   = help: {hint}")?;
+        }
+        Ok(())
+    }
+}

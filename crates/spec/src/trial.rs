@@ -1,0 +1,193 @@
+//! A trial: one complete LoRA configuration to train.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Number of a trial within its sweep. Trials count from 1; 0 is the untouched base model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TrialId(pub u32);
+
+impl TrialId {
+    /// The reference row: the base model without any adapter.
+    pub const BASE: Self = Self(0);
+}
+
+impl fmt::Display for TrialId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:03}", self.0)
+    }
+}
+
+/// A linear layer of a decoder block that can carry an adapter, in the order of the forward pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetModule {
+    /// Query projection.
+    QProj,
+    /// Key projection.
+    KProj,
+    /// Value projection.
+    VProj,
+    /// Attention output projection.
+    OProj,
+    /// Gate projection of the gated feed-forward network.
+    GateProj,
+    /// Up projection of the gated feed-forward network.
+    UpProj,
+    /// Down projection of the gated feed-forward network.
+    DownProj,
+}
+
+impl TargetModule {
+    /// Every module, in the order of the forward pass (PEFT's `all-linear`).
+    pub const ALL: [Self; 7] = [
+        Self::QProj,
+        Self::KProj,
+        Self::VProj,
+        Self::OProj,
+        Self::GateProj,
+        Self::UpProj,
+        Self::DownProj,
+    ];
+
+    /// The module's name in Hugging Face checkpoints and in PEFT's `target_modules`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::QProj => "q_proj",
+            Self::KProj => "k_proj",
+            Self::VProj => "v_proj",
+            Self::OProj => "o_proj",
+            Self::GateProj => "gate_proj",
+            Self::UpProj => "up_proj",
+            Self::DownProj => "down_proj",
+        }
+    }
+}
+
+impl fmt::Display for TargetModule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Learning-rate schedule after the warmup; names as in transformers' `lr_scheduler_type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LrScheduler {
+    /// Constant after the warmup.
+    Constant,
+    /// Linear decay to zero at the last step.
+    Linear,
+    /// Half a cosine down to zero at the last step.
+    Cosine,
+    /// Constant, then a linear decay to zero over the last `decay_ratio` of the steps.
+    WarmupStableDecay,
+}
+
+impl LrScheduler {
+    /// The name used in sweep files and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Constant => "constant",
+            Self::Linear => "linear",
+            Self::Cosine => "cosine",
+            Self::WarmupStableDecay => "warmup_stable_decay",
+        }
+    }
+}
+
+impl fmt::Display for LrScheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Everything that distinguishes one trial from another, fully resolved (`lora_alpha: 2r` has
+/// become a number).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrialConfig {
+    /// LoRA rank r, at least 1.
+    pub rank: u32,
+    /// LoRA alpha; the update is scaled by `alpha / r` (or `alpha / sqrt(r)` with rsLoRA).
+    pub lora_alpha: f64,
+    /// Dropout probability on the adapter's input, in `[0, 1)`.
+    pub lora_dropout: f64,
+    /// Rank-stabilised scaling `alpha / sqrt(r)` (Kalajdzievski 2023, arXiv:2312.03732).
+    pub use_rslora: bool,
+    /// Layers that carry an adapter: sorted, unique, not empty.
+    pub target_modules: Vec<TargetModule>,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Sequences per optimizer step.
+    pub batch_size: u32,
+    /// Passes over the training set.
+    pub epochs: u32,
+    /// Schedule after the warmup.
+    pub lr_scheduler: LrScheduler,
+    /// Share of the steps that warm up linearly from zero, in `[0, 1]`.
+    pub warmup_ratio: f64,
+    /// Decoupled weight decay of `AdamW`.
+    pub weight_decay: f64,
+    /// Seeds the adapter's initialisation, the data order and the dropout masks.
+    pub seed: u64,
+}
+
+impl TrialConfig {
+    /// The factor on the low-rank product: `alpha / r`, or `alpha / sqrt(r)` with rsLoRA.
+    pub fn scale(&self) -> f64 {
+        let rank = f64::from(self.rank);
+        self.lora_alpha / if self.use_rslora { rank.sqrt() } else { rank }
+    }
+}
+
+/// A configuration with its number.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Number within the sweep, from 1.
+    pub id: TrialId,
+    /// What to train.
+    pub config: TrialConfig,
+}
+
+/// A configuration as something to compare and hash exactly: floats by their bits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ConfigKey {
+    whole: [u32; 3],
+    real: [u64; 5],
+    use_rslora: bool,
+    /// One bit a module, by its place in [`TargetModule::ALL`].
+    target_modules: u8,
+    lr_scheduler: LrScheduler,
+    seed: u64,
+}
+
+impl TrialConfig {
+    /// Equal for equal configurations only; a negative zero counts as zero.
+    pub fn key(&self) -> ConfigKey {
+        let Self {
+            rank,
+            lora_alpha,
+            lora_dropout,
+            use_rslora,
+            target_modules,
+            learning_rate,
+            batch_size,
+            epochs,
+            lr_scheduler,
+            warmup_ratio,
+            weight_decay,
+            seed,
+        } = self;
+        let real = [lora_alpha, lora_dropout, learning_rate, warmup_ratio, weight_decay];
+        ConfigKey {
+            whole: [*rank, *batch_size, *epochs],
+            real: real.map(|x| (x + 0.0).to_bits()),
+            use_rslora: *use_rslora,
+            target_modules: target_modules.iter().fold(0, |bits, m| bits | 1 << (*m as u8)),
+            lr_scheduler: *lr_scheduler,
+            seed: *seed,
+        }
+    }
+}

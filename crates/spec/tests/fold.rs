@@ -1,0 +1,185 @@
+//! The state of a sweep as a fold over its events.
+
+use proptest::prelude::*;
+use spec::{
+    Evaluation, Event, LrScheduler, Outcome, SweepState, TargetModule, TrainPoint, Trial,
+    TrialConfig, TrialId, TrialStatus,
+};
+
+const ID: TrialId = TrialId(1);
+
+fn config(rank: u32) -> TrialConfig {
+    TrialConfig {
+        rank,
+        lora_alpha: 16.0,
+        lora_dropout: 0.0,
+        use_rslora: false,
+        target_modules: TargetModule::ALL.to_vec(),
+        learning_rate: 1e-4,
+        batch_size: 8,
+        epochs: 3,
+        lr_scheduler: LrScheduler::Linear,
+        warmup_ratio: 0.03,
+        weight_decay: 0.0,
+        seed: 42,
+    }
+}
+
+fn proposed(rank: u32) -> Event {
+    Event::TrialProposed { trial: Trial { id: ID, config: config(rank) } }
+}
+
+fn started(from_step: u32) -> Event {
+    Event::TrialStarted { trial: ID, device: "cpu".to_owned(), from_step, total_steps: 10 }
+}
+
+fn trained(step: u32) -> Event {
+    let point = TrainPoint {
+        step,
+        epoch: f64::from(step) / 5.0,
+        loss: 2.0,
+        grad_norm: 1.0,
+        learning_rate: 1e-4,
+        tokens: u64::from(step) * 100,
+        seconds: f64::from(step),
+    };
+    Event::Trained { trial: ID, point }
+}
+
+fn evaluation(step: u32, eval_loss: f64) -> Evaluation {
+    Evaluation {
+        step,
+        epoch: f64::from(step) / 5.0,
+        eval_loss,
+        eval_loss_stderr: 0.1,
+        rise_stderr: None,
+        train_loss: 1.5,
+        retention_loss: None,
+        tokens: u64::from(step) * 100,
+        seconds: f64::from(step),
+    }
+}
+
+fn evaluated(step: u32, eval_loss: f64) -> Event {
+    Event::Evaluated { trial: ID, evaluation: evaluation(step, eval_loss) }
+}
+
+fn finished() -> Event {
+    Event::TrialFinished { trial: ID, outcome: Outcome::Completed }
+}
+
+#[test]
+fn a_restart_forgets_the_steps_beyond_its_checkpoint_and_takes_them_again() {
+    let mut events = vec![proposed(8), started(0)];
+    events.extend((1..=6).map(trained));
+    events.extend([evaluated(3, 2.0), evaluated(6, 1.8)]);
+    events.push(Event::Checkpointed { trial: ID, step: 4 });
+    events.push(started(4));
+    let state = SweepState::from_events(&events);
+    let trial = &state.trials[&ID];
+    assert_eq!(trial.train_points.iter().map(|p| p.step).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert_eq!(trial.evaluations.iter().map(|e| e.step).collect::<Vec<_>>(), [3]);
+    assert_eq!(trial.status, TrialStatus::Running);
+    assert_eq!(trial.checkpoint_step, Some(4));
+}
+
+#[test]
+fn an_interrupted_history_folds_to_the_same_state_as_an_uninterrupted_one() {
+    let whole = [proposed(8), started(0), trained(1), trained(2), evaluated(2, 1.5), finished()];
+    let interrupted = [
+        proposed(8),
+        started(0),
+        trained(1),
+        trained(2),
+        evaluated(2, 1.5),
+        started(1),
+        trained(2),
+        evaluated(2, 1.5),
+        finished(),
+    ];
+    assert_eq!(SweepState::from_events(&whole), SweepState::from_events(&interrupted));
+}
+
+#[test]
+fn a_second_proposal_of_the_same_number_changes_nothing() {
+    let once = [proposed(8), started(0), trained(1)];
+    let mut twice = once.to_vec();
+    twice.push(proposed(64));
+    assert_eq!(SweepState::from_events(&once), SweepState::from_events(&twice));
+}
+
+#[test]
+fn events_of_an_unknown_trial_are_ignored() {
+    let state = SweepState::from_events(&[started(0), trained(1), evaluated(1, 1.0), finished()]);
+    assert_eq!(state, SweepState::default());
+}
+
+#[test]
+fn the_best_evaluation_is_the_lowest_and_the_earliest_of_equals() {
+    let events = [
+        proposed(8),
+        started(0),
+        evaluated(2, 1.5),
+        evaluated(4, 1.2),
+        evaluated(6, 1.2),
+        evaluated(8, 1.9),
+    ];
+    let state = SweepState::from_events(&events);
+    assert_eq!(state.trials[&ID].best().map(|e| e.step), Some(4));
+    assert_eq!(state.trials[&ID].last().map(|e| e.step), Some(8));
+}
+
+#[test]
+fn a_sweep_that_is_launched_again_is_not_finished() {
+    let launch = Event::SweepStarted {
+        name: "x".to_owned(),
+        fingerprint: "f".to_owned(),
+        version: "0".to_owned(),
+    };
+    let mut state = SweepState::from_events(&[launch.clone(), Event::SweepFinished]);
+    assert!(state.finished);
+    state.apply(&launch);
+    assert!(!state.finished);
+    assert_eq!((state.name.as_str(), state.fingerprint.as_str()), ("x", "f"));
+}
+
+#[test]
+fn configurations_are_equal_by_key_exactly_when_they_are_equal() {
+    assert_eq!(config(8).key(), config(8).key());
+    assert_ne!(config(8).key(), config(16).key());
+    let other = TrialConfig { weight_decay: -0.0, ..config(8) };
+    assert_eq!(config(8).key(), other.key());
+    let other = TrialConfig { target_modules: vec![TargetModule::QProj], ..config(8) };
+    assert_ne!(config(8).key(), other.key());
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        (1..9_u32).prop_map(proposed),
+        (0..6_u32).prop_map(started),
+        (1..9_u32).prop_map(trained),
+        (1..9_u32, 0.1..3.0_f64).prop_map(|(step, loss)| evaluated(step, loss)),
+        Just(finished()),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn folding_in_two_parts_is_folding_at_once(
+        events in proptest::collection::vec(any_event(), 0..40),
+        cut in 0..40_usize,
+    ) {
+        let cut = cut.min(events.len());
+        let mut state = SweepState::from_events(&events[..cut]);
+        for event in &events[cut..] {
+            state.apply(event);
+        }
+        prop_assert_eq!(state, SweepState::from_events(&events));
+    }
+
+    #[test]
+    fn events_survive_the_journals_json(event in any_event()) {
+        let json = serde_json::to_string(&event).expect("events are plain data");
+        prop_assert_eq!(serde_json::from_str::<Event>(&json).expect("it is ours"), event);
+    }
+}

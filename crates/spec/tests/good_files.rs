@@ -1,0 +1,355 @@
+//! Sweep files that are right: what they resolve to, and what they are warned of.
+
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use spec::{
+    Brackets, DeviceChoice, EXAMPLE, EarlyTerminate, LrScheduler, Method, Parameter, PathKind,
+    Shape, Sweep, TargetModule, ValidationSource, resolve,
+};
+
+const HEAD: &str = "method: random\nrun_cap: 9\nmodel: base\ndata: {train: rows.jsonl}\n";
+
+fn look(path: &Path) -> PathKind {
+    match path.extension() {
+        Some(_) => PathKind::File,
+        None => PathKind::Folder,
+    }
+}
+
+fn sweep(text: &str) -> Sweep {
+    resolve(text, Path::new("sweeps/x.yaml"), &look).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn with_parameters(lines: &str) -> Sweep {
+    sweep(&format!("{HEAD}parameters:\n{lines}"))
+}
+
+#[test]
+fn the_example_resolves_without_a_warning_and_states_the_defaults() {
+    let example = sweep(EXAMPLE);
+    assert_eq!(example.warnings, []);
+    assert_eq!(example.space.grid_size(), Some(18));
+    let bare = sweep("method: grid\nmodel: m\ndata: {train: t.jsonl}\nparameters: {}\n");
+    assert_eq!(example.train, bare.train);
+    assert_eq!(example.executor, bare.executor);
+    assert_eq!(example.report, bare.report);
+    assert_eq!(example.seed, bare.seed);
+    for parameter in Parameter::ALL {
+        let swept = [Parameter::Rank, Parameter::LearningRate, Parameter::BatchSize];
+        if !swept.contains(&parameter) {
+            let (a, b) = (example.space.grid_config(0), bare.space.grid_config(0));
+            let value = |config| {
+                serde_json::to_value(config).expect("plain data")[parameter.name()].clone()
+            };
+            // Alpha is a multiple of the rank, which the example varies.
+            if parameter == Parameter::LoraAlpha {
+                assert_eq!(a.lora_alpha / f64::from(a.rank), b.lora_alpha / f64::from(b.rank));
+            } else {
+                assert_eq!(value(a), value(b), "{parameter}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_the_example_has_in_comments_is_valid_too() {
+    let keys = [
+        "target",
+        "micro_batch_size",
+        "eval_steps",
+        "eval_train_examples",
+        "max_packed",
+        "early_terminate",
+        "  type",
+        "  min_iter",
+        "  eta",
+        "  strict",
+    ];
+    let uncomment = |line: &str| {
+        let (indent, rest) = line.split_once("# ").unwrap_or(("", line));
+        let key = rest.split_once(':').map_or("", |(key, _)| key);
+        let commented = line.trim_start().starts_with('#') && keys.contains(&key);
+        if commented { format!("{indent}{rest}\n") } else { format!("{line}\n") }
+    };
+    let sweep = sweep(&EXAMPLE.lines().map(uncomment).collect::<String>());
+    assert!(sweep.early_terminate.is_some() && sweep.metric.target.is_some());
+    assert!(sweep.train.eval.eval_steps.is_some() && sweep.train.eval.train_subset.is_some());
+    assert!(sweep.train.micro_batch_size.is_some() && sweep.executor.max_packed.is_some());
+}
+
+#[test]
+fn files_written_on_windows_are_read() {
+    let sweep = sweep(&format!("\u{feff}{HEAD}parameters: {{rank: 8}}\n").replace('\n', "\r\n"));
+    assert_eq!(sweep.method, Method::Random);
+    let bad = "method: grid\r\nname: a b\r\n";
+    let errors = resolve(bad, Path::new("x.yaml"), &look).expect_err("the name is not a folder's");
+    assert!(errors.to_string().contains("2 | name: a b\n"), "{errors}");
+}
+
+#[test]
+fn the_example_explains_every_key() {
+    for parameter in Parameter::ALL {
+        assert!(EXAMPLE.contains(&format!("  {parameter}: ")), "{parameter}");
+    }
+    for key in ["micro_batch_size", "eval_steps", "eval_train_examples", "max_packed", "target"] {
+        assert!(EXAMPLE.contains(&format!("  # {key}: ")), "{key}");
+    }
+}
+
+#[test]
+fn parameters_that_are_not_given_have_the_documented_defaults() {
+    let config = with_parameters("  {}\n").space.grid_config(0);
+    assert_eq!((config.rank, config.lora_alpha, config.lora_dropout), (16, 32.0, 0.0));
+    assert_eq!((config.learning_rate, config.batch_size, config.epochs), (2e-4, 8, 3));
+    assert_eq!((config.warmup_ratio, config.weight_decay, config.seed), (0.03, 0.0, 42));
+    assert_eq!(config.lr_scheduler, LrScheduler::Linear);
+    assert_eq!(config.target_modules, TargetModule::ALL);
+    assert!(!config.use_rslora);
+}
+
+#[test]
+fn alpha_may_be_a_multiple_of_the_rank() {
+    let space = with_parameters("  rank: [4, 64]\n  lora_alpha: 0.5r\n").space;
+    let mut pairs: Vec<(u32, f64)> =
+        (0..2).map(|i| space.grid_config(i)).map(|c| (c.rank, c.lora_alpha)).collect();
+    pairs.sort_by_key(|(rank, _)| *rank);
+    assert_eq!(pairs, [(4, 2.0), (64, 32.0)]);
+}
+
+#[test]
+fn a_learning_rate_range_without_a_distribution_is_logarithmic_and_warned_of() {
+    let sweep = with_parameters("  learning_rate: {min: 1e-5, max: 1e-3}\n");
+    let distribution = sweep.space.axis(Parameter::LearningRate).distribution();
+    assert_eq!(distribution.map(|d| d.shape), Some(Shape::LogUniform { min: 1e-5, max: 1e-3 }));
+    insta::assert_snapshot!(sweep.warnings[0], @r"
+    warning: `learning_rate` has a range without a distribution: it is drawn log-uniformly, where W&B would draw uniformly
+      --> sweeps/x.yaml:6:3
+       = help: write `distribution: log_uniform_values` to say so, or `uniform`
+    ");
+}
+
+#[test]
+fn other_ranges_are_inferred_as_in_wandb() {
+    let sweep = with_parameters(
+        "  rank: {min: 4, max: 64}\n  lora_dropout: {min: 0.0, max: 0.5}\n  lora_alpha: {min: 8, max: 64}\n",
+    );
+    let shape = |p| sweep.space.axis(p).distribution().map(|d| d.shape);
+    assert_eq!(shape(Parameter::Rank), Some(Shape::IntUniform { min: 4, max: 64 }));
+    assert_eq!(shape(Parameter::LoraDropout), Some(Shape::Uniform { min: 0.0, max: 0.5 }));
+    assert_eq!(shape(Parameter::LoraAlpha), Some(Shape::IntUniform { min: 8, max: 64 }));
+    // Whole ends on a parameter that need not be whole are a trap of W&B's.
+    assert_eq!(sweep.warnings.len(), 1);
+    assert!(sweep.warnings[0].message.contains("lora_alpha"));
+}
+
+#[test]
+fn log_uniform_takes_exponents_and_its_relatives_mean_the_same_range() {
+    let expected = |min: f64, max: f64| Shape::LogUniform { min, max };
+    let shape = |line: &str| {
+        let sweep = with_parameters(&format!("  learning_rate: {{{line}}}\n"));
+        sweep.space.axis(Parameter::LearningRate).distribution().expect("a range").shape
+    };
+    let (low, high) = ((-9.0_f64).exp(), (-7.0_f64).exp());
+    assert_eq!(shape("distribution: log_uniform, min: -9, max: -7"), expected(low, high));
+    assert_eq!(shape("distribution: inv_log_uniform, min: 7, max: 9"), expected(low, high));
+    for name in ["log_uniform_values", "inv_log_uniform_values"] {
+        let line = format!("distribution: {name}, min: 1e-5, max: 1e-3");
+        assert_eq!(shape(&line), expected(1e-5, 1e-3));
+    }
+}
+
+#[test]
+fn whole_number_parameters_give_whole_numbers_whatever_the_distribution() {
+    let space = with_parameters(
+        "  rank: {distribution: log_uniform_values, min: 2, max: 256}\n  batch_size: {distribution: q_log_normal, mu: 3, sigma: 1, q: 4}\n",
+    )
+    .space;
+    for i in 0..100 {
+        let config = space.sample(&[f64::from(i) / 100.0; Parameter::COUNT]);
+        assert!((2..=256).contains(&config.rank));
+        assert!(
+            config.batch_size >= 4 && config.batch_size.is_multiple_of(4),
+            "{}",
+            config.batch_size
+        );
+    }
+}
+
+#[test]
+fn probabilities_weight_the_listed_values() {
+    let space =
+        with_parameters("  rank: {values: [4, 8, 16], probabilities: [0.5, 0.25, 0.25]}\n").space;
+    let at = |u| space.sample(&[u; Parameter::COUNT]).rank;
+    assert_eq!([at(0.0), at(0.49), at(0.51), at(0.74), at(0.76), at(0.99)], [4, 4, 8, 8, 16, 16]);
+}
+
+#[test]
+fn target_modules_are_names_presets_or_several_of_either() {
+    let values = |text: &str| {
+        let space = with_parameters(&format!("  target_modules: {text}\n")).space;
+        space.target_modules.values().to_vec()
+    };
+    let (q, v) = (TargetModule::QProj, TargetModule::VProj);
+    assert_eq!(values("[v_proj, q_proj]"), [vec![q, v]]);
+    assert_eq!(values("v_proj"), [vec![v]]);
+    assert_eq!(values("all-linear"), [TargetModule::ALL.to_vec()]);
+    assert_eq!(values("[attention, mlp]")[0].len(), 4);
+    assert_eq!(values("{values: [[q_proj], all-linear]}")[1].len(), 7);
+    assert_eq!(values("{value: [q_proj, v_proj]}"), [vec![q, v]]);
+}
+
+#[test]
+fn parameters_may_be_fixed_under_train() {
+    let sweep = sweep(&format!(
+        "{HEAD}parameters: {{rank: [4, 8]}}\ntrain: {{weight_decay: 0.1, lr_scheduler: cosine, seed: 7, max_grad_norm: null}}\n"
+    ));
+    let config = sweep.space.grid_config(0);
+    assert_eq!((config.weight_decay, config.seed), (0.1, 7));
+    assert_eq!(config.lr_scheduler, LrScheduler::Cosine);
+    assert_eq!(sweep.train.optimizer.max_grad_norm, None);
+    assert_eq!(sweep.space.varied(), [Parameter::Rank]);
+}
+
+#[test]
+fn paths_start_at_the_sweep_files_folder_and_the_name_is_its_stem() {
+    let sweep = with_parameters("  rank: 8\n");
+    assert_eq!(sweep.name, "x");
+    assert_eq!(sweep.model, PathBuf::from("sweeps/base"));
+    assert_eq!(sweep.data.train, PathBuf::from("sweeps/rows.jsonl"));
+    assert_eq!(sweep.data.validation, ValidationSource::Fraction(0.1));
+}
+
+#[test]
+fn settings_read_as_written() {
+    let sweep = sweep(
+        "name: 2024-01\nmethod: grid\nrun_cap: 3\nseed: 5\nmodel: base\n\
+         metric: {name: eval_loss, goal: minimize, target: 1.5}\n\
+         data: {train: a.csv, validation: {fraction: 0.2}, retention: c.jsonl}\n\
+         parameters: {rank: 8}\nexecutor: {type: local, devices: cuda:1, max_packed: 2}\n\
+         early_terminate: {type: hyperband, max_iter: 27, s: 2}\n",
+    );
+    assert_eq!(sweep.name, "2024-01");
+    assert_eq!((sweep.method, sweep.run_cap, sweep.seed), (Method::Grid, Some(3), 5));
+    assert_eq!(sweep.metric.target, Some(1.5));
+    assert_eq!(sweep.executor.device, DeviceChoice::Cuda(1));
+    assert_eq!(sweep.data.validation, ValidationSource::Fraction(0.2));
+    let brackets = Brackets::Below { max_iter: 27, s: 2 };
+    let expected = EarlyTerminate::Hyperband { brackets, eta: 3.0, strict: false };
+    assert_eq!(sweep.early_terminate, Some(expected));
+}
+
+#[test]
+fn a_grid_meets_every_combination_once() {
+    let space = with_parameters(
+        "  rank: [4, 8, 16]\n  learning_rate: [1e-4, 1e-3]\n  epochs: {min: 1, max: 4}\n  lora_dropout: {distribution: q_uniform, min: 0, max: 0.2, q: 0.1}\n",
+    )
+    .space;
+    let size = space.grid_size().expect("every axis can be counted");
+    assert_eq!(size, 3 * 2 * 4 * 3);
+    let keys: std::collections::HashSet<_> =
+        (0..size).map(|i| space.grid_config(i).key()).collect();
+    assert_eq!(keys.len() as u128, size);
+}
+
+#[test]
+fn the_first_trials_of_a_grid_vary_every_parameter() {
+    let space =
+        with_parameters("  rank: [1, 2, 4]\n  learning_rate: [1e-5, 1e-4, 1e-3, 1e-2]\n").space;
+    let first: Vec<_> = (0..4).map(|i| space.grid_config(i)).collect();
+    let ranks: std::collections::HashSet<u32> = first.iter().map(|c| c.rank).collect();
+    let rates: std::collections::HashSet<u64> =
+        first.iter().map(|c| c.learning_rate.to_bits()).collect();
+    assert_eq!((ranks.len(), rates.len()), (3, 4));
+}
+
+#[test]
+fn combinations_that_resolve_to_the_same_trial_count_once() {
+    let space =
+        with_parameters("  rank: [8, 16]\n  lora_alpha: [16, 2r]\n  epochs: [1, 2]\n").space;
+    assert_eq!(space.grid_size(), Some(8));
+    assert_eq!(space.distinct_size(), Some(6));
+}
+
+#[test]
+fn the_fingerprint_changes_with_results_and_with_nothing_else() {
+    let base = format!("{HEAD}parameters: {{rank: 8}}\n");
+    let print = |extra: &str| sweep(&format!("{base}{extra}")).fingerprint();
+    let own = print("");
+    assert_eq!(own.len(), 64);
+    assert_eq!(own, print("description: other words\n"));
+    assert_eq!(own, print("report: {overfit_sigma: 3}\n"));
+    assert_eq!(own, print("executor: {checkpoint_seconds: 5, max_packed: 1}\n"));
+    assert_ne!(own, print("train: {weight_decay: 0.1}\n"));
+    assert_ne!(own, print("train: {adam_beta1: 0.8}\n"));
+    assert_ne!(own, print("seed: 1\n"));
+    // The overfit rule ends trials by the report's thresholds, so there they change results.
+    let rule = "early_terminate: {type: overfit}\n";
+    assert_ne!(print(rule), print(&format!("{rule}report: {{overfit_sigma: 3}}\n")));
+}
+
+#[test]
+fn the_fingerprint_does_not_depend_on_where_the_program_was_started() {
+    let text = format!("{HEAD}parameters: {{rank: 8}}\n");
+    let from = |file: &str| resolve(&text, Path::new(file), &look).expect("it is right");
+    assert_ne!(from("x.yaml").model, from("sweeps/x.yaml").model);
+    assert_eq!(from("x.yaml").fingerprint(), from("sweeps/x.yaml").fingerprint());
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(text in any::<String>()) {
+        let _ = resolve(&text, Path::new("x.yaml"), &look).map_err(|errors| errors.to_string());
+    }
+
+    #[test]
+    fn no_shuffling_of_a_sweep_file_makes_the_reader_panic(
+        pieces in proptest::collection::vec(
+            prop_oneof![
+                proptest::sample::select(EXAMPLE.lines().collect::<Vec<_>>()).prop_map(str::to_owned),
+                (
+                    proptest::sample::select(Parameter::ALL.to_vec()),
+                    proptest::sample::select(vec![
+                        "[]", "{}", "-1", ".nan", "[[1]]", "{min: 1}", "{min: 2, max: 1e400}",
+                        "{distribution: q_normal}", "{distribution: log_uniform, min: -1, max: 1}",
+                        "{values: [1, 2], probabilities: [1, 0]}", "{value: }", "&a [*a]", "1e308",
+                        "{distribution: q_uniform, min: 0, max: 1e300, q: 1e-300}", "-0.0", "r",
+                    ]),
+                )
+                    .prop_map(|(key, value)| format!("  {key}: {value}")),
+            ],
+            0..40,
+        ),
+    ) {
+        let text = pieces.join("\n");
+        if let Ok(sweep) = resolve(&text, Path::new("x.yaml"), &look) {
+            let _ = sweep.space.sample(&[0.5; Parameter::COUNT]);
+            let _ = (sweep.fingerprint(), sweep.space.grid_config(0), sweep.space.distinct_size());
+        }
+    }
+
+    #[test]
+    fn every_wild_parameter_is_refused_or_can_be_drawn(
+        key in proptest::sample::select(Parameter::ALL.to_vec()),
+        distribution in proptest::sample::select(vec![
+            "uniform", "q_uniform", "int_uniform", "log_uniform", "log_uniform_values", "q_log_uniform_values",
+            "inv_log_uniform", "inv_log_uniform_values", "q_log_uniform",
+        ]),
+        ends in (-30.0..30.0_f64, -30.0..30.0_f64),
+        q in proptest::option::of(0.01..4.0_f64),
+        u in 0.0..1.0_f64,
+    ) {
+        let q = q.map_or(String::new(), |q| format!(", q: {q}"));
+        let text = format!(
+            "{HEAD}parameters:\n  {key}: {{distribution: {distribution}, min: {:.2}, max: {:.2}{q}}}\n",
+            ends.0, ends.1
+        );
+        if let Ok(sweep) = resolve(&text, Path::new("x.yaml"), &look) {
+            let config = sweep.space.sample(&[u; Parameter::COUNT]);
+            prop_assert!(config.rank >= 1 && config.epochs >= 1 && config.batch_size >= 1);
+            prop_assert!(config.learning_rate > 0.0 && config.learning_rate <= 1.0);
+            prop_assert!((0.0..1.0).contains(&config.lora_dropout));
+            prop_assert!(config.lora_alpha > 0.0 && config.weight_decay >= 0.0);
+        }
+    }
+}
