@@ -1,0 +1,196 @@
+//! One training step (forward, backward, optimizer) on random weights, in tokens a second.
+//!
+//! `scripts/bench/step.sh` runs this and the same step in transformers + peft one after the other.
+//! After the measurements it prints the peak memory of this process for the shape named by
+//! `LORASWEEP_BENCH_MEMORY`, measured alone: criterion's own runs of other shapes would hide it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use candle_core::{Device, Tensor};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use spec::TargetModule;
+use trainer::adapter::AdapterLayout;
+use trainer::backend::cpu::{Buf, Cpu};
+use trainer::backend::{AdamWStep, Backend};
+use trainer::decoder::{ActiveAdapter, Decoder, Rows};
+use trainer::model::Model;
+
+/// Shape of a decoder and of a step.
+struct Shape {
+    name: &'static str,
+    hidden: usize,
+    layers: usize,
+    heads: usize,
+    kv_heads: usize,
+    ffn: usize,
+    vocab: usize,
+    /// Adapters that share the step.
+    slots: usize,
+    /// Sequences of each adapter.
+    batch: usize,
+    tokens: usize,
+}
+
+const LARGE: Shape = Shape {
+    name: "hidden 512 x 8 layers, 4 x 128 tokens",
+    hidden: 512,
+    layers: 8,
+    heads: 8,
+    kv_heads: 4,
+    ffn: 1408,
+    vocab: 8192,
+    slots: 1,
+    batch: 4,
+    tokens: 128,
+};
+const LARGE_PACKED: Shape =
+    Shape { name: "hidden 512 x 8 layers, 8 adapters of 1 x 64 tokens", slots: 8, batch: 1, tokens: 64, ..LARGE };
+const LARGE_SHORT: Shape =
+    Shape { name: "hidden 512 x 8 layers, 1 x 64 tokens", batch: 1, tokens: 64, ..LARGE };
+const SMALL: Shape = Shape {
+    name: "hidden 128 x 4 layers, 4 x 128 tokens",
+    hidden: 128,
+    layers: 4,
+    heads: 4,
+    kv_heads: 2,
+    ffn: 512,
+    vocab: 1024,
+    ..LARGE
+};
+const SMALL_PACKED: Shape =
+    Shape { name: "hidden 128 x 4 layers, 8 adapters of 1 x 64 tokens", slots: 8, batch: 1, tokens: 64, ..SMALL };
+const SMALL_SHORT: Shape =
+    Shape { name: "hidden 128 x 4 layers, 1 x 64 tokens", batch: 1, tokens: 64, ..SMALL };
+
+struct Slot {
+    layout: AdapterLayout,
+    params: Buf<f32>,
+    grad: Buf<f32>,
+    first: Buf<f32>,
+    second: Buf<f32>,
+}
+
+struct Step {
+    decoder: Decoder<Cpu<f32>>,
+    slots: Vec<Slot>,
+    rows: Rows,
+    rows_per_slot: usize,
+}
+
+impl Step {
+    fn new(shape: &Shape) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        write_random_model(shape, dir.path());
+        let backend = Cpu::new();
+        let model = Model::load(&backend, dir.path()).expect("the model loads");
+        let layout = AdapterLayout::new(&model.config, 8, &TargetModule::ALL);
+        let slots = (0..shape.slots)
+            .map(|slot| Slot {
+                params: backend.tensor(&layout.initial_values(slot as u64), 1, layout.len).expect("params"),
+                grad: backend.zeros(1, layout.len).expect("zeros"),
+                first: backend.zeros(1, layout.len).expect("zeros"),
+                second: backend.zeros(1, layout.len).expect("zeros"),
+                layout: layout.clone(),
+            })
+            .collect();
+        let mut rows = Rows::default();
+        let weight = 1.0 / (shape.batch * (shape.tokens - 1)) as f32;
+        for sequence in 0..shape.slots * shape.batch {
+            let ids: Vec<u32> = (0..shape.tokens)
+                .map(|i| ((sequence * 7919 + i * 104_729) % shape.vocab) as u32)
+                .collect();
+            rows.push(&ids, &vec![true; shape.tokens], weight);
+        }
+        let rows_per_slot = shape.batch * shape.tokens;
+        Self { decoder: Decoder { backend, model }, slots, rows, rows_per_slot }
+    }
+
+    fn take(&mut self) {
+        let (mut adapters, mut grads) = (Vec::new(), Vec::new());
+        for (i, slot) in self.slots.iter_mut().enumerate() {
+            let rows = i * self.rows_per_slot..(i + 1) * self.rows_per_slot;
+            let (layout, params) = (&slot.layout, &slot.params);
+            adapters.push(ActiveAdapter { layout, params, scale: 2.0, rows, dropout: None });
+            grads.push(&mut slot.grad);
+        }
+        self.decoder.train(&self.rows, &adapters, &mut grads, false).expect("a step");
+        let update = AdamWStep {
+            learning_rate: 1e-4,
+            weight_decay: 0.0,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            step: 1,
+            grad_scale: 1.0,
+        };
+        for Slot { params, grad, first, second, .. } in &mut self.slots {
+            self.decoder.backend.norm(grad).expect("norm");
+            self.decoder.backend.adamw(params, grad, first, second, &update).expect("adamw");
+        }
+    }
+}
+
+fn write_random_model(shape: &Shape, dir: &Path) {
+    let (d, f, e) = (shape.hidden, shape.ffn, shape.hidden / shape.heads);
+    let config = serde_json::json!({
+        "model_type": "llama", "vocab_size": shape.vocab, "hidden_size": d,
+        "intermediate_size": f, "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads, "num_key_value_heads": shape.kv_heads,
+    });
+    std::fs::write(dir.join("config.json"), config.to_string()).expect("written");
+    let mut tensors = std::collections::HashMap::new();
+    let mut add = |name: String, shape: &[usize]| {
+        let t = Tensor::randn(0.0_f32, 0.05, shape, &Device::Cpu).expect("random");
+        tensors.insert(name, t);
+    };
+    add("model.embed_tokens.weight".into(), &[shape.vocab, d]);
+    add("lm_head.weight".into(), &[shape.vocab, d]);
+    add("model.norm.weight".into(), &[d]);
+    for layer in 0..shape.layers {
+        let kv = shape.kv_heads * e;
+        for (part, shape) in [
+            ("input_layernorm", vec![d]),
+            ("post_attention_layernorm", vec![d]),
+            ("self_attn.q_proj", vec![d, d]),
+            ("self_attn.k_proj", vec![kv, d]),
+            ("self_attn.v_proj", vec![kv, d]),
+            ("self_attn.o_proj", vec![d, d]),
+            ("mlp.gate_proj", vec![f, d]),
+            ("mlp.up_proj", vec![f, d]),
+            ("mlp.down_proj", vec![d, f]),
+        ] {
+            add(format!("model.layers.{layer}.{part}.weight"), &shape);
+        }
+    }
+    candle_core::safetensors::save(&tensors, dir.join("model.safetensors")).expect("written");
+}
+
+/// `VmHWM` of this process in MiB, where the system tells it.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib / 1024)
+}
+
+fn training_step(criterion: &mut Criterion) {
+    if std::env::var_os("LORASWEEP_BENCH_MEMORY").is_some() {
+        let mut step = Step::new(&LARGE);
+        rayon::scope(|_| (0..5).for_each(|_| step.take()));
+        println!("peak memory of {}: {:?} MiB", LARGE.name, peak_memory());
+        return;
+    }
+    let mut group = criterion.benchmark_group("training_step");
+    group.sample_size(15).measurement_time(Duration::from_secs(8));
+    for shape in [LARGE, LARGE_SHORT, LARGE_PACKED, SMALL, SMALL_SHORT, SMALL_PACKED] {
+        let mut step = Step::new(&shape);
+        group.throughput(Throughput::Elements(step.rows.len() as u64));
+        group.bench_function(BenchmarkId::from_parameter(shape.name), |b| {
+            b.iter(|| rayon::scope(|_| step.take()));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, training_step);
+criterion_main!(benches);

@@ -1,0 +1,109 @@
+//! Causal attention, sequence by sequence; letters as in the CPU backend's `attention`.
+
+use std::ops::Range;
+
+use candle_core::{D, DType, Device, Tensor};
+
+use crate::backend::AttentionShape;
+use crate::error::Result;
+
+/// What the forward pass kept.
+pub struct Saved<'a> {
+    pub qkv: &'a Tensor,
+    pub out: &'a Tensor,
+    pub lse: &'a Tensor,
+}
+
+/// q, k, v of a sequence as `[H, T, E]` in the wide format, k and v repeated for their group.
+fn heads(
+    qkv: &Tensor,
+    shape: AttentionShape,
+    rows: &Range<usize>,
+    wide: DType,
+) -> Result<[Tensor; 3]> {
+    let (t, group) = (rows.len(), shape.heads / shape.kv_heads);
+    let part = |start: usize, heads: usize, repeat: usize| -> Result<Tensor> {
+        let x = qkv.narrow(0, rows.start, t)?.narrow(1, start, heads * shape.head_dim)?;
+        let x = x.to_dtype(wide)?.contiguous()?.reshape((t, heads, 1, shape.head_dim))?;
+        let x = x.repeat((1, 1, repeat, 1))?.reshape((t, heads * repeat, shape.head_dim))?;
+        Ok(x.transpose(0, 1)?.contiguous()?)
+    };
+    let (q, kv) = (shape.q_columns(), shape.kv_columns());
+    Ok([
+        part(0, shape.heads, 1)?,
+        part(q, shape.kv_heads, group)?,
+        part(q + kv, shape.kv_heads, group)?,
+    ])
+}
+
+/// 0 on and below the diagonal, minus infinity above.
+fn causal_mask(t: usize, dtype: DType, device: &Device) -> Result<Tensor> {
+    let values: Vec<f32> = (0..t)
+        .flat_map(|i| (0..t).map(move |j| if j <= i { 0.0 } else { f32::NEG_INFINITY }))
+        .collect();
+    Ok(Tensor::from_vec(values, (t, t), device)?.to_dtype(dtype)?)
+}
+
+fn scores(q: &Tensor, k: &Tensor) -> Result<Tensor> {
+    let scale = 1.0 / (q.dim(D::Minus1)? as f64).sqrt();
+    let s = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? * scale)?;
+    Ok(s.broadcast_add(&causal_mask(q.dim(1)?, s.dtype(), s.device())?)?)
+}
+
+/// `[H, T, E]` to `[T, H E]`.
+fn joined(x: &Tensor) -> Result<Tensor> {
+    let (h, t, e) = x.dims3()?;
+    Ok(x.transpose(0, 1)?.contiguous()?.reshape((t, h * e))?)
+}
+
+/// Output `[N, H E]` and log denominators `[N, H]`.
+pub fn forward(
+    qkv: &Tensor,
+    shape: AttentionShape,
+    sequences: &[Range<usize>],
+    wide: DType,
+) -> Result<(Tensor, Tensor)> {
+    let (mut outs, mut lses) = (Vec::new(), Vec::new());
+    for rows in sequences {
+        let [q, k, v] = heads(qkv, shape, rows, wide)?;
+        let s = scores(&q, &k)?;
+        let max = s.max_keepdim(D::Minus1)?;
+        let exp = s.broadcast_sub(&max)?.exp()?;
+        let sum = exp.sum_keepdim(D::Minus1)?;
+        outs.push(joined(&exp.broadcast_div(&sum)?.matmul(&v)?)?.to_dtype(qkv.dtype())?);
+        lses.push((max + sum.log()?)?.squeeze(2)?.t()?.contiguous()?);
+    }
+    Ok((Tensor::cat(&outs, 0)?, Tensor::cat(&lses, 0)?))
+}
+
+/// Gradient of `[q | k | v]`; the algebra is in the CPU backend's `attention::backward`.
+pub fn backward(
+    dout: &Tensor,
+    saved: &Saved<'_>,
+    shape: AttentionShape,
+    sequences: &[Range<usize>],
+    wide: DType,
+) -> Result<Tensor> {
+    let scale = 1.0 / (shape.head_dim as f64).sqrt();
+    let (h, e, group) = (shape.heads, shape.head_dim, shape.heads / shape.kv_heads);
+    let mut parts = Vec::new();
+    for rows in sequences {
+        let t = rows.len();
+        let by_head = |x: &Tensor, width: usize| -> Result<Tensor> {
+            let x = x.narrow(0, rows.start, t)?.to_dtype(wide)?.contiguous()?;
+            Ok(x.reshape((t, h, width))?.transpose(0, 1)?.contiguous()?)
+        };
+        let [q, k, v] = heads(saved.qkv, shape, rows, wide)?;
+        let (dout, out) = (by_head(dout, e)?, by_head(saved.out, e)?);
+        let p = scores(&q, &k)?.broadcast_sub(&by_head(saved.lse, 1)?)?.exp()?;
+        let along = (&dout * out)?.sum_keepdim(D::Minus1)?;
+        let dp = dout.matmul(&v.transpose(1, 2)?.contiguous()?)?;
+        let ds = ((&p * dp.broadcast_sub(&along)?)? * scale)?;
+        let dq = ds.matmul(&k)?;
+        let over_group = |x: Tensor| x.reshape((shape.kv_heads, group, t, e))?.sum(1);
+        let dk = over_group(ds.transpose(1, 2)?.contiguous()?.matmul(&q)?)?;
+        let dv = over_group(p.transpose(1, 2)?.contiguous()?.matmul(&dout)?)?;
+        parts.push(Tensor::cat(&[joined(&dq)?, joined(&dk)?, joined(&dv)?], 1)?);
+    }
+    Ok(Tensor::cat(&parts, 0)?.to_dtype(saved.qkv.dtype())?)
+}

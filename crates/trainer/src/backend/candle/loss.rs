@@ -1,0 +1,43 @@
+//! The language-model head with cross-entropy, a few rows of logits at a time.
+
+use candle_core::{D, DType, Tensor};
+
+use crate::backend::Target;
+use crate::error::Result;
+
+/// Rows whose logits exist at a time.
+const ROWS: usize = 512;
+
+/// The algebra is in the CPU backend's `loss::cross_entropy`.
+pub fn cross_entropy(
+    h: &Tensor,
+    head: &Tensor,
+    targets: &[Target],
+    with_gradient: bool,
+    wide: DType,
+) -> Result<(Vec<f32>, Option<Tensor>)> {
+    let device = h.device();
+    let mut nll = Vec::with_capacity(targets.len());
+    let mut dh = with_gradient
+        .then(|| Tensor::zeros(h.shape(), wide, device))
+        .transpose()?;
+    for targets in targets.chunks(ROWS) {
+        let rows = Tensor::from_iter(targets.iter().map(|t| t.row as u32), device)?;
+        let tokens = Tensor::from_iter(targets.iter().map(|t| t.token), device)?.unsqueeze(1)?;
+        let logits = h.index_select(&rows, 0)?.matmul(&head.t()?)?.to_dtype(wide)?;
+        let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
+        let exp = shifted.exp()?;
+        let sum = exp.sum_keepdim(D::Minus1)?;
+        let chunk = (sum.log()? - shifted.gather(&tokens, 1)?)?;
+        nll.extend(chunk.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?);
+        if let Some(total) = &mut dh {
+            let weights = Tensor::from_iter(targets.iter().map(|t| t.weight), device)?;
+            let weights = weights.to_dtype(wide)?.unsqueeze(1)?;
+            let p = exp.broadcast_div(&sum)?.broadcast_mul(&weights)?;
+            let dlogits = p.scatter_add(&tokens, &weights.neg()?.contiguous()?, 1)?;
+            let d = dlogits.to_dtype(head.dtype())?.matmul(head)?.to_dtype(wide)?;
+            *total = total.index_add(&rows, &d, 0)?;
+        }
+    }
+    Ok((nll, dh))
+}

@@ -1,0 +1,329 @@
+//! The candle backend: candle operations on any device.
+//!
+//! On CUDA it is the way to train; on the CPU it is the oracle the slice kernels are tested
+//! against. Activations and frozen weights have the backend's number format (f32, bf16, f64 in
+//! tests); adapters, their gradients and the optimizer's moments stay at least f32, and so do
+//! norms, softmax and the loss.
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::{D, DType, Device, Tensor};
+
+use super::{AdamWStep, AttentionShape, Backend, Linear, LoraPath, Target};
+use crate::error::Result;
+
+mod attention;
+mod lora;
+mod loss;
+
+/// Computes with candle tensors.
+#[derive(Debug)]
+pub struct CandleBackend {
+    device: Device,
+    dtype: DType,
+    angles: Mutex<Option<Angles>>,
+}
+
+/// Cosines and sines `[N, E/2]` of the step at hand: every block asks for the same ones.
+#[derive(Debug)]
+struct Angles {
+    positions: Vec<u32>,
+    cos: Tensor,
+    sin: Tensor,
+}
+
+impl CandleBackend {
+    /// A backend on a device with a number format for base and activations.
+    pub fn new(device: Device, dtype: DType) -> Self {
+        Self { device, dtype, angles: Mutex::new(None) }
+    }
+
+    /// The format of adapters, norms and losses: f32, or f64 when everything is f64.
+    fn wide(&self) -> DType {
+        if self.dtype == DType::F64 { DType::F64 } else { DType::F32 }
+    }
+
+    fn angles(&self, positions: &[u32], frequencies: &[f64]) -> Result<(Tensor, Tensor)> {
+        let mut cached = self.angles.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(a) = cached.as_ref()
+            && a.positions == positions
+        {
+            return Ok((a.cos.clone(), a.sin.clone()));
+        }
+        let angles: Vec<f64> = positions
+            .iter()
+            .flat_map(|p| frequencies.iter().map(move |f| f64::from(*p) * f))
+            .collect();
+        let table = |f: fn(f64) -> f64| -> Result<Tensor> {
+            let values: Vec<f64> = angles.iter().map(|a| f(*a)).collect();
+            let shape = (positions.len(), frequencies.len());
+            // Rounded on the host: not every device has f64.
+            let t = Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(self.wide())?;
+            Ok(t.to_device(&self.device)?)
+        };
+        let (cos, sin) = (table(f64::cos)?, table(f64::sin)?);
+        let positions = positions.to_vec();
+        *cached = Some(Angles { positions, cos: cos.clone(), sin: sin.clone() });
+        Ok((cos, sin))
+    }
+
+    /// Replaces columns of a matrix.
+    fn with_columns(x: &Tensor, cols: &Range<usize>, middle: Tensor) -> Result<Tensor> {
+        let all = x.dim(1)?;
+        let mut parts = Vec::with_capacity(3);
+        if cols.start > 0 {
+            parts.push(x.narrow(1, 0, cols.start)?);
+        }
+        parts.push(middle);
+        if cols.end < all {
+            parts.push(x.narrow(1, cols.end, all - cols.end)?);
+        }
+        Ok(Tensor::cat(&parts, 1)?)
+    }
+
+    /// `x w / rms(x)` over the last axis in the wide format, with `1 / rms`.
+    fn normalise(&self, x: &Tensor, weight: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
+        let x = x.to_dtype(self.wide())?;
+        let inverse = (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?.recip()?;
+        let weight = weight.to_dtype(self.wide())?;
+        Ok((x.broadcast_mul(&inverse)?.broadcast_mul(&weight)?, inverse))
+    }
+
+    /// Gradient of x through [`Self::normalise`], in the wide format.
+    fn normalise_backward(
+        &self,
+        dy: &Tensor,
+        x: &Tensor,
+        inverse: &Tensor,
+        weight: &Tensor,
+    ) -> Result<Tensor> {
+        let (dy, x) = (dy.to_dtype(self.wide())?, x.to_dtype(self.wide())?);
+        let g = dy.broadcast_mul(&weight.to_dtype(self.wide())?)?;
+        let along = ((&g * &x)?.mean_keepdim(D::Minus1)? * inverse.sqr()?)?;
+        Ok((g - x.broadcast_mul(&along)?)?.broadcast_mul(inverse)?)
+    }
+}
+
+impl Backend for CandleBackend {
+    type Tensor = Tensor;
+    type Frozen = Tensor;
+    type LowRank = Vec<Tensor>;
+
+    fn tensor(&self, values: &[f32], rows: usize, cols: usize) -> Result<Tensor> {
+        let tensor = Tensor::from_slice(values, (rows, cols), &Device::Cpu)?;
+        Ok(tensor.to_dtype(self.wide())?.to_device(&self.device)?)
+    }
+
+    fn zeros(&self, rows: usize, cols: usize) -> Result<Tensor> {
+        Ok(Tensor::zeros((rows, cols), self.wide(), &self.device)?)
+    }
+
+    fn values(&self, tensor: &Tensor) -> Result<Vec<f32>> {
+        Ok(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+    }
+
+    fn freeze(&self, parts: &[Tensor]) -> Result<Tensor> {
+        let joined = Tensor::cat(parts, 0)?;
+        let joined = if joined.rank() == 1 { joined.unsqueeze(0)? } else { joined };
+        Ok(joined.to_dtype(self.dtype)?.to_device(&self.device)?)
+    }
+
+    fn embed(&self, table: &Tensor, ids: &[u32]) -> Result<Tensor> {
+        Ok(table.index_select(&Tensor::new(ids, &self.device)?, 0)?)
+    }
+
+    fn add_assign(&self, x: &mut Tensor, y: &Tensor) -> Result<()> {
+        *x = (&*x + y.to_dtype(x.dtype())?)?;
+        Ok(())
+    }
+
+    fn linear(&self, x: &Tensor, layer: &Linear<Tensor>) -> Result<Tensor> {
+        let y = x.matmul(&layer.weight.t()?)?;
+        Ok(match &layer.bias {
+            Some(bias) => y.broadcast_add(bias)?,
+            None => y,
+        })
+    }
+
+    fn linear_backward(&self, dy: &Tensor, layer: &Linear<Tensor>) -> Result<Tensor> {
+        Ok(dy.to_dtype(self.dtype)?.matmul(&layer.weight)?)
+    }
+
+    fn lora(
+        &self,
+        y: &mut Tensor,
+        cols: Range<usize>,
+        x: &Tensor,
+        paths: &[LoraPath<'_, Tensor>],
+    ) -> Result<Vec<Tensor>> {
+        lora::forward(y, cols, x, paths)
+    }
+
+    fn lora_backward(
+        &self,
+        dx: Option<&mut Tensor>,
+        dy: &Tensor,
+        cols: Range<usize>,
+        x: &Tensor,
+        low_rank: &Vec<Tensor>,
+        paths: &[LoraPath<'_, Tensor>],
+        grads: &mut [&mut Tensor],
+    ) -> Result<()> {
+        lora::backward(dx, dy, cols, x, low_rank, paths, grads)
+    }
+
+    fn rms_norm(&self, x: &Tensor, weight: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
+        let (y, inverse) = self.normalise(x, weight, eps)?;
+        Ok((y.to_dtype(self.dtype)?, inverse))
+    }
+
+    fn rms_norm_backward(
+        &self,
+        dx: &mut Tensor,
+        dy: &Tensor,
+        x: &Tensor,
+        inverse_rms: &Tensor,
+        weight: &Tensor,
+    ) -> Result<()> {
+        let through = self.normalise_backward(dy, x, inverse_rms, weight)?;
+        self.add_assign(dx, &through)
+    }
+
+    fn head_norm(
+        &self,
+        x: &mut Tensor,
+        cols: Range<usize>,
+        weight: &Tensor,
+        eps: f64,
+    ) -> Result<Tensor> {
+        let raw = x.narrow(1, cols.start, cols.len())?.contiguous()?;
+        let heads = raw.reshape((raw.dim(0)?, (), weight.dim(1)?))?;
+        let normed = self.normalise(&heads, weight, eps)?.0.to_dtype(x.dtype())?;
+        *x = Self::with_columns(x, &cols, normed.reshape(raw.shape())?)?;
+        Ok(raw)
+    }
+
+    fn head_norm_backward(
+        &self,
+        dx: &mut Tensor,
+        cols: Range<usize>,
+        saved: &Tensor,
+        weight: &Tensor,
+        eps: f64,
+    ) -> Result<()> {
+        let shape = (saved.dim(0)?, cols.len() / weight.dim(1)?, weight.dim(1)?);
+        let x = saved.reshape(shape)?;
+        let dy = dx.narrow(1, cols.start, cols.len())?.contiguous()?.reshape(shape)?;
+        let inverse = self.normalise(&x, weight, eps)?.1;
+        let d = self.normalise_backward(&dy, &x, &inverse, weight)?.to_dtype(dx.dtype())?;
+        *dx = Self::with_columns(dx, &cols, d.reshape(saved.shape())?)?;
+        Ok(())
+    }
+
+    fn rope(
+        &self,
+        qkv: &mut Tensor,
+        shape: AttentionShape,
+        positions: &[u32],
+        inverse_frequencies: &[f64],
+        inverse: bool,
+    ) -> Result<()> {
+        let (cos, sin) = self.angles(positions, inverse_frequencies)?;
+        let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?);
+        let sin = if inverse { sin.neg()? } else { sin };
+        let (n, e) = (positions.len(), shape.head_dim);
+        let rotated = 0..shape.q_columns() + shape.kv_columns();
+        let heads = qkv.narrow(1, 0, rotated.end)?.to_dtype(self.wide())?;
+        let heads = heads.contiguous()?.reshape((n, shape.heads + shape.kv_heads, e))?;
+        let (a, b) = (heads.narrow(2, 0, e / 2)?, heads.narrow(2, e / 2, e / 2)?);
+        let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+        let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+        let heads = Tensor::cat(&[first, second], 2)?.reshape((n, rotated.end))?;
+        *qkv = Self::with_columns(qkv, &rotated, heads.to_dtype(qkv.dtype())?)?;
+        Ok(())
+    }
+
+    fn attention(
+        &self,
+        qkv: &Tensor,
+        shape: AttentionShape,
+        sequences: &[Range<usize>],
+    ) -> Result<(Tensor, Tensor)> {
+        attention::forward(qkv, shape, sequences, self.wide())
+    }
+
+    fn attention_backward(
+        &self,
+        dout: &Tensor,
+        qkv: &Tensor,
+        out: &Tensor,
+        log_denominators: &Tensor,
+        shape: AttentionShape,
+        sequences: &[Range<usize>],
+    ) -> Result<Tensor> {
+        let saved = attention::Saved { qkv, out, lse: log_denominators };
+        attention::backward(dout, &saved, shape, sequences, self.wide())
+    }
+
+    fn swiglu(&self, gate_up: &Tensor) -> Result<Tensor> {
+        let ffn = gate_up.dim(1)? / 2;
+        let (gate, up) = (gate_up.narrow(1, 0, ffn)?, gate_up.narrow(1, ffn, ffn)?);
+        Ok((gate.contiguous()?.silu()? * up)?)
+    }
+
+    fn swiglu_backward(&self, gate_up: &mut Tensor, dy: &Tensor) -> Result<()> {
+        let ffn = dy.dim(1)?;
+        let wide = |t: Tensor| t.contiguous()?.to_dtype(self.wide());
+        let gate = wide(gate_up.narrow(1, 0, ffn)?)?;
+        let up = wide(gate_up.narrow(1, ffn, ffn)?)?;
+        let dy = dy.to_dtype(self.wide())?;
+        let s = (gate.neg()?.exp()? + 1.0)?.recip()?;
+        let silu = (&gate * &s)?;
+        let dgate = ((&dy * up)? * (&s + (&silu * s.affine(-1.0, 1.0)?)?)?)?;
+        let d = Tensor::cat(&[dgate, (dy * silu)?], 1)?;
+        *gate_up = d.to_dtype(self.dtype)?;
+        Ok(())
+    }
+
+    fn logits(&self, h: &Tensor, rows: &[usize], head: &Tensor) -> Result<Vec<f32>> {
+        let rows: Vec<u32> = rows.iter().map(|r| *r as u32).collect();
+        let h = h.index_select(&Tensor::new(rows, &self.device)?, 0)?;
+        self.values(&h.matmul(&head.t()?)?)
+    }
+
+    fn cross_entropy(
+        &self,
+        h: &Tensor,
+        head: &Tensor,
+        targets: &[Target],
+        with_gradient: bool,
+    ) -> Result<(Vec<f32>, Option<Tensor>)> {
+        loss::cross_entropy(h, head, targets, with_gradient, self.wide())
+    }
+
+    fn norm(&self, x: &Tensor) -> Result<f64> {
+        let squares = x.sqr()?.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()?;
+        Ok(f64::from(squares).sqrt())
+    }
+
+    fn adamw(
+        &self,
+        params: &mut Tensor,
+        grad: &mut Tensor,
+        first_moment: &mut Tensor,
+        second_moment: &mut Tensor,
+        s: &AdamWStep,
+    ) -> Result<()> {
+        let t = f64::from(s.step);
+        let g = grad.affine(s.grad_scale, 0.0)?;
+        let m = (first_moment.affine(s.beta1, 0.0)? + g.affine(1.0 - s.beta1, 0.0)?)?;
+        let v = (second_moment.affine(s.beta2, 0.0)? + g.sqr()?.affine(1.0 - s.beta2, 0.0)?)?;
+        let root = v.sqrt()?.affine(1.0 / (1.0 - s.beta2.powf(t)).sqrt(), s.epsilon)?;
+        let update = (&m / root)?.affine(s.learning_rate / (1.0 - s.beta1.powf(t)), 0.0)?;
+        *params = (params.affine(1.0 - s.learning_rate * s.weight_decay, 0.0)? - update)?;
+        *grad = grad.zeros_like()?;
+        (*first_moment, *second_moment) = (m, v);
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! The language-model head with cross-entropy, a few rows of logits at a time.
+//!
+//! Letters: M target rows, D hidden, V vocabulary.
+
+use std::sync::Arc;
+
+use faer::{Accum, MatMut, MatRef};
+use rayon::prelude::*;
+
+use super::attention::sum;
+use super::buffer::{Buf, Pool};
+use super::gemm::gemm;
+use super::real::{Real, simd};
+use crate::backend::Target;
+
+/// Rows whose logits one task holds: enough for an efficient product, few enough that every
+/// thread has some and that memory stays at `threads * 64 * V` values.
+fn rows_per_task(rows: usize) -> usize {
+    rows.div_ceil(rayon::current_num_threads()).clamp(1, 64)
+}
+
+/// `logits = h W^T`; `nll = log sum_v exp(logit_v) - logit_target`;
+/// `dlogit_v = weight (softmax_v - [v = target])`, `dh = dlogits W`.
+pub fn cross_entropy<T: Real>(
+    pool: &Arc<Pool<T>>,
+    h: &Buf<T>,
+    head: &Buf<T>,
+    targets: &[Target],
+    with_gradient: bool,
+) -> (Vec<f32>, Option<Buf<T>>) {
+    let (dim, vocab) = (h.cols(), head.rows());
+    let rows = rows_per_task(targets.len());
+    let mut nll = vec![0.0_f32; targets.len()];
+    // Gathered rows of h; each task overwrites its own with their gradients.
+    let mut gathered = pool.stale(targets.len(), dim);
+    let tasks = gathered.as_mut_slice().par_chunks_mut(rows * dim).zip(nll.par_chunks_mut(rows));
+    tasks.zip(targets.par_chunks(rows)).for_each(|((mine, nll), targets)| {
+        for (to, target) in mine.chunks_exact_mut(dim).zip(targets) {
+            to.copy_from_slice(h.row(target.row));
+        }
+        let mut logits = pool.stale(targets.len(), vocab);
+        let rows = MatRef::from_row_major_slice(mine, targets.len(), dim);
+        let one = T::from_f64(1.0);
+        gemm(logits.mat_mut(), Accum::Replace, rows, head.mat().transpose(), one);
+        simd(|| {
+            let rows = logits.as_mut_slice().chunks_exact_mut(vocab);
+            for ((row, target), nll) in rows.zip(targets).zip(nll) {
+                *nll = row_loss(row, target);
+            }
+        });
+        if with_gradient {
+            let into = MatMut::from_row_major_slice_mut(mine, targets.len(), dim);
+            gemm(into, Accum::Replace, logits.mat(), head.mat(), one);
+        }
+    });
+    let dh = with_gradient.then(|| scatter(pool, &gathered, targets, h.rows()));
+    (nll, dh)
+}
+
+/// The loss of one row; its logits become their gradients.
+#[inline(always)]
+fn row_loss<T: Real>(row: &mut [T], target: &Target) -> f32 {
+    let max = row.iter().fold(row[0], |a, b| a.larger(*b));
+    let logit = row[target.token as usize] - max;
+    for x in row.iter_mut() {
+        *x = (*x - max).exp();
+    }
+    let sum = sum(row);
+    let factor = T::from_f64(f64::from(target.weight)) / sum;
+    for x in row.iter_mut() {
+        *x *= factor;
+    }
+    row[target.token as usize] += T::from_f64(-f64::from(target.weight));
+    (sum.to_f64().ln() - logit.to_f64()) as f32
+}
+
+/// Gradient rows back to the rows of their targets; zero elsewhere.
+fn scatter<T: Real>(
+    pool: &Arc<Pool<T>>,
+    gathered: &Buf<T>,
+    targets: &[Target],
+    rows: usize,
+) -> Buf<T> {
+    let dim = gathered.cols();
+    let mut dh = pool.zeros(rows, dim);
+    let out = dh.as_mut_slice();
+    for (i, target) in targets.iter().enumerate() {
+        out[target.row * dim..(target.row + 1) * dim].copy_from_slice(gathered.row(i));
+    }
+    dh
+}

@@ -1,0 +1,300 @@
+//! The CPU backend: slices, recycled buffers, fused loops, one thread pool.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::{DType, Device};
+use rayon::prelude::*;
+
+use super::{AdamWStep, AttentionShape, Backend, Linear, LoraPath, Target};
+use crate::error::Result;
+
+mod adamw;
+mod attention;
+mod buffer;
+mod gemm;
+mod lora;
+mod loss;
+mod norm;
+mod real;
+mod rope;
+mod swiglu;
+
+pub use buffer::Buf;
+pub use real::Real;
+
+use buffer::Pool;
+use real::{dot, rows_per_task, simd};
+
+/// Computes with `T` (`f32`; `f64` to check gradients) on the threads of the current rayon pool.
+#[derive(Debug, Default)]
+pub struct Cpu<T: Real> {
+    pool: Arc<Pool<T>>,
+    rope: rope::Table<T>,
+}
+
+impl<T: Real> Cpu<T> {
+    /// A backend with an empty buffer pool.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl<T: Real> Backend for Cpu<T> {
+    type Tensor = Buf<T>;
+    type Frozen = Buf<T>;
+    type LowRank = Buf<T>;
+
+    fn tensor(&self, values: &[f32], rows: usize, cols: usize) -> Result<Buf<T>> {
+        let mut buf = self.pool.stale(rows, cols);
+        for (to, from) in buf.as_mut_slice().iter_mut().zip(values) {
+            *to = T::from_f64(f64::from(*from));
+        }
+        Ok(buf)
+    }
+
+    fn zeros(&self, rows: usize, cols: usize) -> Result<Buf<T>> {
+        Ok(self.pool.zeros(rows, cols))
+    }
+
+    fn values(&self, tensor: &Buf<T>) -> Result<Vec<f32>> {
+        Ok(tensor.as_slice().iter().map(|x| x.to_f64() as f32).collect())
+    }
+
+    fn freeze(&self, parts: &[candle_core::Tensor]) -> Result<Buf<T>> {
+        let mut rows = 0;
+        let mut cols = 0;
+        for part in parts {
+            let (r, c) = if part.rank() == 1 { (1, part.dim(0)?) } else { part.dims2()? };
+            // Vectors (biases) are joined along their only axis.
+            (rows, cols) = if part.rank() == 1 { (1, cols + c) } else { (rows + r, c) };
+        }
+        let mut buf = self.pool.stale(rows, cols);
+        let mut to = buf.as_mut_slice();
+        for part in parts {
+            let part = part.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?;
+            let values = part.to_vec1::<f32>()?;
+            let (mine, rest) = to.split_at_mut(values.len());
+            for (to, from) in mine.iter_mut().zip(values) {
+                *to = T::from_f64(f64::from(from));
+            }
+            to = rest;
+        }
+        Ok(buf)
+    }
+
+    fn embed(&self, table: &Buf<T>, ids: &[u32]) -> Result<Buf<T>> {
+        let mut x = self.pool.stale(ids.len(), table.cols());
+        for (row, id) in x.as_mut_slice().chunks_exact_mut(table.cols()).zip(ids) {
+            row.copy_from_slice(table.row(*id as usize));
+        }
+        Ok(x)
+    }
+
+    fn add_assign(&self, x: &mut Buf<T>, y: &Buf<T>) -> Result<()> {
+        let chunk = rows_per_task(x.as_slice().len(), 1);
+        let tasks = x.as_mut_slice().par_chunks_mut(chunk).zip(y.as_slice().par_chunks(chunk));
+        tasks.for_each(|(x, y)| {
+            simd(|| {
+                for (x, y) in x.iter_mut().zip(y) {
+                    *x += *y;
+                }
+            });
+        });
+        Ok(())
+    }
+
+    fn linear(&self, x: &Buf<T>, layer: &Linear<Buf<T>>) -> Result<Buf<T>> {
+        let mut y = self.pool.stale(x.rows(), layer.weight.rows());
+        gemm::par_gemm(y.mat_mut(), x.mat(), layer.weight.mat().transpose());
+        if let Some(bias) = &layer.bias {
+            for row in y.as_mut_slice().chunks_exact_mut(bias.cols()) {
+                for (y, b) in row.iter_mut().zip(bias.as_slice()) {
+                    *y += *b;
+                }
+            }
+        }
+        Ok(y)
+    }
+
+    fn linear_backward(&self, dy: &Buf<T>, layer: &Linear<Buf<T>>) -> Result<Buf<T>> {
+        let mut dx = self.pool.stale(dy.rows(), layer.weight.cols());
+        gemm::par_gemm(dx.mat_mut(), dy.mat(), layer.weight.mat());
+        Ok(dx)
+    }
+
+    fn lora(
+        &self,
+        y: &mut Buf<T>,
+        cols: Range<usize>,
+        x: &Buf<T>,
+        paths: &[LoraPath<'_, Buf<T>>],
+    ) -> Result<Buf<T>> {
+        Ok(lora::forward(&self.pool, y, cols, x, paths))
+    }
+
+    fn lora_backward(
+        &self,
+        dx: Option<&mut Buf<T>>,
+        dy: &Buf<T>,
+        cols: Range<usize>,
+        x: &Buf<T>,
+        low_rank: &Buf<T>,
+        paths: &[LoraPath<'_, Buf<T>>],
+        grads: &mut [&mut Buf<T>],
+    ) -> Result<()> {
+        lora::backward(&self.pool, dx, dy, cols, x, low_rank, paths, grads);
+        Ok(())
+    }
+
+    fn rms_norm(&self, x: &Buf<T>, weight: &Buf<T>, eps: f64) -> Result<(Buf<T>, Buf<T>)> {
+        let mut y = self.pool.stale(x.rows(), x.cols());
+        let mut inv = self.pool.stale(x.rows(), 1);
+        let (to, factors) = (y.as_mut_slice(), inv.as_mut_slice());
+        norm::forward(to, factors, x.as_slice(), weight.as_slice(), T::from_f64(eps));
+        Ok((y, inv))
+    }
+
+    fn rms_norm_backward(
+        &self,
+        dx: &mut Buf<T>,
+        dy: &Buf<T>,
+        x: &Buf<T>,
+        inverse_rms: &Buf<T>,
+        weight: &Buf<T>,
+    ) -> Result<()> {
+        let (dy, x, inv) = (dy.as_slice(), x.as_slice(), inverse_rms.as_slice());
+        norm::backward(dx.as_mut_slice(), dy, x, inv, weight.as_slice());
+        Ok(())
+    }
+
+    fn head_norm(
+        &self,
+        x: &mut Buf<T>,
+        cols: Range<usize>,
+        weight: &Buf<T>,
+        eps: f64,
+    ) -> Result<Buf<T>> {
+        let all = x.cols();
+        let mut saved = self.pool.stale(x.rows(), cols.len());
+        let rows = x.as_mut_slice().par_chunks_exact_mut(all);
+        rows.zip(saved.as_mut_slice().par_chunks_exact_mut(cols.len())).for_each(|(row, saved)| {
+            let row = &mut row[cols.clone()];
+            saved.copy_from_slice(row);
+            simd(|| norm::heads_forward(row, weight.as_slice(), T::from_f64(eps)));
+        });
+        Ok(saved)
+    }
+
+    fn head_norm_backward(
+        &self,
+        dx: &mut Buf<T>,
+        cols: Range<usize>,
+        saved: &Buf<T>,
+        weight: &Buf<T>,
+        eps: f64,
+    ) -> Result<()> {
+        let all = dx.cols();
+        let rows = dx.as_mut_slice().par_chunks_exact_mut(all);
+        rows.zip(saved.as_slice().par_chunks_exact(cols.len())).for_each(|(row, x)| {
+            let row = &mut row[cols.clone()];
+            simd(|| norm::heads_backward(row, x, weight.as_slice(), T::from_f64(eps)));
+        });
+        Ok(())
+    }
+
+    fn rope(
+        &self,
+        qkv: &mut Buf<T>,
+        shape: AttentionShape,
+        positions: &[u32],
+        inverse_frequencies: &[f64],
+        inverse: bool,
+    ) -> Result<()> {
+        let longest = positions.iter().max().map_or(0, |p| *p as usize + 1);
+        let angles = self.rope.angles(inverse_frequencies, longest);
+        rope::rotate(qkv.as_mut_slice(), shape, positions, &angles, inverse);
+        Ok(())
+    }
+
+    fn attention(
+        &self,
+        qkv: &Buf<T>,
+        shape: AttentionShape,
+        sequences: &[Range<usize>],
+    ) -> Result<(Buf<T>, Buf<T>)> {
+        let mut out = self.pool.stale(qkv.rows(), shape.q_columns());
+        let mut lse = self.pool.stale(qkv.rows(), shape.heads);
+        attention::forward(out.mat_mut(), lse.mat_mut(), qkv.mat(), shape, sequences);
+        Ok((out, lse))
+    }
+
+    fn attention_backward(
+        &self,
+        dout: &Buf<T>,
+        qkv: &Buf<T>,
+        out: &Buf<T>,
+        log_denominators: &Buf<T>,
+        shape: AttentionShape,
+        sequences: &[Range<usize>],
+    ) -> Result<Buf<T>> {
+        let mut dqkv = self.pool.stale(qkv.rows(), qkv.cols());
+        let (out, lse) = (out.mat(), log_denominators.mat());
+        attention::backward(dqkv.mat_mut(), dout.mat(), qkv.mat(), out, lse, shape, sequences);
+        Ok(dqkv)
+    }
+
+    fn swiglu(&self, gate_up: &Buf<T>) -> Result<Buf<T>> {
+        let ffn = gate_up.cols() / 2;
+        let mut y = self.pool.stale(gate_up.rows(), ffn);
+        swiglu::forward(y.as_mut_slice(), gate_up.as_slice(), ffn);
+        Ok(y)
+    }
+
+    fn swiglu_backward(&self, gate_up: &mut Buf<T>, dy: &Buf<T>) -> Result<()> {
+        let ffn = dy.cols();
+        swiglu::backward(gate_up.as_mut_slice(), dy.as_slice(), ffn);
+        Ok(())
+    }
+
+    fn logits(&self, h: &Buf<T>, rows: &[usize], head: &Buf<T>) -> Result<Vec<f32>> {
+        let mut picked = self.pool.stale(rows.len(), h.cols());
+        for (to, row) in picked.as_mut_slice().chunks_exact_mut(h.cols()).zip(rows) {
+            to.copy_from_slice(h.row(*row));
+        }
+        let mut logits = self.pool.stale(rows.len(), head.rows());
+        gemm::par_gemm(logits.mat_mut(), picked.mat(), head.mat().transpose());
+        self.values(&logits)
+    }
+
+    fn cross_entropy(
+        &self,
+        h: &Buf<T>,
+        head: &Buf<T>,
+        targets: &[Target],
+        with_gradient: bool,
+    ) -> Result<(Vec<f32>, Option<Buf<T>>)> {
+        Ok(loss::cross_entropy(&self.pool, h, head, targets, with_gradient))
+    }
+
+    fn norm(&self, x: &Buf<T>) -> Result<f64> {
+        let squares = simd(|| {
+            let chunks = x.as_slice().chunks(4096);
+            chunks.map(|c| dot(c, c).to_f64()).sum::<f64>()
+        });
+        Ok(squares.sqrt())
+    }
+
+    fn adamw(
+        &self,
+        params: &mut Buf<T>,
+        grad: &mut Buf<T>,
+        first_moment: &mut Buf<T>,
+        second_moment: &mut Buf<T>,
+        step: &AdamWStep,
+    ) -> Result<()> {
+        let (m, v) = (first_moment.as_mut_slice(), second_moment.as_mut_slice());
+        adamw::step(params.as_mut_slice(), grad.as_mut_slice(), m, v, step);
+        Ok(())
+    }
+}

@@ -1,0 +1,174 @@
+//! The number types of the CPU backend: `f32` for training, `f64` for checking gradients.
+
+use std::fmt::Debug;
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
+use std::sync::LazyLock;
+
+use faer::traits::RealField;
+
+/// A floating-point number the kernels compute with.
+pub trait Real:
+    RealField
+    + Copy
+    + Default
+    + Debug
+    + PartialOrd
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + AddAssign
+    + MulAssign
+    + Sum
+    + 'static
+{
+    /// Rounds from double precision.
+    fn from_f64(x: f64) -> Self;
+    /// Widens to double precision.
+    fn to_f64(self) -> f64;
+    /// `e^x`; not-a-number for an argument that is not finite, so that a broken logit is seen.
+    fn exp(self) -> Self;
+    /// Square root.
+    fn root(self) -> Self;
+    /// The larger of two numbers.
+    fn larger(self, other: Self) -> Self;
+}
+
+impl Real for f32 {
+    #[inline(always)]
+    fn from_f64(x: f64) -> Self {
+        x as Self
+    }
+
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        f64::from(self)
+    }
+
+    /// Branch-free so that loops over it vectorise; relative error below 3e-7.
+    ///
+    /// `x = n ln 2 + r` with `|r| <= ln 2 / 2`; `e^r` by its Taylor polynomial of degree 7, whose
+    /// remainder is below 6e-9, times `2^n` put together from bits.
+    #[inline(always)]
+    fn exp(self) -> Self {
+        const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer
+        const LN2_HI: f32 = 0.693_359_4; // few bits, so that n * LN2_HI is exact
+        const LN2_LO: f32 = -2.121_944_4e-4;
+        let x = self.clamp(-87.0, 88.0);
+        let shifted = x * std::f32::consts::LOG2_E + ROUND;
+        let n = shifted - ROUND;
+        let r = (x - n * LN2_HI) - n * LN2_LO;
+        let p = 1.0 / 5040.0;
+        let p = p * r + 1.0 / 720.0;
+        let p = p * r + 1.0 / 120.0;
+        let p = p * r + 1.0 / 24.0;
+        let p = p * r + 1.0 / 6.0;
+        let p = p * r + 0.5;
+        let p = p * r + 1.0;
+        let p = p * r + 1.0;
+        // The low bits of `shifted` are n: as an exponent they are 2^n.
+        let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
+        // The clamp hides infinities and n hides NaN: x - x brings both back.
+        p * power + (self - self)
+    }
+
+    #[inline(always)]
+    fn root(self) -> Self {
+        self.sqrt()
+    }
+
+    #[inline(always)]
+    fn larger(self, other: Self) -> Self {
+        if other > self { other } else { self }
+    }
+}
+
+impl Real for f64 {
+    #[inline(always)]
+    fn from_f64(x: f64) -> Self {
+        x
+    }
+
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self
+    }
+
+    #[inline(always)]
+    fn exp(self) -> Self {
+        Self::exp(self) + (self - self)
+    }
+
+    #[inline(always)]
+    fn root(self) -> Self {
+        self.sqrt()
+    }
+
+    #[inline(always)]
+    fn larger(self, other: Self) -> Self {
+        if other > self { other } else { self }
+    }
+}
+
+static ARCH: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
+
+/// Runs a loop compiled for the best instruction set of this processor. Without it the loops are
+/// compiled for the oldest x86-64 and run 2.6 to 4 times slower.
+#[inline(always)]
+pub fn simd<R>(work: impl FnOnce() -> R) -> R {
+    ARCH.dispatch(work)
+}
+
+/// Rows a parallel task should take: enough work to be worth handing over, and about two tasks a
+/// thread.
+pub fn rows_per_task(rows: usize, cols: usize) -> usize {
+    const WORTH: usize = 8 * 1024;
+    let fair = rows.div_ceil(2 * rayon::current_num_threads());
+    fair.max(WORTH.div_ceil(cols.max(1))).max(1)
+}
+
+/// Sum of products. Sixteen accumulators, so that the loop vectorises although addition of floats
+/// is not associative; the result does not depend on the instruction set's width.
+#[inline(always)]
+pub fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+    const LANES: usize = 16;
+    let mut sums = [T::default(); LANES];
+    let (head_a, tail_a) = a.as_chunks::<LANES>();
+    let (head_b, tail_b) = b.as_chunks::<LANES>();
+    for (x, y) in head_a.iter().zip(head_b) {
+        for lane in 0..LANES {
+            sums[lane] += x[lane] * y[lane];
+        }
+    }
+    let tail: T = tail_a.iter().zip(tail_b).map(|(x, y)| *x * *y).sum();
+    sums.into_iter().sum::<T>() + tail
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fast_exponential_stays_within_three_ulps_of_the_exact_one() {
+        for i in -86_000..88_000 {
+            let x = i as f32 * 1e-3;
+            let exact = f64::from(x).exp();
+            let relative = (f64::from(Real::exp(x)) - exact).abs() / exact;
+            assert!(relative < 3e-7, "exp({x}) is off by {relative}");
+        }
+    }
+
+    #[test]
+    fn the_exponential_of_a_non_finite_number_is_not_a_number() {
+        for x in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert!(Real::exp(x).is_nan());
+        }
+    }
+
+    #[test]
+    fn far_below_zero_the_exponential_is_almost_nothing() {
+        assert!(Real::exp(-1e30_f32) < 1e-37);
+    }
+}

@@ -1,0 +1,258 @@
+//! The operations a decoder is made of, each with its backward pass, behind one trait.
+//!
+//! Letters: N rows (tokens of all sequences of all slots of a step, one after another), D hidden
+//! size, F feed-forward size, H query heads, K key/value heads, E head size, R LoRA rank,
+//! V vocabulary. Activations are `[N, columns]`, row-major; a linear layer computes
+//! `y = x W^T + b` with `W` `[out, in]`, as in PyTorch.
+//!
+//! Two implementations: [`cpu::Cpu`] works on slices with recycled buffers, fused loops and one
+//! thread pool; [`candle::CandleBackend`] composes candle operations on any device and is both
+//! the CUDA path and the oracle of the other in tests.
+
+use std::ops::Range;
+
+use crate::dropout::Dropout;
+use crate::error::Result;
+
+pub mod candle;
+pub mod cpu;
+
+/// A frozen linear layer of the base model.
+#[derive(Debug)]
+pub struct Linear<W> {
+    /// `[out, in]`.
+    pub weight: W,
+    /// `out` values.
+    pub bias: Option<W>,
+}
+
+/// Shape of the attention: query heads share key/value heads in groups of `heads / kv_heads`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AttentionShape {
+    /// Query heads H.
+    pub heads: usize,
+    /// Key/value heads K, a divisor of H.
+    pub kv_heads: usize,
+    /// Head size E.
+    pub head_dim: usize,
+}
+
+impl AttentionShape {
+    /// Columns of the joined projection `[q | k | v]`: `(H + 2K) E`.
+    pub const fn qkv_columns(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.head_dim
+    }
+
+    /// Columns of the query part and of the attention's output: `H E`.
+    pub const fn q_columns(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// Columns of the key part and of the value part: `K E`.
+    pub const fn kv_columns(&self) -> usize {
+        self.kv_heads * self.head_dim
+    }
+}
+
+/// One slot's adapter at one linear layer, over the slot's rows.
+#[derive(Debug)]
+pub struct LoraPath<'a, T> {
+    /// The slot's rows in the step.
+    pub rows: Range<usize>,
+    /// Rank R.
+    pub rank: usize,
+    /// `alpha / r` or `alpha / sqrt(r)`.
+    pub scale: f64,
+    /// All of the slot's adapter values, `[1, P]`.
+    pub params: &'a T,
+    /// Where A `[R, in]` begins in `params`.
+    pub a: usize,
+    /// Where B `[out, R]` begins in `params`.
+    pub b: usize,
+    /// The dropout on the adapter's input, in training.
+    pub dropout: Option<Dropout>,
+}
+
+/// A token to predict: the hidden state of `row` should give `token`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Target {
+    /// Row of the token before.
+    pub row: usize,
+    /// The token to predict.
+    pub token: u32,
+    /// Factor of this token's loss in the objective (1 / target tokens of its batch).
+    pub weight: f32,
+}
+
+/// Constants of one `AdamW` step (Loshchilov & Hutter 2019, algorithm 2, in PyTorch's form).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamWStep {
+    /// Learning rate of this step.
+    pub learning_rate: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Number of this step, from 1, for the bias correction.
+    pub step: u32,
+    /// Factor on the gradients (gradient clipping).
+    pub grad_scale: f64,
+}
+
+/// The operations. Every function takes whole steps: rows of several sequences and slots at once.
+pub trait Backend: Send + Sync + 'static {
+    /// A matrix of activations, adapter values or gradients.
+    type Tensor: Send + Sync + std::fmt::Debug;
+    /// A frozen matrix of the base model.
+    type Frozen: Send + Sync + std::fmt::Debug;
+    /// The low-rank activations `x A^T` that a LoRA forward pass keeps for its backward pass.
+    type LowRank: Send + std::fmt::Debug;
+
+    /// A matrix from row-major values.
+    fn tensor(&self, values: &[f32], rows: usize, cols: usize) -> Result<Self::Tensor>;
+    /// A matrix of zeros.
+    fn zeros(&self, rows: usize, cols: usize) -> Result<Self::Tensor>;
+    /// The values, row-major.
+    fn values(&self, tensor: &Self::Tensor) -> Result<Vec<f32>>;
+    /// A frozen matrix from a tensor of the model file, in whatever number format it has.
+    /// Vectors become one row. Several tensors are joined along the rows.
+    fn freeze(&self, parts: &[candle_core::Tensor]) -> Result<Self::Frozen>;
+
+    /// Rows of the table `[V, D]`.
+    fn embed(&self, table: &Self::Frozen, ids: &[u32]) -> Result<Self::Tensor>;
+    /// `x += y`.
+    fn add_assign(&self, x: &mut Self::Tensor, y: &Self::Tensor) -> Result<()>;
+
+    /// `y = x W^T + b`.
+    fn linear(&self, x: &Self::Tensor, layer: &Linear<Self::Frozen>) -> Result<Self::Tensor>;
+    /// `dx = dy W`. There is no gradient of W: it is frozen.
+    fn linear_backward(
+        &self,
+        dy: &Self::Tensor,
+        layer: &Linear<Self::Frozen>,
+    ) -> Result<Self::Tensor>;
+
+    /// `y[rows, cols] += scale * dropout(x[rows]) A^T B^T` for each path; paths are sorted by
+    /// rows and do not overlap.
+    fn lora(
+        &self,
+        y: &mut Self::Tensor,
+        cols: Range<usize>,
+        x: &Self::Tensor,
+        paths: &[LoraPath<'_, Self::Tensor>],
+    ) -> Result<Self::LowRank>;
+    /// Adds each path's gradients of A and B to `grads` (one a path, laid out as its params) and
+    /// the gradient of x to `dx`, where one is wanted.
+    #[expect(clippy::too_many_arguments, reason = "the arguments of the formula")]
+    fn lora_backward(
+        &self,
+        dx: Option<&mut Self::Tensor>,
+        dy: &Self::Tensor,
+        cols: Range<usize>,
+        x: &Self::Tensor,
+        low_rank: &Self::LowRank,
+        paths: &[LoraPath<'_, Self::Tensor>],
+        grads: &mut [&mut Self::Tensor],
+    ) -> Result<()>;
+
+    /// `y = x / rms(x) * w` per row (Zhang & Sennrich 2019, arXiv:1910.07467, eq. 4).
+    /// Returns y and the factors `1 / rms` `[N, 1]`.
+    fn rms_norm(
+        &self,
+        x: &Self::Tensor,
+        weight: &Self::Frozen,
+        eps: f64,
+    ) -> Result<(Self::Tensor, Self::Tensor)>;
+    /// `dx += ` the gradient of x, given the factors of the forward pass.
+    fn rms_norm_backward(
+        &self,
+        dx: &mut Self::Tensor,
+        dy: &Self::Tensor,
+        x: &Self::Tensor,
+        inverse_rms: &Self::Tensor,
+        weight: &Self::Frozen,
+    ) -> Result<()>;
+    /// RMS norm of every head in `cols` of `x`, in place, with one weight of E values for all
+    /// heads (Qwen3's q and k norm). Returns what the backward pass needs.
+    fn head_norm(
+        &self,
+        x: &mut Self::Tensor,
+        cols: Range<usize>,
+        weight: &Self::Frozen,
+        eps: f64,
+    ) -> Result<Self::Tensor>;
+    /// Gradient through [`Backend::head_norm`], in place on `dx[.., cols]`; `saved` is what the
+    /// forward pass returned.
+    fn head_norm_backward(
+        &self,
+        dx: &mut Self::Tensor,
+        cols: Range<usize>,
+        saved: &Self::Tensor,
+        weight: &Self::Frozen,
+        eps: f64,
+    ) -> Result<()>;
+
+    /// Rotates the query and key heads of `qkv` in place by each row's position (Su et al. 2021,
+    /// arXiv:2104.09864, in the half-split form of Llama); `inverse` rotates back, which is the
+    /// gradient. `inverse_frequencies` has E/2 values.
+    fn rope(
+        &self,
+        qkv: &mut Self::Tensor,
+        shape: AttentionShape,
+        positions: &[u32],
+        inverse_frequencies: &[f64],
+        inverse: bool,
+    ) -> Result<()>;
+    /// Causal softmax attention within each sequence. Returns the output `[N, H E]` and the log
+    /// of each softmax's denominator `[N, H]`.
+    fn attention(
+        &self,
+        qkv: &Self::Tensor,
+        shape: AttentionShape,
+        sequences: &[Range<usize>],
+    ) -> Result<(Self::Tensor, Self::Tensor)>;
+    /// Gradient of `qkv` `[N, (H + 2K) E]`; the softmax is recomputed from the saved denominators
+    /// (Dao et al. 2022, arXiv:2205.14135, section 3.1).
+    fn attention_backward(
+        &self,
+        dout: &Self::Tensor,
+        qkv: &Self::Tensor,
+        out: &Self::Tensor,
+        log_denominators: &Self::Tensor,
+        shape: AttentionShape,
+        sequences: &[Range<usize>],
+    ) -> Result<Self::Tensor>;
+
+    /// `silu(gate) * up` with `gate_up` `[N, 2F]` (Shazeer 2020, arXiv:2002.05202).
+    fn swiglu(&self, gate_up: &Self::Tensor) -> Result<Self::Tensor>;
+    /// Gradient of `gate_up`, written over it.
+    fn swiglu_backward(&self, gate_up: &mut Self::Tensor, dy: &Self::Tensor) -> Result<()>;
+
+    /// `h W^T` for some rows: `[rows.len(), V]`, row-major.
+    fn logits(&self, h: &Self::Tensor, rows: &[usize], head: &Self::Frozen) -> Result<Vec<f32>>;
+    /// Negative log-likelihood of each target in nats, and with `with_gradient` the gradient of
+    /// `sum(weight * nll)` with respect to h. Logits exist for a few rows at a time only.
+    fn cross_entropy(
+        &self,
+        h: &Self::Tensor,
+        head: &Self::Frozen,
+        targets: &[Target],
+        with_gradient: bool,
+    ) -> Result<(Vec<f32>, Option<Self::Tensor>)>;
+
+    /// Euclidean norm of all values.
+    fn norm(&self, x: &Self::Tensor) -> Result<f64>;
+    /// One optimizer step on a slot's values; the gradient is zeroed.
+    fn adamw(
+        &self,
+        params: &mut Self::Tensor,
+        grad: &mut Self::Tensor,
+        first_moment: &mut Self::Tensor,
+        second_moment: &mut Self::Tensor,
+        step: &AdamWStep,
+    ) -> Result<()>;
+}

@@ -1,0 +1,214 @@
+//! What stops data preparation.
+
+use std::path::{Path, PathBuf};
+
+use super::skip::{ACCEPTED_SCHEMAS, SkippedRow, list_keys};
+
+/// How many of a file's bad rows an error lists.
+const LISTED_ROWS: usize = 10;
+
+/// Why no data could be prepared. Every message names the file and says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A file could not be read.
+    #[error("failed to {operation} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file's name ends in something that is no data format.
+    #[error(
+        "cannot tell the format of {}: accepted endings are .jsonl, .jsonlines, .json (one object \
+         a line) and .csv",
+        path.display()
+    )]
+    UnsupportedExtension {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is UTF-16.
+    #[error("{} is UTF-16; save it as UTF-8 (`iconv -f UTF-16 -t UTF-8`)", path.display())]
+    Utf16 {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is one JSON list instead of one object a line.
+    #[error(
+        "{} is one JSON list; write one object a line (`jq -c '.[]' FILE > FILE.jsonl`)",
+        path.display()
+    )]
+    JsonList {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No row at all.
+    #[error("{} has no rows: it is empty, blank, or only a header", path.display())]
+    NoRows {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A CSV header that fits no schema.
+    #[error(
+        "{}: line 1: the header's columns are {}; accepted are {ACCEPTED_SCHEMAS}, separated by \
+         commas",
+        path.display(), list_keys(columns)
+    )]
+    CsvHeader {
+        /// The file.
+        path: PathBuf,
+        /// The columns found.
+        columns: Vec<String>,
+    },
+    /// A CSV header that swallows the whole file.
+    #[error("{}: line 1: a quote opened in the header is never closed", path.display())]
+    CsvHeaderQuote {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Two CSV columns of one name.
+    #[error("{}: line 1: the column `{column}` stands twice in the header", path.display())]
+    CsvDuplicateColumn {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        column: String,
+    },
+    /// The CSV reader gave up.
+    #[error("failed to read {} as CSV: {source}", path.display())]
+    Csv {
+        /// The file.
+        path: PathBuf,
+        /// What the reader says.
+        source: csv::Error,
+    },
+    /// More than half of a file's rows cannot be used.
+    #[error(
+        "{}: {} of {rows} rows cannot be used (at most half may be bad):\n{}",
+        path.display(), skipped.len(), list_rows(skipped)
+    )]
+    TooManyBadRows {
+        /// The file.
+        path: PathBuf,
+        /// Rows of the file, blank lines not counted.
+        rows: usize,
+        /// The bad ones, by line.
+        skipped: Vec<SkippedRow>,
+    },
+    /// Nothing to split.
+    #[error(
+        "{} has only one distinct row, so it cannot be split into training and validation rows; \
+         add rows or name a validation file",
+        path.display()
+    )]
+    OneDistinctRow {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A validation share outside `(0, 1)`.
+    #[error("the validation fraction must lie between 0 and 1 (both excluded), found {fraction}")]
+    Fraction {
+        /// The share.
+        fraction: f64,
+    },
+    /// The model has no tokenizer at all.
+    #[error(
+        "{} has no tokenizer.json; copy it from where the model came from (it belongs to the \
+         model's files)",
+        model_dir.display()
+    )]
+    NoTokenizer {
+        /// The model's folder.
+        model_dir: PathBuf,
+    },
+    /// The model has only a `SentencePiece` tokenizer.
+    #[error(
+        "{} has only a SentencePiece tokenizer ({}), which is not read; make a tokenizer.json of \
+         it with transformers: `AutoTokenizer.from_pretrained(DIR, use_fast=True)\
+         .save_pretrained(DIR)`",
+        model_dir.display(), file
+    )]
+    SentencePieceOnly {
+        /// The model's folder.
+        model_dir: PathBuf,
+        /// The file found.
+        file: &'static str,
+    },
+    /// tokenizer.json is there but cannot be used.
+    #[error(
+        "failed to load {}: {message}; download the model's tokenizer.json again",
+        path.display()
+    )]
+    BadTokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What the tokenizer library says.
+        message: String,
+    },
+    /// A JSON file of the model is malformed.
+    #[error("failed to parse {}: {source}; download the file again", path.display())]
+    ModelFile {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says.
+        source: serde_json::Error,
+    },
+    /// No end-of-sequence token is named anywhere.
+    #[error(
+        "{} names no end-of-sequence token; set `eos_token` in tokenizer_config.json or \
+         `eos_token_id` in config.json",
+        model_dir.display()
+    )]
+    NoEos {
+        /// The model's folder.
+        model_dir: PathBuf,
+    },
+    /// The end-of-sequence token is not in the vocabulary.
+    #[error(
+        "{}: the end-of-sequence token {token} is not in tokenizer.json; the two files belong to \
+         different models",
+        path.display()
+    )]
+    UnknownEos {
+        /// The file that names the token.
+        path: PathBuf,
+        /// The token or its id.
+        token: String,
+    },
+    /// The chat template does not parse.
+    #[error(
+        "the chat template in {} does not parse: {message}; fix it, or write the rows as `prompt` \
+         + `completion`",
+        path.display()
+    )]
+    ChatTemplate {
+        /// The file that holds it.
+        path: PathBuf,
+        /// What the template engine says.
+        message: String,
+    },
+}
+
+impl DataError {
+    /// For `map_err`: an IO error with its operation and path.
+    pub(super) fn io(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { operation, path, source }
+    }
+}
+
+fn list_rows(skipped: &[SkippedRow]) -> String {
+    let mut lines: Vec<String> = skipped
+        .iter()
+        .take(LISTED_ROWS)
+        .map(|row| format!("  line {}: {}", row.line, row.reason))
+        .collect();
+    let rest = skipped.len().saturating_sub(LISTED_ROWS);
+    if rest > 0 {
+        lines.push(format!("  and {rest} more"));
+    }
+    lines.join("\n")
+}

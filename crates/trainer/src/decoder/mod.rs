@@ -1,0 +1,182 @@
+//! The packed decoder: one forward and one explicit backward pass over the rows of many slots.
+//!
+//! Rows of all sequences of all slots lie one after another, without padding. Every frozen layer
+//! runs once over all rows; adapters run over their slot's rows; attention stays within a
+//! sequence. No gradient of a frozen weight is ever computed, and nothing below the first block's
+//! adapters is differentiated.
+
+use std::ops::Range;
+
+use crate::adapter::AdapterLayout;
+use crate::backend::{Backend, Target};
+use crate::error::Result;
+use crate::model::Model;
+
+mod block;
+
+use block::{Block, Gradients};
+
+/// What a step computes on: N rows of several sequences.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rows {
+    /// Token of each row.
+    pub ids: Vec<u32>,
+    /// Position of each row within its sequence.
+    pub positions: Vec<u32>,
+    /// Rows of each sequence; together they cover all rows in order.
+    pub sequences: Vec<Range<usize>>,
+    /// Tokens to predict, ascending by row.
+    pub targets: Vec<Target>,
+}
+
+impl Rows {
+    /// Appends a sequence; each target token gets `weight`. Returns its rows.
+    pub fn push(&mut self, input_ids: &[u32], loss_mask: &[bool], weight: f32) -> Range<usize> {
+        let start = self.ids.len();
+        self.ids.extend_from_slice(input_ids);
+        self.positions.extend(0..input_ids.len() as u32);
+        self.sequences.push(start..self.ids.len());
+        for (i, _) in loss_mask.iter().enumerate().skip(1).filter(|(_, is_target)| **is_target) {
+            self.targets.push(Target { row: start + i - 1, token: input_ids[i], weight });
+        }
+        start..self.ids.len()
+    }
+
+    /// Number of rows N.
+    pub const fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there is nothing to compute.
+    pub const fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+}
+
+/// A slot's adapter over its rows of a step.
+#[derive(Debug)]
+pub struct ActiveAdapter<'a, T> {
+    /// Where its matrices lie.
+    pub layout: &'a AdapterLayout,
+    /// Their values, `[1, layout.len]`.
+    pub params: &'a T,
+    /// `alpha / r` or `alpha / sqrt(r)`.
+    pub scale: f64,
+    /// The slot's rows.
+    pub rows: Range<usize>,
+    /// Dropout on every site's input, in training.
+    pub dropout: Option<SlotDropout>,
+}
+
+/// What a slot's dropout masks depend on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SlotDropout {
+    /// Probability of a value being dropped, in `(0, 1)`.
+    pub probability: f64,
+    /// The trial's seed.
+    pub seed: u64,
+    /// The optimizer step the rows belong to.
+    pub step: u32,
+    /// Rows of the same batch that earlier micro-batches had.
+    pub first_row: u64,
+}
+
+/// A frozen model on its backend, ready to run rows.
+#[derive(Debug)]
+pub struct Decoder<B: Backend> {
+    /// Where it computes.
+    pub backend: B,
+    /// The frozen weights.
+    pub model: Model<B>,
+}
+
+impl<B: Backend> Decoder<B> {
+    /// Negative log-likelihood of each target, in nats. Keeps no activations.
+    pub fn losses(
+        &self,
+        rows: &Rows,
+        adapters: &[ActiveAdapter<'_, B::Tensor>],
+    ) -> Result<Vec<f32>> {
+        let h = self.hidden(rows, adapters)?;
+        Ok(self.backend.cross_entropy(&h, self.model.head(), &rows.targets, false)?.0)
+    }
+
+    /// Logits of the given rows, `[which.len(), V]` row-major.
+    pub fn logits(
+        &self,
+        rows: &Rows,
+        adapters: &[ActiveAdapter<'_, B::Tensor>],
+        which: &[usize],
+    ) -> Result<Vec<f32>> {
+        let h = self.hidden(rows, adapters)?;
+        self.backend.logits(&h, which, self.model.head())
+    }
+
+    /// The normalised last hidden states `[N, D]`.
+    fn hidden(
+        &self,
+        rows: &Rows,
+        adapters: &[ActiveAdapter<'_, B::Tensor>],
+    ) -> Result<B::Tensor> {
+        let mut x = self.backend.embed(&self.model.embedding, &rows.ids)?;
+        for index in 0..self.model.layers.len() {
+            x = self.block(index, rows, adapters).forward(x)?.0;
+        }
+        Ok(self.backend.rms_norm(&x, &self.model.norm, self.model.config.rms_norm_eps)?.0)
+    }
+
+    /// Forward and backward: returns each target's negative log-likelihood and adds to each
+    /// adapter's `grads` the gradient of `sum(weight * nll)` over its rows. With `recompute`, a
+    /// block's activations are computed again in the backward pass instead of kept.
+    pub fn train(
+        &self,
+        rows: &Rows,
+        adapters: &[ActiveAdapter<'_, B::Tensor>],
+        grads: &mut [&mut B::Tensor],
+        recompute: bool,
+    ) -> Result<Vec<f32>> {
+        let eps = self.model.config.rms_norm_eps;
+        let mut kept = Vec::with_capacity(self.model.layers.len());
+        let mut x = self.backend.embed(&self.model.embedding, &rows.ids)?;
+        for index in 0..self.model.layers.len() {
+            let (y, saved) = self.block(index, rows, adapters).forward(x)?;
+            kept.push(if recompute { Kept::Input(saved.into_input()) } else { Kept::All(saved) });
+            x = y;
+        }
+        let (h, inverse_rms) = self.backend.rms_norm(&x, &self.model.norm, eps)?;
+        let (nll, dh) =
+            self.backend.cross_entropy(&h, self.model.head(), &rows.targets, true)?;
+        drop(h);
+        let Some(dh) = dh else { return Ok(nll) };
+        let mut dx = self.backend.zeros(rows.len(), self.model.config.hidden_size)?;
+        self.backend.rms_norm_backward(&mut dx, &dh, &x, &inverse_rms, &self.model.norm)?;
+        drop((x, dh));
+        while let Some(saved) = kept.pop() {
+            let block = self.block(kept.len(), rows, adapters);
+            let saved = match saved {
+                Kept::All(saved) => saved,
+                Kept::Input(x) => block.forward(x)?.1,
+            };
+            match block.backward(dx, saved, &mut Gradients { of: grads })? {
+                Some(next) => dx = next,
+                None => break,
+            }
+        }
+        Ok(nll)
+    }
+
+    fn block<'a>(
+        &'a self,
+        index: usize,
+        rows: &'a Rows,
+        adapters: &'a [ActiveAdapter<'a, B::Tensor>],
+    ) -> Block<'a, B> {
+        Block { backend: &self.backend, model: &self.model, index, rows, adapters }
+    }
+}
+
+/// What the forward pass leaves of a block for its backward pass.
+enum Kept<B: Backend> {
+    All(block::Saved<B>),
+    Input(B::Tensor),
+}

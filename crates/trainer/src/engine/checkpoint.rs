@@ -1,0 +1,113 @@
+//! A slot's state as a file: adapter, moments, place in the data, best evaluation.
+//!
+//! Safetensors with the scalars as JSON under `slot` in its metadata. The state is that of the
+//! last completed optimizer step: a batch begun since is begun again.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use spec::{Evaluation, Trial};
+
+use super::slot::{Best, Slot};
+use crate::backend::Backend;
+use crate::error::{Result, TrainerError};
+
+const KEY: &str = "slot";
+
+#[derive(Serialize, Deserialize)]
+struct Scalars {
+    trial: Trial,
+    total_steps: u32,
+    step: u32,
+    tokens: u64,
+    seconds: f64,
+    recent_losses: Vec<f64>,
+    best: Option<Evaluation>,
+}
+
+/// Writes the slot's state.
+pub fn save<B: Backend>(backend: &B, slot: &Slot<B>, path: &Path) -> Result<()> {
+    let scalars = Scalars {
+        trial: slot.trial.clone(),
+        total_steps: slot.schedule.total_steps,
+        step: slot.step,
+        tokens: slot.tokens_of_completed_steps(),
+        seconds: slot.seconds,
+        recent_losses: slot.health.recent(),
+        best: slot.best.as_ref().map(|b| b.evaluation.clone()),
+    };
+    let mut floats = vec![
+        ("params", backend.values(&slot.params)?),
+        ("first_moment", backend.values(&slot.first_moment)?),
+        ("second_moment", backend.values(&slot.second_moment)?),
+    ];
+    let mut doubles = Vec::new();
+    if let Some(best) = &slot.best {
+        floats.push(("best_params", best.values.clone()));
+        doubles.push(("best_validation_nll", best.nll.clone()));
+    }
+    let bytes: Vec<(&str, Dtype, usize, Vec<u8>)> = floats
+        .iter()
+        .map(|(name, v)| (*name, Dtype::F32, v.len(), v.iter().flat_map(|x| x.to_le_bytes()).collect()))
+        .chain(doubles.iter().map(|(name, v): &(&str, Vec<f64>)| {
+            (*name, Dtype::F64, v.len(), v.iter().flat_map(|x| x.to_le_bytes()).collect())
+        }))
+        .collect();
+    let damaged = |message: String| TrainerError::Checkpoint { path: path.to_path_buf(), message };
+    let views = bytes
+        .iter()
+        .map(|(name, dtype, len, bytes)| Ok((*name, TensorView::new(*dtype, vec![*len], bytes)?)))
+        .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()
+        .map_err(|e| damaged(e.to_string()))?;
+    let json = serde_json::to_string(&scalars).map_err(|e| damaged(e.to_string()))?;
+    let metadata = HashMap::from([(KEY.to_owned(), json)]);
+    let file = safetensors::serialize(views, Some(metadata)).map_err(|e| damaged(e.to_string()))?;
+    std::fs::write(path, file).map_err(TrainerError::io("write", path))
+}
+
+/// Puts a saved state into a fresh slot of the same trial.
+pub fn restore<B: Backend>(backend: &B, slot: &mut Slot<B>, path: &Path) -> Result<()> {
+    let bytes = std::fs::read(path).map_err(TrainerError::io("read", path))?;
+    let damaged = |message: String| TrainerError::Checkpoint { path: path.to_path_buf(), message };
+    let (_, header) =
+        SafeTensors::read_metadata(&bytes).map_err(|e| damaged(format!("is damaged: {e}")))?;
+    let tensors =
+        SafeTensors::deserialize(&bytes).map_err(|e| damaged(format!("is damaged: {e}")))?;
+    let json = header.metadata().as_ref().and_then(|m| m.get(KEY));
+    let json = json.ok_or_else(|| damaged("is no checkpoint of lorasweep".to_owned()))?;
+    let scalars: Scalars =
+        serde_json::from_str(json).map_err(|e| damaged(format!("is damaged: {e}")))?;
+    if scalars.trial != slot.trial || scalars.total_steps != slot.schedule.total_steps {
+        return Err(damaged(format!(
+            "belongs to another trial or other data ({} steps; this one has {})",
+            scalars.total_steps, slot.schedule.total_steps
+        )));
+    }
+    let len = slot.layout.len;
+    let floats = |name: &str| -> Result<Vec<f32>> {
+        let view = tensors.tensor(name).map_err(|e| damaged(format!("`{name}`: {e}")))?;
+        if view.dtype() != Dtype::F32 || view.shape() != [len] {
+            return Err(damaged(format!("`{name}` has the shape {:?}, not [{len}]", view.shape())));
+        }
+        let (values, _) = view.data().as_chunks::<4>();
+        Ok(values.iter().map(|b| f32::from_le_bytes(*b)).collect())
+    };
+    slot.params = backend.tensor(&floats("params")?, 1, len)?;
+    slot.first_moment = backend.tensor(&floats("first_moment")?, 1, len)?;
+    slot.second_moment = backend.tensor(&floats("second_moment")?, 1, len)?;
+    slot.best = match scalars.best {
+        None => None,
+        Some(evaluation) => {
+            let name = "best_validation_nll";
+            let view = tensors.tensor(name).map_err(|e| damaged(format!("`{name}`: {e}")))?;
+            let (values, _) = view.data().as_chunks::<8>();
+            let nll = values.iter().map(|b| f64::from_le_bytes(*b)).collect();
+            Some(Best { evaluation, values: floats("best_params")?, nll })
+        }
+    };
+    slot.health.restore(scalars.recent_losses);
+    (slot.step, slot.tokens, slot.seconds) = (scalars.step, scalars.tokens, scalars.seconds);
+    Ok(())
+}

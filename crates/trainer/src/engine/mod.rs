@@ -1,0 +1,135 @@
+//! The engine: one frozen base and the slots that train on it, step by step.
+
+use std::path::Path;
+
+use spec::{Evaluation, Event, ExecutorSettings, TrainSettings, Trial, TrialId};
+
+use crate::backend::candle::CandleBackend;
+use crate::backend::cpu::Cpu;
+use crate::data::{Dataset, PreparedData};
+use crate::device::{self, Device};
+use crate::error::Result;
+use crate::model::DecoderConfig;
+
+mod checkpoint;
+mod evaluate;
+mod health;
+mod order;
+mod packed;
+mod slot;
+
+pub use order::steps_per_epoch;
+pub use packed::Packed;
+
+/// The rows of a sweep.
+#[derive(Debug, Clone, Default)]
+pub struct TrainingSets {
+    /// What adapters learn from.
+    pub train: Dataset,
+    /// What runs are ranked by.
+    pub validation: Dataset,
+    /// What the base model could do already.
+    pub retention: Option<Dataset>,
+}
+
+impl From<PreparedData> for TrainingSets {
+    fn from(data: PreparedData) -> Self {
+        Self { train: data.train, validation: data.validation, retention: data.retention }
+    }
+}
+
+/// A trainer on whichever device the sweep asks for. Its methods are those of [`Packed`].
+#[derive(Debug)]
+pub struct Engine {
+    on: On,
+    device: String,
+    note: Option<String>,
+}
+
+#[derive(Debug)]
+enum On {
+    Cpu(Packed<Cpu<f32>>),
+    Candle(Packed<CandleBackend>),
+}
+
+/// Runs the same method on whichever backend is in use.
+macro_rules! on_each {
+    ($engine:expr, $packed:ident => $call:expr) => {
+        match $engine {
+            On::Cpu($packed) => $call,
+            On::Candle($packed) => $call,
+        }
+    };
+}
+
+impl Engine {
+    /// Loads the base model onto the device of `executor`.
+    pub fn load(
+        model_dir: &Path,
+        data: impl Into<TrainingSets>,
+        train: &TrainSettings,
+        executor: &ExecutorSettings,
+    ) -> Result<Self> {
+        let data = data.into();
+        let (device, note) = device::select(executor.device, train.dtype)?;
+        let name = device.name();
+        let on = match device {
+            Device::Cpu => On::Cpu(Packed::load(Cpu::new(), model_dir, data, train, executor)?),
+            Device::Cuda { device, dtype, .. } => {
+                let backend = CandleBackend::new(device, dtype);
+                On::Candle(Packed::load(backend, model_dir, data, train, executor)?)
+            }
+        };
+        Ok(Self { on, device: name, note })
+    }
+
+    /// Where it computes: `cpu` or `cuda:0`.
+    pub fn device(&self) -> String {
+        self.device.clone()
+    }
+
+    /// Why it is not the device one might expect, if so.
+    pub fn device_note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
+    /// The base model's shape.
+    pub fn config(&self) -> &DecoderConfig {
+        on_each!(&self.on, p => p.config())
+    }
+
+    /// How many trials may share a step.
+    pub fn capacity(&self) -> usize {
+        on_each!(&self.on, p => p.capacity())
+    }
+
+    /// See [`Packed::evaluate_base`].
+    pub fn evaluate_base(&mut self) -> Result<Evaluation> {
+        on_each!(&mut self.on, p => p.evaluate_base())
+    }
+
+    /// See [`Packed::admit`].
+    pub fn admit(&mut self, trial: &Trial, checkpoint: Option<&Path>) -> Result<(u32, u32)> {
+        on_each!(&mut self.on, p => p.admit(trial, checkpoint))
+    }
+
+    /// See [`Packed::step`].
+    pub fn step(&mut self) -> Result<Vec<Event>> {
+        on_each!(&mut self.on, p => p.step())
+    }
+
+    /// See [`Packed::save_checkpoint`].
+    pub fn save_checkpoint(&self, trial: TrialId, path: &Path) -> Result<u32> {
+        on_each!(&self.on, p => p.save_checkpoint(trial, path))
+    }
+
+    /// See [`Packed::save_best`].
+    pub fn save_best(&self, trial: TrialId, dir: &Path) -> Result<bool> {
+        on_each!(&self.on, p => p.save_best(trial, dir))
+    }
+
+    /// See [`Packed::release`].
+    pub fn release(&mut self, trial: TrialId) {
+        on_each!(&mut self.on, p => p.release(trial));
+    }
+}

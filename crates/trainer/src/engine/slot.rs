@@ -1,0 +1,240 @@
+//! A slot: one trial's adapter, optimizer state and place in its data.
+
+use spec::{Evaluation, Event, Outcome, TrainPoint, Trial};
+
+use super::health::Health;
+use super::order::{epoch_order, steps_per_epoch};
+use crate::adapter::AdapterLayout;
+use crate::backend::{AdamWStep, Backend};
+use crate::data::{Dataset, Example};
+use crate::decoder::SlotDropout;
+use crate::error::Result;
+use crate::schedule::Schedule;
+
+/// The best evaluation so far and the adapter that gave it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Best {
+    /// Its losses.
+    pub evaluation: Evaluation,
+    /// The adapter's values then.
+    pub values: Vec<f32>,
+    /// Summed negative log-likelihood of each validation example.
+    pub nll: Vec<f64>,
+}
+
+/// One trial in training.
+#[derive(Debug)]
+pub struct Slot<B: Backend> {
+    pub trial: Trial,
+    pub layout: AdapterLayout,
+    pub params: B::Tensor,
+    pub grad: B::Tensor,
+    pub first_moment: B::Tensor,
+    pub second_moment: B::Tensor,
+    pub schedule: Schedule,
+    pub health: Health,
+    /// Optimizer steps taken.
+    pub step: u32,
+    pub steps_per_epoch: u32,
+    pub tokens: u64,
+    pub seconds: f64,
+    pub best: Option<Best>,
+    pub outcome: Option<Outcome>,
+    batch: Batch,
+}
+
+/// The batch at hand: examples of the optimizer step, consumed in micro-batches.
+#[derive(Debug, Default)]
+struct Batch {
+    epoch_order: Option<(u32, Vec<usize>)>,
+    examples: Vec<usize>,
+    next: usize,
+    rows: u64,
+    targets: usize,
+    nll: f64,
+}
+
+impl<B: Backend> Slot<B> {
+    /// A fresh slot for a trial.
+    pub fn new(
+        backend: &B,
+        trial: Trial,
+        layout: AdapterLayout,
+        train: &Dataset,
+        decay_ratio: f64,
+        health: Health,
+    ) -> Result<Self> {
+        let c = &trial.config;
+        let steps_per_epoch = steps_per_epoch(train.examples.len(), c.batch_size);
+        let total = steps_per_epoch.saturating_mul(c.epochs);
+        let schedule =
+            Schedule::new(c.lr_scheduler, c.learning_rate, total, c.warmup_ratio, decay_ratio);
+        let zeros = || backend.zeros(1, layout.len);
+        Ok(Self {
+            params: backend.tensor(&layout.initial_values(c.seed), 1, layout.len)?,
+            grad: zeros()?,
+            first_moment: zeros()?,
+            second_moment: zeros()?,
+            schedule,
+            health,
+            step: 0,
+            steps_per_epoch,
+            tokens: 0,
+            seconds: 0.0,
+            best: None,
+            outcome: None,
+            batch: Batch::default(),
+            layout,
+            trial,
+        })
+    }
+
+    /// Whether the slot still takes steps.
+    pub const fn is_active(&self) -> bool {
+        self.outcome.is_none()
+    }
+
+    /// Epochs completed, as a fraction.
+    pub fn epoch(&self) -> f64 {
+        f64::from(self.step) / f64::from(self.steps_per_epoch)
+    }
+
+    /// The next micro-batch: example indices, the weight of each of their target tokens, and the
+    /// dropout of their rows. `max_examples` and `max_tokens` bound it, but it is never empty.
+    pub fn next_micro_batch(
+        &mut self,
+        train: &Dataset,
+        max_examples: usize,
+        max_tokens: usize,
+    ) -> (Vec<usize>, f32, Option<SlotDropout>) {
+        if self.batch.examples.is_empty() {
+            self.begin_batch(train);
+        }
+        let mut picked = Vec::new();
+        let mut tokens = 0;
+        for &index in &self.batch.examples[self.batch.next..] {
+            let len = train.examples[index].input_ids.len();
+            if !picked.is_empty() && (picked.len() == max_examples || tokens + len > max_tokens) {
+                break;
+            }
+            picked.push(index);
+            tokens += len;
+        }
+        let dropout = (self.trial.config.lora_dropout > 0.0).then(|| SlotDropout {
+            probability: self.trial.config.lora_dropout,
+            seed: self.trial.config.seed,
+            step: self.step,
+            first_row: self.batch.rows,
+        });
+        self.batch.next += picked.len();
+        self.batch.rows += tokens as u64;
+        self.tokens += tokens as u64;
+        (picked, 1.0 / self.batch.targets as f32, dropout)
+    }
+
+    fn begin_batch(&mut self, train: &Dataset) {
+        let c = &self.trial.config;
+        let (epoch, index) = (self.step / self.steps_per_epoch, self.step % self.steps_per_epoch);
+        let n = train.examples.len();
+        if self.batch.epoch_order.as_ref().is_none_or(|(e, _)| *e != epoch) {
+            self.batch.epoch_order = Some((epoch, epoch_order(c.seed, epoch, n)));
+        }
+        let start = index as usize * c.batch_size as usize;
+        let end = (start + c.batch_size as usize).min(n);
+        let order = self.batch.epoch_order.as_ref().map_or(&[][..], |(_, order)| order);
+        let examples = order[start..end].to_vec();
+        let targets = examples.iter().map(|i| Example::targets(&train.examples[*i])).sum();
+        self.batch = Batch {
+            epoch_order: self.batch.epoch_order.take(),
+            examples,
+            targets,
+            ..Batch::default()
+        };
+    }
+
+    /// Takes the losses of a micro-batch; when it was the batch's last, takes the optimizer step
+    /// and returns its event (or the trial's end).
+    pub fn finish_micro_batch(
+        &mut self,
+        backend: &B,
+        nll: &[f32],
+        optimizer: &spec::OptimizerSettings,
+    ) -> Result<Option<Event>> {
+        self.batch.nll += nll.iter().map(|x| f64::from(*x)).sum::<f64>();
+        if self.batch.next < self.batch.examples.len() {
+            return Ok(None);
+        }
+        let loss = self.batch.nll / self.batch.targets as f64;
+        let grad_norm = backend.norm(&self.grad)?;
+        self.batch.examples.clear();
+        if let Some(reason) = self.health.judge(loss, grad_norm) {
+            let outcome = Outcome::Diverged { step: self.step + 1, reason };
+            return Ok(Some(self.end(outcome)));
+        }
+        let learning_rate = self.schedule.learning_rate(self.step);
+        let update = AdamWStep {
+            learning_rate,
+            weight_decay: self.trial.config.weight_decay,
+            beta1: optimizer.adam_beta1,
+            beta2: optimizer.adam_beta2,
+            epsilon: optimizer.adam_epsilon,
+            step: self.step + 1,
+            grad_scale: clip_factor(grad_norm, optimizer.max_grad_norm),
+        };
+        let (m, v) = (&mut self.first_moment, &mut self.second_moment);
+        backend.adamw(&mut self.params, &mut self.grad, m, v, &update)?;
+        self.step += 1;
+        let point = TrainPoint {
+            step: self.step,
+            epoch: self.epoch(),
+            loss,
+            grad_norm,
+            learning_rate,
+            tokens: self.tokens,
+            seconds: self.seconds,
+        };
+        Ok(Some(Event::Trained { trial: self.trial.id, point }))
+    }
+
+    /// Whether the step just taken is one after which the trial is evaluated.
+    pub fn wants_evaluation(&self, eval_steps: Option<u32>) -> bool {
+        self.step % self.steps_per_epoch == 0 || eval_steps.is_some_and(|n| self.step % n == 0)
+    }
+
+    /// Tokens of the completed optimizer steps, without the batch at hand.
+    pub const fn tokens_of_completed_steps(&self) -> u64 {
+        if self.batch.examples.is_empty() { self.tokens } else { self.tokens - self.batch.rows }
+    }
+
+    /// Whether all steps are taken.
+    pub const fn is_complete(&self) -> bool {
+        self.step >= self.schedule.total_steps
+    }
+
+    /// Keeps the adapter if this evaluation is the best so far.
+    pub fn keep_if_best(
+        &mut self,
+        backend: &B,
+        evaluation: &Evaluation,
+        nll: Vec<f64>,
+    ) -> Result<()> {
+        let is_better =
+            self.best.as_ref().is_none_or(|b| evaluation.eval_loss < b.evaluation.eval_loss);
+        if is_better {
+            let values = backend.values(&self.params)?;
+            self.best = Some(Best { evaluation: evaluation.clone(), values, nll });
+        }
+        Ok(())
+    }
+
+    /// Ends the trial.
+    pub fn end(&mut self, outcome: Outcome) -> Event {
+        self.outcome = Some(outcome.clone());
+        Event::TrialFinished { trial: self.trial.id, outcome }
+    }
+}
+
+/// The factor that brings the gradient's norm down to the limit, as PyTorch's `clip_grad_norm_`.
+fn clip_factor(norm: f64, limit: Option<f64>) -> f64 {
+    limit.map_or(1.0, |limit| (limit / (norm + 1e-6)).min(1.0))
+}

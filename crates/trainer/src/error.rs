@@ -1,0 +1,70 @@
+//! Errors of the trainer: what failed, where, and what to do.
+
+use std::path::{Path, PathBuf};
+
+/// What can go wrong while loading a model, training or writing adapters.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainerError {
+    /// A file or folder could not be read or written.
+    #[error("failed to {operation} {}", path.display())]
+    Io {
+        /// The verb, for instance `read`.
+        operation: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// `config.json` says something this trainer does not do.
+    #[error("{}: {message}", path.display())]
+    Config {
+        /// The configuration file.
+        path: PathBuf,
+        /// What is wrong and what is accepted.
+        message: String,
+    },
+    /// A weight file is damaged or does not fit the configuration.
+    #[error("{}: {message}", path.display())]
+    Weights {
+        /// The weight file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A checkpoint or adapter file is damaged or belongs to another trial.
+    #[error("{}: {message}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// The trial cannot be trained as configured.
+    #[error("trial {trial}: {message}")]
+    Trial {
+        /// The trial.
+        trial: spec::TrialId,
+        /// What is wrong and what to change.
+        message: String,
+    },
+    /// The requested device cannot be used.
+    #[error("{0}")]
+    Device(String),
+    /// The tensor library failed, for instance out of device memory.
+    #[error("tensor operation failed")]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl TrainerError {
+    /// For `map_err`: an IO error with its path and operation.
+    pub(crate) fn io<'a>(
+        operation: &'static str,
+        path: &'a Path,
+    ) -> impl FnOnce(std::io::Error) -> Self + 'a {
+        move |source| Self::Io { operation, path: path.to_path_buf(), source }
+    }
+}
+
+/// Result of the trainer.
+pub type Result<T> = std::result::Result<T, TrainerError>;

@@ -1,0 +1,29 @@
+//! LoRA training on one frozen base model: the only crate that knows candle.
+//!
+//! Place on the flow line: `Pack -> worker -> **trainer::Engine -> Event** -> store`.
+//!
+//! - [`data`]: rows of a file become token sequences with a loss mask.
+//! - [`model`]: a Hugging Face folder becomes a [`model::DecoderConfig`] and frozen weights.
+//! - [`backend`]: the operations a decoder is made of, forward and backward, on slices (CPU) or
+//!   on candle tensors (CUDA, and as an oracle in tests).
+//! - [`decoder`]: the packed forward and backward pass, written once for every backend.
+//! - [`engine`]: slots that share the base, steps, evaluations, checkpoints.
+//!
+//! `DESIGN.md` in this crate's folder says why it is cut this way.
+
+pub mod adapter;
+pub mod backend;
+pub mod data;
+pub mod decoder;
+mod device;
+pub mod dropout;
+pub mod engine;
+mod error;
+pub mod model;
+pub mod peft;
+pub mod plan;
+pub mod schedule;
+
+pub use device::{Device, cuda_available, select as select_device};
+pub use engine::Engine;
+pub use error::TrainerError;

@@ -1,0 +1,127 @@
+//! Safetensors files of a model folder, memory-mapped; one file or several with an index.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Component, Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::SafeTensors;
+use serde::Deserialize;
+
+use crate::error::{Result, TrainerError};
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Which tensor lies in which file.
+#[derive(Debug)]
+pub struct TensorFiles {
+    maps: Vec<(PathBuf, memmap2::Mmap)>,
+    place: HashMap<String, usize>,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: HashMap<String, String>,
+}
+
+impl TensorFiles {
+    /// Maps the weight files of a model folder and reads their headers.
+    pub fn open(model_dir: &Path) -> Result<Self> {
+        let mut files = Self { maps: Vec::new(), place: HashMap::new() };
+        for path in weight_files(model_dir)? {
+            let map = map(&path)?;
+            let tensors = parse(&path, &map)?;
+            let at = files.maps.len();
+            files.place.extend(tensors.names().into_iter().map(|name| (name.to_owned(), at)));
+            files.maps.push((path, map));
+        }
+        Ok(files)
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.place.contains_key(name)
+    }
+
+    /// Copies a tensor out of its file, in the number format it is stored in.
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let Some((path, map)) = self.place.get(name).and_then(|at| self.maps.get(*at)) else {
+            let path = self.maps.first().map(|(p, _)| p.clone()).unwrap_or_default();
+            return Err(weights(&path, format!("there is no tensor `{name}`")));
+        };
+        let tensors = parse(path, map)?;
+        let view = tensors.tensor(name).map_err(|e| weights(path, format!("`{name}`: {e}")))?;
+        if view.shape() != shape {
+            return Err(weights(
+                path,
+                format!(
+                    "`{name}` has the shape {:?}, but config.json asks for {shape:?}",
+                    view.shape()
+                ),
+            ));
+        }
+        let dtype = DType::try_from(view.dtype())?;
+        if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16 | DType::F64) {
+            return Err(weights(
+                path,
+                format!("`{name}` is stored as {:?}; f32, f16 and bf16 are read", view.dtype()),
+            ));
+        }
+        Ok(Tensor::from_raw_buffer(view.data(), dtype, shape, &Device::Cpu)?)
+    }
+}
+
+fn weight_files(model_dir: &Path) -> Result<Vec<PathBuf>> {
+    let single = model_dir.join(SINGLE);
+    if single.is_file() {
+        return Ok(vec![single]);
+    }
+    let index_path = model_dir.join(INDEX);
+    if !index_path.is_file() {
+        let pickle = model_dir.join("pytorch_model.bin").is_file();
+        let hint = if pickle {
+            "; pytorch_model.bin can run code when it is loaded and is not read: convert it with \
+             transformers' save_pretrained"
+        } else {
+            ""
+        };
+        return Err(weights(model_dir, format!("holds neither {SINGLE} nor {INDEX}{hint}")));
+    }
+    let text =
+        std::fs::read_to_string(&index_path).map_err(TrainerError::io("read", &index_path))?;
+    let index: Index =
+        serde_json::from_str(&text).map_err(|e| weights(&index_path, e.to_string()))?;
+    let mut names: Vec<String> = index.weight_map.into_values().collect();
+    names.sort();
+    names.dedup();
+    names.into_iter().map(|name| shard(model_dir, &index_path, &name)).collect()
+}
+
+/// A shard's path; it must lie in the model's own folder.
+fn shard(model_dir: &Path, index: &Path, name: &str) -> Result<PathBuf> {
+    let relative = Path::new(name);
+    if relative.components().all(|c| matches!(c, Component::Normal(_))) {
+        Ok(model_dir.join(relative))
+    } else {
+        Err(weights(index, format!("names the file `{name}` outside the model's folder")))
+    }
+}
+
+#[expect(unsafe_code, reason = "memory-mapping is unsafe when the file changes underneath")]
+fn map(path: &Path) -> Result<memmap2::Mmap> {
+    let file = File::open(path).map_err(TrainerError::io("open", path))?;
+    // SAFETY: the map is only read, and every value is copied out before it is used. A process
+    // that truncates the file meanwhile could still end this one with SIGBUS, as with any mapped
+    // file; it cannot make the values invalid, since any bits are a float.
+    unsafe { memmap2::Mmap::map(&file) }.map_err(TrainerError::io("map", path))
+}
+
+fn parse<'a>(path: &Path, map: &'a memmap2::Mmap) -> Result<SafeTensors<'a>> {
+    SafeTensors::deserialize(map)
+        .map_err(|e| weights(path, format!("is not a complete safetensors file: {e}")))
+}
+
+fn weights(path: &Path, message: String) -> TrainerError {
+    TrainerError::Weights { path: path.to_path_buf(), message }
+}

@@ -1,0 +1,185 @@
+//! Adapters in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use spec::{TargetModule, TrialConfig};
+
+use crate::adapter::{AdapterLayout, Site};
+use crate::error::{Result, TrainerError};
+use crate::model::DecoderConfig;
+
+/// Name of the configuration file.
+pub const CONFIG_FILE: &str = "adapter_config.json";
+/// Name of the weight file.
+pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
+
+/// `adapter_config.json`, with the keys that PEFT's `LoraConfig` reads.
+#[derive(Debug, Serialize, Deserialize)]
+struct AdapterConfig {
+    peft_type: String,
+    task_type: Option<String>,
+    base_model_name_or_path: Option<String>,
+    r: u32,
+    lora_alpha: f64,
+    #[serde(default)]
+    lora_dropout: f64,
+    #[serde(default)]
+    use_rslora: bool,
+    #[serde(default)]
+    use_dora: bool,
+    target_modules: Vec<TargetModule>,
+    #[serde(default = "no_bias")]
+    bias: String,
+    #[serde(default)]
+    fan_in_fan_out: bool,
+    #[serde(default)]
+    inference_mode: bool,
+    #[serde(default)]
+    init_lora_weights: serde_json::Value,
+    #[serde(default)]
+    modules_to_save: Option<Vec<String>>,
+    #[serde(default)]
+    layers_to_transform: Option<Vec<u32>>,
+    #[serde(default)]
+    rank_pattern: BTreeMap<String, u32>,
+    #[serde(default)]
+    alpha_pattern: BTreeMap<String, f64>,
+}
+
+fn no_bias() -> String {
+    "none".to_owned()
+}
+
+/// An adapter read from a PEFT folder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoadedAdapter {
+    /// Where its matrices lie in `values`.
+    pub layout: AdapterLayout,
+    /// All values of A and B.
+    pub values: Vec<f32>,
+    /// `alpha / r` or `alpha / sqrt(r)`.
+    pub scale: f64,
+}
+
+/// The name of a site's matrix in PEFT's weight file.
+fn tensor_name(site: &Site, matrix: &str) -> String {
+    let parent = match site.module {
+        TargetModule::QProj | TargetModule::KProj | TargetModule::VProj | TargetModule::OProj => {
+            "self_attn"
+        }
+        TargetModule::GateProj | TargetModule::UpProj | TargetModule::DownProj => "mlp",
+    };
+    let (layer, module) = (site.layer, site.module);
+    format!("base_model.model.model.layers.{layer}.{parent}.{module}.lora_{matrix}.weight")
+}
+
+/// Writes an adapter into an existing folder.
+pub fn save(
+    dir: &Path,
+    layout: &AdapterLayout,
+    values: &[f32],
+    config: &TrialConfig,
+    base_model: &Path,
+) -> Result<()> {
+    let file = dir.join(WEIGHTS_FILE);
+    let failed = |message: String| TrainerError::Checkpoint { path: file.clone(), message };
+    let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let mut views = Vec::with_capacity(2 * layout.sites.len());
+    for (index, site) in layout.sites.iter().enumerate() {
+        for (matrix, range, shape) in [
+            ("A", layout.a_range(index), vec![layout.rank, site.inputs]),
+            ("B", layout.b_range(index), vec![site.outputs, layout.rank]),
+        ] {
+            let view = TensorView::new(Dtype::F32, shape, &bytes[4 * range.start..4 * range.end]);
+            views.push((tensor_name(site, matrix), view.map_err(|e| failed(e.to_string()))?));
+        }
+    }
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| failed(e.to_string()))?;
+    std::fs::write(&file, bytes).map_err(TrainerError::io("write", &file))?;
+
+    let config = AdapterConfig {
+        peft_type: "LORA".to_owned(),
+        task_type: Some("CAUSAL_LM".to_owned()),
+        base_model_name_or_path: Some(base_model.display().to_string()),
+        r: config.rank,
+        lora_alpha: config.lora_alpha,
+        lora_dropout: config.lora_dropout,
+        use_rslora: config.use_rslora,
+        use_dora: false,
+        target_modules: config.target_modules.clone(),
+        bias: no_bias(),
+        fan_in_fan_out: false,
+        inference_mode: true,
+        init_lora_weights: true.into(),
+        modules_to_save: None,
+        layers_to_transform: None,
+        rank_pattern: BTreeMap::new(),
+        alpha_pattern: BTreeMap::new(),
+    };
+    let path = dir.join(CONFIG_FILE);
+    let text = serde_json::to_string_pretty(&config)
+        .map_err(|e| TrainerError::Config { path: path.clone(), message: e.to_string() })?;
+    std::fs::write(&path, text + "\n").map_err(TrainerError::io("write", &path))
+}
+
+/// Reads an adapter that PEFT or lorasweep wrote for a model of this shape.
+pub fn load(dir: &Path, model: &DecoderConfig) -> Result<LoadedAdapter> {
+    let path = dir.join(CONFIG_FILE);
+    let text = std::fs::read_to_string(&path).map_err(TrainerError::io("read", &path))?;
+    let wrong = |message: String| TrainerError::Config { path: path.clone(), message };
+    let config: AdapterConfig = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+    refuse_variants(&config).map_err(wrong)?;
+    let layout = AdapterLayout::new(model, config.r as usize, &config.target_modules);
+    let file = dir.join(WEIGHTS_FILE);
+    let bytes = std::fs::read(&file).map_err(TrainerError::io("read", &file))?;
+    let damaged = |message: String| TrainerError::Checkpoint { path: file.clone(), message };
+    let tensors = SafeTensors::deserialize(&bytes)
+        .map_err(|e| damaged(format!("is not a complete safetensors file: {e}")))?;
+    let mut values = vec![0.0; layout.len];
+    for (index, site) in layout.sites.iter().enumerate() {
+        for (matrix, range, shape) in [
+            ("A", layout.a_range(index), [layout.rank, site.inputs]),
+            ("B", layout.b_range(index), [site.outputs, layout.rank]),
+        ] {
+            let name = tensor_name(site, matrix);
+            let view = tensors.tensor(&name).map_err(|e| damaged(format!("`{name}`: {e}")))?;
+            if view.shape() != shape || view.dtype() != Dtype::F32 {
+                return Err(damaged(format!(
+                    "`{name}` is {:?} {:?}; {shape:?} in f32 was expected",
+                    view.dtype(),
+                    view.shape()
+                )));
+            }
+            let (floats, _) = view.data().as_chunks::<4>();
+            for (value, bytes) in values[range].iter_mut().zip(floats) {
+                *value = f32::from_le_bytes(*bytes);
+            }
+        }
+    }
+    let rank = f64::from(config.r);
+    let scale = config.lora_alpha / if config.use_rslora { rank.sqrt() } else { rank };
+    Ok(LoadedAdapter { layout, values, scale })
+}
+
+/// What would change the adapter's output is refused by name.
+fn refuse_variants(config: &AdapterConfig) -> std::result::Result<(), String> {
+    let refused = [
+        (config.peft_type != "LORA", "peft_type other than LORA"),
+        (config.r == 0, "r 0"),
+        (config.use_dora, "use_dora"),
+        (config.fan_in_fan_out, "fan_in_fan_out"),
+        (config.bias != "none", "bias other than none"),
+        (config.modules_to_save.as_ref().is_some_and(|m| !m.is_empty()), "modules_to_save"),
+        (config.layers_to_transform.is_some(), "layers_to_transform"),
+        (!config.rank_pattern.is_empty(), "rank_pattern"),
+        (!config.alpha_pattern.is_empty(), "alpha_pattern"),
+    ];
+    match refused.iter().find(|(is_set, _)| *is_set) {
+        Some((_, what)) => Err(format!("{what} is not supported by this version")),
+        None => Ok(()),
+    }
+}

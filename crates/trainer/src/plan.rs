@@ -1,0 +1,103 @@
+//! What a sweep will need before it starts: memory and work.
+
+use spec::{TrainSettings, TrialConfig};
+
+use crate::adapter::AdapterLayout;
+use crate::data::{Example, PreparedData};
+use crate::engine::steps_per_epoch;
+use crate::model::DecoderConfig;
+
+/// Trials that share a step unless `executor.max_packed` says otherwise.
+pub const DEFAULT_SLOTS: usize = 8;
+
+/// Tokens a step computes on, over all slots; a slot always gets at least one sequence.
+pub const TOKENS_PER_STEP: usize = 1024;
+
+/// Predicted memory in bytes, for f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Memory {
+    /// The frozen base model.
+    pub base: u64,
+    /// Adapters, gradients, moments and best copies of the largest pack.
+    pub slots: u64,
+    /// Activations of a step.
+    pub activations: u64,
+}
+
+impl Memory {
+    /// All of it.
+    pub const fn total(&self) -> u64 {
+        self.base + self.slots + self.activations
+    }
+}
+
+/// The work of one trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Work {
+    /// Optimizer steps.
+    pub steps: u32,
+    /// Tokens trained, prompts included.
+    pub train_tokens: u64,
+    /// Evaluations.
+    pub evaluations: u32,
+    /// Tokens of all evaluations.
+    pub eval_tokens: u64,
+}
+
+/// Predicts the memory of training `trials`, at most `slots` of them at a time.
+pub fn memory(
+    config: &DecoderConfig,
+    trials: &[TrialConfig],
+    slots: usize,
+    data: &PreparedData,
+    train: &TrainSettings,
+) -> Memory {
+    const F32: u64 = 4;
+    /// Weights, gradients, two moments, and the best evaluation's copy.
+    const COPIES: u64 = 5;
+    let mut values: Vec<u64> =
+        trials.iter().map(|t| AdapterLayout::of_trial(config, t).len as u64).collect();
+    values.sort_unstable_by(|a, b| b.cmp(a));
+    let packed = slots.min(trials.len()).max(1);
+    let slot_values: u64 = values.iter().take(packed).sum();
+
+    let longest = data.train.examples.iter().map(|e| e.input_ids.len()).max().unwrap_or(0);
+    let rows = TOKENS_PER_STEP.max(longest * packed) as u64;
+    let (d, f) = (config.hidden_size as u64, config.intermediate_size as u64);
+    let (q, qkv) = (config.attention.q_columns() as u64, config.attention.qkv_columns() as u64);
+    let heads = config.attention.heads as u64;
+    let per_block = 2 * d + qkv + q + 2 * f + heads + 2;
+    let kept = if train.gradient_checkpointing { d } else { per_block };
+    // The largest moment of the backward pass: the product, its gradient and the joined gradient.
+    let passing = per_block + 3 * d + 3 * f;
+    let layers = config.num_hidden_layers as u64;
+    let threads = rayon::current_num_threads() as u64;
+    let logits = threads * 64 * config.vocab_size as u64;
+    Memory {
+        base: config.parameters() as u64 * F32,
+        slots: slot_values * COPIES * F32,
+        activations: (rows * (kept * layers + passing) + logits) * F32,
+    }
+}
+
+/// The work of a trial on this data.
+pub fn work(trial: &TrialConfig, data: &PreparedData, train: &TrainSettings) -> Work {
+    let per_epoch = steps_per_epoch(data.train.examples.len(), trial.batch_size);
+    let steps = per_epoch.saturating_mul(trial.epochs);
+    let every = train.eval.eval_steps.map_or(0, |n| steps / n);
+    let both = train.eval.eval_steps.map_or(0, |n| (1..=trial.epochs).filter(|e| (e * per_epoch) % n == 0).count() as u32);
+    let evaluations = trial.epochs + every - both;
+    let tokens = |examples: &[Example]| examples.iter().map(|e| e.input_ids.len() as u64).sum::<u64>();
+    let validation = tokens(&data.validation.examples);
+    let train_tokens = tokens(&data.train.examples);
+    let share = train.eval.train_subset.map_or(data.validation.examples.len(), |n| n as usize);
+    let share = share.min(data.train.examples.len()) as u64;
+    let subset = train_tokens * share / (data.train.examples.len() as u64).max(1);
+    let retention = data.retention.as_ref().map_or(0, |r| tokens(&r.examples));
+    Work {
+        steps,
+        train_tokens: train_tokens * u64::from(trial.epochs),
+        evaluations,
+        eval_tokens: (validation + subset + retention) * u64::from(evaluations),
+    }
+}

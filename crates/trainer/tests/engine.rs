@@ -1,0 +1,338 @@
+//! The engine through its public interface: packing, resuming, divergence, evaluation.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use proptest::prelude::*;
+use spec::{
+    DeviceChoice, Evaluation, Event, ExecutorSettings, LrScheduler, Outcome, TargetModule,
+    TrainPoint, TrainSettings, Trial, TrialConfig, TrialId,
+};
+use trainer::data::{Dataset, Example};
+use trainer::engine::{Engine, TrainingSets};
+
+fn example(seed: u32, len: u32) -> Example {
+    let input_ids = (0..len).map(|i| (seed * 7 + i * i * 3 + i) % 61).collect();
+    let loss_mask = (0..len).map(|i| i > len / 3).collect();
+    Example { input_ids, loss_mask }
+}
+
+fn sets() -> TrainingSets {
+    let of = |from: u32, n: u32| Dataset {
+        examples: (from..from + n).map(|i| example(i, 4 + (i * 5) % 9)).collect(),
+    };
+    TrainingSets { train: of(0, 11), validation: of(100, 5), retention: Some(of(200, 3)) }
+}
+
+fn engine(slots: u32, train: &TrainSettings) -> Engine {
+    let executor = ExecutorSettings {
+        device: DeviceChoice::Cpu,
+        max_packed: Some(slots),
+        ..ExecutorSettings::default()
+    };
+    let model = support::golden_dir("llama").join("model");
+    Engine::load(&model, sets(), train, &executor).expect("the engine loads")
+}
+
+fn trial(id: u32) -> Trial {
+    Trial {
+        id: TrialId(id),
+        config: TrialConfig {
+            rank: 3,
+            lora_alpha: 8.0,
+            lora_dropout: 0.0,
+            use_rslora: false,
+            target_modules: TargetModule::ALL.to_vec(),
+            learning_rate: 1e-2,
+            batch_size: 4,
+            epochs: 2,
+            lr_scheduler: LrScheduler::Linear,
+            warmup_ratio: 0.1,
+            weight_decay: 0.01,
+            seed: 1,
+        },
+    }
+}
+
+/// What a trial went through.
+#[derive(Debug, Clone, Default)]
+struct History {
+    points: Vec<TrainPoint>,
+    evaluations: Vec<Evaluation>,
+    outcome: Option<Outcome>,
+}
+
+fn record(histories: &mut BTreeMap<TrialId, History>, events: Vec<Event>) {
+    for event in events {
+        match event {
+            Event::Trained { trial, point } => {
+                histories.entry(trial).or_default().points.push(point);
+            }
+            Event::Evaluated { trial, evaluation } => {
+                histories.entry(trial).or_default().evaluations.push(evaluation);
+            }
+            Event::TrialFinished { trial, outcome } => {
+                histories.entry(trial).or_default().outcome = Some(outcome);
+            }
+            other => panic!("the engine does not emit {other:?}"),
+        }
+    }
+}
+
+/// Trains all trials, admitting as many at a time as there are slots, refilling at once.
+fn run(slots: u32, trials: &[Trial], train: &TrainSettings) -> BTreeMap<TrialId, History> {
+    let mut engine = engine(slots, train);
+    let mut waiting = trials.iter();
+    let mut running = Vec::new();
+    let mut histories = BTreeMap::new();
+    loop {
+        while running.len() < engine.capacity()
+            && let Some(trial) = waiting.next()
+        {
+            engine.admit(trial, None).expect("admitted");
+            running.push(trial.id);
+        }
+        if running.is_empty() {
+            return histories;
+        }
+        record(&mut histories, engine.step().expect("a step"));
+        running.retain(|id| {
+            let ended = histories.get(id).is_some_and(|h| h.outcome.is_some());
+            if ended {
+                engine.release(*id);
+            }
+            !ended
+        });
+    }
+}
+
+fn assert_same(a: &History, b: &History, tolerance: f64, what: &str) {
+    let close = |x: f64, y: f64| (x - y).abs() <= tolerance * y.abs().max(1e-3);
+    assert_eq!(a.points.len(), b.points.len(), "{what}: steps");
+    for (x, y) in a.points.iter().zip(&b.points) {
+        assert_eq!((x.step, x.tokens, x.learning_rate), (y.step, y.tokens, y.learning_rate));
+        assert!(close(x.loss, y.loss), "{what}: step {}: {} and {}", x.step, x.loss, y.loss);
+    }
+    assert_eq!(a.evaluations.len(), b.evaluations.len(), "{what}: evaluations");
+    for (x, y) in a.evaluations.iter().zip(&b.evaluations) {
+        assert!(close(x.eval_loss, y.eval_loss), "{what}: {} and {}", x.eval_loss, y.eval_loss);
+        assert!(close(x.train_loss, y.train_loss), "{what}: train loss");
+    }
+    assert_eq!(a.outcome, b.outcome, "{what}");
+}
+
+fn any_config() -> impl Strategy<Value = TrialConfig> {
+    let modules = proptest::sample::subsequence(TargetModule::ALL.to_vec(), 1..=7);
+    let scheduler = prop_oneof![
+        Just(LrScheduler::Constant),
+        Just(LrScheduler::Cosine),
+        Just(LrScheduler::WarmupStableDecay)
+    ];
+    let dropout = prop_oneof![Just(0.0), Just(0.25)];
+    (1u32..6, 1.0..20.0f64, dropout, any::<bool>(), modules, 1e-4..1e-2f64, 1u32..7, 1u32..4, scheduler, 0u64..100)
+        .prop_map(|(rank, lora_alpha, lora_dropout, use_rslora, target_modules, learning_rate, batch_size, epochs, lr_scheduler, seed)| {
+            TrialConfig {
+                rank, lora_alpha, lora_dropout, use_rslora, target_modules, learning_rate,
+                batch_size, epochs, lr_scheduler, seed, warmup_ratio: 0.1, weight_decay: 0.01,
+            }
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn a_trial_packed_in_any_company_has_the_losses_it_has_alone(
+        configs in proptest::collection::vec(any_config(), 2..5),
+        slots in 2u32..5,
+    ) {
+        let trials: Vec<Trial> = configs
+            .into_iter()
+            .enumerate()
+            .map(|(i, config)| Trial { id: TrialId(i as u32 + 1), config })
+            .collect();
+        let train = TrainSettings::default();
+        let packed = run(slots, &trials, &train);
+        for trial in &trials {
+            let alone = run(1, std::slice::from_ref(trial), &train);
+            assert_same(&packed[&trial.id], &alone[&trial.id], 1e-5, "packed and alone");
+        }
+    }
+}
+
+#[test]
+fn micro_batches_and_recomputation_do_not_change_a_trial() {
+    let mut config = trial(1);
+    config.config.lora_dropout = 0.2;
+    let plain = run(1, &[config.clone()], &TrainSettings::default());
+    for settings in [
+        TrainSettings { micro_batch_size: Some(1), ..TrainSettings::default() },
+        TrainSettings { micro_batch_size: Some(3), ..TrainSettings::default() },
+        TrainSettings { gradient_checkpointing: true, ..TrainSettings::default() },
+    ] {
+        let other = run(1, &[config.clone()], &settings);
+        assert_same(&other[&TrialId(1)], &plain[&TrialId(1)], 1e-5, "micro-batches");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_losses_and_another_seed_gives_others() {
+    let train = TrainSettings::default();
+    let first = run(1, &[trial(1)], &train);
+    let again = run(1, &[trial(1)], &train);
+    assert_same(&first[&TrialId(1)], &again[&TrialId(1)], 0.0, "the same seed");
+    let mut other = trial(1);
+    other.config.seed = 2;
+    let other = run(1, &[other], &train);
+    assert_ne!(first[&TrialId(1)].points[0].loss, other[&TrialId(1)].points[0].loss);
+}
+
+#[test]
+fn a_trial_resumed_from_any_checkpoint_ends_as_if_never_interrupted() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut config = trial(1);
+    config.config.lora_dropout = 0.2;
+    let settings = TrainSettings { micro_batch_size: Some(2), ..TrainSettings::default() };
+    let whole = &run(1, &[config.clone()], &settings)[&TrialId(1)];
+    for engine_steps in [1, 3, 5, 8] {
+        let path = dir.path().join("checkpoint.safetensors");
+        let mut histories = BTreeMap::new();
+        let mut first = engine(1, &settings);
+        first.admit(&config, None).expect("admitted");
+        for _ in 0..engine_steps {
+            record(&mut histories, first.step().expect("a step"));
+        }
+        let saved = first.save_checkpoint(TrialId(1), &path).expect("saved");
+        drop(first);
+        let mut second = engine(1, &settings);
+        let (from, total) = second.admit(&config, Some(&path)).expect("resumed");
+        assert_eq!((from, total), (saved, 6));
+        while histories.get(&TrialId(1)).is_none_or(|h| h.outcome.is_none()) {
+            record(&mut histories, second.step().expect("a step"));
+        }
+        assert_same(&histories[&TrialId(1)], whole, 0.0, "resumed");
+        assert_eq!(best_adapter(&second), best_adapter_of(&config, &settings));
+    }
+}
+
+fn best_adapter(engine: &Engine) -> Vec<u8> {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    assert!(engine.save_best(TrialId(1), dir.path()).expect("saved"));
+    std::fs::read(dir.path().join("adapter_model.safetensors")).expect("the adapter")
+}
+
+fn best_adapter_of(trial: &Trial, settings: &TrainSettings) -> Vec<u8> {
+    let mut engine = engine(1, settings);
+    engine.admit(trial, None).expect("admitted");
+    while !engine.step().expect("a step").iter().any(|e| matches!(e, Event::TrialFinished { .. })) {}
+    best_adapter(&engine)
+}
+
+#[test]
+fn a_damaged_checkpoint_is_an_error_that_names_the_file() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("checkpoint.safetensors");
+    let mut first = engine(1, &TrainSettings::default());
+    first.admit(&trial(1), None).expect("admitted");
+    first.save_checkpoint(TrialId(1), &path).expect("saved");
+    let whole = std::fs::read(&path).expect("the file");
+    for damaged in [&whole[..0], &whole[..5], &whole[..whole.len() - 9], &b"not a checkpoint at all"[..]] {
+        std::fs::write(&path, damaged).expect("written");
+        let error = engine(1, &TrainSettings::default()).admit(&trial(1), Some(&path));
+        let message = error.expect_err("a damaged file").to_string();
+        assert!(message.contains("checkpoint.safetensors"), "{message}");
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_trial_is_refused() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("checkpoint.safetensors");
+    let mut first = engine(1, &TrainSettings::default());
+    first.admit(&trial(1), None).expect("admitted");
+    first.save_checkpoint(TrialId(1), &path).expect("saved");
+    let mut other = trial(1);
+    other.config.learning_rate = 2e-2;
+    let message = engine(1, &TrainSettings::default())
+        .admit(&other, Some(&path))
+        .expect_err("another trial")
+        .to_string();
+    assert!(message.contains("another trial"), "{message}");
+}
+
+#[test]
+fn a_diverging_trial_ends_with_its_reason_and_leaves_its_neighbours_alone() {
+    let (good, mut bad) = (trial(1), trial(2));
+    bad.config.learning_rate = 1e6;
+    bad.config.epochs = 8;
+    let train = TrainSettings { divergence_factor: 1.2, ..TrainSettings::default() };
+    let together = run(2, &[good.clone(), bad], &train);
+    assert!(
+        matches!(&together[&TrialId(2)].outcome, Some(Outcome::Diverged { reason, .. }) if !reason.is_empty()),
+        "{:?}",
+        together[&TrialId(2)].outcome
+    );
+    let alone = run(1, &[good], &train);
+    assert_same(&together[&TrialId(1)], &alone[&TrialId(1)], 1e-5, "beside a diverging trial");
+}
+
+#[test]
+fn the_base_is_evaluated_without_any_adapter() {
+    let mut engine = engine(2, &TrainSettings::default());
+    let before = engine.evaluate_base().expect("evaluated");
+    engine.admit(&trial(1), None).expect("admitted");
+    for _ in 0..3 {
+        engine.step().expect("a step");
+    }
+    assert_eq!(engine.evaluate_base().expect("evaluated"), before);
+    assert!(before.retention_loss.is_some() && before.rise_stderr.is_none());
+}
+
+#[test]
+fn every_epoch_and_every_n_steps_are_evaluated_once() {
+    let mut settings = TrainSettings::default();
+    settings.eval.eval_steps = Some(2);
+    let history = &run(1, &[trial(1)], &settings)[&TrialId(1)];
+    let steps: Vec<u32> = history.evaluations.iter().map(|e| e.step).collect();
+    // 11 examples in batches of 4: 3 steps an epoch, 6 in all.
+    assert_eq!(steps, [2, 3, 4, 6]);
+    let epochs: Vec<f64> = history.evaluations.iter().map(|e| e.epoch).collect();
+    assert!((epochs[1] - 1.0).abs() < 1e-12 && (epochs[3] - 2.0).abs() < 1e-12);
+}
+
+#[test]
+fn a_token_outside_the_vocabulary_is_refused_before_training() {
+    let mut data = sets();
+    data.validation.examples[0].input_ids[0] = 61;
+    let model = support::golden_dir("llama").join("model");
+    let executor = ExecutorSettings { device: DeviceChoice::Cpu, ..ExecutorSettings::default() };
+    let error = Engine::load(&model, data, &TrainSettings::default(), &executor);
+    let message = error.expect_err("a foreign token").to_string();
+    assert!(message.contains("61") && message.contains("tokenizer.json"), "{message}");
+}
+
+#[test]
+fn broken_model_folders_are_told_by_name() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let golden = support::golden_dir("llama").join("model");
+    let load = |dir: &Path| {
+        let executor = ExecutorSettings { device: DeviceChoice::Cpu, ..ExecutorSettings::default() };
+        let error = Engine::load(dir, sets(), &TrainSettings::default(), &executor);
+        error.expect_err("a broken model").to_string()
+    };
+    assert!(load(dir.path()).contains("config.json"));
+    std::fs::copy(golden.join("config.json"), dir.path().join("config.json")).expect("copied");
+    assert!(load(dir.path()).contains("model.safetensors"));
+    std::fs::write(dir.path().join("pytorch_model.bin"), b"x").expect("written");
+    assert!(load(dir.path()).contains("pytorch_model.bin"));
+    let weights = std::fs::read(golden.join("model.safetensors")).expect("read");
+    std::fs::write(dir.path().join("model.safetensors"), &weights[..weights.len() / 2])
+        .expect("written");
+    assert!(load(dir.path()).contains("safetensors"));
+    let outside = r#"{"weight_map": {"lm_head.weight": "../elsewhere.safetensors"}}"#;
+    std::fs::remove_file(dir.path().join("model.safetensors")).expect("removed");
+    std::fs::write(dir.path().join("model.safetensors.index.json"), outside).expect("written");
+    assert!(load(dir.path()).contains("outside"));
+}

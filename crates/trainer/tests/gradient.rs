@@ -1,0 +1,94 @@
+//! The explicit backward pass against finite differences, in double precision.
+
+mod support;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use support::{Adapter, decoder, golden, relative_error, rows};
+use trainer::backend::Backend;
+use trainer::backend::cpu::Cpu;
+use trainer::decoder::{Decoder, Rows, SlotDropout};
+
+const DROPOUT: SlotDropout = SlotDropout { probability: 0.3, seed: 11, step: 4, first_row: 0 };
+
+/// The objective and its gradient at the adapter's values plus `shift`.
+fn objective(
+    decoder: &Decoder<Cpu<f64>>,
+    adapter: &mut Adapter<Cpu<f64>>,
+    values: &[f64],
+    rows: &Rows,
+    dropout: Option<SlotDropout>,
+) -> f64 {
+    adapter.params.as_mut_slice().copy_from_slice(values);
+    adapter.grad.as_mut_slice().fill(0.0);
+    let nll = adapter.train(decoder, rows, dropout, false);
+    nll.iter().zip(&rows.targets).map(|(x, t)| f64::from(*x) * f64::from(t.weight)).sum()
+}
+
+fn directional_derivative_agrees(architecture: &str, dropout: Option<SlotDropout>) {
+    let (golden, _) = golden(architecture);
+    let decoder = decoder(Cpu::<f64>::new(), architecture);
+    let rows = rows(&golden.sequences.iter().collect::<Vec<_>>());
+    let mut adapter = Adapter::golden(&decoder, architecture, "adapter");
+    let start = adapter.params.as_slice().to_vec();
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    for trial in 0..4 {
+        // A direction of its own for every trial, so that each matrix is looked at from all sides.
+        let direction: Vec<f64> = start.iter().map(|_| rng.random_range(-1.0..1.0)).collect();
+        let step = 1e-3;
+        let mut at = |sign: f64| {
+            let values: Vec<f64> =
+                start.iter().zip(&direction).map(|(x, d)| x + sign * step * d).collect();
+            objective(&decoder, &mut adapter, &values, &rows, dropout)
+        };
+        // Five-point stencil: the losses come back in f32, so a larger step is needed.
+        let (plus, minus, plus2, minus2) = (at(1.0), at(-1.0), at(2.0), at(-2.0));
+        let numeric = (8.0 * (plus - minus) - (plus2 - minus2)) / (12.0 * step);
+        objective(&decoder, &mut adapter, &start, &rows, dropout);
+        let exact: f64 = adapter.grad.as_slice().iter().zip(&direction).map(|(g, d)| g * d).sum();
+        let error = (numeric - exact).abs() / exact.abs().max(0.1);
+        assert!(error < 2e-3, "{architecture} direction {trial}: {numeric} against {exact}");
+    }
+}
+
+#[test]
+fn the_gradient_is_the_derivative_of_the_loss() {
+    for architecture in ["llama", "llama_tied", "qwen2", "qwen3"] {
+        directional_derivative_agrees(architecture, None);
+    }
+}
+
+#[test]
+fn the_gradient_through_dropout_is_the_derivative_of_the_loss_under_the_same_masks() {
+    directional_derivative_agrees("llama", Some(DROPOUT));
+    directional_derivative_agrees("qwen3", Some(DROPOUT));
+}
+
+#[test]
+fn recomputing_activations_gives_the_same_gradient() {
+    let (golden, _) = golden("qwen3");
+    let decoder = decoder(Cpu::<f32>::new(), "qwen3");
+    let rows = rows(&golden.sequences.iter().collect::<Vec<_>>());
+    let gradient = |recompute: bool| {
+        let mut adapter = Adapter::golden(&decoder, "qwen3", "adapter");
+        let nll = adapter.train(&decoder, &rows, Some(DROPOUT), recompute);
+        (nll, adapter.grad_values(&decoder))
+    };
+    assert_eq!(gradient(false), gradient(true));
+}
+
+#[test]
+fn dropout_masks_agree_between_backends() {
+    use trainer::backend::candle::CandleBackend;
+    fn gradient<B: Backend>(backend: B) -> Vec<f32> {
+        let (golden, _) = golden("llama");
+        let decoder = decoder(backend, "llama");
+        let rows = rows(&golden.sequences.iter().collect::<Vec<_>>());
+        let mut adapter = Adapter::golden(&decoder, "llama", "adapter");
+        adapter.train(&decoder, &rows, Some(DROPOUT), false);
+        adapter.grad_values(&decoder)
+    }
+    let candle = CandleBackend::new(candle_core::Device::Cpu, candle_core::DType::F32);
+    let error = relative_error(&gradient(Cpu::<f32>::new()), &gradient(candle));
+    assert!(error < 1e-5, "off by {error}");
+}
