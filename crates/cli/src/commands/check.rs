@@ -1,0 +1,221 @@
+//! `lorasweep check`: everything that can be known before training.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use spec::{Sweep, Trial, TrialConfig};
+use trainer::data::{DataReport, PreparedData};
+use trainer::model::DecoderConfig;
+use trainer::plan::{self, Memory};
+
+use crate::args::CheckArgs;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::output;
+use crate::sweep_file;
+use crate::workload::{self, Workload};
+
+/// Trials drawn to predict memory from when the sweep has no end.
+const SAMPLE: usize = 64;
+
+/// What `check` found.
+#[derive(Serialize)]
+struct Findings<'a> {
+    name: &'a str,
+    fingerprint: String,
+    method: spec::Method,
+    device: String,
+    parameters: usize,
+    /// Trials in all; absent when the sweep has no end.
+    trials: Option<usize>,
+    /// Work of all trials; absent when the sweep has no end.
+    total: Option<Total>,
+    per_trial: Vec<TrialRow>,
+    memory: Memory,
+    memory_total: u64,
+    data: &'a DataReport,
+    warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct TrialRow {
+    trial: u32,
+    config: TrialConfig,
+    #[serde(flatten)]
+    work: plan::Work,
+}
+
+#[derive(Serialize)]
+struct Total {
+    steps: u64,
+    train_tokens: u64,
+    eval_tokens: u64,
+}
+
+pub fn run(args: &CheckArgs) -> Result<Exit, CliError> {
+    let file = sweep_file::load(&args.sweep)?;
+    let sweep = &file.sweep;
+    let length = sweep.train.max_seq_len as usize;
+    let data = trainer::data::prepare(&sweep.data, &sweep.model, length).map_err(CliError::Data)?;
+    let findings = find(sweep, &data)?;
+    if args.json {
+        let text = serde_json::to_string_pretty(&findings)
+            .map_err(|source| CliError::Json { what: "the findings", source })?;
+        output::result(&text);
+    } else {
+        file.warn();
+        output::result(&render(&findings));
+        output::result(&format!("\nNext:\n  lorasweep run {}", file.path.display()));
+    }
+    Ok(Exit::Done)
+}
+
+fn find<'a>(sweep: &'a Sweep, data: &'a PreparedData) -> Result<Findings<'a>, CliError> {
+    let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
+    let (device, note) =
+        trainer::select_device(sweep.executor.device, sweep.train.dtype).map_err(unusable)?;
+    let decoder = DecoderConfig::read(&sweep.model).map_err(unusable)?;
+    let planner = planner::for_sweep(sweep);
+    let all = workload::all_trials(&*planner);
+    let trials =
+        all.clone().unwrap_or_else(|| planner.suggest(&spec::SweepState::default(), SAMPLE));
+    let work = Workload::of(&trials, sweep, data);
+    let memory = predict_memory(sweep, &decoder, &trials, data);
+    let mut warnings: Vec<String> =
+        sweep.warnings.iter().map(|warning| warning.message.clone()).collect();
+    warnings.extend(data.report.warnings());
+    warnings.extend(note);
+    Ok(Findings {
+        name: &sweep.name,
+        fingerprint: sweep.fingerprint(),
+        method: sweep.method,
+        device: device.name(),
+        parameters: decoder.parameters(),
+        trials: all.as_ref().map(Vec::len),
+        total: all.is_some().then(|| total(&work)),
+        per_trial: rows(&trials, &work),
+        memory,
+        memory_total: memory.total(),
+        data: &data.report,
+        warnings,
+    })
+}
+
+fn predict_memory(
+    sweep: &Sweep,
+    decoder: &DecoderConfig,
+    trials: &[Trial],
+    data: &PreparedData,
+) -> Memory {
+    let configs: Vec<TrialConfig> = trials.iter().map(|trial| trial.config.clone()).collect();
+    let slots = sweep.executor.max_packed.map_or(plan::DEFAULT_SLOTS, |n| n as usize);
+    plan::memory(decoder, &configs, slots, data, &sweep.train)
+}
+
+fn total(work: &Workload) -> Total {
+    let sum = |of: fn(&plan::Work) -> u64| work.trials().map(|(_, work)| of(work)).sum();
+    Total {
+        steps: sum(|work| work.steps.into()),
+        train_tokens: sum(|work| work.train_tokens),
+        eval_tokens: sum(|work| work.eval_tokens),
+    }
+}
+
+fn rows(trials: &[Trial], work: &Workload) -> Vec<TrialRow> {
+    trials
+        .iter()
+        .zip(work.trials())
+        .map(|(trial, (id, work))| TrialRow {
+            trial: id.0,
+            config: trial.config.clone(),
+            work: *work,
+        })
+        .collect()
+}
+
+fn render(found: &Findings) -> String {
+    let mut out = format!("{}\n\n", found.data);
+    let (name, method, device) = (found.name, found.method, &found.device);
+    let _ = writeln!(out, "sweep `{name}`, {method}, on {device}");
+    let _ = writeln!(out, "model: {} parameters", grouped(found.parameters as u64));
+    match (&found.total, found.trials) {
+        (Some(total), Some(trials)) => {
+            let _ = writeln!(
+                out,
+                "{trials} trials, {} steps and {} tokens to train in all, {} to evaluate",
+                grouped(total.steps),
+                grouped(total.train_tokens),
+                grouped(total.eval_tokens)
+            );
+        }
+        _ => out += "trials without end: set `run_cap` for a number\n",
+    }
+    let _ = writeln!(out, "per trial: {}", ranges(&found.per_trial));
+    let Memory { base, slots, activations } = found.memory;
+    let _ = writeln!(
+        out,
+        "memory: about {} (base {}, adapters and optimizer {}, activations {})",
+        bytes(found.memory_total),
+        bytes(base),
+        bytes(slots),
+        bytes(activations)
+    );
+    for warning in &found.warnings {
+        if !out.contains(warning.as_str()) {
+            let _ = writeln!(out, "warning: {warning}");
+        }
+    }
+    out
+}
+
+/// Least and most of each quantity over the trials.
+fn ranges(rows: &[TrialRow]) -> String {
+    let range = |what: &str, of: fn(&plan::Work) -> u64| {
+        let least = rows.iter().map(|row| of(&row.work)).min().unwrap_or(0);
+        let most = rows.iter().map(|row| of(&row.work)).max().unwrap_or(0);
+        if least == most {
+            format!("{} {what}", grouped(least))
+        } else {
+            format!("{} to {} {what}", grouped(least), grouped(most))
+        }
+    };
+    [
+        range("steps", |work| work.steps.into()),
+        range("tokens", |work| work.train_tokens),
+        range("evaluations", |work| work.evaluations.into()),
+    ]
+    .join(", ")
+}
+
+/// `1234567` as `1,234,567`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Bytes with a unit, two digits or more.
+fn bytes(count: u64) -> String {
+    const MIB: f64 = 1024.0 * 1024.0;
+    let mib = count as f64 / MIB;
+    if mib < 1024.0 { format!("{mib:.0} MiB") } else { format!("{:.1} GiB", mib / 1024.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_and_bytes_have_units() {
+        assert_eq!(grouped(7), "7");
+        assert_eq!(grouped(1_234_567), "1,234,567");
+        assert_eq!(bytes(5 << 20), "5 MiB");
+        assert_eq!(bytes(3 << 29), "1.5 GiB");
+    }
+}

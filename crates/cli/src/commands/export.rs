@@ -1,0 +1,49 @@
+//! `lorasweep export`: a trial's adapter, ready for PEFT.
+
+use std::path::Path;
+
+use spec::TrialId;
+use store::SweepFolder;
+
+use crate::args::ExportArgs;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::export::{self, Export};
+use crate::inputs::Settings;
+use crate::output;
+
+pub fn run(args: &ExportArgs) -> Result<Exit, CliError> {
+    let folder = SweepFolder::open(&args.dir)?;
+    let identity = folder.identity()?;
+    let settings = Settings::of(&identity)?;
+    let state = folder.state()?;
+    let trial = match args.trial {
+        Some(number) => TrialId(number),
+        None => export::best_trial(&folder, &state)
+            .ok_or_else(|| CliError::NothingToExport { dir: args.dir.clone() })?,
+    };
+    refuse_replacing(&args.to, args.force)?;
+    let validation = if args.with_validation {
+        Some(export::validation_rows(&identity, &settings)?)
+    } else {
+        None
+    };
+    let export = Export { folder: &folder, state: &state, settings: &settings, trial, validation };
+    export.write(&args.to)?;
+    output::result(&format!("Exported trial {trial} to {}", args.to.display()));
+    Ok(Exit::Done)
+}
+
+/// `--force` replaces an earlier export, never a folder of something else.
+fn refuse_replacing(target: &Path, force: bool) -> Result<(), CliError> {
+    let is_empty = || target.read_dir().is_ok_and(|mut entries| entries.next().is_none());
+    if !target.exists() || is_empty() {
+        Ok(())
+    } else if !force {
+        Err(CliError::Exists { path: target.to_path_buf() })
+    } else if target.join("adapter_config.json").is_file() {
+        Ok(())
+    } else {
+        Err(CliError::NotAnExport { path: target.to_path_buf() })
+    }
+}

@@ -1,0 +1,8 @@
+//! One file for each command.
+
+pub mod check;
+pub mod export;
+pub mod init;
+pub mod report;
+pub mod run;
+pub mod status;

@@ -1,0 +1,24 @@
+//! `lorasweep report`: tables and plots again, and the report on the terminal.
+
+use store::SweepFolder;
+
+use crate::args::ReportArgs;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::inputs::Settings;
+use crate::output::{self, Output};
+use crate::publish;
+
+pub fn run(args: &ReportArgs, output: Output) -> Result<Exit, CliError> {
+    let folder = SweepFolder::open(&args.dir)?;
+    let settings = Settings::of(&folder.identity()?)?;
+    let state = folder.state()?;
+    let ranking = publish::publish(&folder, &state, &settings)?;
+    if args.json {
+        output::result(&reporter::ranking_json(&ranking)?);
+    } else {
+        output::result(&publish::text(&ranking, output.has_stdout_colour()));
+        output::result(&publish::places(&folder));
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,218 @@
+//! `lorasweep run`: plan, train, report.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use planner::{Planner, Pruner};
+use reporter::Ranking;
+use spec::{Evaluation, Outcome, SweepState, TrialState};
+use store::{BuildError, Identity, Opened, SweepDir, SweepFolder, TrialTables};
+use trainer::data::PreparedData;
+use worker::{Drive, Finish, WorkerError};
+
+use crate::args::RunArgs;
+use crate::engine::EngineTrainer;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::inputs::{self, Settings};
+use crate::output::{self, Output};
+use crate::progress::{self, Mode, Plan};
+use crate::publish;
+use crate::sweep_file::{self, SweepFile};
+use crate::workload::{self, Workload};
+
+pub fn run(args: &RunArgs, output: Output) -> Result<Exit, CliError> {
+    let file = sweep_file::load(&args.sweep)?;
+    file.warn();
+    let run = Run::new(args, &file, output)?;
+    if let Some(state) = run.finished_before()? {
+        return run.say_finished(&state);
+    }
+    run.train()
+}
+
+/// One launch.
+struct Run<'a> {
+    args: &'a RunArgs,
+    file: &'a SweepFile,
+    output: Output,
+    planner: Box<dyn Planner>,
+    pruner: Option<Box<dyn Pruner>>,
+    trials: Option<Vec<spec::Trial>>,
+    identity: Identity,
+}
+
+impl<'a> Run<'a> {
+    fn new(args: &'a RunArgs, file: &'a SweepFile, output: Output) -> Result<Self, CliError> {
+        let planner = planner::for_sweep(&file.sweep);
+        let pruner = planner::pruner_for(&file.sweep);
+        let trials = workload::all_trials(&*planner);
+        let identity = inputs::identity(&file.sweep, trials.as_ref().map(Vec::len))?;
+        Ok(Self { args, file, output, planner, pruner, trials, identity })
+    }
+
+    /// The state of this sweep when an earlier launch finished it. Refuses a folder that this
+    /// launch could not use, before anything expensive is done.
+    fn finished_before(&self) -> Result<Option<SweepState>, CliError> {
+        if self.args.fresh {
+            return Ok(None);
+        }
+        let state = SweepDir::look(&self.args.results, &self.identity)?;
+        Ok(state.filter(|state| state.finished))
+    }
+
+    fn say_finished(&self, state: &SweepState) -> Result<Exit, CliError> {
+        let folder = SweepFolder::open(self.args.results.join(&self.identity.name))?;
+        let settings = Settings::of(&self.identity)?;
+        if !publish::is_published(&folder, state) {
+            publish::publish(&folder, state, &settings)?;
+        }
+        if !self.args.quiet {
+            self.tell(&format!(
+                "The sweep `{}` is finished: nothing to do (`--fresh` runs it anew).\n{}",
+                self.identity.name,
+                publish::places(&folder)
+            ));
+        }
+        Ok(exit_of(state))
+    }
+
+    fn train(&self) -> Result<Exit, CliError> {
+        let data = self.prepare_data()?;
+        let plan = self.plan(&data);
+        let mut trainer = EngineTrainer::load(&self.file.sweep, data)?;
+        if let Some(note) = trainer.device_note() {
+            self.output.warning(note);
+        }
+        let mut opened = self.open()?;
+        let stop = stop_on_signals()?;
+        let mut progress = progress::start(self.mode(), plan, self.output);
+        let finish = Drive {
+            settings: (&self.file.sweep).into(),
+            planner: &*self.planner,
+            pruner: self.pruner.as_deref(),
+            trainer: &mut trainer,
+            sweep: &mut opened,
+            observer: &mut *progress,
+            tables: &tables,
+            stop: &stop,
+        }
+        .run();
+        progress.close();
+        self.conclude(&opened, finish)
+    }
+
+    fn prepare_data(&self) -> Result<PreparedData, CliError> {
+        let sweep = &self.file.sweep;
+        let length = sweep.train.max_seq_len as usize;
+        let data =
+            trainer::data::prepare(&sweep.data, &sweep.model, length).map_err(CliError::Data)?;
+        if self.args.quiet {
+            data.report.warnings().iter().for_each(|warning| self.output.warning(warning));
+        } else {
+            output::note(&data.report.to_string());
+        }
+        Ok(data)
+    }
+
+    fn plan(&self, data: &PreparedData) -> Plan {
+        let trials = self.trials.as_deref();
+        let workload = trials
+            .map_or_else(Workload::default, |trials| Workload::of(trials, &self.file.sweep, data));
+        Plan { trials: trials.map(<[_]>::len), workload }
+    }
+
+    fn open(&self) -> Result<Opened, CliError> {
+        let RunArgs { results, fresh, .. } = self.args;
+        if *fresh && let Some(aside) = store::set_aside(results, &self.identity.name)? {
+            output::note(&format!("The old results are now in {}", aside.display()));
+        }
+        Ok(SweepDir::open(results, &self.identity, &self.file.text)?)
+    }
+
+    fn mode(&self) -> Mode {
+        match (self.args.json, self.args.quiet) {
+            (true, _) => Mode::Json,
+            (false, true) => Mode::Quiet,
+            (false, false) if std::io::stderr().is_terminal() => Mode::Bars,
+            (false, false) => Mode::Lines,
+        }
+    }
+
+    /// Writes the report, whatever the end was, and tells how it went.
+    fn conclude(
+        &self,
+        opened: &Opened,
+        finish: Result<Finish, WorkerError>,
+    ) -> Result<Exit, CliError> {
+        let folder = opened.dir.folder();
+        let settings = Settings::of(&self.identity)?;
+        let published = publish::publish(folder, &opened.state, &settings);
+        // The error that ended the sweep matters more than one of its report.
+        let finish = finish?;
+        let ranking = published?;
+        if finish == Finish::Interrupted {
+            output::note(&format!(
+                "Interrupted; everything is saved. To go on:\n  {}",
+                self.command_to_go_on()
+            ));
+            return Ok(Exit::Interrupted);
+        }
+        if !self.args.quiet {
+            self.tell(&self.report(&ranking, folder));
+        }
+        Ok(exit_of(&opened.state))
+    }
+
+    fn report(&self, ranking: &Ranking, folder: &SweepFolder) -> String {
+        let colour = self.output.has_stdout_colour() && !self.args.json;
+        format!("{}\n{}", publish::text(ranking, colour), publish::places(folder))
+    }
+
+    fn command_to_go_on(&self) -> String {
+        let results = if self.args.results.as_os_str() == "results" {
+            String::new()
+        } else {
+            format!(" --results {}", self.args.results.display())
+        };
+        format!("lorasweep run {}{results}", self.file.path.display())
+    }
+
+    /// With `--json`, stdout is for events alone.
+    fn tell(&self, text: &str) {
+        if self.args.json { output::note(text) } else { output::result(text) }
+    }
+}
+
+fn tables(trial: &TrialState, base: Option<&Evaluation>) -> Result<TrialTables, BuildError> {
+    Ok(TrialTables {
+        metrics_csv: reporter::metrics_csv(trial, base)?,
+        steps_csv: reporter::steps_csv(trial)?,
+    })
+}
+
+fn exit_of(state: &SweepState) -> Exit {
+    let is_useless =
+        |outcome: &Outcome| matches!(outcome, Outcome::Failed { .. } | Outcome::Diverged { .. });
+    let mut trials = state.trials.values();
+    if trials.all(|trial| trial.outcome().is_some_and(is_useless)) {
+        Exit::NoUsableTrial
+    } else {
+        Exit::Done
+    }
+}
+
+/// The first Ctrl-C (or SIGTERM) asks for a stop after the current step, the second ends the
+/// process at once; what was saved last stays good either way.
+fn stop_on_signals() -> Result<Arc<AtomicBool>, CliError> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if asked.swap(true, Ordering::Relaxed) {
+            std::process::exit(Exit::Interrupted.code().into());
+        }
+        output::note("\nFinishing this step and saving; press Ctrl-C again to stop at once.");
+    })?;
+    Ok(stop)
+}

@@ -1,0 +1,172 @@
+//! `lorasweep status`: how far sweeps are, also while another process runs them.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use spec::{Outcome, StopReason, SweepState, TrialState, TrialStatus};
+use store::SweepFolder;
+
+use crate::args::StatusArgs;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::export;
+use crate::output;
+use crate::sweep_file;
+
+/// One sweep at a glance.
+#[derive(Serialize)]
+struct Status {
+    name: String,
+    dir: PathBuf,
+    /// `running`, `interrupted` or `finished`.
+    state: &'static str,
+    /// Who runs it.
+    holder: Option<String>,
+    planned_trials: Option<usize>,
+    finished_trials: usize,
+    best_trial: Option<u32>,
+    best_eval_loss: Option<f64>,
+    base_eval_loss: Option<f64>,
+    trials: Vec<TrialLine>,
+}
+
+#[derive(Serialize)]
+struct TrialLine {
+    trial: u32,
+    status: String,
+    step: u32,
+    total_steps: Option<u32>,
+    train_loss: Option<f64>,
+    last_eval_loss: Option<f64>,
+    best_eval_loss: Option<f64>,
+}
+
+pub fn run(args: &StatusArgs) -> Result<Exit, CliError> {
+    let folders = find(&args.path, &args.results)?;
+    let one = folders.len() == 1;
+    let sweeps = folders.iter().map(look).collect::<Result<Vec<_>, _>>()?;
+    if args.json {
+        let text = serde_json::to_string_pretty(&sweeps)
+            .map_err(|source| CliError::Json { what: "the status", source })?;
+        output::result(&text);
+        return Ok(Exit::Done);
+    }
+    for sweep in &sweeps {
+        output::result(&headline(sweep));
+        if one {
+            output::result(&table(&sweep.trials));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// The sweeps that `path` means.
+fn find(path: &Path, results: &Path) -> Result<Vec<SweepFolder>, CliError> {
+    if path.is_file() {
+        let name = sweep_file::load(path)?.sweep.name;
+        return Ok(vec![SweepFolder::open(results.join(name))?]);
+    }
+    if let Ok(folder) = SweepFolder::open(path) {
+        return Ok(vec![folder]);
+    }
+    let folders = SweepFolder::all_in(path)?;
+    if folders.is_empty() {
+        return Err(CliError::NoSweepAt { path: path.to_path_buf() });
+    }
+    Ok(folders)
+}
+
+fn look(folder: &SweepFolder) -> Result<Status, CliError> {
+    let identity = folder.identity()?;
+    let holder = folder.holder()?;
+    let state = folder.state()?;
+    let best = export::best_so_far(&state);
+    Ok(Status {
+        name: identity.name,
+        dir: folder.path().to_path_buf(),
+        state: match (&holder, state.finished) {
+            (Some(_), _) => "running",
+            (None, true) => "finished",
+            (None, false) => "interrupted",
+        },
+        holder: holder.map(|holder| holder.to_string()),
+        planned_trials: identity.planned_trials,
+        finished_trials: state.trials.values().filter(|t| t.outcome().is_some()).count(),
+        best_trial: best.map(|(trial, _)| trial.0),
+        best_eval_loss: best.map(|(_, loss)| loss),
+        base_eval_loss: state.base.as_ref().map(|base| base.eval_loss),
+        trials: lines(&state),
+    })
+}
+
+fn lines(state: &SweepState) -> Vec<TrialLine> {
+    let line = |trial: &TrialState| TrialLine {
+        trial: trial.trial.id.0,
+        status: status(&trial.status),
+        step: trial.train_points.last().map_or(0, |point| point.step),
+        total_steps: trial.total_steps,
+        train_loss: trial.train_points.last().map(|point| point.loss),
+        last_eval_loss: trial.last().map(|evaluation| evaluation.eval_loss),
+        best_eval_loss: trial.best().map(|evaluation| evaluation.eval_loss),
+    };
+    state.trials.values().map(line).collect()
+}
+
+fn status(status: &TrialStatus) -> String {
+    match status {
+        TrialStatus::Pending => "pending".to_owned(),
+        TrialStatus::Running => "running".to_owned(),
+        TrialStatus::Finished { outcome } => outcome_name(outcome),
+    }
+}
+
+/// An outcome in a few words.
+pub fn outcome_name(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Completed => "completed".to_owned(),
+        Outcome::Stopped { reason: StopReason::TargetReached { target } } => {
+            format!("stopped: the target {target} was reached")
+        }
+        Outcome::Stopped { reason: StopReason::EarlyTerminate { reason } } => {
+            format!("stopped: {reason}")
+        }
+        Outcome::Diverged { step, reason } => format!("diverged at step {step}: {reason}"),
+        Outcome::Failed { error } => format!("failed: {error}"),
+    }
+}
+
+fn headline(sweep: &Status) -> String {
+    let planned = sweep.planned_trials.map_or_else(String::new, |n| format!(" of {n}"));
+    let mut line =
+        format!("{}: {}, {}{planned} trials ended", sweep.name, sweep.state, sweep.finished_trials);
+    if let (Some(trial), Some(loss)) = (sweep.best_trial, sweep.best_eval_loss) {
+        let _ = write!(line, ", best {trial:03} with eval_loss {loss:.4}");
+    }
+    if let Some(holder) = &sweep.holder {
+        let _ = write!(line, " (by {holder})");
+    }
+    line
+}
+
+fn table(trials: &[TrialLine]) -> String {
+    let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |v| format!("{v:.4}"));
+    let mut out = format!(
+        "{:>5} {:>13} {:>10} {:>10} {:>10}  {}\n",
+        "trial", "step", "train_loss", "eval_loss", "best", "status"
+    );
+    for trial in trials {
+        let total = trial.total_steps.map_or_else(|| "?".to_owned(), |n| n.to_string());
+        let _ = writeln!(
+            out,
+            "{:>5} {:>13} {:>10} {:>10} {:>10}  {}",
+            format!("{:03}", trial.trial),
+            format!("{}/{total}", trial.step),
+            number(trial.train_loss),
+            number(trial.last_eval_loss),
+            number(trial.best_eval_loss),
+            trial.status
+        );
+    }
+    out
+}

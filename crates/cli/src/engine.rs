@@ -1,0 +1,62 @@
+//! The trainer's engine behind the worker's trait.
+
+use std::path::Path;
+
+use spec::{Evaluation, Event, Sweep, Trial, TrialId};
+use trainer::data::PreparedData;
+use worker::{Admitted, Trainer, TrainerError};
+
+use crate::error::CliError;
+
+/// An engine that the drive loop can drive.
+#[derive(Debug)]
+pub struct EngineTrainer(trainer::Engine);
+
+impl EngineTrainer {
+    /// Loads the sweep's base model onto its device.
+    pub fn load(sweep: &Sweep, data: PreparedData) -> Result<Self, CliError> {
+        trainer::Engine::load(&sweep.model, data, &sweep.train, &sweep.executor)
+            .map(Self)
+            .map_err(|source| CliError::Model { path: sweep.model.clone(), source })
+    }
+
+    /// Why it does not compute where one might expect, if so.
+    pub fn device_note(&self) -> Option<&str> {
+        self.0.device_note()
+    }
+}
+
+impl Trainer for EngineTrainer {
+    fn device(&self) -> String {
+        self.0.device()
+    }
+
+    fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+
+    fn evaluate_base(&mut self) -> Result<Evaluation, TrainerError> {
+        Ok(self.0.evaluate_base()?)
+    }
+
+    fn admit(&mut self, trial: &Trial, from: Option<&Path>) -> Result<Admitted, TrainerError> {
+        let (from_step, total_steps) = self.0.admit(trial, from)?;
+        Ok(Admitted { from_step, total_steps })
+    }
+
+    fn step(&mut self) -> Result<Vec<Event>, TrainerError> {
+        Ok(self.0.step()?)
+    }
+
+    fn save_checkpoint(&self, trial: TrialId, path: &Path) -> Result<u32, TrainerError> {
+        Ok(self.0.save_checkpoint(trial, path)?)
+    }
+
+    fn save_best(&self, trial: TrialId, dir: &Path) -> Result<bool, TrainerError> {
+        Ok(self.0.save_best(trial, dir)?)
+    }
+
+    fn release(&mut self, trial: TrialId) {
+        self.0.release(trial);
+    }
+}

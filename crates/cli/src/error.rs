@@ -1,0 +1,124 @@
+//! What ends a command, and with which exit code.
+
+use std::path::PathBuf;
+
+use spec::{SweepErrors, TrialId};
+use store::StoreError;
+use trainer::TrainerError;
+use trainer::data::DataError;
+use worker::WorkerError;
+
+use crate::exit::Exit;
+
+/// A command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The operating system refused.
+    #[error("failed to {operation} `{}`", path.display())]
+    Io { operation: &'static str, path: PathBuf, source: std::io::Error },
+    /// The sweep file cannot be read.
+    #[error("failed to read the sweep file `{}`", path.display())]
+    SweepFile { path: PathBuf, source: std::io::Error },
+    /// The sweep file has mistakes. Its text is complete, with places and hints.
+    #[error("{0}")]
+    Sweep(SweepErrors),
+    /// The data cannot be used.
+    #[error("{0}")]
+    Data(#[source] DataError),
+    /// The model or the device cannot be used.
+    #[error("the model `{}` cannot be used", path.display())]
+    Model { path: PathBuf, source: TrainerError },
+    /// The results folder cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Running failed.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// A table or plot could not be made.
+    #[error("failed to make the report")]
+    Report(#[from] reporter::ReportError),
+    /// A value could not be turned into JSON.
+    #[error("failed to write {what} as JSON")]
+    Json { what: &'static str, source: serde_json::Error },
+    /// A file would be overwritten.
+    #[error("`{}` exists already", path.display())]
+    Exists { path: PathBuf },
+    /// A folder would be replaced that does not look like an export.
+    #[error("`{}` holds something other than an adapter and is not replaced", path.display())]
+    NotAnExport { path: PathBuf },
+    /// No such trial.
+    #[error("the sweep in `{}` has no trial {trial}", dir.display())]
+    NoSuchTrial { dir: PathBuf, trial: TrialId },
+    /// The trial has nothing to export.
+    #[error("trial {trial} has no adapter yet: {why}")]
+    NoAdapter { trial: TrialId, why: String },
+    /// The sweep has nothing to export.
+    #[error("no trial of the sweep in `{}` has an adapter yet", dir.display())]
+    NothingToExport { dir: PathBuf },
+    /// An input of the sweep is not what it was when the sweep ran.
+    #[error("the {what} file `{path}` has changed since the sweep ran")]
+    ChangedInput { what: String, path: String },
+    /// A name under which nothing was found.
+    #[error("there is no sweep at `{}`", path.display())]
+    NoSweepAt { path: PathBuf },
+    /// A second handler was installed; cannot happen from the command line.
+    #[error("failed to listen for Ctrl-C")]
+    Signal(#[from] ctrlc::Error),
+    /// The binary was built without the quickstart's files.
+    #[error("this binary was built without the quickstart")]
+    NoQuickstart,
+}
+
+impl CliError {
+    /// For `map_err`: an IO error with its operation and path.
+    pub fn io(
+        operation: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { operation, path, source }
+    }
+
+    /// The code to exit with.
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::SweepFile { .. }
+            | Self::Sweep(_)
+            | Self::Data(_)
+            | Self::Model { .. }
+            | Self::Exists { .. }
+            | Self::NotAnExport { .. }
+            | Self::NoSuchTrial { .. }
+            | Self::NoSweepAt { .. }
+            | Self::Store(StoreError::DifferentSweep { .. } | StoreError::NotASweep { .. }) => {
+                Exit::BadInput
+            }
+            _ => Exit::Failed,
+        }
+    }
+
+    /// What to do about it, where there is something specific.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => error.help(),
+            Self::Worker(error) => error.help(),
+            Self::SweepFile { .. } => Some(
+                "`lorasweep init FILE` writes a commented sweep; `lorasweep init --quickstart` \
+                 writes an example that runs"
+                    .to_owned(),
+            ),
+            Self::Exists { .. } => {
+                Some("choose another name, or pass `--force` to overwrite it".to_owned())
+            }
+            Self::NoSuchTrial { dir, .. } | Self::NothingToExport { dir } => {
+                Some(format!("`lorasweep status {}` lists the trials", dir.display()))
+            }
+            Self::NoSweepAt { .. } => Some(
+                "give a sweep file, a sweep's results folder (results/<name>), or the folder that \
+                 holds such folders"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! A trial's adapter as a folder of its own: PEFT's files, the tokenizer, and where it came from.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use spec::{Evaluation, SweepState, TrialId, TrialState, TrialStatus};
+use store::SweepFolder;
+use trainer::data::{Dataset, PreparedData};
+
+use crate::error::CliError;
+use crate::inputs::{self, Settings};
+
+const ADAPTER_CONFIG: &str = "adapter_config.json";
+/// Copied from the base model, so that the export is complete without it.
+const TOKENIZER_FILES: [&str; 8] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+];
+
+/// What to export, and what it is made of.
+pub struct Export<'a> {
+    pub folder: &'a SweepFolder,
+    pub state: &'a SweepState,
+    pub settings: &'a Settings,
+    pub trial: TrialId,
+    /// The tokenised validation rows, when they are to be added.
+    pub validation: Option<Dataset>,
+}
+
+/// The trial with the lowest validation loss among those that left an adapter.
+pub fn best_trial(folder: &SweepFolder, state: &SweepState) -> Option<TrialId> {
+    state
+        .trials
+        .values()
+        .filter(|trial| folder.adapter(trial.trial.id).is_some())
+        .filter_map(|trial| Some((trial.best()?.eval_loss, trial.trial.id)))
+        .min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)))
+        .map(|(_, id)| id)
+}
+
+/// The lowest validation loss so far and whose it is, whether or not its adapter is saved yet.
+pub fn best_so_far(state: &SweepState) -> Option<(TrialId, f64)> {
+    let best = |trial: &TrialState| Some((trial.trial.id, trial.best()?.eval_loss));
+    state.trials.values().filter_map(best).min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)))
+}
+
+/// The validation rows of a sweep as it was trained on them.
+pub fn validation_rows(
+    identity: &store::Identity,
+    settings: &Settings,
+) -> Result<Dataset, CliError> {
+    inputs::check_unchanged(identity)?;
+    let length = settings.train.max_seq_len as usize;
+    let PreparedData { validation, .. } =
+        trainer::data::prepare(&settings.data, &settings.model, length).map_err(CliError::Data)?;
+    Ok(validation)
+}
+
+impl Export<'_> {
+    /// Writes the export into the folder `target`, replacing what is there.
+    pub fn write(&self, target: &Path) -> Result<(), CliError> {
+        let (adapter, evaluation) = self.find()?;
+        Ok(store::replace_dir(target, |dir| Ok(self.fill(dir, &adapter, evaluation)?))?)
+    }
+
+    fn find(&self) -> Result<(PathBuf, &Evaluation), CliError> {
+        let id = self.trial;
+        let Some(trial) = self.state.trials.get(&id) else {
+            let dir = self.folder.path().to_path_buf();
+            return Err(CliError::NoSuchTrial { dir, trial: id });
+        };
+        match (self.folder.adapter(id), trial.best()) {
+            (Some(adapter), Some(best)) => Ok((adapter, best)),
+            _ => Err(CliError::NoAdapter { trial: id, why: why_no_adapter(trial) }),
+        }
+    }
+
+    fn fill(&self, dir: &Path, adapter: &Path, best: &Evaluation) -> Result<(), CliError> {
+        for path in list(adapter)? {
+            copy_into(&path, dir)?;
+        }
+        let base = self.name_base(&dir.join(ADAPTER_CONFIG))?;
+        for name in TOKENIZER_FILES {
+            let path = self.settings.model.join(name);
+            if path.is_file() {
+                copy_into(&path, dir)?;
+            }
+        }
+        write_json(&dir.join("lorasweep.json"), &self.origin(best, &base))?;
+        match &self.validation {
+            Some(rows) => write_rows(&dir.join("validation_tokens.jsonl"), rows),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the base model's path in `adapter_config.json` absolute, so that PEFT finds it from
+    /// any folder; a name that is no folder here is one of a model hub and stays.
+    fn name_base(&self, path: &Path) -> Result<String, CliError> {
+        let text = fs::read_to_string(path).map_err(CliError::io("read", path))?;
+        let mut config: Value = serde_json::from_str(&text)
+            .map_err(|source| CliError::Json { what: ADAPTER_CONFIG, source })?;
+        let named = config["base_model_name_or_path"].as_str().unwrap_or_default();
+        let base = if self.settings.model.is_dir() || Path::new(named).is_dir() {
+            self.settings.model.display().to_string()
+        } else {
+            named.to_owned()
+        };
+        config["base_model_name_or_path"] = base.clone().into();
+        write_json(path, &config)?;
+        Ok(base)
+    }
+
+    fn origin(&self, best: &Evaluation, base: &str) -> Value {
+        json!({
+            "sweep": self.state.name,
+            "fingerprint": self.state.fingerprint,
+            "trial": self.trial,
+            "config": self.state.trials.get(&self.trial).map(|trial| &trial.trial.config),
+            "eval_loss": best.eval_loss,
+            "eval_loss_stderr": best.eval_loss_stderr,
+            "train_loss": best.train_loss,
+            "retention_loss": best.retention_loss,
+            "step": best.step,
+            "epoch": best.epoch,
+            "base_model": base,
+            "base_eval_loss": self.state.base.as_ref().map(|base| base.eval_loss),
+            "lorasweep": env!("CARGO_PKG_VERSION"),
+        })
+    }
+}
+
+fn why_no_adapter(trial: &TrialState) -> String {
+    match (&trial.status, trial.best()) {
+        (TrialStatus::Pending, _) => "it has not begun".to_owned(),
+        (TrialStatus::Running, _) => {
+            "it has not ended; adapters are written when a trial ends".to_owned()
+        }
+        (TrialStatus::Finished { .. }, None) => "it ended before its first evaluation".to_owned(),
+        (TrialStatus::Finished { .. }, Some(_)) => "its adapter folder is gone".to_owned(),
+    }
+}
+
+fn write_rows(path: &Path, rows: &Dataset) -> Result<(), CliError> {
+    let mut text = String::new();
+    for example in &rows.examples {
+        let mask: Vec<u8> = example.loss_mask.iter().map(|&is_target| is_target.into()).collect();
+        text += &json!({ "input_ids": example.input_ids, "loss_mask": mask }).to_string();
+        text.push('\n');
+    }
+    fs::write(path, text).map_err(CliError::io("write", path))
+}
+
+fn write_json(path: &Path, value: &Value) -> Result<(), CliError> {
+    fs::write(path, format!("{value:#}\n")).map_err(CliError::io("write", path))
+}
+
+fn list(dir: &Path) -> Result<Vec<PathBuf>, CliError> {
+    fs::read_dir(dir)
+        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+        .map_err(CliError::io("list", dir))
+}
+
+fn copy_into(path: &Path, dir: &Path) -> Result<(), CliError> {
+    let target = dir.join(path.file_name().unwrap_or_default());
+    fs::copy(path, &target).map(|_| ()).map_err(CliError::io("copy", path))
+}

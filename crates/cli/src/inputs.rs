@@ -1,0 +1,109 @@
+//! A sweep's identity on disk: its settings with absolute paths, and its inputs' content.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+use spec::{DataSettings, ReportSettings, Sweep, TrainSettings, ValidationSource};
+use store::{Identity, InputFile};
+
+use crate::error::CliError;
+
+/// The parts of `resolved.json` that are read back after the run.
+#[derive(Debug, Deserialize)]
+pub struct Settings {
+    /// Folder of the base model, absolute.
+    pub model: PathBuf,
+    /// Data files, absolute.
+    pub data: DataSettings,
+    pub train: TrainSettings,
+    pub report: ReportSettings,
+}
+
+impl Settings {
+    /// Reads the settings of a sweep that ran.
+    pub fn of(identity: &Identity) -> Result<Self, CliError> {
+        Self::deserialize(&identity.sweep)
+            .map_err(|source| CliError::Json { what: "resolved.json", source })
+    }
+}
+
+/// The identity of `sweep`; reads every data file once to hash it.
+pub fn identity(sweep: &Sweep, planned_trials: Option<usize>) -> Result<Identity, CliError> {
+    let as_json = |value: Result<Value, serde_json::Error>| {
+        value.map_err(|source| CliError::Json { what: "the sweep", source })
+    };
+    let mut settings = as_json(serde_json::to_value(sweep))?;
+    settings["model"] = as_json(serde_json::to_value(absolute(&sweep.model)?))?;
+    settings["data"] = as_json(serde_json::to_value(absolute_data(&sweep.data)?))?;
+    let mut identity = Identity::new(&sweep.name, sweep.fingerprint(), inputs(sweep)?, settings);
+    identity.planned_trials = planned_trials;
+    Ok(identity)
+}
+
+/// An error when one of the files that data preparation reads is not what it was.
+pub fn check_unchanged(identity: &Identity) -> Result<(), CliError> {
+    for (what, then) in identity.inputs.iter().filter(|(_, file)| file.sha256.is_some()) {
+        if store::hash_file(Path::new(&then.path))? != *then {
+            return Err(CliError::ChangedInput { what: what.clone(), path: then.path.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// An absolute path, whether or not anything is there.
+pub fn absolute(path: &Path) -> Result<PathBuf, CliError> {
+    std::path::absolute(path).map_err(CliError::io("resolve", path))
+}
+
+fn absolute_data(data: &DataSettings) -> Result<DataSettings, CliError> {
+    Ok(DataSettings {
+        train: absolute(&data.train)?,
+        validation: match &data.validation {
+            ValidationSource::File(path) => ValidationSource::File(absolute(path)?),
+            ValidationSource::Fraction(fraction) => ValidationSource::Fraction(*fraction),
+        },
+        retention: data.retention.as_deref().map(absolute).transpose()?,
+    })
+}
+
+/// Data and the model's small files by content, weights by size.
+fn inputs(sweep: &Sweep) -> Result<BTreeMap<String, InputFile>, CliError> {
+    let mut inputs = BTreeMap::new();
+    let mut add = |what: &str, path: &Path| -> Result<(), CliError> {
+        inputs.insert(what.to_owned(), store::hash_file(&absolute(path)?)?);
+        Ok(())
+    };
+    add("training data", &sweep.data.train)?;
+    if let ValidationSource::File(path) = &sweep.data.validation {
+        add("validation data", path)?;
+    }
+    if let Some(path) = &sweep.data.retention {
+        add("retention data", path)?;
+    }
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"] {
+        let path = sweep.model.join(name);
+        if path.is_file() {
+            add(&format!("model's {name}"), &path)?;
+        }
+    }
+    for path in weight_files(&sweep.model)? {
+        let bytes = path.metadata().map_err(CliError::io("look at", &path))?.len();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let file = InputFile { path: absolute(&path)?.display().to_string(), bytes, sha256: None };
+        inputs.insert(format!("model's {name}"), file);
+    }
+    Ok(inputs)
+}
+
+fn weight_files(model: &Path) -> Result<Vec<PathBuf>, CliError> {
+    let listing = std::fs::read_dir(model).map_err(CliError::io("list", model))?;
+    let mut paths = listing
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(CliError::io("list", model))?;
+    paths.retain(|path| path.extension().is_some_and(|e| e == "safetensors"));
+    paths.sort();
+    Ok(paths)
+}

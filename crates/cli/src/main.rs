@@ -1,0 +1,55 @@
+//! The `lorasweep` binary: arguments in, exit code out; everything between is the other crates'.
+//!
+//! Place on the flow line: **cli** reads `sweeps/x.yaml`, wires `spec -> planner -> worker ->
+//! trainer -> store -> reporter` together and shows what happens.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod engine;
+mod error;
+mod exit;
+mod export;
+mod inputs;
+mod output;
+mod progress;
+mod publish;
+mod sweep_file;
+mod workload;
+
+use clap::{CommandFactory, FromArgMatches};
+
+use args::{Args, Command};
+use exit::Exit;
+use output::Output;
+
+fn main() -> std::process::ExitCode {
+    // Arguments decide the colour of everything that follows, help and errors included.
+    let colour = args::colour_before_parsing(std::env::args_os());
+    let command = Args::command().color(colour.into());
+    let args = match command.try_get_matches().and_then(|found| Args::from_arg_matches(&found)) {
+        Ok(args) => args,
+        // Help and version come this way too, with exit code 0.
+        Err(error) => error.exit(),
+    };
+    let output = Output::new(args.color);
+    match run(args, output) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            output.error(&error);
+            error.exit().into()
+        }
+    }
+}
+
+fn run(args: Args, output: Output) -> Result<Exit, error::CliError> {
+    match args.command {
+        Command::Init(args) => commands::init::run(&args),
+        Command::Check(args) => commands::check::run(&args),
+        Command::Run(args) => commands::run::run(&args, output),
+        Command::Status(args) => commands::status::run(&args),
+        Command::Report(args) => commands::report::run(&args, output),
+        Command::Export(args) => commands::export::run(&args),
+    }
+}

@@ -1,0 +1,39 @@
+//! One JSON event a line on stdout, as in the journal.
+
+use std::io::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use spec::{Event, Record, SCHEMA_VERSION, SweepState};
+use worker::{Observer, Warning};
+
+use super::Progress;
+use crate::output::Output;
+
+/// See the module.
+pub struct Json {
+    output: Output,
+}
+
+impl Json {
+    pub const fn new(output: Output) -> Self {
+        Self { output }
+    }
+}
+
+impl Observer for Json {
+    fn event(&mut self, event: &Event, _: &SweepState) {
+        let at_ms =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+        let record = Record { v: SCHEMA_VERSION, at_ms, event: event.clone() };
+        if let Ok(line) = serde_json::to_string(&record) {
+            // A reader that went away does not end the sweep.
+            let _ = writeln!(std::io::stdout(), "{line}");
+        }
+    }
+
+    fn warning(&mut self, warning: &Warning) {
+        self.output.warning(&warning.to_string());
+    }
+}
+
+impl Progress for Json {}

@@ -1,0 +1,41 @@
+//! A sweep file from disk.
+
+use std::path::{Path, PathBuf};
+
+use spec::{PathKind, Sweep};
+
+use crate::error::CliError;
+use crate::output;
+
+/// A sweep as written and as resolved.
+#[derive(Debug)]
+pub struct SweepFile {
+    pub path: PathBuf,
+    pub text: String,
+    pub sweep: Sweep,
+}
+
+/// Reads and resolves a sweep file.
+pub fn load(path: &Path) -> Result<SweepFile, CliError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| CliError::SweepFile { path: path.to_path_buf(), source })?;
+    let sweep = spec::resolve(&text, path, &look).map_err(CliError::Sweep)?;
+    Ok(SweepFile { path: path.to_path_buf(), text, sweep })
+}
+
+impl SweepFile {
+    /// Shows what the file leaves open to misunderstanding.
+    pub fn warn(&self) {
+        for warning in &self.sweep.warnings {
+            output::note(&warning.to_string());
+        }
+    }
+}
+
+fn look(path: &Path) -> PathKind {
+    match path.metadata() {
+        Ok(found) if found.is_dir() => PathKind::Folder,
+        Ok(_) => PathKind::File,
+        Err(_) => PathKind::Missing,
+    }
+}

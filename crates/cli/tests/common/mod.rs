@@ -1,0 +1,133 @@
+//! The binary as a person runs it, and a small sweep that has already run.
+
+#![allow(dead_code, reason = "each test file uses its share")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::json;
+use spec::{
+    DataSettings, Evaluation, Event, LrScheduler, Outcome, ReportSettings, TargetModule,
+    TrainPoint, TrainSettings, Trial, TrialConfig, TrialId, ValidationSource,
+};
+use store::{Identity, SweepDir};
+
+/// What a command gave.
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs `lorasweep` in `dir`.
+pub fn lorasweep(dir: &Path, args: &[&str]) -> Ran {
+    let output = Command::new(env!("CARGO_BIN_EXE_lorasweep"))
+        .args(args)
+        .current_dir(dir)
+        .env_remove("NO_COLOR")
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Ran {
+        code: output.status.code().expect("an exit code"),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
+}
+
+fn config(learning_rate: f64) -> TrialConfig {
+    TrialConfig {
+        rank: 8,
+        lora_alpha: 16.0,
+        lora_dropout: 0.0,
+        use_rslora: false,
+        target_modules: TargetModule::ALL.to_vec(),
+        learning_rate,
+        batch_size: 4,
+        epochs: 1,
+        lr_scheduler: LrScheduler::Linear,
+        warmup_ratio: 0.0,
+        weight_decay: 0.0,
+        seed: 1,
+    }
+}
+
+fn evaluation(step: u32, eval_loss: f64) -> Evaluation {
+    Evaluation {
+        step,
+        epoch: f64::from(step) / 10.0,
+        eval_loss,
+        eval_loss_stderr: 0.01,
+        rise_stderr: (step > 5).then_some(0.01),
+        train_loss: eval_loss - 0.2,
+        retention_loss: None,
+        tokens: u64::from(step) * 100,
+        seconds: f64::from(step),
+    }
+}
+
+fn trial(id: u32, learning_rate: f64, losses: [f64; 2], outcome: Option<Outcome>) -> Vec<Event> {
+    let trial = TrialId(id);
+    let point = |step: u32| TrainPoint {
+        step,
+        epoch: f64::from(step) / 10.0,
+        loss: 2.0 - f64::from(step) / 10.0,
+        grad_norm: 1.0,
+        learning_rate,
+        tokens: u64::from(step) * 100,
+        seconds: f64::from(step),
+    };
+    let mut events = vec![
+        Event::TrialProposed { trial: Trial { id: trial, config: config(learning_rate) } },
+        Event::TrialStarted { trial, device: "cpu".into(), from_step: 0, total_steps: 10 },
+    ];
+    for (step, loss) in [5, 10].into_iter().zip(losses) {
+        events.push(Event::Trained { trial, point: point(step) });
+        events.push(Event::Evaluated { trial, evaluation: evaluation(step, loss) });
+    }
+    events.extend(outcome.map(|outcome| Event::TrialFinished { trial, outcome }));
+    events
+}
+
+/// A folder of results with a base model beside it: trial 1 ended, trial 2 ended and is better,
+/// trial 3 has not ended. Returns the sweep's folder.
+pub fn interrupted_sweep(dir: &Path) -> PathBuf {
+    let model = dir.join("model");
+    fs::create_dir(&model).unwrap();
+    fs::write(model.join("tokenizer.json"), "{}").unwrap();
+    let data = DataSettings {
+        train: dir.join("train.jsonl"),
+        validation: ValidationSource::Fraction(0.5),
+        retention: None,
+    };
+    let sweep = json!({
+        "model": model,
+        "data": data,
+        "train": TrainSettings::default(),
+        "report": ReportSettings::default(),
+    });
+    let mut identity = Identity::new("small", "print", [].into(), sweep);
+    identity.planned_trials = Some(4);
+    let mut opened = SweepDir::open(&dir.join("results"), &identity, "name: small\n").unwrap();
+    let started = Event::SweepStarted {
+        name: "small".into(),
+        fingerprint: "print".into(),
+        version: "0".into(),
+    };
+    let base = Event::BaseEvaluated { evaluation: evaluation(0, 3.0) };
+    opened.dir.record(&[started, base]).unwrap();
+    opened.dir.record(&trial(1, 1e-4, [2.0, 1.9], Some(Outcome::Completed))).unwrap();
+    opened.dir.record(&trial(2, 1e-3, [1.5, 1.7], Some(Outcome::Completed))).unwrap();
+    opened.dir.record(&trial(3, 1e-2, [1.1, 1.0], None)).unwrap();
+    for id in [1, 2] {
+        let adapter = |dir: &Path| {
+            let config = json!({ "r": 8, "base_model_name_or_path": "model" });
+            fs::write(dir.join("adapter_config.json"), config.to_string())?;
+            fs::write(dir.join("adapter_model.safetensors"), format!("weights {id}"))?;
+            Ok(true)
+        };
+        opened.dir.save_adapter(TrialId(id), adapter).unwrap();
+    }
+    dir.join("results/small")
+}

@@ -1,0 +1,121 @@
+//! status, report and export on a sweep that was interrupted.
+
+mod common;
+
+use std::fs;
+
+use common::{interrupted_sweep, lorasweep};
+use serde_json::Value;
+
+#[test]
+fn status_tells_what_has_ended_and_what_has_not() {
+    let dir = tempfile::tempdir().unwrap();
+    interrupted_sweep(dir.path());
+    for path in ["results", "results/small"] {
+        let ran = lorasweep(dir.path(), &["status", path]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let first = ran.stdout.lines().next().unwrap();
+        let expected = "small: interrupted, 2 of 4 trials ended, best 003 with eval_loss 1.0000";
+        assert_eq!(first, expected);
+        assert!(ran.stdout.contains("10/10"), "{}", ran.stdout);
+    }
+    let json = lorasweep(dir.path(), &["status", "--json"]).stdout;
+    let sweeps: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(sweeps[0]["trials"][2]["status"], "running");
+    assert_eq!(sweeps[0]["trials"][1]["status"], "completed");
+}
+
+#[test]
+fn status_of_a_sweep_that_is_being_run_names_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = store::SweepFolder::open(interrupted_sweep(dir.path())).unwrap();
+    let identity = folder.identity().unwrap();
+    let held = store::SweepDir::open(&dir.path().join("results"), &identity, "").unwrap();
+    let ran = lorasweep(dir.path(), &["status"]);
+    assert!(ran.stdout.starts_with("small: running"), "{}", ran.stdout);
+    assert!(ran.stdout.contains(&format!("by process {} on ", std::process::id())));
+    drop(held);
+}
+
+#[test]
+fn status_where_there_is_no_sweep_says_what_would_be_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let ran = lorasweep(dir.path(), &["status"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.starts_with("error: there is no sweep at `results`"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("help: "), "{}", ran.stderr);
+}
+
+#[test]
+fn report_rebuilds_every_derived_file_and_prints_the_ranking() {
+    let dir = tempfile::tempdir().unwrap();
+    let sweep = interrupted_sweep(dir.path());
+    let ran = lorasweep(dir.path(), &["report", "results/small"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let text = fs::read_to_string(sweep.join("report.txt")).unwrap();
+    assert!(ran.stdout.starts_with(&text), "{}\n---\n{text}", ran.stdout);
+    for file in ["ranking.csv", "ranking.json", "best/adapter_config.json"] {
+        assert!(sweep.join(file).is_file(), "{file}");
+    }
+    let plots: Vec<_> = fs::read_dir(sweep.join("plots")).unwrap().collect();
+    assert!(plots.len() >= 4, "{plots:?}");
+    let json = lorasweep(dir.path(), &["report", "results/small", "--json"]).stdout;
+    let ranking: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(ranking["rows"][0]["trial"], 3);
+}
+
+#[test]
+fn export_takes_the_best_adapter_there_is_and_says_where_it_comes_from() {
+    let dir = tempfile::tempdir().unwrap();
+    interrupted_sweep(dir.path());
+    let ran = lorasweep(dir.path(), &["export", "results/small", "--to", "out/mine"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let out = dir.path().join("out/mine");
+    let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
+    assert_eq!(read("adapter_model.safetensors"), "weights 2");
+    assert_eq!(read("tokenizer.json"), "{}");
+    let origin: Value = serde_json::from_str(&read("lorasweep.json")).unwrap();
+    assert_eq!(origin["trial"], 2);
+    assert_eq!(origin["step"], 5);
+    assert_eq!(origin["eval_loss"], 1.5);
+    let config: Value = serde_json::from_str(&read("adapter_config.json")).unwrap();
+    let base = config["base_model_name_or_path"].as_str().unwrap();
+    assert_eq!(base, dir.path().join("model").to_str().unwrap());
+    assert_eq!(config["r"], 8);
+}
+
+#[test]
+fn export_replaces_an_export_only_when_forced_and_never_anything_else() {
+    let dir = tempfile::tempdir().unwrap();
+    interrupted_sweep(dir.path());
+    let export = |trial: &str, to: &str, more: &[&str]| {
+        let args = [&["export", "results/small", "--trial", trial, "--to", to], more].concat();
+        lorasweep(dir.path(), &args)
+    };
+    assert_eq!(export("1", "mine", &[]).code, 0);
+    assert_eq!(export("2", "mine", &[]).code, 2);
+    let weights = || fs::read_to_string(dir.path().join("mine/adapter_model.safetensors")).unwrap();
+    assert_eq!(weights(), "weights 1");
+    assert_eq!(export("2", "mine", &["--force"]).code, 0);
+    assert_eq!(weights(), "weights 2");
+    let ran = export("2", "model", &["--force"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("other than an adapter"), "{}", ran.stderr);
+    assert!(dir.path().join("model/tokenizer.json").is_file());
+}
+
+#[test]
+fn export_says_why_a_trial_has_no_adapter() {
+    let dir = tempfile::tempdir().unwrap();
+    interrupted_sweep(dir.path());
+    let export = |trial: &str| {
+        lorasweep(dir.path(), &["export", "results/small", "--trial", trial, "--to", "x"])
+    };
+    let running = export("3");
+    assert_eq!(running.code, 1);
+    assert!(running.stderr.contains("trial 003 has no adapter yet: it has not ended"));
+    let unknown = export("9");
+    assert_eq!(unknown.code, 2);
+    assert!(unknown.stderr.contains("has no trial 009"), "{}", unknown.stderr);
+    assert!(!dir.path().join("x").exists());
+}

@@ -1,0 +1,214 @@
+//! Writes that are either complete or not there: write beside the place, sync, rename.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::error::{BuildError, StoreError};
+
+/// Marks files and folders that are still being written.
+pub(crate) const TEMPORARY: &str = ".tmp-";
+/// Marks a folder that is being replaced.
+pub(crate) const REPLACED: &str = ".replaced-";
+
+/// Writes `contents` to `path`, creating its folder. A reader sees the old file or the new one.
+pub fn write_file(path: &Path, contents: &[u8]) -> Result<(), StoreError> {
+    create_parent(path)?;
+    let temporary = beside(path, TEMPORARY);
+    let written = File::create(&temporary).and_then(|mut file| {
+        file.write_all(contents)?;
+        file.sync_all()
+    });
+    if let Err(source) = written {
+        // The error that matters is the first one.
+        let _ = fs::remove_file(&temporary);
+        return Err(StoreError::io("write", &temporary)(source));
+    }
+    rename(&temporary, path)
+}
+
+/// Fills a new folder with `build` and puts it in the place of `target`, whose former content is
+/// deleted once the new one stands. Nothing changes when `build` fails.
+pub fn replace_dir<T>(
+    target: &Path,
+    build: impl FnOnce(&Path) -> Result<T, BuildError>,
+) -> Result<T, StoreError> {
+    create_parent(target)?;
+    let temporary = beside(target, TEMPORARY);
+    remove_dir_if_there(&temporary)?;
+    fs::create_dir(&temporary).map_err(StoreError::io("create", &temporary))?;
+    let built = build(&temporary)
+        .map_err(|source| StoreError::Build { path: target.to_path_buf(), source })
+        .and_then(|value| sync_tree(&temporary).map(|()| value));
+    match built {
+        Ok(value) => swap(&temporary, target).map(|()| value),
+        Err(error) => {
+            let _ = fs::remove_dir_all(&temporary);
+            Err(error)
+        }
+    }
+}
+
+/// Renames `from` to `to` and makes the rename durable.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
+    fs::rename(from, to).map_err(StoreError::io("rename a finished file to", to))?;
+    sync_parent(to)
+}
+
+/// Creates a folder and those above it.
+pub(crate) fn create_dir(path: &Path) -> Result<(), StoreError> {
+    fs::create_dir_all(path).map_err(StoreError::io("create the folder", path))
+}
+
+/// A name beside `path` that no other process uses.
+pub(crate) fn beside(path: &Path, mark: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!("{mark}{}", std::process::id()));
+    path.with_file_name(name)
+}
+
+/// Removes what a process that died in the middle of a write left in `dir`.
+pub(crate) fn remove_leftovers(dir: &Path) -> Result<(), StoreError> {
+    for path in entries(dir)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.contains(TEMPORARY) || name.contains(REPLACED) {
+            if path.is_dir() {
+                remove_dir_if_there(&path)?;
+            } else {
+                fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The paths in `dir`, sorted; none when there is no such folder.
+pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let listing = match fs::read_dir(dir) {
+        Ok(listing) => listing,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(StoreError::io("list the folder", dir)(error)),
+    };
+    let mut paths = listing
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(StoreError::io("list the folder", dir))?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// Removes a folder with all it holds.
+pub(crate) fn remove_dir_if_there(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::io("remove the folder", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes a file's bytes durable.
+pub(crate) fn sync_file(path: &Path) -> Result<(), StoreError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(StoreError::io("sync", path))
+}
+
+/// Makes the names in a folder durable, where the system has such a thing.
+pub(crate) fn sync_dir(path: &Path) -> Result<(), StoreError> {
+    if cfg!(unix) { sync_file(path) } else { Ok(()) }
+}
+
+fn swap(temporary: &Path, target: &Path) -> Result<(), StoreError> {
+    if !target.exists() {
+        return rename(temporary, target);
+    }
+    let replaced = beside(target, REPLACED);
+    remove_dir_if_there(&replaced)?;
+    rename(target, &replaced)?;
+    if let Err(error) = rename(temporary, target) {
+        // Puts the former content back; the error to report is the one above.
+        let _ = fs::rename(&replaced, target);
+        return Err(error);
+    }
+    remove_dir_if_there(&replaced)
+}
+
+fn sync_tree(dir: &Path) -> Result<(), StoreError> {
+    for path in entries(dir)? {
+        if path.is_dir() {
+            sync_tree(&path)?;
+        } else {
+            sync_file(&path)?;
+        }
+    }
+    sync_dir(dir)
+}
+
+/// The folder that holds `path`; `.` for a bare name.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn create_parent(path: &Path) -> Result<(), StoreError> {
+    create_dir(parent(path))
+}
+
+fn sync_parent(path: &Path) -> Result<(), StoreError> {
+    sync_dir(parent(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let name = |p: &PathBuf| p.file_name().unwrap().to_string_lossy().into_owned();
+        entries(dir).unwrap().iter().map(name).collect()
+    }
+
+    #[test]
+    fn a_failed_build_leaves_the_former_folder_and_no_litter() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("adapter");
+        replace_dir(&target, |new| Ok(fs::write(new.join("a"), "old")?)).unwrap();
+        let failed = replace_dir(&target, |new| {
+            fs::write(new.join("a"), "half")?;
+            Err::<(), _>("no room".into())
+        });
+        assert!(matches!(failed, Err(StoreError::Build { .. })));
+        assert_eq!(fs::read_to_string(target.join("a")).unwrap(), "old");
+        assert_eq!(names(dir.path()), ["adapter"]);
+    }
+
+    #[test]
+    fn a_replaced_folder_keeps_nothing_of_the_former_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("adapter");
+        replace_dir(&target, |new| Ok(fs::write(new.join("old"), "")?)).unwrap();
+        replace_dir(&target, |new| Ok(fs::write(new.join("new"), "")?)).unwrap();
+        assert_eq!(names(&target), ["new"]);
+        assert_eq!(names(dir.path()), ["adapter"]);
+    }
+
+    #[test]
+    fn leftovers_of_a_dead_process_are_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("adapter.tmp-77")).unwrap();
+        fs::create_dir(dir.path().join("adapter.replaced-77")).unwrap();
+        fs::write(dir.path().join("trial.json.tmp-77"), "").unwrap();
+        fs::write(dir.path().join("trial.json"), "").unwrap();
+        remove_leftovers(dir.path()).unwrap();
+        assert_eq!(names(dir.path()), ["trial.json"]);
+    }
+
+    #[test]
+    fn an_error_names_the_operation_and_the_path() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), "").unwrap();
+        let error = write_file(&dir.path().join("file/inside"), b"x").unwrap_err();
+        assert!(error.to_string().starts_with("failed to create the folder `"), "{error}");
+        assert!(error.to_string().ends_with("/file`"), "{error}");
+    }
+}

@@ -1,0 +1,195 @@
+//! Checkpoints of running trials: one file and a manifest that vouches for it.
+//!
+//! The manifest is written last and the former checkpoint removed after that, so that at every
+//! moment the manifest names a complete file. A checkpoint that is not what its manifest says is
+//! reported as damaged and never used.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{BuildError, StoreError};
+use crate::identity::hash_file;
+use crate::{atomic, layout};
+use spec::TrialId;
+
+const MANIFEST: &str = "manifest.json";
+/// Version of the manifest. The content of the checkpoint itself is the trainer's business.
+const FORMAT: u32 = 1;
+
+/// A complete checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The trainer's file.
+    pub path: PathBuf,
+    /// Optimizer steps taken when it was saved.
+    pub step: u32,
+}
+
+/// Why a checkpoint cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the checkpoint `{}` cannot be used: {reason}", path.display())]
+pub struct CheckpointDamage {
+    /// The file at fault.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Manifest {
+    v: u32,
+    file: String,
+    step: u32,
+    bytes: u64,
+    sha256: String,
+}
+
+/// Saves a checkpoint with `save`, which writes the given file and returns the step.
+pub(crate) fn save(
+    root: &Path,
+    trial: TrialId,
+    save: impl FnOnce(&Path) -> Result<u32, BuildError>,
+) -> Result<u32, StoreError> {
+    let dir = layout::checkpoint(root, trial);
+    atomic::create_dir(&dir)?;
+    let temporary = atomic::beside(&dir.join("checkpoint"), atomic::TEMPORARY);
+    let step = match save(&temporary) {
+        Ok(step) => step,
+        Err(source) => {
+            // The error that matters is the first one.
+            let _ = fs::remove_file(&temporary);
+            return Err(StoreError::Build { path: dir, source });
+        }
+    };
+    atomic::sync_file(&temporary)?;
+    let content = hash_file(&temporary)?;
+    let sha256 = content.sha256.unwrap_or_default();
+    // The hash in the name keeps two savings of the same step apart.
+    let file = format!("step-{step:08}-{}.ckpt", &sha256[..8]);
+    atomic::rename(&temporary, &dir.join(&file))?;
+    let manifest = Manifest { v: FORMAT, file, step, bytes: content.bytes, sha256 };
+    let path = dir.join(MANIFEST);
+    let text = serde_json::to_vec_pretty(&manifest)
+        .map_err(|source| StoreError::DamagedJson { path: path.clone(), source })?;
+    atomic::write_file(&path, &text)?;
+    remove_others(&dir, &manifest.file)?;
+    Ok(step)
+}
+
+/// The trial's checkpoint: `None` when it has none, an error when it has one that must not be
+/// used.
+pub(crate) fn find(root: &Path, trial: TrialId) -> Result<Option<Checkpoint>, CheckpointDamage> {
+    let dir = layout::checkpoint(root, trial);
+    let manifest = dir.join(MANIFEST);
+    let damage = |path: &Path, reason: String| CheckpointDamage { path: path.into(), reason };
+    let text = match fs::read_to_string(&manifest) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(damage(&manifest, error.to_string())),
+    };
+    let found: Manifest =
+        serde_json::from_str(&text).map_err(|error| damage(&manifest, error.to_string()))?;
+    if found.v > FORMAT {
+        return Err(damage(&manifest, "it was written by a newer lorasweep".to_owned()));
+    }
+    let path = dir.join(&found.file);
+    let content = hash_file(&path).map_err(|error| damage(&path, causes(&error)))?;
+    if content.bytes != found.bytes {
+        let reason = format!("it has {} bytes instead of {}", content.bytes, found.bytes);
+        return Err(damage(&path, reason));
+    }
+    if content.sha256.as_ref() != Some(&found.sha256) {
+        return Err(damage(&path, "its checksum is wrong".to_owned()));
+    }
+    Ok(Some(Checkpoint { path, step: found.step }))
+}
+
+/// Removes the trial's checkpoint, if any.
+pub(crate) fn discard(root: &Path, trial: TrialId) -> Result<(), StoreError> {
+    atomic::remove_dir_if_there(&layout::checkpoint(root, trial))
+}
+
+fn remove_others(dir: &Path, keep: &str) -> Result<(), StoreError> {
+    for path in atomic::entries(dir)? {
+        let name = path.file_name().unwrap_or_default();
+        if name != keep && name != MANIFEST {
+            fs::remove_file(&path).map_err(StoreError::io("remove the old checkpoint", &path))?;
+        }
+    }
+    Ok(())
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRIAL: TrialId = TrialId(3);
+
+    fn saved(root: &Path, step: u32, content: &str) {
+        save(root, TRIAL, |path| {
+            fs::write(path, content)?;
+            Ok(step)
+        })
+        .unwrap();
+    }
+
+    fn file_of(root: &Path) -> PathBuf {
+        find(root, TRIAL).unwrap().unwrap().path
+    }
+
+    #[test]
+    fn the_last_checkpoint_is_found_and_the_one_before_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(find(dir.path(), TRIAL), Ok(None));
+        saved(dir.path(), 10, "ten");
+        saved(dir.path(), 20, "twenty");
+        let found = find(dir.path(), TRIAL).unwrap().unwrap();
+        assert_eq!(found.step, 20);
+        assert_eq!(fs::read_to_string(found.path).unwrap(), "twenty");
+        let left = atomic::entries(&layout::checkpoint(dir.path(), TRIAL)).unwrap();
+        assert_eq!(left.len(), 2, "{left:?}");
+    }
+
+    #[test]
+    fn a_saving_that_fails_leaves_the_checkpoint_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        saved(dir.path(), 10, "ten");
+        let failed = save(dir.path(), TRIAL, |path| {
+            fs::write(path, "half")?;
+            Err("no room".into())
+        });
+        assert!(failed.is_err());
+        assert_eq!(find(dir.path(), TRIAL).unwrap().unwrap().step, 10);
+    }
+
+    #[test]
+    fn a_truncated_checkpoint_is_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        saved(dir.path(), 10, "0123456789");
+        fs::write(file_of(dir.path()), "01234").unwrap();
+        let damage = find(dir.path(), TRIAL).unwrap_err();
+        assert_eq!(damage.reason, "it has 5 bytes instead of 10");
+    }
+
+    #[test]
+    fn a_checkpoint_with_one_changed_bit_is_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        saved(dir.path(), 10, "0123456789");
+        fs::write(file_of(dir.path()), "0123456788").unwrap();
+        assert_eq!(find(dir.path(), TRIAL).unwrap_err().reason, "its checksum is wrong");
+    }
+
+    #[test]
+    fn a_checkpoint_whose_file_is_gone_is_damaged_not_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        saved(dir.path(), 10, "ten");
+        fs::remove_file(file_of(dir.path())).unwrap();
+        assert!(find(dir.path(), TRIAL).is_err());
+    }
+}

@@ -1,0 +1,307 @@
+//! A sweep's folder: [`SweepFolder`] to look at, [`SweepDir`] to drive.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use spec::{Evaluation, Event, SweepState, TrialId, TrialState};
+
+use crate::checkpoint::{self, Checkpoint, CheckpointDamage};
+use crate::error::{BuildError, StoreError};
+use crate::identity::Identity;
+use crate::layout::ReportFile;
+use crate::lock::{DriverLock, Holder};
+use crate::{atomic, journal, layout, lock};
+
+/// Written and removed again when a sweep is opened, so that a full disk shows before training.
+const ROOM_NEEDED_BYTES: usize = 1 << 20;
+
+/// A sweep's folder as anyone may see it, also while another process drives the sweep.
+#[derive(Debug, Clone)]
+pub struct SweepFolder {
+    root: PathBuf,
+}
+
+impl SweepFolder {
+    /// The folder `root`, which must hold a sweep.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let root = root.into();
+        if layout::resolved_json(&root).is_file() {
+            Ok(Self { root })
+        } else {
+            Err(StoreError::NotASweep { path: root })
+        }
+    }
+
+    /// Every sweep under `results`, by name.
+    pub fn all_in(results: &Path) -> Result<Vec<Self>, StoreError> {
+        let paths = atomic::entries(results)?;
+        Ok(paths.into_iter().filter_map(|path| Self::open(path).ok()).collect())
+    }
+
+    /// Where the folder is.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// The settings and inputs of the sweep.
+    pub fn identity(&self) -> Result<Identity, StoreError> {
+        Identity::read(&self.root)
+    }
+
+    /// The state of the sweep: its journal, folded.
+    pub fn state(&self) -> Result<SweepState, StoreError> {
+        Ok(SweepState::from_events(&self.events()?))
+    }
+
+    /// The journal, in order.
+    pub fn events(&self) -> Result<Vec<Event>, StoreError> {
+        journal::replay(&layout::journal(&self.root))
+    }
+
+    /// The process that drives the sweep right now, if any does.
+    pub fn holder(&self) -> Result<Option<Holder>, StoreError> {
+        lock::holder(&self.root)
+    }
+
+    /// The folder with the trial's best adapter; `None` when there is none.
+    pub fn adapter(&self, trial: TrialId) -> Option<PathBuf> {
+        Some(layout::adapter(&self.root, trial)).filter(|path| path.is_dir())
+    }
+
+    /// The folder of the sweep's best adapter, whether or not it exists yet.
+    pub fn best_dir(&self) -> PathBuf {
+        layout::best(&self.root)
+    }
+
+    /// Where a report file is or will be.
+    pub fn report_path(&self, file: &ReportFile) -> PathBuf {
+        file.path(&self.root)
+    }
+
+    /// Writes a file that is derived from the state.
+    pub fn write_report(&self, file: &ReportFile, contents: &[u8]) -> Result<(), StoreError> {
+        atomic::write_file(&self.report_path(file), contents)
+    }
+
+    /// Removes plots that are not among `keep` (names as in [`ReportFile::Plot`]): those of an
+    /// earlier report.
+    pub fn remove_other_plots(&self, keep: &[String]) -> Result<(), StoreError> {
+        let keep: BTreeSet<PathBuf> =
+            keep.iter().map(|name| self.report_path(&ReportFile::Plot(name.clone()))).collect();
+        let mut folders = vec![layout::plots(&self.root)];
+        while let Some(folder) = folders.pop() {
+            for path in atomic::entries(&folder)? {
+                if path.is_dir() {
+                    folders.push(path);
+                } else if !keep.contains(&path) {
+                    fs::remove_file(&path).map_err(StoreError::io("remove the old plot", &path))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A sweep's folder in the hands of the one process that drives it.
+#[derive(Debug)]
+pub struct SweepDir {
+    folder: SweepFolder,
+    journal: journal::Writer,
+    _lock: DriverLock,
+}
+
+/// A trial's points as text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TrialTables {
+    /// One line for each evaluation.
+    pub metrics_csv: String,
+    /// One line for each optimizer step.
+    pub steps_csv: String,
+}
+
+/// An opened sweep with its history.
+#[derive(Debug)]
+pub struct Opened {
+    /// The folder, locked.
+    pub dir: SweepDir,
+    /// What happened so far.
+    pub state: SweepState,
+}
+
+impl SweepDir {
+    /// Opens or creates `results/<name>` for driving: takes the lock, checks that it holds the
+    /// same sweep, reads the history, cuts a torn tail, begins a new journal file and sees that
+    /// there is room to write. `written` is the sweep file's text.
+    pub fn open(results: &Path, identity: &Identity, written: &str) -> Result<Opened, StoreError> {
+        let root = results.join(&identity.name);
+        atomic::create_dir(&root)?;
+        let lock = DriverLock::acquire(&root)?;
+        claim(&root, identity, written)?;
+        remove_leftovers(&root)?;
+        check_room(&root)?;
+        let folder = SweepFolder { root };
+        let state = folder.state()?;
+        let journal = journal::Writer::create(&layout::journal(&folder.root))?;
+        Ok(Opened { dir: Self { folder, journal, _lock: lock }, state })
+    }
+
+    /// Whether [`SweepDir::open`] would take `results/<name>`, without creating or changing
+    /// anything: the history when there is one, an error when the folder belongs to a different
+    /// sweep or is in use.
+    pub fn look(results: &Path, identity: &Identity) -> Result<Option<SweepState>, StoreError> {
+        let folder = match SweepFolder::open(results.join(&identity.name)) {
+            Ok(folder) => folder,
+            Err(StoreError::NotASweep { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if let Some(holder) = folder.holder()? {
+            return Err(StoreError::Locked { path: folder.root, holder });
+        }
+        refuse_different(&folder.root, identity)?;
+        folder.state().map(Some)
+    }
+
+    /// The folder as anyone may see it.
+    pub fn folder(&self) -> &SweepFolder {
+        &self.folder
+    }
+
+    /// Appends events to the journal in one write; durable when one of them is more than a train
+    /// step.
+    pub fn record(&mut self, events: &[Event]) -> Result<(), StoreError> {
+        self.journal.append(events)
+    }
+
+    /// Saves a checkpoint of `trial` with `save`, which writes the given file and returns the
+    /// step. The journal is durable up to that step before the checkpoint counts.
+    pub fn save_checkpoint(
+        &mut self,
+        trial: TrialId,
+        save: impl FnOnce(&Path) -> Result<u32, BuildError>,
+    ) -> Result<u32, StoreError> {
+        self.journal.sync()?;
+        checkpoint::save(&self.folder.root, trial, save)
+    }
+
+    /// The checkpoint to go on from; an error when there is one that must not be used.
+    pub fn checkpoint(&self, trial: TrialId) -> Result<Option<Checkpoint>, CheckpointDamage> {
+        checkpoint::find(&self.folder.root, trial)
+    }
+
+    /// Removes the checkpoint of a trial that has ended.
+    pub fn discard_checkpoint(&mut self, trial: TrialId) -> Result<(), StoreError> {
+        checkpoint::discard(&self.folder.root, trial)
+    }
+
+    /// Fills the trial's adapter folder with `save`, which returns whether there was anything to
+    /// save; if not, no folder appears.
+    pub fn save_adapter(
+        &mut self,
+        trial: TrialId,
+        save: impl FnOnce(&Path) -> Result<bool, BuildError>,
+    ) -> Result<bool, StoreError> {
+        let target = layout::adapter(&self.folder.root, trial);
+        let saved = atomic::replace_dir(&target, save)?;
+        if !saved {
+            atomic::remove_dir_if_there(&target)?;
+        }
+        Ok(saved)
+    }
+
+    /// Writes a trial's `metrics.csv`, `steps.csv` and `trial.json`.
+    pub fn write_trial(
+        &mut self,
+        trial: &TrialState,
+        tables: &TrialTables,
+    ) -> Result<(), StoreError> {
+        let (root, id) = (&self.folder.root, trial.trial.id);
+        atomic::write_file(&layout::metrics_csv(root, id), tables.metrics_csv.as_bytes())?;
+        atomic::write_file(&layout::steps_csv(root, id), tables.steps_csv.as_bytes())?;
+        write_json(&layout::trial_json(root, id), &summary(trial))
+    }
+
+    /// Writes `base/base.json`: the untouched base model's losses.
+    pub fn write_base(&mut self, evaluation: &Evaluation) -> Result<(), StoreError> {
+        write_json(&layout::base_json(&self.folder.root), evaluation)
+    }
+}
+
+/// Moves the folder of the sweep `name` aside to the first free `<name>.old-<n>` and returns
+/// where it is now; `None` when there was none. Refused while another process drives the sweep.
+pub fn set_aside(results: &Path, name: &str) -> Result<Option<PathBuf>, StoreError> {
+    let root = results.join(name);
+    if !root.exists() {
+        return Ok(None);
+    }
+    let _lock = DriverLock::acquire(&root)?;
+    let mut n = 1;
+    let aside = loop {
+        let candidate = results.join(format!("{name}.old-{n}"));
+        if !candidate.exists() {
+            break candidate;
+        }
+        n += 1;
+    };
+    atomic::rename(&root, &aside)?;
+    Ok(Some(aside))
+}
+
+/// Makes sure that `root` holds this sweep, or nothing yet. Settings outside the identity (the
+/// report's thresholds, comments) follow the sweep file.
+fn claim(root: &Path, identity: &Identity, written: &str) -> Result<(), StoreError> {
+    match refuse_different(root, identity) {
+        Ok(()) | Err(StoreError::NotASweep { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    atomic::write_file(&layout::sweep_yaml(root), written.as_bytes())?;
+    identity.write(root)
+}
+
+fn refuse_different(root: &Path, identity: &Identity) -> Result<(), StoreError> {
+    let differences = identity.differences_from(&Identity::read(root)?);
+    if differences.is_empty() {
+        Ok(())
+    } else {
+        Err(StoreError::DifferentSweep { path: root.to_path_buf(), differences })
+    }
+}
+
+/// What `trial.json` tells: the points themselves are in the tables beside it.
+fn summary(trial: &TrialState) -> serde_json::Value {
+    serde_json::json!({
+        "trial": trial.trial,
+        "status": trial.status,
+        "device": trial.device,
+        "total_steps": trial.total_steps,
+        "best": trial.best(),
+        "last": trial.last(),
+    })
+}
+
+fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), StoreError> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|source| StoreError::DamagedJson { path: path.to_path_buf(), source })?;
+    atomic::write_file(path, (text + "\n").as_bytes())
+}
+
+fn remove_leftovers(root: &Path) -> Result<(), StoreError> {
+    atomic::remove_leftovers(root)?;
+    for trial in atomic::entries(&layout::trials(root))? {
+        if trial.is_dir() {
+            atomic::remove_leftovers(&trial)?;
+            atomic::remove_leftovers(&layout::checkpoint_in(&trial))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_room(root: &Path) -> Result<(), StoreError> {
+    let probe = atomic::beside(&layout::trials(root).join("room"), atomic::TEMPORARY);
+    atomic::create_dir(&layout::trials(root))?;
+    let tried = fs::write(&probe, vec![0; ROOM_NEEDED_BYTES])
+        .map_err(StoreError::io("write a trial megabyte to", &probe))
+        .and_then(|()| atomic::sync_file(&probe));
+    let removed = fs::remove_file(&probe).map_err(StoreError::io("remove", &probe));
+    tried.and(removed)
+}

@@ -1,0 +1,89 @@
+//! The names under a sweep's folder, in one place.
+
+use std::path::{Path, PathBuf};
+
+use spec::TrialId;
+
+pub(crate) fn sweep_yaml(root: &Path) -> PathBuf {
+    root.join("sweep.yaml")
+}
+
+pub(crate) fn resolved_json(root: &Path) -> PathBuf {
+    root.join("resolved.json")
+}
+
+pub(crate) fn lock(root: &Path) -> PathBuf {
+    root.join("lock")
+}
+
+pub(crate) fn journal(root: &Path) -> PathBuf {
+    root.join("journal")
+}
+
+pub(crate) fn trials(root: &Path) -> PathBuf {
+    root.join("trials")
+}
+
+pub(crate) fn trial(root: &Path, id: TrialId) -> PathBuf {
+    trials(root).join(format!("trial-{id}"))
+}
+
+pub(crate) fn trial_json(root: &Path, id: TrialId) -> PathBuf {
+    trial(root, id).join("trial.json")
+}
+
+pub(crate) fn metrics_csv(root: &Path, id: TrialId) -> PathBuf {
+    trial(root, id).join("metrics.csv")
+}
+
+pub(crate) fn steps_csv(root: &Path, id: TrialId) -> PathBuf {
+    trial(root, id).join("steps.csv")
+}
+
+pub(crate) fn checkpoint(root: &Path, id: TrialId) -> PathBuf {
+    checkpoint_in(&trial(root, id))
+}
+
+pub(crate) fn checkpoint_in(trial: &Path) -> PathBuf {
+    trial.join("checkpoint")
+}
+
+pub(crate) fn adapter(root: &Path, id: TrialId) -> PathBuf {
+    trial(root, id).join("adapter")
+}
+
+pub(crate) fn base_json(root: &Path) -> PathBuf {
+    root.join("base").join("base.json")
+}
+
+pub(crate) fn plots(root: &Path) -> PathBuf {
+    root.join("plots")
+}
+
+pub(crate) fn best(root: &Path) -> PathBuf {
+    root.join("best")
+}
+
+/// A file that is derived from the state and can be made again at any time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReportFile {
+    /// The ranking as a table.
+    RankingCsv,
+    /// The ranking for programs.
+    RankingJson,
+    /// What the terminal showed at the end.
+    ReportText,
+    /// A plot, by its file name with extension, below the plots' folder (`runs/trial-003.svg`).
+    Plot(String),
+}
+
+impl ReportFile {
+    pub(crate) fn path(&self, root: &Path) -> PathBuf {
+        match self {
+            Self::RankingCsv => root.join("ranking.csv"),
+            Self::RankingJson => root.join("ranking.json"),
+            Self::ReportText => root.join("report.txt"),
+            Self::Plot(name) => plots(root).join(name),
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The layout of `results/` on disk: the journal, checkpoints' places, atomic writes.
+//!
+//! Place on the flow line:
+//! `trainer::Engine -> Event -> **store (journal)** -> SweepState -> { planner, pruner, reporter }
+//! -> **results/x/**{report.txt, plots, ranking.csv, best/}`.
+//!
+//! ```text
+//! results/<name>/
+//!   sweep.yaml              the sweep file as written
+//!   resolved.json           the resolved sweep, its fingerprint and its input files' hashes
+//!   lock                    held by the one process that drives the sweep
+//!   journal/driver-<n>.jsonl  one `spec::Record` a line, append only, one file a launch
+//!   trials/trial-003/       trial.json, metrics.csv, steps.csv, checkpoint/, adapter/ (best, PEFT)
+//!   ranking.csv ranking.json report.txt plots/ best/
+//! ```
+//!
+//! No other crate knows these names. Everything durable is either an append followed by
+//! `sync_data`, or written beside its place, synced and renamed.
+
+#![forbid(unsafe_code)]
+
+mod atomic;
+mod checkpoint;
+mod error;
+mod folder;
+mod identity;
+mod journal;
+mod layout;
+mod lock;
+
+pub use atomic::{replace_dir, write_file};
+pub use checkpoint::{Checkpoint, CheckpointDamage};
+pub use error::{BuildError, StoreError};
+pub use folder::{Opened, SweepDir, SweepFolder, TrialTables, set_aside};
+pub use identity::{Identity, InputFile, hash_file};
+pub use layout::ReportFile;
+pub use lock::Holder;

@@ -1,0 +1,160 @@
+//! One driver a sweep: an exclusive lock on a file that says who holds it.
+//!
+//! The operating system's lock decides, not the file's content, so a process that died holds
+//! nothing.
+
+use std::fmt;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::StoreError;
+use crate::journal::now_ms;
+use crate::layout;
+
+/// `status` takes the lock for an instant to see whether it is free; a driver that starts in
+/// that instant must not be refused.
+const ATTEMPTS: u32 = 5;
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(40);
+
+/// The process that drives a sweep.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Process id; 0 when the lock file does not tell.
+    pub pid: u32,
+    /// The machine's name.
+    pub host: String,
+    /// When it began, in milliseconds since the Unix epoch.
+    pub since_ms: u64,
+}
+
+impl Holder {
+    fn this_process() -> Self {
+        Self {
+            pid: std::process::id(),
+            host: gethostname::gethostname().to_string_lossy().into_owned(),
+            since_ms: now_ms(),
+        }
+    }
+
+    fn unknown() -> Self {
+        Self { pid: 0, host: String::new(), since_ms: 0 }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.pid == 0 {
+            return f.write_str("another process");
+        }
+        let seconds = now_ms().saturating_sub(self.since_ms) / 1000;
+        let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+        write!(f, "process {} on {}, begun ", self.pid, self.host)?;
+        match (hours, minutes) {
+            (0, 0) => write!(f, "{seconds} s ago"),
+            (0, _) => write!(f, "{minutes} min ago"),
+            _ => write!(f, "{hours} h {minutes} min ago"),
+        }
+    }
+}
+
+/// The right to drive a sweep, until dropped.
+#[derive(Debug)]
+pub(crate) struct DriverLock {
+    _file: File,
+}
+
+impl DriverLock {
+    /// Takes the lock of the sweep in `root`, or says who has it.
+    pub(crate) fn acquire(root: &Path) -> Result<Self, StoreError> {
+        let path = layout::lock(root);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(StoreError::io("open the lock", &path))?;
+        for attempt in 1.. {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if attempt < ATTEMPTS => {
+                    std::thread::sleep(BETWEEN_ATTEMPTS);
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let holder = read_holder(&mut file);
+                    return Err(StoreError::Locked { path: root.to_path_buf(), holder });
+                }
+                Err(TryLockError::Error(source)) => {
+                    return Err(StoreError::io("lock", &path)(source));
+                }
+            }
+        }
+        sign(&mut file).map_err(StoreError::io("write the lock", &path))?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// Who drives the sweep in `root` right now, if anyone does.
+pub(crate) fn holder(root: &Path) -> Result<Option<Holder>, StoreError> {
+    let path = layout::lock(root);
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StoreError::io("open the lock", &path)(error)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(Some(read_holder(&mut file))),
+        Err(TryLockError::Error(source)) => Err(StoreError::io("lock", &path)(source)),
+    }
+}
+
+fn sign(file: &mut File) -> std::io::Result<()> {
+    let text = serde_json::to_string(&Holder::this_process()).map_err(std::io::Error::other)?;
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(text.as_bytes())?;
+    file.sync_data()
+}
+
+/// The holder may be signing just now: what cannot be read is an unknown holder, not an error.
+fn read_holder(file: &mut File) -> Holder {
+    let mut text = String::new();
+    file.read_to_string(&mut text)
+        .ok()
+        .and_then(|_| serde_json::from_str(&text).ok())
+        .unwrap_or_else(Holder::unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_driver_is_refused_and_told_who_holds_the_sweep() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DriverLock::acquire(dir.path()).unwrap();
+        match DriverLock::acquire(dir.path()) {
+            Err(StoreError::Locked { holder, .. }) => {
+                assert_eq!(holder.pid, std::process::id());
+                assert!(!holder.host.is_empty());
+            }
+            other => panic!("expected Locked, got {other:?}"),
+        }
+        assert_eq!(holder(dir.path()).unwrap().unwrap().pid, std::process::id());
+        drop(first);
+        assert_eq!(holder(dir.path()).unwrap(), None);
+        DriverLock::acquire(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_lock_file_without_a_living_holder_stops_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(layout::lock(dir.path()), r#"{"pid":1,"host":"x","since_ms":0}"#).unwrap();
+        DriverLock::acquire(dir.path()).unwrap();
+    }
+}

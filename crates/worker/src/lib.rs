@@ -1,0 +1,21 @@
+//! Runs trials: the drive loop and the trainer as it sees it.
+//!
+//! Place on the flow line:
+//! `planner (suggest/observe) -> Trial -> Pack -> **worker** -> trainer::Engine -> Event -> store`.
+//!
+//! The loop asks the planner what to train, gives trials to the trainer's slots, journals every
+//! event before acting on it, asks the pruner after each evaluation, and keeps enough on disk
+//! that a process may die at any moment: the next launch goes on from there and comes to the same
+//! end.
+
+#![forbid(unsafe_code)]
+
+mod drive;
+mod error;
+mod observer;
+mod trainer;
+
+pub use drive::{Drive, Finish, MAX_CONSECUTIVE_FAILURES, Settings};
+pub use error::WorkerError;
+pub use observer::{Observer, Warning};
+pub use trainer::{Admitted, Trainer, TrainerError};

@@ -1,0 +1,51 @@
+//! Who watches a sweep: progress bars, plain lines, JSON lines.
+
+use spec::{Event, SweepState, TrialId};
+use store::CheckpointDamage;
+
+/// Sees everything that happens, after it was journalled.
+pub trait Observer {
+    /// `event` has just been applied to `state`.
+    fn event(&mut self, event: &Event, state: &SweepState);
+
+    /// Something is wrong that does not end the sweep.
+    fn warning(&mut self, warning: &Warning);
+}
+
+/// Something that does not end the sweep but that a person may want to know.
+#[derive(Debug, thiserror::Error)]
+pub enum Warning {
+    /// A checkpoint is not what it should be.
+    #[error("trial {trial} starts again from its beginning: {damage}")]
+    DamagedCheckpoint {
+        /// Whose.
+        trial: TrialId,
+        /// What is wrong with it.
+        damage: CheckpointDamage,
+    },
+    /// The trainer did not accept a complete checkpoint.
+    #[error("trial {trial} starts again from its beginning: {error}")]
+    RefusedCheckpoint {
+        /// Whose.
+        trial: TrialId,
+        /// The trainer's error with causes.
+        error: String,
+    },
+    /// A step that several trials shared failed; they go on one at a time to tell whose fault it
+    /// was.
+    #[error("a step that {} trials shared failed ({error}); they go on one at a time", trials.len())]
+    SharedStepFailed {
+        /// The trials that shared it.
+        trials: Vec<TrialId>,
+        /// The trainer's error with causes.
+        error: String,
+    },
+    /// The best adapter of a failed trial could not be saved.
+    #[error("the best adapter of the failed trial {trial} could not be saved: {error}")]
+    AdapterOfFailed {
+        /// Whose.
+        trial: TrialId,
+        /// The error with causes.
+        error: String,
+    },
+}

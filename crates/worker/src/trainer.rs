@@ -1,0 +1,54 @@
+//! The trainer as the worker sees it: one frozen base, several slots, one step at a time.
+
+use std::path::Path;
+
+use spec::{Evaluation, Event, Trial, TrialId};
+
+/// An error of the trainer, whatever its type.
+pub type TrainerError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What admitting a trial gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admitted {
+    /// Optimizer steps already taken: 0, or the checkpoint's.
+    pub from_step: u32,
+    /// Optimizer steps the trial takes in all.
+    pub total_steps: u32,
+}
+
+/// One frozen base model that trains several trials in the same step.
+///
+/// A trial's numbers depend on its configuration and seed alone, never on the trials beside it.
+pub trait Trainer {
+    /// Where it computes, for instance `cpu` or `cuda:0`.
+    fn device(&self) -> String;
+
+    /// How many trials may share a step.
+    fn capacity(&self) -> usize;
+
+    /// Evaluates the untouched base model.
+    fn evaluate_base(&mut self) -> Result<Evaluation, TrainerError>;
+
+    /// Gives `trial` a free slot, going on from `checkpoint` when there is one. An error here is
+    /// the trial's own (it does not fit, its checkpoint is damaged), not the sweep's.
+    fn admit(&mut self, trial: &Trial, checkpoint: Option<&Path>)
+    -> Result<Admitted, TrainerError>;
+
+    /// Takes one step for the occupied slots and returns what happened, in slot order:
+    /// `Trained`, `Evaluated` and, for a trial that reached its end or diverged,
+    /// `TrialFinished`. A slot whose trial finished takes no further steps but keeps its best
+    /// adapter until [`Trainer::release`].
+    fn step(&mut self) -> Result<Vec<Event>, TrainerError>;
+
+    /// Writes everything needed to go on with `trial` into the file `path` and returns the
+    /// number of optimizer steps it has taken. The caller provides atomicity (a temporary name,
+    /// then a rename).
+    fn save_checkpoint(&self, trial: TrialId, path: &Path) -> Result<u32, TrainerError>;
+
+    /// Writes the adapter of the best evaluation so far in PEFT's format into the folder `dir`,
+    /// which exists. Returns false when the trial was never evaluated, and then writes nothing.
+    fn save_best(&self, trial: TrialId, dir: &Path) -> Result<bool, TrainerError>;
+
+    /// Frees the trial's slot.
+    fn release(&mut self, trial: TrialId);
+}

@@ -1,0 +1,200 @@
+//! A small world for the drive loop: a planner over a list, a trainer with synthetic curves, and
+//! a way to die at any moment.
+
+#![allow(dead_code, reason = "each test file uses its share")]
+
+pub mod trainer;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use planner::{Decision, Planner, Pruner};
+use spec::{Event, LrScheduler, SweepState, TargetModule, Trial, TrialConfig, TrialId, TrialState};
+use store::{Identity, Opened, SweepDir, TrialTables};
+use worker::{Drive, Finish, Observer, Settings, Warning, WorkerError};
+
+pub use trainer::{FakeTrainer, Fuse};
+
+/// A configuration for the fake trainer: `epochs` gives the length, `learning_rate` the curve.
+pub fn config(learning_rate: f64, epochs: u32) -> TrialConfig {
+    TrialConfig {
+        rank: 8,
+        lora_alpha: 16.0,
+        lora_dropout: 0.0,
+        use_rslora: false,
+        target_modules: TargetModule::ALL.to_vec(),
+        learning_rate,
+        batch_size: 4,
+        epochs,
+        lr_scheduler: LrScheduler::Linear,
+        warmup_ratio: 0.0,
+        weight_decay: 0.0,
+        seed: 1,
+    }
+}
+
+/// Five trials of different lengths; the third one diverges.
+pub fn five_trials() -> Vec<TrialConfig> {
+    vec![config(0.1, 1), config(0.2, 3), config(9.0, 2), config(0.3, 2), config(0.05, 1)]
+}
+
+/// Proposes a list in its order.
+pub struct ListPlanner(pub Vec<TrialConfig>);
+
+impl Planner for ListPlanner {
+    fn suggest(&self, state: &SweepState, count: usize) -> Vec<Trial> {
+        let trials = (1..).map(TrialId).zip(&self.0);
+        let unknown = trials.filter(|(id, _)| !state.trials.contains_key(id));
+        unknown.take(count).map(|(id, config)| Trial { id, config: config.clone() }).collect()
+    }
+
+    fn total(&self) -> Option<usize> {
+        Some(self.0.len())
+    }
+}
+
+/// Stops a trial at its second evaluation when its loss is above a bound.
+pub struct BoundPruner(pub f64);
+
+impl Pruner for BoundPruner {
+    fn judge(&self, state: &SweepState, trial: TrialId) -> Decision {
+        match state.trials[&trial].evaluations.get(1) {
+            Some(second) if second.eval_loss > self.0 => {
+                let reason = format!("{} is above {}", second.eval_loss, self.0);
+                Decision::Stop { reason: spec::StopReason::EarlyTerminate { reason } }
+            }
+            _ => Decision::Keep,
+        }
+    }
+}
+
+/// Keeps what it sees, and burns the fuse at each event.
+pub struct Witness<'a> {
+    pub events: Vec<Event>,
+    pub warnings: Vec<String>,
+    pub fuse: Fuse,
+    pub stop_after: Option<(usize, &'a AtomicBool)>,
+}
+
+impl Observer for Witness<'_> {
+    fn event(&mut self, event: &Event, _: &SweepState) {
+        self.events.push(event.clone());
+        if let Some((count, stop)) = self.stop_after
+            && self.events.len() >= count
+        {
+            stop.store(true, Ordering::Relaxed);
+        }
+        self.fuse.burn();
+    }
+
+    fn warning(&mut self, warning: &Warning) {
+        self.warnings.push(warning.to_string());
+    }
+}
+
+/// How a sweep of the small world is run.
+pub struct World {
+    pub trials: Vec<TrialConfig>,
+    pub capacity: usize,
+    pub bound: Option<f64>,
+    pub target: Option<f64>,
+    pub checkpoint_every: Duration,
+    pub fuse: Fuse,
+    pub stop_after_events: Option<usize>,
+    pub fail_shared_step: Option<u32>,
+}
+
+impl World {
+    pub fn new(trials: Vec<TrialConfig>, capacity: usize) -> Self {
+        Self {
+            trials,
+            capacity,
+            bound: None,
+            target: None,
+            checkpoint_every: Duration::ZERO,
+            fuse: Fuse::never(),
+            stop_after_events: None,
+            fail_shared_step: None,
+        }
+    }
+}
+
+/// What a run left.
+pub struct Run {
+    pub finish: Result<Finish, WorkerError>,
+    pub state: SweepState,
+    /// Events of this run alone.
+    pub events: Vec<Event>,
+    pub warnings: Vec<String>,
+    /// Occupied slots at each step.
+    pub occupancy: Vec<usize>,
+}
+
+pub fn open(results: &Path) -> Opened {
+    let identity = Identity::new("s", "print", BTreeMap::new(), serde_json::json!({}));
+    SweepDir::open(results, &identity, "name: s\n").unwrap()
+}
+
+/// Runs the sweep in `results` with `world`'s conditions.
+pub fn run(results: &Path, world: &World) -> Run {
+    let stop = AtomicBool::new(false);
+    let mut opened = open(results);
+    let mut trainer = FakeTrainer::new(world.capacity, world.fuse.clone());
+    trainer.fail_shared_step = world.fail_shared_step;
+    let pruner = world.bound.map(BoundPruner);
+    let mut witness = Witness {
+        events: Vec::new(),
+        warnings: Vec::new(),
+        fuse: world.fuse.clone(),
+        stop_after: world.stop_after_events.map(|count| (count, &stop)),
+    };
+    let finish = Drive {
+        settings: Settings {
+            name: "s".into(),
+            fingerprint: "print".into(),
+            target: world.target,
+            checkpoint_every: world.checkpoint_every,
+        },
+        planner: &ListPlanner(world.trials.clone()),
+        pruner: pruner.as_ref().map(|p| p as &dyn Pruner),
+        trainer: &mut trainer,
+        sweep: &mut opened,
+        observer: &mut witness,
+        tables: &|trial, base| {
+            let metrics_csv = format!("{} evaluations\n", trial.evaluations.len());
+            let steps_csv =
+                format!("{} steps, base {}\n", trial.train_points.len(), base.is_some());
+            Ok(TrialTables { metrics_csv, steps_csv })
+        },
+        stop: &stop,
+    }
+    .run();
+    let (events, warnings) = (witness.events, witness.warnings);
+    Run { finish, state: opened.state, events, warnings, occupancy: trainer.occupancy }
+}
+
+/// Runs the sweep until the fuse burns out; `None` if it did.
+pub fn run_until_killed(results: &Path, world: &World) -> Option<Run> {
+    match catch_unwind(AssertUnwindSafe(|| run(results, world))) {
+        Ok(run) => Some(run),
+        Err(payload) if payload.is::<trainer::Killed>() => None,
+        Err(payload) => resume_unwind(payload),
+    }
+}
+
+/// What must be the same however often a sweep was killed: everything but bookkeeping.
+pub fn outcome(state: &SweepState) -> Vec<TrialState> {
+    let strip = |trial: &TrialState| TrialState { checkpoint_step: None, ..trial.clone() };
+    state.trials.values().map(strip).collect()
+}
+
+/// Trials by their best validation loss.
+pub fn ranking(state: &SweepState) -> Vec<TrialId> {
+    let mut ranked: Vec<_> =
+        state.trials.values().filter_map(|t| Some((t.best()?.eval_loss, t.trial.id))).collect();
+    ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    ranked.into_iter().map(|(_, id)| id).collect()
+}

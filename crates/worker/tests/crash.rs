@@ -1,0 +1,140 @@
+//! A sweep whose process dies, at any moment and repeatedly, ends like one that was left alone.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use common::{Fuse, World, config, five_trials, outcome, ranking, run, run_until_killed};
+use proptest::prelude::*;
+use spec::{Event, SweepState, TrialId};
+use store::SweepFolder;
+use worker::Finish;
+
+/// The sweep left alone: its state and the moments at which it could have died.
+fn undisturbed(capacity: usize, bound: Option<f64>) -> (SweepState, u32) {
+    let results = tempfile::tempdir().unwrap();
+    let fuse = Fuse::never();
+    let world = World { fuse: fuse.clone(), bound, ..World::new(five_trials(), capacity) };
+    let run = run(results.path(), &world);
+    assert_eq!(run.finish.unwrap(), Finish::Completed);
+    (run.state, fuse.burnt())
+}
+
+fn journal(results: &Path) -> Vec<Event> {
+    SweepFolder::open(results.join("s")).unwrap().events().unwrap()
+}
+
+/// No trial starts after its end, none ends twice, and none starts before it is proposed.
+fn check_order(events: &[Event]) -> Result<(), TestCaseError> {
+    let (mut proposed, mut ended) = (BTreeSet::new(), BTreeSet::new());
+    for event in events {
+        match event {
+            Event::TrialProposed { trial } => {
+                prop_assert!(proposed.insert(trial.id), "proposed twice: {:?}", trial.id);
+            }
+            Event::TrialStarted { trial, .. } => {
+                prop_assert!(proposed.contains(trial), "started before proposed: {trial:?}");
+                prop_assert!(!ended.contains(trial), "started after its end: {trial:?}");
+            }
+            Event::TrialFinished { trial, .. } => {
+                prop_assert!(ended.insert(*trial), "ended twice: {trial:?}");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    // Each case syncs hundreds of files.
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn a_sweep_killed_anywhere_and_often_ends_like_one_left_alone(
+        kills in prop::collection::vec(0.0..1.0_f64, 1..4),
+        capacity in 1_usize..4,
+        often in any::<bool>(),
+        prunes in any::<bool>(),
+    ) {
+        let bound = prunes.then_some(1.9);
+        let (expected, moments) = undisturbed(capacity, bound);
+        let results = tempfile::tempdir().unwrap();
+        let checkpoint_every = if often { Duration::ZERO } else { Duration::MAX };
+        let world = |fuse| {
+            World { bound, checkpoint_every, fuse, ..World::new(five_trials(), capacity) }
+        };
+        for share in kills {
+            let fuse = Fuse::after((share * f64::from(moments)) as u32);
+            run_until_killed(results.path(), &world(fuse));
+        }
+        let last = run(results.path(), &world(Fuse::never()));
+        prop_assert!(matches!(last.finish, Ok(Finish::Completed | Finish::AlreadyFinished)));
+        prop_assert_eq!(outcome(&last.state), outcome(&expected));
+        prop_assert_eq!(ranking(&last.state), ranking(&expected));
+        let events = journal(results.path());
+        check_order(&events)?;
+        prop_assert_eq!(SweepState::from_events(&events), last.state);
+    }
+}
+
+#[test]
+fn every_journalled_end_has_its_adapter_on_disk_whenever_the_process_died() {
+    let (_, moments) = undisturbed(2, None);
+    for moment in (0..moments).step_by(9) {
+        let results = tempfile::tempdir().unwrap();
+        let fuse = Fuse::after(moment);
+        let checkpoint_every = Duration::MAX;
+        let world = World { checkpoint_every, fuse, ..World::new(five_trials(), 2) };
+        run_until_killed(results.path(), &world);
+        let folder = SweepFolder::open(results.path().join("s")).unwrap();
+        for trial in folder.state().unwrap().trials.values() {
+            if trial.outcome().is_some() && trial.best().is_some() {
+                let adapter = folder.adapter(trial.trial.id).expect("an adapter");
+                assert!(adapter.join("adapter.json").is_file(), "killed at moment {moment}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_is_warned_of_and_the_trial_starts_again() {
+    let (results, left_alone) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let trials = vec![config(0.2, 2)];
+    let world = World { stop_after_events: Some(8), ..World::new(trials.clone(), 1) };
+    assert_eq!(run(results.path(), &world).finish.unwrap(), Finish::Interrupted);
+    let dir = results.path().join("s/trials/trial-001/checkpoint");
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "ckpt") {
+            fs::write(path, "[1, 7.0, null]").unwrap();
+        }
+    }
+    let again = run(results.path(), &World::new(trials.clone(), 1));
+    assert_eq!(again.finish.unwrap(), Finish::Completed);
+    assert!(again.warnings[0].contains("trial 001 starts again from its beginning"));
+    let expected = run(left_alone.path(), &World::new(trials, 1));
+    assert_eq!(outcome(&again.state), outcome(&expected.state));
+}
+
+#[test]
+fn a_stopped_sweep_goes_on_from_its_checkpoints_without_taking_a_step_twice() {
+    let results = tempfile::tempdir().unwrap();
+    let checkpoint_every = Duration::MAX;
+    let stop_after_events = Some(20);
+    let world =
+        World { checkpoint_every, stop_after_events, ..World::new(vec![config(0.1, 9)], 1) };
+    assert_eq!(run(results.path(), &world).finish.unwrap(), Finish::Interrupted);
+    let again = run(results.path(), &World { stop_after_events: None, ..world });
+    assert_eq!(again.finish.unwrap(), Finish::Completed);
+    let mut steps = BTreeSet::new();
+    for event in journal(results.path()) {
+        if let Event::Trained { trial, point } = event {
+            assert_eq!(trial, TrialId(1));
+            assert!(steps.insert(point.step), "step {} was taken twice", point.step);
+        }
+    }
+    assert_eq!(steps.len(), 54);
+}

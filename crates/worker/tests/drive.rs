@@ -1,0 +1,153 @@
+//! What the drive loop does with trials that end, fail, are pruned, or win.
+
+mod common;
+
+use common::trainer::{FAILING_RANK, REFUSED_RANK};
+use common::{World, config, five_trials, outcome, run};
+use spec::{Event, Outcome, StopReason, TrialConfig, TrialId};
+use worker::{Finish, WorkerError};
+
+fn with_rank(rank: u32) -> TrialConfig {
+    TrialConfig { rank, ..config(0.1, 1) }
+}
+
+fn outcomes(run: &common::Run) -> Vec<&Outcome> {
+    run.state.trials.values().map(|t| t.outcome().expect("an end")).collect()
+}
+
+#[test]
+fn a_finished_sweep_run_again_does_nothing() {
+    let results = tempfile::tempdir().unwrap();
+    let world = World::new(five_trials(), 2);
+    let first = run(results.path(), &world);
+    let again = run(results.path(), &world);
+    assert_eq!(again.finish.unwrap(), Finish::AlreadyFinished);
+    assert_eq!(again.events, []);
+    assert_eq!(again.state, first.state);
+}
+
+#[test]
+fn a_slot_that_becomes_free_is_filled_before_the_next_step() {
+    let results = tempfile::tempdir().unwrap();
+    let lengths = [1, 3, 2, 2, 1];
+    let trials = lengths.map(|epochs| config(0.1, epochs)).to_vec();
+    let run = run(results.path(), &World::new(trials, 2));
+    let full = run.occupancy.iter().take_while(|&&n| n == 2).count();
+    assert!(run.occupancy[full..].iter().all(|&n| n == 1), "{:?}", run.occupancy);
+    // 9 epochs of 6 steps over two slots; only the last trial's rest may run alone.
+    assert_eq!(run.occupancy.iter().sum::<usize>(), 54);
+    assert!(run.occupancy.len() - full <= 6, "{:?}", run.occupancy);
+}
+
+#[test]
+fn packing_does_not_change_any_result() {
+    let alone = tempfile::tempdir().unwrap();
+    let packed = tempfile::tempdir().unwrap();
+    let one = run(alone.path(), &World::new(five_trials(), 1));
+    let four = run(packed.path(), &World::new(five_trials(), 4));
+    assert_eq!(outcome(&one.state), outcome(&four.state));
+}
+
+#[test]
+fn a_pruned_trial_carries_its_reason_and_keeps_its_best_adapter() {
+    let results = tempfile::tempdir().unwrap();
+    let trials = vec![config(0.9, 3), config(0.001, 3), config(0.8, 3)];
+    let run = run(results.path(), &World { bound: Some(2.0), ..World::new(trials, 3) });
+    assert_eq!(run.finish.as_ref().unwrap(), &Finish::Completed);
+    let ends = outcomes(&run);
+    assert_eq!((ends[0], ends[2]), (&Outcome::Completed, &Outcome::Completed));
+    match ends[1] {
+        Outcome::Stopped { reason: StopReason::EarlyTerminate { reason } } => {
+            assert!(reason.ends_with("is above 2"), "{reason}");
+        }
+        other => panic!("expected a stop, got {other:?}"),
+    }
+    assert_eq!(run.state.trials[&TrialId(2)].evaluations.len(), 2);
+    assert!(results.path().join("s/trials/trial-002/adapter/adapter.json").is_file());
+}
+
+#[test]
+fn a_trial_that_does_not_fit_and_one_that_breaks_do_not_hurt_the_others() {
+    let results = tempfile::tempdir().unwrap();
+    let trials =
+        vec![with_rank(REFUSED_RANK), config(0.1, 1), with_rank(FAILING_RANK), config(0.2, 1)];
+    let run = run(results.path(), &World::new(trials, 2));
+    assert_eq!(run.finish.as_ref().unwrap(), &Finish::Completed);
+    let failed = |error: &str| Outcome::Failed { error: error.into() };
+    let expected = [
+        &failed("rank 99 does not fit"),
+        &Outcome::Completed,
+        &failed("out of memory"),
+        &Outcome::Completed,
+    ];
+    assert_eq!(outcomes(&run), expected);
+}
+
+#[test]
+fn a_sweep_in_which_every_trial_fails_ends_with_the_cause() {
+    let results = tempfile::tempdir().unwrap();
+    let trials = vec![with_rank(REFUSED_RANK); 20];
+    let run = run(results.path(), &World::new(trials, 4));
+    match run.finish {
+        Err(WorkerError::OnlyFailures { count: 3, trial: TrialId(3), error }) => {
+            assert_eq!(error, "rank 99 does not fit");
+        }
+        other => panic!("expected OnlyFailures, got {other:?}"),
+    }
+}
+
+#[test]
+fn after_a_shared_step_fails_its_trials_go_on_alone_and_none_is_blamed() {
+    let results = tempfile::tempdir().unwrap();
+    let trials = vec![config(0.1, 2), config(0.2, 2), config(0.3, 2)];
+    let world = World { fail_shared_step: Some(4), ..World::new(trials.clone(), 2) };
+    let disturbed = run(results.path(), &world);
+    assert_eq!(disturbed.finish.as_ref().unwrap(), &Finish::Completed);
+    assert_eq!(disturbed.warnings.len(), 1);
+    assert!(disturbed.warnings[0].contains("ran out of memory"), "{:?}", disturbed.warnings);
+    let after = &disturbed.occupancy[4..];
+    assert_eq!(after[..9], [1; 9], "the first suspect runs alone to its end");
+    let other = tempfile::tempdir().unwrap();
+    let calm = run(other.path(), &World::new(trials, 2));
+    assert_eq!(outcome(&disturbed.state), outcome(&calm.state));
+}
+
+#[test]
+fn reaching_the_target_ends_the_sweep_and_starts_nothing_more() {
+    let results = tempfile::tempdir().unwrap();
+    let world = World { target: Some(1.0), ..World::new(vec![config(0.9, 9); 6], 2) };
+    let first = run(results.path(), &world);
+    assert_eq!(first.finish.as_ref().unwrap(), &Finish::Completed);
+    assert_eq!(first.state.trials.len(), 2);
+    let won = Outcome::Stopped { reason: StopReason::TargetReached { target: 1.0 } };
+    assert_eq!(outcomes(&first), [&won, &won]);
+    assert_eq!(run(results.path(), &world).finish.unwrap(), Finish::AlreadyFinished);
+}
+
+#[test]
+fn the_base_model_is_evaluated_once_however_often_the_sweep_is_launched() {
+    let results = tempfile::tempdir().unwrap();
+    for _ in 0..3 {
+        let world = World { stop_after_events: Some(6), ..World::new(five_trials(), 2) };
+        run(results.path(), &world);
+    }
+    let folder = store::SweepFolder::open(results.path().join("s")).unwrap();
+    let events = folder.events().unwrap();
+    let base = events.iter().filter(|e| matches!(e, Event::BaseEvaluated { .. })).count();
+    assert_eq!(base, 1);
+    assert!(results.path().join("s/base/base.json").is_file());
+}
+
+#[test]
+fn an_ended_trial_leaves_its_tables_and_no_checkpoint() {
+    let results = tempfile::tempdir().unwrap();
+    run(results.path(), &World::new(vec![config(0.1, 1)], 1)).finish.unwrap();
+    let trial = results.path().join("s/trials/trial-001");
+    let read = |name: &str| std::fs::read_to_string(trial.join(name)).unwrap();
+    assert_eq!(read("metrics.csv"), "3 evaluations\n");
+    assert_eq!(read("steps.csv"), "6 steps, base true\n");
+    let json: serde_json::Value = serde_json::from_str(&read("trial.json")).unwrap();
+    assert_eq!(json["status"]["outcome"]["kind"], "completed");
+    assert_eq!(json["best"]["step"], 6);
+    assert!(!trial.join("checkpoint").exists());
+}

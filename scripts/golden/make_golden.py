@@ -1,0 +1,408 @@
+#!/usr/bin/env python3
+"""Writes the golden files that hold lorasweep's trainer to transformers + peft.
+
+For each architecture: a tiny random base model, two LoRA adapters on it, and what transformers and
+peft compute with them: logits, loss, the gradient of every adapter tensor, and 20 AdamW steps.
+README.md beside this file documents the layout.
+
+    python make_golden.py                  # every architecture
+    python make_golden.py llama qwen3      # only these
+"""
+
+import argparse
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import peft
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from torch.nn.functional import cross_entropy
+
+OUTPUT = Path(__file__).resolve().parents[2] / "crates" / "trainer" / "tests" / "golden"
+SEED = 20250
+VOCAB = 61
+ALL_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+TINY = {
+    "vocab_size": VOCAB,
+    "hidden_size": 32,
+    "intermediate_size": 56,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "tie_word_embeddings": False,
+    "attention_dropout": 0.0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+def plain_rope(theta):
+    return {"rope_type": "default", "rope_theta": theta}
+
+
+# Constants such as the rotary base and epsilon differ from each class's defaults, so that a reader
+# that ignores the key is found out.
+ARCHITECTURES = {
+    "llama": lambda: transformers.LlamaConfig(
+        **TINY, rms_norm_eps=1e-5, rope_parameters=plain_rope(5000.0)
+    ),
+    "llama_tied": lambda: transformers.LlamaConfig(
+        **{**TINY, "tie_word_embeddings": True},
+        head_dim=12,
+        rms_norm_eps=1e-6,
+        rope_parameters=plain_rope(10000.0),
+    ),
+    "llama_sharded": lambda: transformers.LlamaConfig(
+        **{**TINY, "num_hidden_layers": 3, "num_key_value_heads": 1},
+        rms_norm_eps=1e-5,
+        rope_parameters=plain_rope(10000.0),
+    ),
+    "llama_rope_llama3": lambda: transformers.LlamaConfig(
+        **TINY,
+        rms_norm_eps=1e-5,
+        rope_parameters={
+            "rope_type": "llama3",
+            "rope_theta": 10000.0,
+            "factor": 4.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 32,
+        },
+    ),
+    "qwen2": lambda: transformers.Qwen2Config(
+        **TINY, rms_norm_eps=1e-6, rope_parameters=plain_rope(20000.0), use_sliding_window=False
+    ),
+    "qwen3": lambda: transformers.Qwen3Config(
+        **TINY,
+        head_dim=12,
+        rms_norm_eps=1e-6,
+        rope_parameters=plain_rope(20000.0),
+        use_sliding_window=False,
+    ),
+    "mistral": lambda: transformers.MistralConfig(
+        **TINY, rms_norm_eps=1e-5, rope_parameters=plain_rope(8000.0), sliding_window=None
+    ),
+}
+
+# Many published checkpoints keep the rotary base at the top of config.json; transformers 5 nests
+# it under `rope_parameters`. Both are in use, so both stand among the golden files.
+TOP_LEVEL_ROPE_THETA = {"llama", "qwen2"}
+SHARD_SIZE = {"llama_sharded": "40KB"}
+
+
+@dataclass
+class Training:
+    """Settings of one 20-step trajectory."""
+
+    learning_rate: float
+    beta1: float
+    beta2: float
+    epsilon: float
+    weight_decay: float
+    max_grad_norm: float
+    warmup_steps: int = 3
+    total_steps: int = 20
+
+
+@dataclass
+class Case:
+    """One adapter and how it is trained."""
+
+    rank: int
+    lora_alpha: float
+    use_rslora: bool
+    target_modules: list
+    training: Training
+
+
+CASES = {
+    "adapter": Case(4, 10, False, ALL_LINEAR, Training(5e-3, 0.9, 0.999, 1e-8, 0.01, 1.0)),
+    # Strong decay and a higher epsilon, so that a mistake in either moves the losses; a bound that
+    # some gradients exceed and others do not.
+    "adapter_rslora": Case(
+        3, 5, True, ["q_proj", "v_proj", "down_proj"], Training(1e-2, 0.9, 0.99, 1e-3, 0.5, 5.0)
+    ),
+}
+
+
+def randomise(model, generator):
+    """Weights that give logits of order one: small initialisations hide mistakes."""
+    for name, parameter in model.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if name.endswith("norm.weight"):
+            value = 1 + 0.3 * noise
+        elif name.endswith(".bias"):
+            value = 0.3 * noise
+        elif "embed_tokens" in name or "lm_head" in name:
+            value = 0.4 * noise
+        else:
+            value = 1.5 * noise / parameter.shape[1] ** 0.5
+        parameter.data.copy_(value)
+
+
+def write_model(arch, directory, generator):
+    model = transformers.AutoModelForCausalLM.from_config(ARCHITECTURES[arch](), dtype=torch.float32)
+    randomise(model, generator)
+    model.save_pretrained(directory, max_shard_size=SHARD_SIZE.get(arch, "1GB"))
+    (directory / "generation_config.json").unlink(missing_ok=True)
+    if arch in TOP_LEVEL_ROPE_THETA:
+        path = directory / "config.json"
+        config = json.loads(path.read_text())
+        config["rope_theta"] = config.pop("rope_parameters")["rope_theta"]
+        config["torch_dtype"] = config.pop("dtype")
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def write_adapter(model_dir, directory, case, generator):
+    base = transformers.AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    # Recorded in adapter_config.json; relative, so that the file says nothing of this machine.
+    base.name_or_path = base.config.name_or_path = "../model"
+    model = peft.get_peft_model(
+        base,
+        peft.LoraConfig(
+            r=case.rank,
+            lora_alpha=case.lora_alpha,
+            use_rslora=case.use_rslora,
+            target_modules=case.target_modules,
+            lora_dropout=0.0,
+            bias="none",
+            task_type="CAUSAL_LM",
+        ),
+    )
+    for name, parameter in lora_parameters(model):
+        std = 1 / parameter.shape[1] ** 0.5 if "lora_A" in name else 0.1
+        parameter.data.copy_(std * torch.randn(parameter.shape, generator=generator))
+    model.save_pretrained(directory)
+    (directory / "README.md").unlink(missing_ok=True)
+    sort_target_modules(directory / "adapter_config.json")
+
+
+def sort_target_modules(path):
+    """peft keeps targets in a set, whose order differs from run to run."""
+    config = json.loads(path.read_text())
+    config["target_modules"] = sorted(config["target_modules"])
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def lora_parameters(model):
+    return [(name, p) for name, p in model.named_parameters() if "lora_" in name]
+
+
+def tensor_key(parameter_name):
+    """A parameter's name as peft writes it to adapter_model.safetensors."""
+    return parameter_name.replace(".default", "")
+
+
+def use_full_precision_norms(model):
+    """transformers' RMSNorm computes in f32 whatever the weights are; keep f64 throughout."""
+
+    def forward(self, x):
+        variance = x.pow(2).mean(-1, keepdim=True)
+        return self.weight * (x * torch.rsqrt(variance + self.variance_epsilon))
+
+    for module in model.modules():
+        if type(module).__name__.endswith("RMSNorm"):
+            module.forward = forward.__get__(module)
+
+
+def load(model_dir, dtype, adapter_dir=None):
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        model_dir, dtype=dtype, attn_implementation="sdpa"
+    )
+    if adapter_dir is not None:
+        model = peft.PeftModel.from_pretrained(
+            model, adapter_dir, is_trainable=True, autocast_adapter_dtype=False
+        )
+        for _, parameter in lora_parameters(model):
+            parameter.data = parameter.data.to(dtype)
+    if dtype == torch.float64:
+        use_full_precision_norms(model)
+    return model.eval()
+
+
+def make_sequences(generator):
+    """Sequences of different lengths; `loss_mask[i] = 1` makes token i a target, so never i = 0."""
+
+    def tokens(length):
+        return [1, *torch.randint(3, VOCAB, (length - 1,), generator=generator).tolist()]
+
+    def row(length, targets):
+        return {
+            "input_ids": tokens(length),
+            "loss_mask": [int(i in targets) for i in range(length)],
+        }
+
+    return [
+        row(11, range(5, 11)),
+        row(5, range(1, 5)),
+        row(23, [*range(4, 9), *range(14, 23)]),
+        row(2, [1]),
+        row(9, [8]),
+        row(14, range(2, 14)),
+    ]
+
+
+def make_batches(generator, count, sequences):
+    """Per step two micro-batches (two sequences, then one) of the step's batch of three."""
+    batches = []
+    for _ in range(count):
+        order = torch.randperm(len(sequences), generator=generator)[:3].tolist()
+        batches.append([order[:2], order[2:]])
+    return batches
+
+
+def forward(model, sequence):
+    """Logits [T, V] of one sequence and the sum of its targets' negative log-likelihoods."""
+    ids = torch.tensor(sequence["input_ids"])
+    logits = model(input_ids=ids[None], use_cache=False).logits[0]
+    is_target = torch.tensor(sequence["loss_mask"])[1:].bool()
+    nll = cross_entropy(logits[:-1][is_target], ids[1:][is_target], reduction="sum")
+    return logits, nll
+
+
+def count_targets(sequences):
+    return sum(sum(s["loss_mask"]) for s in sequences)
+
+
+def evaluate(model, sequences):
+    """Logits of each sequence and the mean loss over all target tokens."""
+    results = [forward(model, s) for s in sequences]
+    loss = sum(nll for _, nll in results) / count_targets(sequences)
+    return [logits for logits, _ in results], loss
+
+
+def train(model, sequences, batches, settings):
+    """The trajectory: at each step the loss before the update, gradient norm and learning rate."""
+    parameters = [p for _, p in lora_parameters(model)]
+    optimizer = torch.optim.AdamW(
+        parameters,
+        lr=settings.learning_rate,
+        betas=(settings.beta1, settings.beta2),
+        eps=settings.epsilon,
+        weight_decay=settings.weight_decay,
+    )
+    scheduler = transformers.get_linear_schedule_with_warmup(
+        optimizer, settings.warmup_steps, settings.total_steps
+    )
+    history = {"loss": [], "grad_norm": [], "learning_rate": []}
+    for micro_batches in batches:
+        targets = count_targets(sequences[i] for batch in micro_batches for i in batch)
+        total = 0.0
+        optimizer.zero_grad()
+        for batch in micro_batches:
+            loss = sum(forward(model, sequences[i])[1] for i in batch) / targets
+            loss.backward()
+            total += loss.item()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
+        history["loss"].append(total)
+        history["grad_norm"].append(norm.item())
+        history["learning_rate"].append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    return history
+
+
+def relative_difference(a, b):
+    return ((a.double() - b.double()).norm() / b.double().norm()).item()
+
+
+def check_against_f32(model_dir, adapter_dir, sequences, logits, loss, gradients):
+    """The f64 reference has to be what unmodified transformers computes in f32."""
+    model = load(model_dir, torch.float32, adapter_dir)
+    logits_f32, loss_f32 = evaluate(model, sequences)
+    for ours, theirs in zip(logits, logits_f32, strict=True):
+        assert relative_difference(ours, theirs) < 1e-5
+    assert abs(loss.item() - loss_f32.item()) < 1e-5 * loss.item()
+    loss_f32.backward()
+    for name, parameter in lora_parameters(model):
+        assert parameter.grad.abs().max() > 0, f"{name} has no gradient"
+        assert relative_difference(gradients[tensor_key(name)], parameter.grad) < 1e-4, name
+    return loss_f32.item()
+
+
+def run_case(name, case, directory, sequences, batches, tensors):
+    model_dir, adapter_dir = directory / "model", directory / name
+    model = load(model_dir, torch.float64, adapter_dir)
+    logits, loss = evaluate(model, sequences)
+    loss.backward()
+    gradients = {tensor_key(n): p.grad.clone() for n, p in lora_parameters(model)}
+    loss_f32 = check_against_f32(model_dir, adapter_dir, sequences, logits, loss, gradients)
+
+    model = load(model_dir, torch.float64, adapter_dir)
+    saved = load_file(adapter_dir / "adapter_model.safetensors")
+    assert saved.keys() == gradients.keys()
+    history = train(model, sequences, batches, case.training)
+
+    for i, value in enumerate(logits):
+        tensors[f"{name}.logits.{i}"] = value
+    for key, value in gradients.items():
+        tensors[f"{name}.grad.{key}"] = value
+    for parameter_name, parameter in lora_parameters(model):
+        tensors[f"{name}.final.{tensor_key(parameter_name)}"] = parameter
+    return {**asdict(case), "loss": loss.item(), "loss_f32": loss_f32, "trajectory": history}
+
+
+def make(arch):
+    directory = OUTPUT / arch
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    generator = torch.Generator().manual_seed(SEED + list(ARCHITECTURES).index(arch))
+    write_model(arch, directory / "model", generator)
+    sequences = make_sequences(generator)
+    batches = make_batches(generator, CASES["adapter"].training.total_steps, sequences)
+
+    tensors = {}
+    with torch.no_grad():
+        logits, base_loss = evaluate(load(directory / "model", torch.float64), sequences)
+    tensors.update({f"base.logits.{i}": value for i, value in enumerate(logits)})
+
+    cases = {}
+    for name, case in CASES.items():
+        write_adapter(directory / "model", directory / name, case, generator)
+        cases[name] = run_case(name, case, directory, sequences, batches, tensors)
+    golden = {
+        "versions": {m.__name__: m.__version__ for m in (torch, transformers, peft)},
+        "sequences": sequences,
+        "batches": batches,
+        "base": {"loss": base_loss.item()},
+        "cases": cases,
+    }
+    (directory / "golden.json").write_text(json.dumps(golden, indent=1) + "\n")
+    save_file(
+        {k: v.detach().to(torch.float32).contiguous() for k, v in tensors.items()},
+        directory / "golden.safetensors",
+    )
+    report(arch, directory, golden)
+
+
+def report(arch, directory, golden):
+    size = sum(f.stat().st_size for f in directory.rglob("*") if f.is_file())
+    print(f"{arch}: {size / 1000:.0f} KB, base loss {golden['base']['loss']:.4f}")
+    for name, case in golden["cases"].items():
+        losses, norms = case["trajectory"]["loss"], case["trajectory"]["grad_norm"]
+        clipped = sum(n > case["training"]["max_grad_norm"] for n in norms)
+        print(
+            f"  {name}: loss {case['loss']:.4f}, training {losses[0]:.4f} -> {losses[-1]:.4f}, "
+            f"clipped in {clipped} of {len(norms)} steps"
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("architectures", nargs="*", help=f"of {', '.join(ARCHITECTURES)}")
+    chosen = parser.parse_args().architectures or list(ARCHITECTURES)
+    unknown = sorted(set(chosen) - set(ARCHITECTURES))
+    if unknown:
+        parser.error(f"unknown architecture {unknown[0]}; there are {', '.join(ARCHITECTURES)}")
+    torch.set_num_threads(1)
+    for arch in chosen:
+        make(arch)
+
+
+if __name__ == "__main__":
+    main()

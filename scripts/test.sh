@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Every check of this repository, cheapest first. Needs only the Rust toolchain; uses
+# cargo-nextest and cargo-deny where they are installed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() { printf '\n== %s\n' "$*"; }
+has() { cargo "$1" --version >/dev/null 2>&1; }
+
+step "format"
+cargo fmt --all --check
+
+step "lints"
+cargo clippy --workspace --all-targets --locked -- -D warnings
+
+if has nextest; then
+    step "tests (cargo nextest)"
+    cargo nextest run --workspace --locked --no-fail-fast
+    step "documentation tests"
+    cargo test --workspace --doc --locked
+else
+    step "tests (cargo test, documentation tests included)"
+    cargo test --workspace --locked --no-fail-fast
+fi
+
+step "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+if has deny; then
+    step "licences and advisories (cargo deny)"
+    cargo deny --locked check
+else
+    step "licences and advisories: skipped, cargo-deny is not installed"
+fi
+
+step "all checks passed"
