@@ -44,8 +44,13 @@ const LARGE: Shape = Shape {
     batch: 4,
     tokens: 128,
 };
-const LARGE_PACKED: Shape =
-    Shape { name: "hidden 512 x 8 layers, 8 adapters of 1 x 64 tokens", slots: 8, batch: 1, tokens: 64, ..LARGE };
+const LARGE_PACKED: Shape = Shape {
+    name: "hidden 512 x 8 layers, 8 adapters of 1 x 64 tokens",
+    slots: 8,
+    batch: 1,
+    tokens: 64,
+    ..LARGE
+};
 const LARGE_SHORT: Shape =
     Shape { name: "hidden 512 x 8 layers, 1 x 64 tokens", batch: 1, tokens: 64, ..LARGE };
 const SMALL: Shape = Shape {
@@ -58,8 +63,13 @@ const SMALL: Shape = Shape {
     vocab: 1024,
     ..LARGE
 };
-const SMALL_PACKED: Shape =
-    Shape { name: "hidden 128 x 4 layers, 8 adapters of 1 x 64 tokens", slots: 8, batch: 1, tokens: 64, ..SMALL };
+const SMALL_PACKED: Shape = Shape {
+    name: "hidden 128 x 4 layers, 8 adapters of 1 x 64 tokens",
+    slots: 8,
+    batch: 1,
+    tokens: 64,
+    ..SMALL
+};
 const SMALL_SHORT: Shape =
     Shape { name: "hidden 128 x 4 layers, 1 x 64 tokens", batch: 1, tokens: 64, ..SMALL };
 
@@ -87,7 +97,9 @@ impl Step {
         let layout = AdapterLayout::new(&model.config, 8, &TargetModule::ALL);
         let slots = (0..shape.slots)
             .map(|slot| Slot {
-                params: backend.tensor(&layout.initial_values(slot as u64), 1, layout.len).expect("params"),
+                params: backend
+                    .tensor(&layout.initial_values(slot as u64), 1, layout.len)
+                    .expect("params"),
                 grad: backend.zeros(1, layout.len).expect("zeros"),
                 first: backend.zeros(1, layout.len).expect("zeros"),
                 second: backend.zeros(1, layout.len).expect("zeros"),

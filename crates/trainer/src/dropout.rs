@@ -53,7 +53,8 @@ impl Dropout {
         (0..rows)
             .flat_map(|row| {
                 let key = self.row_key(row);
-                (0..cols as u32).map(move |c| if Self::keeps(key, c, threshold) { keep } else { 0.0 })
+                (0..cols as u32)
+                    .map(move |c| if Self::keeps(key, c, threshold) { keep } else { 0.0 })
             })
             .collect()
     }
@@ -93,8 +94,12 @@ mod tests {
 
     #[test]
     fn masks_differ_between_steps_sites_and_seeds() {
-        let keys =
-            [Dropout::key(1, 1, 1), Dropout::key(2, 1, 1), Dropout::key(1, 2, 1), Dropout::key(1, 1, 2)];
+        let keys = [
+            Dropout::key(1, 1, 1),
+            Dropout::key(2, 1, 1),
+            Dropout::key(1, 2, 1),
+            Dropout::key(1, 1, 2),
+        ];
         for (i, a) in keys.iter().enumerate() {
             for b in &keys[i + 1..] {
                 assert_ne!(a, b);

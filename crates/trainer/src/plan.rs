@@ -85,9 +85,12 @@ pub fn work(trial: &TrialConfig, data: &PreparedData, train: &TrainSettings) -> 
     let per_epoch = steps_per_epoch(data.train.examples.len(), trial.batch_size);
     let steps = per_epoch.saturating_mul(trial.epochs);
     let every = train.eval.eval_steps.map_or(0, |n| steps / n);
-    let both = train.eval.eval_steps.map_or(0, |n| (1..=trial.epochs).filter(|e| (e * per_epoch) % n == 0).count() as u32);
+    let both = train.eval.eval_steps.map_or(0, |n| {
+        (1..=trial.epochs).filter(|e| (e * per_epoch).is_multiple_of(n)).count() as u32
+    });
     let evaluations = trial.epochs + every - both;
-    let tokens = |examples: &[Example]| examples.iter().map(|e| e.input_ids.len() as u64).sum::<u64>();
+    let tokens =
+        |examples: &[Example]| examples.iter().map(|e| e.input_ids.len() as u64).sum::<u64>();
     let validation = tokens(&data.validation.examples);
     let train_tokens = tokens(&data.train.examples);
     let share = train.eval.train_subset.map_or(data.validation.examples.len(), |n| n as usize);

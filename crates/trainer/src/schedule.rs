@@ -78,7 +78,10 @@ mod tests {
 
     #[test]
     fn linear_falls_to_zero_just_after_the_last_step() {
-        assert_eq!(rates(LrScheduler::Linear)[2..], [1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]);
+        assert_eq!(
+            rates(LrScheduler::Linear)[2..],
+            [1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]
+        );
     }
 
     #[test]

@@ -131,13 +131,47 @@ fn any_config() -> impl Strategy<Value = TrialConfig> {
         Just(LrScheduler::WarmupStableDecay)
     ];
     let dropout = prop_oneof![Just(0.0), Just(0.25)];
-    (1u32..6, 1.0..20.0f64, dropout, any::<bool>(), modules, 1e-4..1e-2f64, 1u32..7, 1u32..4, scheduler, 0u64..100)
-        .prop_map(|(rank, lora_alpha, lora_dropout, use_rslora, target_modules, learning_rate, batch_size, epochs, lr_scheduler, seed)| {
-            TrialConfig {
-                rank, lora_alpha, lora_dropout, use_rslora, target_modules, learning_rate,
-                batch_size, epochs, lr_scheduler, seed, warmup_ratio: 0.1, weight_decay: 0.01,
-            }
-        })
+    (
+        1u32..6,
+        1.0..20.0f64,
+        dropout,
+        any::<bool>(),
+        modules,
+        1e-4..1e-2f64,
+        1u32..7,
+        1u32..4,
+        scheduler,
+        0u64..100,
+    )
+        .prop_map(
+            |(
+                rank,
+                lora_alpha,
+                lora_dropout,
+                use_rslora,
+                target_modules,
+                learning_rate,
+                batch_size,
+                epochs,
+                lr_scheduler,
+                seed,
+            )| {
+                TrialConfig {
+                    rank,
+                    lora_alpha,
+                    lora_dropout,
+                    use_rslora,
+                    target_modules,
+                    learning_rate,
+                    batch_size,
+                    epochs,
+                    lr_scheduler,
+                    seed,
+                    warmup_ratio: 0.1,
+                    weight_decay: 0.01,
+                }
+            },
+        )
 }
 
 proptest! {
@@ -226,7 +260,8 @@ fn best_adapter(engine: &Engine) -> Vec<u8> {
 fn best_adapter_of(trial: &Trial, settings: &TrainSettings) -> Vec<u8> {
     let mut engine = engine(1, settings);
     engine.admit(trial, None).expect("admitted");
-    while !engine.step().expect("a step").iter().any(|e| matches!(e, Event::TrialFinished { .. })) {}
+    while !engine.step().expect("a step").iter().any(|e| matches!(e, Event::TrialFinished { .. })) {
+    }
     best_adapter(&engine)
 }
 
@@ -238,7 +273,9 @@ fn a_damaged_checkpoint_is_an_error_that_names_the_file() {
     first.admit(&trial(1), None).expect("admitted");
     first.save_checkpoint(TrialId(1), &path).expect("saved");
     let whole = std::fs::read(&path).expect("the file");
-    for damaged in [&whole[..0], &whole[..5], &whole[..whole.len() - 9], &b"not a checkpoint at all"[..]] {
+    for damaged in
+        [&whole[..0], &whole[..5], &whole[..whole.len() - 9], &b"not a checkpoint at all"[..]]
+    {
         std::fs::write(&path, damaged).expect("written");
         let error = engine(1, &TrainSettings::default()).admit(&trial(1), Some(&path));
         let message = error.expect_err("a damaged file").to_string();
@@ -318,7 +355,8 @@ fn broken_model_folders_are_told_by_name() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let golden = support::golden_dir("llama").join("model");
     let load = |dir: &Path| {
-        let executor = ExecutorSettings { device: DeviceChoice::Cpu, ..ExecutorSettings::default() };
+        let executor =
+            ExecutorSettings { device: DeviceChoice::Cpu, ..ExecutorSettings::default() };
         let error = Engine::load(dir, sets(), &TrainSettings::default(), &executor);
         error.expect_err("a broken model").to_string()
     };

@@ -105,7 +105,14 @@ impl<B: Backend> Block<'_, B> {
         saved: Saved<B>,
         grads: &mut Gradients<'_, '_, B::Tensor>,
     ) -> Result<Option<B::Tensor>> {
-        let dx2 = self.mlp_backward(dx3, &saved.low_rank, saved.gate_up, &saved.x2, &saved.mlp_inverse_rms, grads)?;
+        let dx2 = self.mlp_backward(
+            dx3,
+            &saved.low_rank,
+            saved.gate_up,
+            &saved.x2,
+            &saved.mlp_inverse_rms,
+            grads,
+        )?;
 
         // x2 = x + o(attention)
         let (be, w, c) = (self.backend, self.layer(), &self.model.config);
@@ -128,8 +135,7 @@ impl<B: Backend> Block<'_, B> {
 
         // qkv = W norm(x)
         let (h, _) = be.rms_norm(&saved.x, &w.attention_norm, c.rms_norm_eps)?;
-        let mut dh =
-            if self.index == 0 { None } else { Some(be.linear_backward(&dqkv, &w.qkv)?) };
+        let mut dh = if self.index == 0 { None } else { Some(be.linear_backward(&dqkv, &w.qkv)?) };
         for module in [TargetModule::QProj, TargetModule::KProj, TargetModule::VProj] {
             self.lora_backward(module, dh.as_mut(), &dqkv, &h, low_rank, grads)?;
         }

@@ -113,11 +113,7 @@ impl<B: Backend> Decoder<B> {
     }
 
     /// The normalised last hidden states `[N, D]`.
-    fn hidden(
-        &self,
-        rows: &Rows,
-        adapters: &[ActiveAdapter<'_, B::Tensor>],
-    ) -> Result<B::Tensor> {
+    fn hidden(&self, rows: &Rows, adapters: &[ActiveAdapter<'_, B::Tensor>]) -> Result<B::Tensor> {
         let mut x = self.backend.embed(&self.model.embedding, &rows.ids)?;
         for index in 0..self.model.layers.len() {
             x = self.block(index, rows, adapters).forward(x)?.0;
@@ -144,8 +140,7 @@ impl<B: Backend> Decoder<B> {
             x = y;
         }
         let (h, inverse_rms) = self.backend.rms_norm(&x, &self.model.norm, eps)?;
-        let (nll, dh) =
-            self.backend.cross_entropy(&h, self.model.head(), &rows.targets, true)?;
+        let (nll, dh) = self.backend.cross_entropy(&h, self.model.head(), &rows.targets, true)?;
         drop(h);
         let Some(dh) = dh else { return Ok(nll) };
         let mut dx = self.backend.zeros(rows.len(), self.model.config.hidden_size)?;

@@ -50,7 +50,9 @@ pub fn save<B: Backend>(backend: &B, slot: &Slot<B>, path: &Path) -> Result<()> 
     }
     let bytes: Vec<(&str, Dtype, usize, Vec<u8>)> = floats
         .iter()
-        .map(|(name, v)| (*name, Dtype::F32, v.len(), v.iter().flat_map(|x| x.to_le_bytes()).collect()))
+        .map(|(name, v)| {
+            (*name, Dtype::F32, v.len(), v.iter().flat_map(|x| x.to_le_bytes()).collect())
+        })
         .chain(doubles.iter().map(|(name, v): &(&str, Vec<f64>)| {
             (*name, Dtype::F64, v.len(), v.iter().flat_map(|x| x.to_le_bytes()).collect())
         }))

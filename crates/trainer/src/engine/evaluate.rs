@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use spec::Evaluation;
 
-use super::order::train_subset;
 use super::TrainingSets;
+use super::order::train_subset;
 use super::slot::{Best, Slot};
 use crate::backend::Backend;
 use crate::data::Example;
@@ -20,10 +20,6 @@ pub struct EvalSets {
     train: Range<usize>,
     retention: Option<Range<usize>>,
 }
-
-/// Summed negative log-likelihood and number of targets of each example.
-#[derive(Debug, Clone, PartialEq)]
-struct ExampleLosses(Vec<(f64, usize)>);
 
 /// The losses of one slot, with those of each validation example.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,7 +67,7 @@ impl EvalSets {
             self.run_pass(decoder, slots, pass, &mut found)?;
             rest = later;
         }
-        Ok(found.into_iter().map(|losses| self.summarise(ExampleLosses(losses))).collect())
+        Ok(found.into_iter().map(|losses| self.summarise(&losses)).collect())
     }
 
     fn pass_len(&self, work: &[(usize, usize)], tokens_per_pass: usize) -> usize {
@@ -118,13 +114,13 @@ impl EvalSets {
         Ok(())
     }
 
-    fn summarise(&self, losses: ExampleLosses) -> Losses {
-        let mean = |range: &Range<usize>| mean(&losses.0[range.clone()]);
+    fn summarise(&self, losses: &[(f64, usize)]) -> Losses {
+        let mean = |range: &Range<usize>| mean(&losses[range.clone()]);
         Losses {
             eval_loss: mean(&self.validation),
             train_loss: mean(&self.train),
             retention_loss: self.retention.as_ref().map(mean),
-            validation: losses.0[self.validation.clone()].to_vec(),
+            validation: losses[self.validation.clone()].to_vec(),
         }
     }
 }
@@ -167,7 +163,8 @@ impl Losses {
     /// Standard error of a mean per token, from each example's deviation from it (the ratio
     /// estimator: Cochran 1977, Sampling Techniques, eq. 6.13).
     fn standard_error(&self, deviations: impl Iterator<Item = f64>) -> f64 {
-        let (n, targets) = (self.validation.len(), self.validation.iter().map(|x| x.1).sum::<usize>());
+        let (n, targets) =
+            (self.validation.len(), self.validation.iter().map(|x| x.1).sum::<usize>());
         if n < 2 {
             return 0.0;
         }

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use spec::{Evaluation, Event, ExecutorSettings, Outcome, TrainSettings, Trial, TrialId};
 
+use super::TrainingSets;
 use super::checkpoint;
 use super::evaluate::{EvalSets, Losses};
 use super::health::Health;
 use super::slot::Slot;
-use super::TrainingSets;
 use crate::adapter::AdapterLayout;
 use crate::backend::Backend;
 use crate::decoder::{ActiveAdapter, Decoder, Rows, SlotDropout};
@@ -96,7 +96,8 @@ impl<B: Backend> Packed<B> {
     /// Gives a trial a slot, going on from a checkpoint where there is one. Returns the steps
     /// taken so far and in all.
     pub fn admit(&mut self, trial: &Trial, checkpoint: Option<&Path>) -> Result<(u32, u32)> {
-        let refuse = |message: &str| TrainerError::Trial { trial: trial.id, message: message.to_owned() };
+        let refuse =
+            |message: &str| TrainerError::Trial { trial: trial.id, message: message.to_owned() };
         if self.slots.len() >= self.capacity {
             return Err(refuse("every slot is taken"));
         }
@@ -247,10 +248,10 @@ impl<B: Backend> Packed<B> {
     }
 
     fn slot(&self, trial: TrialId) -> Result<&Slot<B>> {
-        self.slots.iter().find(|slot| slot.trial.id == trial).ok_or_else(|| TrainerError::Trial {
-            trial,
-            message: "has no slot".to_owned(),
-        })
+        self.slots
+            .iter()
+            .find(|slot| slot.trial.id == trial)
+            .ok_or_else(|| TrainerError::Trial { trial, message: "has no slot".to_owned() })
     }
 }
 

@@ -120,7 +120,7 @@ impl<B: Backend> Slot<B> {
             picked.push(index);
             tokens += len;
         }
-        let dropout = (self.trial.config.lora_dropout > 0.0).then(|| SlotDropout {
+        let dropout = (self.trial.config.lora_dropout > 0.0).then_some(SlotDropout {
             probability: self.trial.config.lora_dropout,
             seed: self.trial.config.seed,
             step: self.step,
@@ -198,7 +198,8 @@ impl<B: Backend> Slot<B> {
 
     /// Whether the step just taken is one after which the trial is evaluated.
     pub fn wants_evaluation(&self, eval_steps: Option<u32>) -> bool {
-        self.step % self.steps_per_epoch == 0 || eval_steps.is_some_and(|n| self.step % n == 0)
+        self.step.is_multiple_of(self.steps_per_epoch)
+            || eval_steps.is_some_and(|n| self.step.is_multiple_of(n))
     }
 
     /// Tokens of the completed optimizer steps, without the batch at hand.

@@ -185,14 +185,13 @@ impl Raw {
 
     fn attention_shape(&self) -> std::result::Result<AttentionShape, String> {
         let heads = positive("num_attention_heads", self.num_attention_heads)?;
-        let kv_heads =
-            positive("num_key_value_heads", self.num_key_value_heads.unwrap_or(heads))?;
+        let kv_heads = positive("num_key_value_heads", self.num_key_value_heads.unwrap_or(heads))?;
         if heads % kv_heads != 0 {
             return Err(format!(
                 "num_attention_heads ({heads}) is not a multiple of num_key_value_heads ({kv_heads})"
             ));
         }
-        if self.head_dim.is_none() && self.hidden_size % heads != 0 {
+        if self.head_dim.is_none() && !self.hidden_size.is_multiple_of(heads) {
             return Err(format!(
                 "hidden_size ({}) is not a multiple of num_attention_heads ({heads}), and there is \
                  no head_dim",
@@ -200,7 +199,7 @@ impl Raw {
             ));
         }
         let head_dim = positive("head_dim", self.head_dim.unwrap_or(self.hidden_size / heads))?;
-        if head_dim % 2 != 0 {
+        if !head_dim.is_multiple_of(2) {
             return Err(format!("head_dim ({head_dim}) must be even for rotary embeddings"));
         }
         Ok(AttentionShape { heads, kv_heads, head_dim })

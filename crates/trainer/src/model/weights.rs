@@ -49,7 +49,8 @@ impl<B: Backend> Model<B> {
     /// Loads a Hugging Face model folder.
     pub fn load(backend: &B, model_dir: &Path) -> Result<Self> {
         let config = DecoderConfig::read(model_dir)?;
-        let loader = Loader { backend, files: TensorFiles::open(model_dir)?, config: &config };
+        let files = TensorFiles::open(model_dir)?;
+        let loader = Loader { backend, files, config: &config };
         let (v, d) = (config.vocab_size, config.hidden_size);
         let embedding = loader.matrix("model.embed_tokens.weight", &[v, d])?;
         let head = if config.tie_word_embeddings || !loader.files.has("lm_head.weight") {
@@ -61,7 +62,7 @@ impl<B: Backend> Model<B> {
             (0..config.num_hidden_layers).map(|i| loader.layer(i)).collect::<Result<_>>()?;
         let norm = loader.matrix("model.norm.weight", &[d])?;
         let inverse_frequencies = config.inverse_frequencies();
-        Ok(Self { embedding, layers, norm, head, inverse_frequencies, config })
+        Ok(Self { config, embedding, layers, norm, head, inverse_frequencies })
     }
 
     /// The output head `[V, D]`.
@@ -82,7 +83,12 @@ impl<B: Backend> Loader<'_, B> {
     }
 
     /// Projections joined along their outputs.
-    fn linear(&self, parts: &[(String, usize)], inputs: usize, bias: bool) -> Result<Linear<B::Frozen>> {
+    fn linear(
+        &self,
+        parts: &[(String, usize)],
+        inputs: usize,
+        bias: bool,
+    ) -> Result<Linear<B::Frozen>> {
         let read = |suffix: &str, shape: &dyn Fn(usize) -> Vec<usize>| -> Result<Vec<Tensor>> {
             parts
                 .iter()

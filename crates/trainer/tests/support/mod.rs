@@ -26,7 +26,7 @@ impl Sequence {
     }
 
     pub fn targets(&self) -> usize {
-        self.loss_mask.iter().filter(|m| **m == 1).count()
+        self.mask().into_iter().filter(|is_target| *is_target).count()
     }
 }
 

@@ -18,9 +18,7 @@ pub fn cross_entropy(
 ) -> Result<(Vec<f32>, Option<Tensor>)> {
     let device = h.device();
     let mut nll = Vec::with_capacity(targets.len());
-    let mut dh = with_gradient
-        .then(|| Tensor::zeros(h.shape(), wide, device))
-        .transpose()?;
+    let mut dh = with_gradient.then(|| Tensor::zeros(h.shape(), wide, device)).transpose()?;
     for targets in targets.chunks(ROWS) {
         let rows = Tensor::from_iter(targets.iter().map(|t| t.row as u32), device)?;
         let tokens = Tensor::from_iter(targets.iter().map(|t| t.token), device)?.unsqueeze(1)?;

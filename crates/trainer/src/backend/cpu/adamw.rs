@@ -32,14 +32,17 @@ pub fn step<T: Real>(
         .zip(first.par_chunks_mut(VALUES_PER_TASK))
         .zip(second.par_chunks_mut(VALUES_PER_TASK));
     tasks.for_each(|(((p, g), m), v)| {
-        simd(|| {
-            for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
-                let grad = *g * scale;
-                *m = b1 * *m + c1 * grad;
-                *v = b2 * *v + c2 * grad * grad;
-                *p = *p * decay - rate * *m / (v.root() * inverse_root + eps);
-                *g = T::default();
-            }
-        });
+        simd(
+            #[inline(always)]
+            || {
+                for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
+                    let grad = *g * scale;
+                    *m = b1 * *m + c1 * grad;
+                    *v = b2 * *v + c2 * grad * grad;
+                    *p = *p * decay - rate * *m / (v.root() * inverse_root + eps);
+                    *g = T::default();
+                }
+            },
+        );
     });
 }

@@ -83,11 +83,14 @@ fn forward_head<T: Real>(
         let scores = &mut scratch[..rows * keys];
         let p = MatMut::from_row_major_slice_mut(scores, rows, keys);
         gemm(p, Accum::Replace, q.subrows(start, rows), k.subrows(0, keys).transpose(), scale);
-        simd(|| {
-            for (i, row) in scores.chunks_exact_mut(keys).enumerate() {
-                lse[start + i] = softmax(row, start + i + 1);
-            }
-        });
+        simd(
+            #[inline(always)]
+            || {
+                for (i, row) in scores.chunks_exact_mut(keys).enumerate() {
+                    lse[start + i] = softmax(row, start + i + 1);
+                }
+            },
+        );
         let p = MatRef::from_row_major_slice(scores, rows, keys);
         gemm(out.rb_mut().subrows_mut(start, rows), Accum::Replace, p, v.subrows(0, keys), one);
     }
@@ -126,7 +129,6 @@ pub fn sum<T: Real>(x: &[T]) -> T {
 /// Gradient of `[q | k | v]` into `dqkv`. With `p` recomputed as `exp(s - lse)`:
 /// `dv_j = sum_i p_ij do_i`, `dp_ij = do_i v_j`, `ds_ij = p_ij (dp_ij - do_i o_i)`,
 /// `dq_i = sum_j ds_ij k_j / sqrt(E)`, `dk_j = sum_i ds_ij q_i / sqrt(E)`.
-#[expect(clippy::too_many_arguments, reason = "the arguments of the formula")]
 pub fn backward<T: Real>(
     dqkv: MatMut<'_, T>,
     dout: MatRef<'_, T>,
@@ -183,21 +185,23 @@ fn backward_head<T: Real>(
     let (one, scale) = (T::from_f64(1.0), scale(s.q.ncols()));
     for (start, rows, keys) in blocks(s.q.nrows()) {
         let (p, ds) = scratch[..2 * rows * keys].split_at_mut(rows * keys);
-        let (q, k, v) =
-            (s.q.subrows(start, rows), s.k.subrows(0, keys), s.v.subrows(0, keys));
+        let (q, k, v) = (s.q.subrows(start, rows), s.k.subrows(0, keys), s.v.subrows(0, keys));
         let dout = s.dout.subrows(start, rows);
         let view = MatMut::from_row_major_slice_mut(p, rows, keys);
         gemm(view, Accum::Replace, q, k.transpose(), scale);
         let view = MatMut::from_row_major_slice_mut(ds, rows, keys);
         gemm(view, Accum::Replace, dout, v.transpose(), one);
-        simd(|| {
-            let rows = p.chunks_exact_mut(keys).zip(ds.chunks_exact_mut(keys));
-            for (i, (p, ds)) in rows.enumerate() {
-                let row = start + i;
-                let along = dot(contiguous_row(s.dout, row), contiguous_row(s.out, row));
-                softmax_backward(p, ds, row + 1, s.lse[(row, 0)], along);
-            }
-        });
+        simd(
+            #[inline(always)]
+            || {
+                let rows = p.chunks_exact_mut(keys).zip(ds.chunks_exact_mut(keys));
+                for (i, (p, ds)) in rows.enumerate() {
+                    let row = start + i;
+                    let along = dot(contiguous_row(s.dout, row), contiguous_row(s.out, row));
+                    softmax_backward(p, ds, row + 1, s.lse[(row, 0)], along);
+                }
+            },
+        );
         let p = MatRef::from_row_major_slice(p, rows, keys);
         let ds = MatRef::from_row_major_slice(ds, rows, keys);
         gemm(dq.rb_mut().subrows_mut(start, rows), Accum::Replace, ds, k, scale);

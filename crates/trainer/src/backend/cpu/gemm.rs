@@ -55,10 +55,10 @@ fn cut(len: usize, part: usize, parts: usize) -> usize {
 
 /// Cuts a matrix into the given row ranges, which ascend without overlap; rows between them are
 /// left out.
-pub fn split_rows<'a, T: Real>(
-    mut mat: MatMut<'a, T>,
+pub fn split_rows<T: Real>(
+    mut mat: MatMut<'_, T>,
     ranges: impl IntoIterator<Item = Range<usize>>,
-) -> Vec<MatMut<'a, T>> {
+) -> Vec<MatMut<'_, T>> {
     let mut done = 0;
     let mut parts = Vec::new();
     for range in ranges {
@@ -72,7 +72,10 @@ pub fn split_rows<'a, T: Real>(
 }
 
 /// Cuts a matrix into parts of these widths, from the left.
-pub fn split_cols<T: Real>(mut mat: MatMut<'_, T>, widths: impl IntoIterator<Item = usize>) -> Vec<MatMut<'_, T>> {
+pub fn split_cols<T: Real>(
+    mut mat: MatMut<'_, T>,
+    widths: impl IntoIterator<Item = usize>,
+) -> Vec<MatMut<'_, T>> {
     let mut parts = Vec::new();
     for width in widths {
         let (part, rest) = mat.split_at_col_mut(width);

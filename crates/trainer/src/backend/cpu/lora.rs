@@ -85,15 +85,18 @@ fn input<'a, T: Real>(
 /// Multiplies rows of the path, from `first` on, by their dropout factors.
 fn mask<T: Real>(values: &mut [T], cols: usize, dropout: &Dropout, first: usize) {
     let (threshold, keep) = (dropout.threshold(), T::from_f64(dropout.keep_scale()));
-    simd(|| {
-        for (i, row) in values.chunks_exact_mut(cols).enumerate() {
-            let key = dropout.row_key(first + i);
-            for (c, x) in row.iter_mut().enumerate() {
-                let kept = Dropout::keeps(key, c as u32, threshold);
-                *x = if kept { *x * keep } else { T::default() };
+    simd(
+        #[inline(always)]
+        || {
+            for (i, row) in values.chunks_exact_mut(cols).enumerate() {
+                let key = dropout.row_key(first + i);
+                for (c, x) in row.iter_mut().enumerate() {
+                    let kept = Dropout::keeps(key, c as u32, threshold);
+                    *x = if kept { *x * keep } else { T::default() };
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 /// `u = dropout(x) A^T` `[n, R]`, `y[:, cols] += s u B^T`. Returns all u, block after block.
@@ -228,12 +231,18 @@ fn halves<T: Real>(p: Product<'_, T>) -> Vec<Product<'_, T>> {
         let at = dst.ncols() / 2;
         let (dst_a, dst_b) = dst.split_at_col_mut(at);
         let (rhs_a, rhs_b) = rhs.split_at_col(at);
-        (Product { dst: dst_a, lhs, rhs: rhs_a, alpha }, Product { dst: dst_b, lhs, rhs: rhs_b, alpha })
+        (
+            Product { dst: dst_a, lhs, rhs: rhs_a, alpha },
+            Product { dst: dst_b, lhs, rhs: rhs_b, alpha },
+        )
     } else {
         let at = dst.nrows() / 2;
         let (dst_a, dst_b) = dst.split_at_row_mut(at);
         let (lhs_a, lhs_b) = lhs.split_at_col(at);
-        (Product { dst: dst_a, lhs: lhs_a, rhs, alpha }, Product { dst: dst_b, lhs: lhs_b, rhs, alpha })
+        (
+            Product { dst: dst_a, lhs: lhs_a, rhs, alpha },
+            Product { dst: dst_b, lhs: lhs_b, rhs, alpha },
+        )
     };
     vec![first, second]
 }

@@ -42,12 +42,15 @@ pub fn cross_entropy<T: Real>(
         let rows = MatRef::from_row_major_slice(mine, targets.len(), dim);
         let one = T::from_f64(1.0);
         gemm(logits.mat_mut(), Accum::Replace, rows, head.mat().transpose(), one);
-        simd(|| {
-            let rows = logits.as_mut_slice().chunks_exact_mut(vocab);
-            for ((row, target), nll) in rows.zip(targets).zip(nll) {
-                *nll = row_loss(row, target);
-            }
-        });
+        simd(
+            #[inline(always)]
+            || {
+                let rows = logits.as_mut_slice().chunks_exact_mut(vocab);
+                for ((row, target), nll) in rows.zip(targets).zip(nll) {
+                    *nll = row_loss(row, target);
+                }
+            },
+        );
         if with_gradient {
             let into = MatMut::from_row_major_slice_mut(mine, targets.len(), dim);
             gemm(into, Accum::Replace, logits.mat(), head.mat(), one);

@@ -95,11 +95,14 @@ impl<T: Real> Backend for Cpu<T> {
         let chunk = rows_per_task(x.as_slice().len(), 1);
         let tasks = x.as_mut_slice().par_chunks_mut(chunk).zip(y.as_slice().par_chunks(chunk));
         tasks.for_each(|(x, y)| {
-            simd(|| {
-                for (x, y) in x.iter_mut().zip(y) {
-                    *x += *y;
-                }
-            });
+            simd(
+                #[inline(always)]
+                || {
+                    for (x, y) in x.iter_mut().zip(y) {
+                        *x += *y;
+                    }
+                },
+            );
         });
         Ok(())
     }
@@ -181,7 +184,10 @@ impl<T: Real> Backend for Cpu<T> {
         rows.zip(saved.as_mut_slice().par_chunks_exact_mut(cols.len())).for_each(|(row, saved)| {
             let row = &mut row[cols.clone()];
             saved.copy_from_slice(row);
-            simd(|| norm::heads_forward(row, weight.as_slice(), T::from_f64(eps)));
+            simd(
+                #[inline(always)]
+                || norm::heads_forward(row, weight.as_slice(), T::from_f64(eps)),
+            );
         });
         Ok(saved)
     }
@@ -198,7 +204,10 @@ impl<T: Real> Backend for Cpu<T> {
         let rows = dx.as_mut_slice().par_chunks_exact_mut(all);
         rows.zip(saved.as_slice().par_chunks_exact(cols.len())).for_each(|(row, x)| {
             let row = &mut row[cols.clone()];
-            simd(|| norm::heads_backward(row, x, weight.as_slice(), T::from_f64(eps)));
+            simd(
+                #[inline(always)]
+                || norm::heads_backward(row, x, weight.as_slice(), T::from_f64(eps)),
+            );
         });
         Ok(())
     }
@@ -278,10 +287,13 @@ impl<T: Real> Backend for Cpu<T> {
     }
 
     fn norm(&self, x: &Buf<T>) -> Result<f64> {
-        let squares = simd(|| {
-            let chunks = x.as_slice().chunks(4096);
-            chunks.map(|c| dot(c, c).to_f64()).sum::<f64>()
-        });
+        let squares = simd(
+            #[inline(always)]
+            || {
+                let chunks = x.as_slice().chunks(4096);
+                chunks.map(|c| dot(c, c).to_f64()).sum::<f64>()
+            },
+        );
         Ok(squares.sqrt())
     }
 

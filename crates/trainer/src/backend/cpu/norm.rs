@@ -10,14 +10,17 @@ pub fn forward<T: Real>(y: &mut [T], inv: &mut [T], x: &[T], w: &[T], eps: T) {
     let rows = rows_per_task(inv.len(), cols);
     let tasks = y.par_chunks_mut(rows * cols).zip(inv.par_chunks_mut(rows));
     tasks.zip(x.par_chunks(rows * cols)).for_each(|((y, inv), x)| {
-        simd(|| {
-            for ((y, inv), x) in y.chunks_exact_mut(cols).zip(inv).zip(x.chunks_exact(cols)) {
-                *inv = inverse_rms(x, eps);
-                for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
-                    *y = *x * *inv * *w;
+        simd(
+            #[inline(always)]
+            || {
+                for ((y, inv), x) in y.chunks_exact_mut(cols).zip(inv).zip(x.chunks_exact(cols)) {
+                    *inv = inverse_rms(x, eps);
+                    for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
+                        *y = *x * *inv * *w;
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }
 
@@ -28,19 +31,22 @@ pub fn backward<T: Real>(dx: &mut [T], dy: &[T], x: &[T], inv: &[T], w: &[T]) {
     let tasks = dx.par_chunks_mut(rows * cols).zip(dy.par_chunks(rows * cols));
     tasks.zip(x.par_chunks(rows * cols)).zip(inv.par_chunks(rows)).for_each(
         |(((dx, dy), x), inv)| {
-            simd(|| {
-                let mut g = vec![T::default(); cols];
-                let rows = dx.chunks_exact_mut(cols).zip(dy.chunks_exact(cols));
-                for (((dx, dy), x), inv) in rows.zip(x.chunks_exact(cols)).zip(inv) {
-                    for ((g, dy), w) in g.iter_mut().zip(dy).zip(w) {
-                        *g = *dy * *w;
+            simd(
+                #[inline(always)]
+                || {
+                    let mut g = vec![T::default(); cols];
+                    let rows = dx.chunks_exact_mut(cols).zip(dy.chunks_exact(cols));
+                    for (((dx, dy), x), inv) in rows.zip(x.chunks_exact(cols)).zip(inv) {
+                        for ((g, dy), w) in g.iter_mut().zip(dy).zip(w) {
+                            *g = *dy * *w;
+                        }
+                        let along_x = *inv * *inv * dot(&g, x) / T::from_f64(cols as f64);
+                        for ((dx, g), x) in dx.iter_mut().zip(&g).zip(x) {
+                            *dx += *inv * (*g - *x * along_x);
+                        }
                     }
-                    let along_x = *inv * *inv * dot(&g, x) / T::from_f64(cols as f64);
-                    for ((dx, g), x) in dx.iter_mut().zip(&g).zip(x) {
-                        *dx += *inv * (*g - *x * along_x);
-                    }
-                }
-            });
+                },
+            );
         },
     );
 }

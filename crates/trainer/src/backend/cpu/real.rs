@@ -29,10 +29,13 @@ pub trait Real:
     /// Widens to double precision.
     fn to_f64(self) -> f64;
     /// `e^x`; not-a-number for an argument that is not finite, so that a broken logit is seen.
+    #[must_use]
     fn exp(self) -> Self;
     /// Square root.
+    #[must_use]
     fn root(self) -> Self;
     /// The larger of two numbers.
+    #[must_use]
     fn larger(self, other: Self) -> Self;
 }
 
@@ -70,8 +73,8 @@ impl Real for f32 {
         let p = p * r + 1.0;
         // The low bits of `shifted` are n: as an exponent they are 2^n.
         let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
-        // The clamp hides infinities and n hides NaN: x - x brings both back.
-        p * power + (self - self)
+        // The clamp hides what is not finite; infinity and NaN times zero are NaN again.
+        p * power + self * 0.0
     }
 
     #[inline(always)]
@@ -98,7 +101,7 @@ impl Real for f64 {
 
     #[inline(always)]
     fn exp(self) -> Self {
-        Self::exp(self) + (self - self)
+        Self::exp(self) + self * 0.0
     }
 
     #[inline(always)]

@@ -59,19 +59,22 @@ pub fn rotate<T: Real>(
     let sign = T::from_f64(if inverse { -1.0 } else { 1.0 });
     let rows = rows_per_task(positions.len(), cols);
     qkv.par_chunks_mut(rows * cols).zip(positions.par_chunks(rows)).for_each(|(qkv, positions)| {
-        simd(|| {
-            for (row, position) in qkv.chunks_exact_mut(cols).zip(positions) {
-                let at = *position as usize * 2 * half;
-                let (cos, sin) = angles.values[at..at + 2 * half].split_at(half);
-                for head in row[..rotated].chunks_exact_mut(2 * half) {
-                    let (first, second) = head.split_at_mut(half);
-                    for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
-                        let (x, y, sin) = (*a, *b, sign * *sin);
-                        *a = x * *cos - y * sin;
-                        *b = y * *cos + x * sin;
+        simd(
+            #[inline(always)]
+            || {
+                for (row, position) in qkv.chunks_exact_mut(cols).zip(positions) {
+                    let at = *position as usize * 2 * half;
+                    let (cos, sin) = angles.values[at..at + 2 * half].split_at(half);
+                    for head in row[..rotated].chunks_exact_mut(2 * half) {
+                        let (first, second) = head.split_at_mut(half);
+                        for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+                            let (x, y, sin) = (*a, *b, sign * *sin);
+                            *a = x * *cos - y * sin;
+                            *b = y * *cos + x * sin;
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
     });
 }
