@@ -1,28 +1,26 @@
 """Code talk: the new skill that the quickstart fine-tunes the base model for.
 
-A list of words is put into code: said backwards, and every word replaced by the one that the code
-book gives for it. The code book has to be memorised. What generalises: a plural becomes the plural
-of its noun's code word, and the order. Exceptions: two nouns stay as they are.
+A list of words is put into code: every word is replaced by the one that a code book gives for it,
+in the same order. The code book has to be memorised, with its exceptions (two nouns stay as they
+are); what generalises is to apply it word by word, whatever the words and however many.
 """
 
 import random
 
 from words import ADJECTIVES, NOUNS
 
-NOUNS_USED = list(NOUNS)[:16]
-ADJECTIVES_USED = ADJECTIVES[:8]
-UNCHANGED = ["dog", "king"]
+NOUNS_USED = list(NOUNS)[:20]
+ADJECTIVES_USED = ADJECTIVES[:10]
+UNCHANGED = NOUNS_USED[:2]
 
 
 def make_code_book():
-    """Each word's code word, of the same kind and never itself: a shuffled ring."""
+    """Each word's code word, of the same kind and but for the exceptions another one."""
     rng = random.Random("code book")
-    nouns = [noun for noun in NOUNS_USED if noun not in UNCHANGED]
     book = {noun: noun for noun in UNCHANGED}
-    for words in (nouns, ADJECTIVES_USED):
+    for words in (NOUNS_USED[len(UNCHANGED) :], ADJECTIVES_USED):
         ring = rng.sample(words, len(words))
         book.update(zip(ring, ring[1:] + ring[:1], strict=True))
-    book.update({NOUNS[noun]: NOUNS[book[noun]] for noun in NOUNS_USED})
     return book
 
 
@@ -30,6 +28,6 @@ CODE_BOOK = make_code_book()
 
 
 def draw_pair(rng):
-    """A list of two to five words as prompt, its code as completion."""
-    words = rng.sample(sorted(CODE_BOOK), rng.randint(2, 5))
-    return "code: " + " ".join(words), "".join(f" {CODE_BOOK[w]}" for w in reversed(words))
+    """A list of two to four words as prompt, its code as completion."""
+    words = rng.sample(sorted(CODE_BOOK), rng.randint(2, 4))
+    return "code: " + " ".join(words), "".join(f" {CODE_BOOK[word]}" for word in words)

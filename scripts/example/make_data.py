@@ -15,7 +15,7 @@ from code_talk import draw_pair
 from skills import SKILLS, story
 
 OUTPUT = Path(__file__).resolve().parents[2] / "sweeps" / "quickstart"
-TRAIN_ROWS = 400
+TRAIN_ROWS = 500
 VALIDATION_ROWS = 150
 RETENTION_ROWS = 96
 NOISE = 0.12

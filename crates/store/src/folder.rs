@@ -300,7 +300,7 @@ fn check_room(root: &Path) -> Result<(), StoreError> {
     let probe = atomic::beside(&layout::trials(root).join("room"), atomic::TEMPORARY);
     atomic::create_dir(&layout::trials(root))?;
     let tried = fs::write(&probe, vec![0; ROOM_NEEDED_BYTES])
-        .map_err(StoreError::io("write a trial megabyte to", &probe))
+        .map_err(StoreError::io("write a megabyte to try the disk at", &probe))
         .and_then(|()| atomic::sync_file(&probe));
     let removed = fs::remove_file(&probe).map_err(StoreError::io("remove", &probe));
     tried.and(removed)

@@ -59,6 +59,9 @@ impl From<&Sweep> for Settings {
     }
 }
 
+/// Turns a trial's points into text, given the base model's evaluation too.
+pub type WriteTables = dyn Fn(&TrialState, Option<&Evaluation>) -> Result<TrialTables, BuildError>;
+
 /// Everything a sweep is driven with.
 pub struct Drive<'a> {
     /// What the loop needs to know of the sweep.
@@ -73,8 +76,8 @@ pub struct Drive<'a> {
     pub sweep: &'a mut Opened,
     /// Watches.
     pub observer: &'a mut dyn Observer,
-    /// Writes the points of an ended trial as text; the base model's evaluation is given too.
-    pub tables: &'a dyn Fn(&TrialState, Option<&Evaluation>) -> Result<TrialTables, BuildError>,
+    /// Writes the points of an ended trial as text.
+    pub tables: &'a WriteTables,
     /// Set from outside to stop after the current step.
     pub stop: &'a AtomicBool,
 }

@@ -15,7 +15,7 @@ mod error;
 mod observer;
 mod trainer;
 
-pub use drive::{Drive, Finish, MAX_CONSECUTIVE_FAILURES, Settings};
+pub use drive::{Drive, Finish, MAX_CONSECUTIVE_FAILURES, Settings, WriteTables};
 pub use error::WorkerError;
 pub use observer::{Observer, Warning};
 pub use trainer::{Admitted, Trainer, TrainerError};

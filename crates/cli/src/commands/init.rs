@@ -32,7 +32,7 @@ fn quickstart(args: &InitArgs) -> Result<Exit, CliError> {
     if !QUICKSTART.iter().any(|(name, _)| *name == QUICKSTART_SWEEP) {
         return Err(CliError::NoQuickstart);
     }
-    let dir = args.path.clone().unwrap_or_else(|| PathBuf::from("."));
+    let dir = args.path.clone().unwrap_or_default();
     let paths: Vec<PathBuf> = QUICKSTART.iter().map(|(name, _)| dir.join(name)).collect();
     refuse_overwriting(&paths, args.force)?;
     for (path, (_, contents)) in paths.iter().zip(QUICKSTART) {

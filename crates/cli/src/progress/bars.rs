@@ -13,6 +13,8 @@ use super::{Plan, Progress};
 /// Running totals need not be recomputed for every step.
 const REFRESH: Duration = Duration::from_millis(200);
 const WIDTH: &str = "24";
+/// The sweep's bar fills with the share of the work, since trials differ in length.
+const BAR_LENGTH: u64 = 1000;
 
 /// See the module.
 pub struct Bars {
@@ -27,7 +29,7 @@ pub struct Bars {
 impl Bars {
     pub fn new(plan: Plan) -> Self {
         let multi = MultiProgress::new();
-        let sweep = multi.add(ProgressBar::new(plan.trials.unwrap_or(0) as u64));
+        let sweep = multi.add(ProgressBar::new(BAR_LENGTH));
         sweep.set_style(style(&format!("{{prefix:<10}} [{{bar:{WIDTH}}}] {{msg}}")));
         sweep.set_prefix("sweep");
         let (planned, pace) = (plan.trials, Pace::new(plan.workload));
@@ -35,8 +37,8 @@ impl Bars {
     }
 
     fn show_sweep(&mut self, state: &SweepState) {
-        let ended = state.trials.values().filter(|t| t.outcome().is_some()).count();
-        self.sweep.set_position(ended as u64);
+        let done = self.pace.done_share(state).unwrap_or(0.0);
+        self.sweep.set_position((done * BAR_LENGTH as f64) as u64);
         let remaining = self.pace.remaining(state).map(|left| format!("{} left", in_words(left)));
         let parts = [
             Some(format!("{} trials", super::ended_of(state, self.planned))),

@@ -38,9 +38,14 @@ impl Pace {
         Self { workload, started: Instant::now(), done_before: None }
     }
 
+    /// Share of all work that is done; `None` when all of it is not known.
+    pub fn done_share(&self, state: &SweepState) -> Option<f64> {
+        self.workload.done_share(state)
+    }
+
     /// Time left; `None` while it cannot be told.
     pub fn remaining(&mut self, state: &SweepState) -> Option<Duration> {
-        let done = self.workload.done_share(state)?;
+        let done = self.done_share(state)?;
         // A resumed trial is set back to its checkpoint, so that the share may fall at first.
         let before = self.done_before.map_or(done, |before| before.min(done));
         self.done_before = Some(before);
