@@ -109,7 +109,7 @@ fn predict_memory(
 ) -> Memory {
     let configs: Vec<TrialConfig> = trials.iter().map(|trial| trial.config.clone()).collect();
     let slots = sweep.executor.max_packed.map_or(plan::DEFAULT_SLOTS, |n| n as usize);
-    plan::memory(decoder, &configs, slots, data, &sweep.train)
+    plan::memory(decoder, &configs, slots, &data.train, &sweep.train)
 }
 
 fn total(work: &Workload) -> Total {
