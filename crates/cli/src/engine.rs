@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use spec::{Evaluation, Event, Sweep, Trial, TrialId};
+use spec::{Evaluation, Event, Sweep, Trial, TrialConfig, TrialId};
 use trainer::data::PreparedData;
-use worker::{Admitted, Trainer, TrainerError};
+use trainer::plan::Packing;
+use worker::{Admission, Steps, Trainer, TrainerError};
 
 use crate::error::CliError;
 
@@ -14,8 +15,8 @@ pub struct EngineTrainer(trainer::Engine);
 
 impl EngineTrainer {
     /// Loads the sweep's base model onto its device.
-    pub fn load(sweep: &Sweep, data: PreparedData) -> Result<Self, CliError> {
-        trainer::Engine::load(&sweep.model, data, &sweep.train, &sweep.executor)
+    pub fn load(sweep: &Sweep, data: PreparedData, packing: Packing) -> Result<Self, CliError> {
+        trainer::Engine::load(&sweep.model, data, &sweep.train, &sweep.executor, packing)
             .map(Self)
             .map_err(|source| CliError::Model { path: sweep.model.clone(), source })
     }
@@ -39,9 +40,19 @@ impl Trainer for EngineTrainer {
         Ok(self.0.evaluate_base()?)
     }
 
-    fn admit(&mut self, trial: &Trial, from: Option<&Path>) -> Result<Admitted, TrainerError> {
-        let (from_step, total_steps) = self.0.admit(trial, from)?;
-        Ok(Admitted { from_step, total_steps })
+    fn steps(&self, trial: &TrialConfig) -> Steps {
+        let trainer::engine::Steps { total, shared } = self.0.steps(trial);
+        Steps { total, shared }
+    }
+
+    fn admit(&mut self, trial: &Trial, from: Option<&Path>) -> Result<Admission, TrainerError> {
+        use trainer::engine::Admission as Engines;
+        Ok(match self.0.admit(trial, from)? {
+            Engines::Admitted { from_step, total_steps } => {
+                Admission::Admitted { from_step, total_steps }
+            }
+            Engines::NoRoom => Admission::NoRoom,
+        })
     }
 
     fn step(&mut self) -> Result<Vec<Event>, TrainerError> {

@@ -12,6 +12,8 @@ use crate::error::CliError;
 use crate::inputs::{self, Settings};
 
 const ADAPTER_CONFIG: &str = "adapter_config.json";
+/// Logits of some validation examples, read by `scripts/check_peft.py`.
+const LOGITS: &str = "lorasweep_check.safetensors";
 /// Copied from the base model, so that the export is complete without it.
 const TOKENIZER_FILES: [&str; 8] = [
     "tokenizer.json",
@@ -95,9 +97,18 @@ impl Export<'_> {
         }
         write_json(&dir.join("lorasweep.json"), &self.origin(best, &base))?;
         match &self.validation {
-            Some(rows) => write_rows(&dir.join("validation_tokens.jsonl"), rows),
+            Some(rows) => self.add_validation(dir, adapter, rows),
             None => Ok(()),
         }
+    }
+
+    /// What another trainer needs to check our losses and logits.
+    fn add_validation(&self, dir: &Path, adapter: &Path, rows: &Dataset) -> Result<(), CliError> {
+        write_rows(&dir.join("validation_tokens.jsonl"), rows)?;
+        let model = &self.settings.model;
+        trainer::logits_file::write(&dir.join(LOGITS), model, adapter, rows)
+            .map(|_| ())
+            .map_err(|source| CliError::Model { path: model.clone(), source })
     }
 
     /// Makes the base model's path in `adapter_config.json` absolute, so that PEFT finds it from

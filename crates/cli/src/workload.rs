@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 
 use planner::Planner;
 use serde::Serialize;
-use spec::{Sweep, SweepState, Trial, TrialId};
+use spec::{Sweep, SweepState, Trial, TrialConfig, TrialId};
+use trainer::Device;
 use trainer::data::PreparedData;
-use trainer::plan::{self, Work};
+use trainer::model::DecoderConfig;
+use trainer::plan::{self, Demand, Memory, Packing, Work};
+
+use crate::error::CliError;
 
 /// Trials listed beforehand; a sweep that has no end is not counted.
 const MOST_TRIALS: usize = 100_000;
@@ -26,11 +30,59 @@ pub fn all_trials(planner: &dyn Planner) -> Option<Vec<Trial>> {
     Some(planner.suggest(&SweepState::default(), total))
 }
 
+/// Trials drawn to plan with when the sweep has no end.
+const SAMPLE: usize = 64;
+
+/// The trials to plan memory with: all of them, or the first of a sweep without end.
+pub fn known_trials(planner: &dyn Planner, all: Option<&[Trial]>) -> Vec<Trial> {
+    all.map_or_else(|| planner.suggest(&SweepState::default(), SAMPLE), <[_]>::to_vec)
+}
+
+/// How the trials will be packed, and what is known of it before training.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct MemoryPlan {
+    pub packing: Packing,
+    /// Predicted peak of what training takes, in bytes.
+    pub memory: Memory,
+    /// Bytes that the process takes already: program, tokenizer and rows.
+    pub process: u64,
+    /// Bytes that are free for it; absent where the system does not tell.
+    pub available: Option<u64>,
+}
+
+impl MemoryPlan {
+    /// Plans the packing of `trials` for the device's free memory.
+    pub fn of(
+        sweep: &Sweep,
+        device: &Device,
+        trials: &[Trial],
+        data: &PreparedData,
+    ) -> Result<Self, CliError> {
+        let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
+        let config = DecoderConfig::read(&sweep.model).map_err(unusable)?;
+        let configs: Vec<TrialConfig> = trials.iter().map(|trial| trial.config.clone()).collect();
+        let value_bytes = device.value_bytes();
+        let (trials, train) = (&configs[..], &sweep.train);
+        let (train_set, eval_tokens) = (&data.train, plan::eval_tokens(data, train));
+        let demand = Demand { config: &config, value_bytes, trials, train_set, eval_tokens, train };
+        let available = device.available_memory(sweep.executor.memory_limit);
+        let packing = demand.fit(&sweep.executor, available).map_err(unusable)?;
+        let process = trainer::memory::resident().unwrap_or(0);
+        Ok(Self { packing, memory: demand.memory(&packing), process, available })
+    }
+
+    /// Predicted peak of the whole process on the CPU, in bytes.
+    pub fn total(&self) -> u64 {
+        self.process + self.memory.total()
+    }
+}
+
 impl Workload {
     /// The work of `trials` on this data.
     pub fn of(trials: &[Trial], sweep: &Sweep, data: &PreparedData) -> Self {
-        let work = |trial: &Trial| plan::work(&trial.config, data, &sweep.train);
-        Self { trials: trials.iter().map(|trial| (trial.id, work(trial))).collect() }
+        let configs: Vec<TrialConfig> = trials.iter().map(|trial| trial.config.clone()).collect();
+        let works = plan::works(&configs, data, &sweep.train);
+        Self { trials: trials.iter().map(|trial| trial.id).zip(works).collect() }
     }
 
     pub fn trials(&self) -> impl Iterator<Item = TrialWork<'_>> {
@@ -55,9 +107,10 @@ fn trial_share(state: &SweepState, id: TrialId) -> Option<f64> {
     if trial.outcome().is_some() {
         return Some(1.0);
     }
-    let total = f64::from(trial.total_steps?.max(1));
+    let shared = trial.continues.map_or(0, |shared| shared.steps);
     let step = trial.train_points.last().map_or(0, |point| point.step);
-    Some(f64::from(step) / total)
+    let own = |upto: u32| f64::from(upto.saturating_sub(shared));
+    Some(own(step) / own(trial.total_steps?).max(1.0))
 }
 
 /// A trained token costs a forward and a backward pass of about the same size, an evaluated one

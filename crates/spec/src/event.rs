@@ -52,6 +52,10 @@ pub enum Event {
         from_step: u32,
         /// Optimizer steps the trial will take in all.
         total_steps: u32,
+        /// The trial whose first `from_step` steps are also this one's: it goes on from there, and
+        /// what that one went through up to there is its own history too.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        continues: Option<TrialId>,
     },
     /// One optimizer step.
     Trained {
@@ -73,6 +77,13 @@ pub enum Event {
         trial: TrialId,
         /// Optimizer steps taken so far.
         step: u32,
+    },
+    /// A step needed more memory than there was; training goes on in smaller steps.
+    OutOfMemory {
+        /// What was asked for, in words and numbers.
+        error: String,
+        /// Tokens that a step computes on from now on.
+        tokens_per_step: u32,
     },
     /// The trial ended.
     TrialFinished {

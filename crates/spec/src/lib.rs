@@ -37,6 +37,6 @@ pub use settings::{
     ReportSettings, TrainSettings, ValidationSource,
 };
 pub use space::{Alpha, Axis, Choice, FromNumber, Numeric, SearchSpace};
-pub use state::{SweepState, TrialState, TrialStatus};
+pub use state::{Continued, SweepState, TrialState, TrialStatus};
 pub use sweep::{Brackets, EarlyTerminate, Goal, Method, Metric, MetricName, Sweep, Warning};
 pub use trial::{ConfigKey, LrScheduler, TargetModule, Trial, TrialConfig, TrialId};

@@ -76,8 +76,13 @@ pub struct TrainSettings {
     pub micro_batch_size: Option<u32>,
     /// Share of the steps at the end in which `warmup_stable_decay` decays, in `(0, 1]`.
     pub decay_ratio: f64,
-    /// Recompute activations in the backward pass instead of keeping them.
-    pub gradient_checkpointing: bool,
+    /// Optimizer steps of linear warmup, whatever the number of epochs; it replaces the trials'
+    /// `warmup_ratio`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup_steps: Option<u32>,
+    /// Recompute activations in the backward pass instead of keeping them; `None`: only where
+    /// memory is short.
+    pub gradient_checkpointing: Option<bool>,
     /// Number format of base and activations.
     pub dtype: Dtype,
     /// A trial has diverged when its train loss stays above this many times the base model's.
@@ -94,7 +99,8 @@ impl Default for TrainSettings {
             max_seq_len: 1024,
             micro_batch_size: None,
             decay_ratio: 0.2,
-            gradient_checkpointing: false,
+            warmup_steps: None,
+            gradient_checkpointing: None,
             dtype: Dtype::Auto,
             divergence_factor: 2.0,
             optimizer: OptimizerSettings::default(),
@@ -124,11 +130,18 @@ pub struct ExecutorSettings {
     pub max_packed: Option<u32>,
     /// Seconds between checkpoints of a running trial.
     pub checkpoint_seconds: u32,
+    /// Bytes that a worker may take on the CPU; `None`: what is free.
+    pub memory_limit: Option<u64>,
 }
 
 impl Default for ExecutorSettings {
     fn default() -> Self {
-        Self { device: DeviceChoice::Auto, max_packed: None, checkpoint_seconds: 60 }
+        Self {
+            device: DeviceChoice::Auto,
+            max_packed: None,
+            checkpoint_seconds: 60,
+            memory_limit: None,
+        }
     }
 }
 

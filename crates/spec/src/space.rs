@@ -279,16 +279,46 @@ impl SearchSpace {
     /// with a constant stride, the number nearest to the golden section of the grid's size that
     /// has no divisor in common with it. Such a walk meets every cell once and leaves no large gap
     /// at any time. It depends on the axes alone: not on a seed, nor on what ran before.
+    ///
+    /// Where a schedule lets trials that differ in `epochs` alone share their steps, these come
+    /// one after the other, fewest epochs first, so that each goes on where the one before it
+    /// ended.
     pub fn grid_config(&self, position: u128) -> TrialConfig {
         let size = self.grid_size().unwrap_or(1).max(1);
-        let mut cell = stride_position(position, size);
+        let ascending = self.epochs_in_turn();
+        let turns = ascending.len().max(1) as u128;
+        let mut cell = stride_position(position / turns, size / turns);
         let mut index = [0_u64; Parameter::COUNT];
         for parameter in Parameter::ALL.iter().rev() {
+            if *parameter == Parameter::Epochs && !ascending.is_empty() {
+                index[parameter.index()] = ascending[(position % turns) as usize];
+                continue;
+            }
             let axis = u128::from(self.axis(*parameter).size().unwrap_or(1));
             index[parameter.index()] = (cell % axis) as u64;
             cell /= axis;
         }
         self.build(|parameter| Coordinate::Index(index[parameter.index()]))
+    }
+
+    /// Places of the listed numbers of epochs, fewest first; empty where there is one number, a
+    /// range, or no schedule that does not depend on it.
+    fn epochs_in_turn(&self) -> Vec<u64> {
+        let Numeric::Choice(epochs) = &self.epochs else { return Vec::new() };
+        if epochs.values.len() < 2 || !self.lr_scheduler.values.iter().any(|s| s.is_open_ended()) {
+            return Vec::new();
+        }
+        let mut places: Vec<u64> = (0..epochs.values.len() as u64).collect();
+        places.sort_by_key(|place| epochs.values[*place as usize]);
+        places
+    }
+
+    /// The largest number of epochs a trial can have; `None` when there is no limit.
+    pub fn most_epochs(&self) -> Option<u32> {
+        match &self.epochs {
+            Numeric::Choice(epochs) => epochs.values.iter().max().copied(),
+            Numeric::Distribution(d) => d.size().map(|n| u32::from_number(d.nth(n - 1))),
+        }
     }
 
     /// The axis of one parameter.

@@ -39,6 +39,17 @@ pub struct TrialState {
     pub train_points: Vec<TrainPoint>,
     /// Evaluations, ascending by `step`.
     pub evaluations: Vec<Evaluation>,
+    /// The trial that took this one's first steps, if another did.
+    pub continues: Option<Continued>,
+}
+
+/// Steps that a trial shares with an earlier one and did not take itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Continued {
+    /// Who took them.
+    pub trial: TrialId,
+    /// How many.
+    pub steps: u32,
 }
 
 impl TrialState {
@@ -51,7 +62,17 @@ impl TrialState {
             checkpoint_step: None,
             train_points: Vec::new(),
             evaluations: Vec::new(),
+            continues: None,
         }
+    }
+
+    /// Tokens of the steps that this trial took itself.
+    pub fn trained_tokens(&self) -> u64 {
+        let upto = |step: u32| {
+            let taken = self.train_points.partition_point(|p| p.step <= step);
+            taken.checked_sub(1).map_or(0, |last| self.train_points[last].tokens)
+        };
+        upto(u32::MAX) - self.continues.map_or(0, |shared| upto(shared.steps))
     }
 
     /// The evaluation with the lowest validation loss; the earliest of equals.
@@ -77,6 +98,16 @@ impl TrialState {
     fn rewind(&mut self, to_step: u32) {
         self.train_points.retain(|p| p.step <= to_step);
         self.evaluations.retain(|e| e.step <= to_step);
+        self.continues = self.continues.filter(|shared| shared.steps <= to_step);
+    }
+
+    /// Takes over the first steps of the trial that this one continues.
+    fn inherit(&mut self, from: &Self, steps: u32) {
+        self.train_points.clone_from(&from.train_points);
+        self.evaluations.clone_from(&from.evaluations);
+        self.continues = None;
+        self.rewind(steps);
+        self.continues = Some(Continued { trial: from.trial.id, steps });
     }
 }
 
@@ -91,6 +122,8 @@ pub struct SweepState {
     pub base: Option<Evaluation>,
     /// Trials by number.
     pub trials: BTreeMap<TrialId, TrialState>,
+    /// How often a step needed more memory than there was.
+    pub out_of_memory: u32,
     /// No trial is left to run.
     pub finished: bool,
 }
@@ -103,6 +136,11 @@ impl SweepState {
             state.apply(event);
         }
         state
+    }
+
+    /// Tokens trained in all, each step once however many trials share it.
+    pub fn trained_tokens(&self) -> u64 {
+        self.trials.values().map(TrialState::trained_tokens).sum()
     }
 
     /// Folds one event. An event of an unknown trial is ignored: it can only come from a journal
@@ -118,9 +156,13 @@ impl SweepState {
             Event::TrialProposed { trial } => {
                 self.trials.entry(trial.id).or_insert_with(|| TrialState::new(trial.clone()));
             }
-            Event::TrialStarted { trial, device, from_step, total_steps } => {
+            Event::TrialStarted { trial, device, from_step, total_steps, continues } => {
+                let sibling = continues.and_then(|other| self.trials.get(&other)).cloned();
                 self.with(*trial, |t| {
-                    t.rewind(*from_step);
+                    match sibling {
+                        Some(sibling) => t.inherit(&sibling, *from_step),
+                        None => t.rewind(*from_step),
+                    }
                     t.status = TrialStatus::Running;
                     t.device = Some(device.clone());
                     t.total_steps = Some(*total_steps);
@@ -135,6 +177,7 @@ impl SweepState {
             Event::Checkpointed { trial, step } => {
                 self.with(*trial, |t| t.checkpoint_step = Some(*step));
             }
+            Event::OutOfMemory { .. } => self.out_of_memory += 1,
             Event::TrialFinished { trial, outcome } => {
                 self.with(*trial, |t| {
                     t.status = TrialStatus::Finished { outcome: outcome.clone() };

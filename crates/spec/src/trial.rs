@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::settings::TrainSettings;
+
 /// Number of a trial within its sweep. Trials count from 1; 0 is the untouched base model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -142,6 +144,14 @@ impl TrialConfig {
     }
 }
 
+impl LrScheduler {
+    /// Whether the rate before the final decay, if there is one, is the same however many steps
+    /// there are in all.
+    pub const fn is_open_ended(self) -> bool {
+        matches!(self, Self::Constant | Self::WarmupStableDecay)
+    }
+}
+
 /// A configuration with its number.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
@@ -164,6 +174,15 @@ pub struct ConfigKey {
 }
 
 impl TrialConfig {
+    /// Equal for the trials that take the same steps as long as none of them decays its rate: they
+    /// differ in `epochs` alone, and neither warmup nor schedule depends on the number of epochs.
+    /// `None` for a trial that shares its steps with no other.
+    pub fn trajectory(&self, train: &TrainSettings) -> Option<ConfigKey> {
+        let is_warmup_fixed = train.warmup_steps.is_some() || self.warmup_ratio == 0.0;
+        (self.lr_scheduler.is_open_ended() && is_warmup_fixed)
+            .then(|| Self { epochs: 0, ..self.clone() }.key())
+    }
+
     /// Equal for equal configurations only; a negative zero counts as zero.
     pub fn key(&self) -> ConfigKey {
         let Self {

@@ -30,7 +30,13 @@ fn proposed(rank: u32) -> Event {
 }
 
 fn started(from_step: u32) -> Event {
-    Event::TrialStarted { trial: ID, device: "cpu".to_owned(), from_step, total_steps: 10 }
+    Event::TrialStarted {
+        trial: ID,
+        device: "cpu".to_owned(),
+        from_step,
+        total_steps: 10,
+        continues: None,
+    }
 }
 
 fn trained(step: u32) -> Event {

@@ -1,4 +1,7 @@
-//! Checkpoints of running trials: one file and a manifest that vouches for it.
+//! Checkpoints of trials: one file and a manifest that vouches for it.
+//!
+//! A running trial has one to go on from after an interruption. A trial whose steps others share
+//! leaves another where they go on from: its fork.
 //!
 //! The manifest is written last and the former checkpoint removed after that, so that at every
 //! moment the manifest names a complete file. A checkpoint that is not what its manifest says is
@@ -17,6 +20,15 @@ use spec::TrialId;
 const MANIFEST: &str = "manifest.json";
 /// Version of the manifest. The content of the checkpoint itself is the trainer's business.
 const FORMAT: u32 = 1;
+
+/// What a checkpoint is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Its own trial goes on from it.
+    Resume,
+    /// Trials that share its steps go on from it.
+    Fork,
+}
 
 /// A complete checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,9 +62,10 @@ struct Manifest {
 pub(crate) fn save(
     root: &Path,
     trial: TrialId,
+    purpose: Purpose,
     save: impl FnOnce(&Path) -> Result<u32, BuildError>,
 ) -> Result<u32, StoreError> {
-    let dir = layout::checkpoint(root, trial);
+    let dir = layout::checkpoint(root, trial, purpose);
     atomic::create_dir(&dir)?;
     let temporary = atomic::beside(&dir.join("checkpoint"), atomic::TEMPORARY);
     let step = match save(&temporary) {
@@ -80,8 +93,12 @@ pub(crate) fn save(
 
 /// The trial's checkpoint: `None` when it has none, an error when it has one that must not be
 /// used.
-pub(crate) fn find(root: &Path, trial: TrialId) -> Result<Option<Checkpoint>, CheckpointDamage> {
-    let dir = layout::checkpoint(root, trial);
+pub(crate) fn find(
+    root: &Path,
+    trial: TrialId,
+    purpose: Purpose,
+) -> Result<Option<Checkpoint>, CheckpointDamage> {
+    let dir = layout::checkpoint(root, trial, purpose);
     let manifest = dir.join(MANIFEST);
     let damage = |path: &Path, reason: String| CheckpointDamage { path: path.into(), reason };
     let text = match fs::read_to_string(&manifest) {
@@ -107,8 +124,8 @@ pub(crate) fn find(root: &Path, trial: TrialId) -> Result<Option<Checkpoint>, Ch
 }
 
 /// Removes the trial's checkpoint, if any.
-pub(crate) fn discard(root: &Path, trial: TrialId) -> Result<(), StoreError> {
-    atomic::remove_dir_if_there(&layout::checkpoint(root, trial))
+pub(crate) fn discard(root: &Path, trial: TrialId, purpose: Purpose) -> Result<(), StoreError> {
+    atomic::remove_dir_if_there(&layout::checkpoint(root, trial, purpose))
 }
 
 fn remove_others(dir: &Path, keep: &str) -> Result<(), StoreError> {
@@ -132,7 +149,7 @@ mod tests {
     const TRIAL: TrialId = TrialId(3);
 
     fn saved(root: &Path, step: u32, content: &str) {
-        save(root, TRIAL, |path| {
+        save(root, TRIAL, Purpose::Resume, |path| {
             fs::write(path, content)?;
             Ok(step)
         })
@@ -140,32 +157,47 @@ mod tests {
     }
 
     fn file_of(root: &Path) -> PathBuf {
-        find(root, TRIAL).unwrap().unwrap().path
+        find(root, TRIAL, Purpose::Resume).unwrap().unwrap().path
     }
 
     #[test]
     fn the_last_checkpoint_is_found_and_the_one_before_is_gone() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(find(dir.path(), TRIAL), Ok(None));
+        assert_eq!(find(dir.path(), TRIAL, Purpose::Resume), Ok(None));
         saved(dir.path(), 10, "ten");
         saved(dir.path(), 20, "twenty");
-        let found = find(dir.path(), TRIAL).unwrap().unwrap();
+        let found = find(dir.path(), TRIAL, Purpose::Resume).unwrap().unwrap();
         assert_eq!(found.step, 20);
         assert_eq!(fs::read_to_string(found.path).unwrap(), "twenty");
-        let left = atomic::entries(&layout::checkpoint(dir.path(), TRIAL)).unwrap();
+        let left =
+            atomic::entries(&layout::checkpoint(dir.path(), TRIAL, Purpose::Resume)).unwrap();
         assert_eq!(left.len(), 2, "{left:?}");
+    }
+
+    #[test]
+    fn a_fork_and_a_checkpoint_of_one_trial_do_not_replace_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        saved(dir.path(), 10, "ten");
+        save(dir.path(), TRIAL, Purpose::Fork, |path| {
+            fs::write(path, "eight")?;
+            Ok(8)
+        })
+        .unwrap();
+        discard(dir.path(), TRIAL, Purpose::Resume).unwrap();
+        assert_eq!(find(dir.path(), TRIAL, Purpose::Resume), Ok(None));
+        assert_eq!(find(dir.path(), TRIAL, Purpose::Fork).unwrap().unwrap().step, 8);
     }
 
     #[test]
     fn a_saving_that_fails_leaves_the_checkpoint_before_it() {
         let dir = tempfile::tempdir().unwrap();
         saved(dir.path(), 10, "ten");
-        let failed = save(dir.path(), TRIAL, |path| {
+        let failed = save(dir.path(), TRIAL, Purpose::Resume, |path| {
             fs::write(path, "half")?;
             Err("no room".into())
         });
         assert!(failed.is_err());
-        assert_eq!(find(dir.path(), TRIAL).unwrap().unwrap().step, 10);
+        assert_eq!(find(dir.path(), TRIAL, Purpose::Resume).unwrap().unwrap().step, 10);
     }
 
     #[test]
@@ -173,7 +205,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         saved(dir.path(), 10, "0123456789");
         fs::write(file_of(dir.path()), "01234").unwrap();
-        let damage = find(dir.path(), TRIAL).unwrap_err();
+        let damage = find(dir.path(), TRIAL, Purpose::Resume).unwrap_err();
         assert_eq!(damage.reason, "it has 5 bytes instead of 10");
     }
 
@@ -182,7 +214,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         saved(dir.path(), 10, "0123456789");
         fs::write(file_of(dir.path()), "0123456788").unwrap();
-        assert_eq!(find(dir.path(), TRIAL).unwrap_err().reason, "its checksum is wrong");
+        assert_eq!(
+            find(dir.path(), TRIAL, Purpose::Resume).unwrap_err().reason,
+            "its checksum is wrong"
+        );
     }
 
     #[test]
@@ -190,6 +225,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         saved(dir.path(), 10, "ten");
         fs::remove_file(file_of(dir.path())).unwrap();
-        assert!(find(dir.path(), TRIAL).is_err());
+        assert!(find(dir.path(), TRIAL, Purpose::Resume).is_err());
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use spec::{Evaluation, Event, SweepState, TrialId, TrialState};
 
-use crate::checkpoint::{self, Checkpoint, CheckpointDamage};
+use crate::checkpoint::{self, Checkpoint, CheckpointDamage, Purpose};
 use crate::error::{BuildError, StoreError};
 use crate::identity::Identity;
 use crate::layout::ReportFile;
@@ -178,20 +178,29 @@ impl SweepDir {
     pub fn save_checkpoint(
         &mut self,
         trial: TrialId,
+        purpose: Purpose,
         save: impl FnOnce(&Path) -> Result<u32, BuildError>,
     ) -> Result<u32, StoreError> {
         self.journal.sync()?;
-        checkpoint::save(&self.folder.root, trial, save)
+        checkpoint::save(&self.folder.root, trial, purpose, save)
     }
 
     /// The checkpoint to go on from; an error when there is one that must not be used.
-    pub fn checkpoint(&self, trial: TrialId) -> Result<Option<Checkpoint>, CheckpointDamage> {
-        checkpoint::find(&self.folder.root, trial)
+    pub fn checkpoint(
+        &self,
+        trial: TrialId,
+        purpose: Purpose,
+    ) -> Result<Option<Checkpoint>, CheckpointDamage> {
+        checkpoint::find(&self.folder.root, trial, purpose)
     }
 
-    /// Removes the checkpoint of a trial that has ended.
-    pub fn discard_checkpoint(&mut self, trial: TrialId) -> Result<(), StoreError> {
-        checkpoint::discard(&self.folder.root, trial)
+    /// Removes a checkpoint that nobody will go on from, if there is one.
+    pub fn discard_checkpoint(
+        &mut self,
+        trial: TrialId,
+        purpose: Purpose,
+    ) -> Result<(), StoreError> {
+        checkpoint::discard(&self.folder.root, trial, purpose)
     }
 
     /// Fills the trial's adapter folder with `save`, which returns whether there was anything to
@@ -274,6 +283,7 @@ fn summary(trial: &TrialState) -> serde_json::Value {
         "status": trial.status,
         "device": trial.device,
         "total_steps": trial.total_steps,
+        "continues": trial.continues,
         "best": trial.best(),
         "last": trial.last(),
     })
@@ -290,7 +300,9 @@ fn remove_leftovers(root: &Path) -> Result<(), StoreError> {
     for trial in atomic::entries(&layout::trials(root))? {
         if trial.is_dir() {
             atomic::remove_leftovers(&trial)?;
-            atomic::remove_leftovers(&layout::checkpoint_in(&trial))?;
+            for purpose in [Purpose::Resume, Purpose::Fork] {
+                atomic::remove_leftovers(&layout::checkpoint_in(&trial, purpose))?;
+            }
         }
     }
     Ok(())

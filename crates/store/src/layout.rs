@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use spec::TrialId;
 
+use crate::checkpoint::Purpose;
+
 pub(crate) fn sweep_yaml(root: &Path) -> PathBuf {
     root.join("sweep.yaml")
 }
@@ -40,12 +42,15 @@ pub(crate) fn steps_csv(root: &Path, id: TrialId) -> PathBuf {
     trial(root, id).join("steps.csv")
 }
 
-pub(crate) fn checkpoint(root: &Path, id: TrialId) -> PathBuf {
-    checkpoint_in(&trial(root, id))
+pub(crate) fn checkpoint(root: &Path, id: TrialId, purpose: Purpose) -> PathBuf {
+    checkpoint_in(&trial(root, id), purpose)
 }
 
-pub(crate) fn checkpoint_in(trial: &Path) -> PathBuf {
-    trial.join("checkpoint")
+pub(crate) fn checkpoint_in(trial: &Path, purpose: Purpose) -> PathBuf {
+    trial.join(match purpose {
+        Purpose::Resume => "checkpoint",
+        Purpose::Fork => "fork",
+    })
 }
 
 pub(crate) fn adapter(root: &Path, id: TrialId) -> PathBuf {

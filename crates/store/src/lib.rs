@@ -10,7 +10,7 @@
 //!   resolved.json           the resolved sweep, its fingerprint and its input files' hashes
 //!   lock                    held by the one process that drives the sweep
 //!   journal/driver-<n>.jsonl  one `spec::Record` a line, append only, one file a launch
-//!   trials/trial-003/       trial.json, metrics.csv, steps.csv, checkpoint/, adapter/ (best, PEFT)
+//!   trials/trial-003/       trial.json, metrics.csv, steps.csv, checkpoint/, fork/, adapter/ (best)
 //!   ranking.csv ranking.json report.txt plots/ best/
 //! ```
 //!
@@ -29,7 +29,7 @@ mod layout;
 mod lock;
 
 pub use atomic::{replace_dir, write_file};
-pub use checkpoint::{Checkpoint, CheckpointDamage};
+pub use checkpoint::{Checkpoint, CheckpointDamage, Purpose};
 pub use error::{BuildError, StoreError};
 pub use folder::{Opened, SweepDir, SweepFolder, TrialTables, set_aside};
 pub use identity::{Identity, InputFile, hash_file};

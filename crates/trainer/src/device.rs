@@ -4,6 +4,7 @@ use candle_core::{DType, Device as CandleDevice};
 use spec::{DeviceChoice, Dtype};
 
 use crate::error::{Result, TrainerError};
+use crate::memory;
 
 /// A device that was found usable.
 #[derive(Debug, Clone)]
@@ -27,6 +28,25 @@ impl Device {
         match self {
             Self::Cpu => "cpu".to_owned(),
             Self::Cuda { index, .. } => format!("cuda:{index}"),
+        }
+    }
+}
+
+impl Device {
+    /// Bytes of a value of the base model and of activations.
+    pub fn value_bytes(&self) -> u64 {
+        match self {
+            Self::Cpu => 4,
+            Self::Cuda { dtype, .. } => dtype.size_in_bytes() as u64,
+        }
+    }
+
+    /// Bytes that training may take on it: on the CPU what is free, and what `limit` leaves; not
+    /// told for a GPU, where a step that does not fit is cut when it fails.
+    pub fn available_memory(&self, limit: Option<u64>) -> Option<u64> {
+        match self {
+            Self::Cpu => memory::available(limit),
+            Self::Cuda { .. } => None,
         }
     }
 }

@@ -51,12 +51,47 @@ pub enum TrainerError {
     /// The requested device cannot be used.
     #[error("{0}")]
     Device(String),
-    /// The tensor library failed, for instance out of device memory.
+    /// Not even one trial fits into the free memory.
+    #[error(
+        "one trial needs about {} MiB beside the {} MiB of the base model, but {} MiB may be used: \
+         lower `train.max_seq_len` (the longest row has {longest} tokens) or the largest rank, or \
+         free memory (`executor.memory_limit` raises a limit)",
+        mib(needed.slots + needed.activations), mib(needed.base), mib(*usable)
+    )]
+    NotEnoughMemory {
+        /// The least that is needed.
+        needed: crate::plan::Memory,
+        /// Bytes that may be planned with.
+        usable: u64,
+        /// Tokens of the longest row.
+        longest: usize,
+    },
+    /// The device has no room for another buffer.
+    #[error("out of memory: {0}")]
+    OutOfMemory(String),
+    /// The tensor library failed.
     #[error("tensor operation failed")]
     Tensor(#[from] candle_core::Error),
 }
 
+/// Bytes as whole MiB, at least 1.
+const fn mib(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
+}
+
 impl TrainerError {
+    /// What was asked for when the device's memory ran out, if that is the error.
+    pub(crate) fn out_of_memory(&self) -> Option<String> {
+        match self {
+            Self::OutOfMemory(what) => Some(what.clone()),
+            Self::Tensor(error) => {
+                let text = error.to_string();
+                text.contains("OUT_OF_MEMORY").then_some(text)
+            }
+            _ => None,
+        }
+    }
+
     /// For `map_err`: an IO error with its path and operation.
     pub(crate) fn io<'a>(
         operation: &'static str,

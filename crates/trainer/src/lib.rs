@@ -19,6 +19,8 @@ mod device;
 pub mod dropout;
 pub mod engine;
 mod error;
+pub mod logits_file;
+pub mod memory;
 pub mod model;
 pub mod peft;
 pub mod plan;
@@ -27,3 +29,7 @@ pub mod schedule;
 pub use device::{Device, cuda_available, select as select_device};
 pub use engine::Engine;
 pub use error::TrainerError;
+
+// Values go to files and come from them as the bytes they are in memory.
+#[cfg(target_endian = "big")]
+compile_error!("safetensors files are little-endian; this machine is not supported");

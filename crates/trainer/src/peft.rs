@@ -86,7 +86,7 @@ pub fn save(
 ) -> Result<()> {
     let file = dir.join(WEIGHTS_FILE);
     let failed = |message: String| TrainerError::Checkpoint { path: file.clone(), message };
-    let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let bytes: &[u8] = bytemuck::cast_slice(values);
     let mut views = Vec::with_capacity(2 * layout.sites.len());
     for (index, site) in layout.sites.iter().enumerate() {
         for (matrix, range, shape) in [
@@ -98,8 +98,8 @@ pub fn save(
         }
     }
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| failed(e.to_string()))?;
-    std::fs::write(&file, bytes).map_err(TrainerError::io("write", &file))?;
+    safetensors::serialize_to_file(views, Some(metadata), &file)
+        .map_err(|e| failed(e.to_string()))?;
 
     let config = AdapterConfig {
         peft_type: "LORA".to_owned(),

@@ -1,6 +1,6 @@
 //! Learning-rate schedules, named and shaped as in transformers' `optimization.py`.
 
-use spec::LrScheduler;
+use spec::{LrScheduler, TrainSettings, TrialConfig};
 
 /// A schedule over a known number of optimizer steps.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -9,7 +9,7 @@ pub struct Schedule {
     pub kind: LrScheduler,
     /// Peak learning rate.
     pub peak: f64,
-    /// Steps of linear warmup from 0.
+    /// Steps of linear warmup from 0; there may be more of them than steps.
     pub warmup_steps: u32,
     /// All steps.
     pub total_steps: u32,
@@ -26,10 +26,39 @@ impl Schedule {
         warmup_ratio: f64,
         decay_ratio: f64,
     ) -> Self {
-        let share = |ratio: f64| (ratio * f64::from(total_steps)).ceil() as u32;
-        let warmup_steps = share(warmup_ratio).min(total_steps);
-        let decay_steps = share(decay_ratio).min(total_steps - warmup_steps);
+        let warmup_steps = share(warmup_ratio, total_steps).min(total_steps);
+        Self::with_warmup(kind, peak, total_steps, warmup_steps, decay_ratio)
+    }
+
+    /// A trial's schedule over its steps.
+    pub fn of_trial(trial: &TrialConfig, total_steps: u32, train: &TrainSettings) -> Self {
+        let (kind, peak, decay) = (trial.lr_scheduler, trial.learning_rate, train.decay_ratio);
+        match train.warmup_steps {
+            Some(warmup) => Self::with_warmup(kind, peak, total_steps, warmup, decay),
+            None => Self::new(kind, peak, total_steps, trial.warmup_ratio, decay),
+        }
+    }
+
+    fn with_warmup(
+        kind: LrScheduler,
+        peak: f64,
+        total_steps: u32,
+        warmup_steps: u32,
+        decay_ratio: f64,
+    ) -> Self {
+        let most = total_steps.saturating_sub(warmup_steps);
+        let decay_steps = share(decay_ratio, total_steps).min(most);
         Self { kind, peak, warmup_steps, total_steps, decay_steps }
+    }
+
+    /// How many of the first steps have the rates they would have with more steps in all (and the
+    /// same warmup); `None` for a schedule whose rates all depend on that number.
+    pub fn open_ended_steps(&self) -> Option<u32> {
+        match self.kind {
+            LrScheduler::Constant => Some(self.total_steps),
+            LrScheduler::WarmupStableDecay => Some(self.total_steps - self.decay_steps),
+            LrScheduler::Linear | LrScheduler::Cosine => None,
+        }
     }
 
     /// The rate of a step; steps count from 0, so that with a warmup the first rate is 0, as in
@@ -39,7 +68,7 @@ impl Schedule {
             return self.peak * f64::from(step) / f64::from(self.warmup_steps.max(1));
         }
         let after = f64::from(step - self.warmup_steps);
-        let span = f64::from((self.total_steps - self.warmup_steps).max(1));
+        let span = f64::from(self.total_steps.saturating_sub(self.warmup_steps).max(1));
         let left = f64::from(self.total_steps.saturating_sub(step));
         self.peak
             * match self.kind {
@@ -53,6 +82,10 @@ impl Schedule {
                 }
             }
     }
+}
+
+fn share(ratio: f64, steps: u32) -> u32 {
+    (ratio * f64::from(steps)).ceil() as u32
 }
 
 #[cfg(test)]
@@ -97,6 +130,21 @@ mod tests {
             rates(LrScheduler::WarmupStableDecay)[2..],
             [1.0, 1.0, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25]
         );
+    }
+
+    #[test]
+    fn open_ended_steps_have_the_same_rates_however_many_steps_follow() {
+        for kind in [LrScheduler::Constant, LrScheduler::WarmupStableDecay] {
+            for warmup in [0, 3, 12] {
+                let of = |total| Schedule::with_warmup(kind, 1.0, total, warmup, 0.25);
+                let (short, long) = (of(10), of(25));
+                let shared = short.open_ended_steps().expect("open-ended");
+                assert!(shared >= 7, "{kind}: {shared}");
+                for step in 0..shared {
+                    assert_eq!(short.learning_rate(step), long.learning_rate(step), "{kind}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -10,8 +10,11 @@ use spec::{
     DeviceChoice, Evaluation, Event, ExecutorSettings, LrScheduler, Outcome, TargetModule,
     TrainPoint, TrainSettings, Trial, TrialConfig, TrialId,
 };
+use trainer::TrainerError;
+use trainer::backend::cpu::Cpu;
 use trainer::data::{Dataset, Example};
-use trainer::engine::{Engine, TrainingSets};
+use trainer::engine::{Admission, Engine, Packed, TrainingSets};
+use trainer::plan::Packing;
 
 fn example(seed: u32, len: u32) -> Example {
     let input_ids = (0..len).map(|i| (seed * 7 + i * i * 3 + i) % 61).collect();
@@ -27,13 +30,20 @@ fn sets() -> TrainingSets {
 }
 
 fn engine(slots: u32, train: &TrainSettings) -> Engine {
-    let executor = ExecutorSettings {
-        device: DeviceChoice::Cpu,
-        max_packed: Some(slots),
-        ..ExecutorSettings::default()
-    };
-    let model = support::golden_dir("llama").join("model");
-    Engine::load(&model, sets(), train, &executor).expect("the engine loads")
+    let recompute = train.gradient_checkpointing == Some(true);
+    let packing = Packing { slots: slots as usize, recompute, ..Packing::default() };
+    load(&support::golden_dir("llama").join("model"), sets(), train, packing)
+        .expect("the engine loads")
+}
+
+fn load(
+    model: &Path,
+    data: TrainingSets,
+    train: &TrainSettings,
+    packing: Packing,
+) -> Result<Engine, TrainerError> {
+    let executor = ExecutorSettings { device: DeviceChoice::Cpu, ..ExecutorSettings::default() };
+    Engine::load(model, data, train, &executor, packing)
 }
 
 fn trial(id: u32) -> Trial {
@@ -204,7 +214,7 @@ fn micro_batches_and_recomputation_do_not_change_a_trial() {
     for settings in [
         TrainSettings { micro_batch_size: Some(1), ..TrainSettings::default() },
         TrainSettings { micro_batch_size: Some(3), ..TrainSettings::default() },
-        TrainSettings { gradient_checkpointing: true, ..TrainSettings::default() },
+        TrainSettings { gradient_checkpointing: Some(true), ..TrainSettings::default() },
     ] {
         let other = run(1, &[config.clone()], &settings);
         assert_same(&other[&TrialId(1)], &plain[&TrialId(1)], 1e-5, "micro-batches");
@@ -241,8 +251,8 @@ fn a_trial_resumed_from_any_checkpoint_ends_as_if_never_interrupted() {
         let saved = first.save_checkpoint(TrialId(1), &path).expect("saved");
         drop(first);
         let mut second = engine(1, &settings);
-        let (from, total) = second.admit(&config, Some(&path)).expect("resumed");
-        assert_eq!((from, total), (saved, 6));
+        let admission = second.admit(&config, Some(&path)).expect("resumed");
+        assert_eq!(admission, Admission::Admitted { from_step: saved, total_steps: 6 });
         while histories.get(&TrialId(1)).is_none_or(|h| h.outcome.is_none()) {
             record(&mut histories, second.step().expect("a step"));
         }
@@ -344,8 +354,7 @@ fn a_token_outside_the_vocabulary_is_refused_before_training() {
     let mut data = sets();
     data.validation.examples[0].input_ids[0] = 61;
     let model = support::golden_dir("llama").join("model");
-    let executor = ExecutorSettings { device: DeviceChoice::Cpu, ..ExecutorSettings::default() };
-    let error = Engine::load(&model, data, &TrainSettings::default(), &executor);
+    let error = load(&model, data, &TrainSettings::default(), Packing::default());
     let message = error.expect_err("a foreign token").to_string();
     assert!(message.contains("61") && message.contains("tokenizer.json"), "{message}");
 }
@@ -355,9 +364,7 @@ fn broken_model_folders_are_told_by_name() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let golden = support::golden_dir("llama").join("model");
     let load = |dir: &Path| {
-        let executor =
-            ExecutorSettings { device: DeviceChoice::Cpu, ..ExecutorSettings::default() };
-        let error = Engine::load(dir, sets(), &TrainSettings::default(), &executor);
+        let error = load(dir, sets(), &TrainSettings::default(), Packing::default());
         error.expect_err("a broken model").to_string()
     };
     assert!(load(dir.path()).contains("config.json"));
@@ -373,4 +380,156 @@ fn broken_model_folders_are_told_by_name() {
     std::fs::remove_file(dir.path().join("model.safetensors")).expect("removed");
     std::fs::write(dir.path().join("model.safetensors.index.json"), outside).expect("written");
     assert!(load(dir.path()).contains("outside"));
+}
+
+/// A trial that continues one of the same trajectory.
+fn constant(id: u32, lr_scheduler: LrScheduler, epochs: u32) -> Trial {
+    let config = trial(id).config;
+    Trial {
+        id: TrialId(id),
+        config: TrialConfig {
+            lr_scheduler,
+            epochs,
+            warmup_ratio: 0.0,
+            lora_dropout: 0.2,
+            ..config
+        },
+    }
+}
+
+#[test]
+fn a_longer_trial_that_goes_on_from_a_shorter_ones_shared_steps_has_the_losses_it_has_alone() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("fork.safetensors");
+    let settings =
+        TrainSettings { warmup_steps: Some(2), decay_ratio: 0.3, ..TrainSettings::default() };
+    for scheduler in [LrScheduler::Constant, LrScheduler::WarmupStableDecay] {
+        let (short, long) = (constant(1, scheduler, 2), constant(2, scheduler, 4));
+        let mut first = engine(1, &settings);
+        first.admit(&short, None).expect("admitted");
+        let shared = first.steps(&short.config).shared.expect("shares its steps");
+        let mut histories = BTreeMap::new();
+        while histories.get(&TrialId(1)).is_none_or(|h: &History| h.points.len() < shared as usize)
+        {
+            record(&mut histories, first.step().expect("a step"));
+        }
+        first.save_checkpoint(TrialId(1), &path).expect("saved");
+        let mut second = engine(1, &settings);
+        second.admit(&long, Some(&path)).expect("continues");
+        while histories.get(&TrialId(2)).is_none_or(|h| h.outcome.is_none()) {
+            record(&mut histories, second.step().expect("a step"));
+        }
+        let alone = &run(1, &[long], &settings)[&TrialId(2)];
+        let taken = shared as usize;
+        let went_on = History {
+            points: [&histories[&TrialId(1)].points[..taken], &histories[&TrialId(2)].points]
+                .concat(),
+            evaluations: alone
+                .evaluations
+                .iter()
+                .filter(|e| e.step <= shared)
+                .chain(&histories[&TrialId(2)].evaluations)
+                .cloned()
+                .collect(),
+            outcome: histories[&TrialId(2)].outcome.clone(),
+        };
+        assert_same(&went_on, alone, 0.0, "continued");
+    }
+}
+
+#[test]
+fn a_fork_beyond_the_steps_that_two_trials_share_is_refused() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("fork.safetensors");
+    let settings = TrainSettings { decay_ratio: 0.5, ..TrainSettings::default() };
+    let scheduler = LrScheduler::WarmupStableDecay;
+    let mut first = engine(1, &settings);
+    first.admit(&constant(1, scheduler, 2), None).expect("admitted");
+    for _ in 0..5 {
+        first.step().expect("a step");
+    }
+    assert_eq!(first.save_checkpoint(TrialId(1), &path).expect("saved"), 5);
+    let error = engine(1, &settings).admit(&constant(2, scheduler, 9), Some(&path));
+    assert!(error.expect_err("in its decay").to_string().contains("another trial"));
+}
+
+/// An engine whose matrices may take so many bytes.
+fn limited(bytes: usize, slots: usize) -> Packed<Cpu<f32>> {
+    let model = support::golden_dir("llama").join("model");
+    let packing = Packing { slots, ..Packing::default() };
+    Packed::load(Cpu::with_limit(bytes), &model, sets(), &TrainSettings::default(), packing)
+        .expect("the engine loads")
+}
+
+/// Trains all trials at once and counts the times memory ran out.
+fn run_limited(
+    engine: &mut Packed<Cpu<f32>>,
+    trials: &[Trial],
+) -> (BTreeMap<TrialId, History>, u32) {
+    for trial in trials {
+        engine.admit(trial, None).expect("admitted");
+    }
+    let (mut histories, mut out_of_memory) = (BTreeMap::new(), 0);
+    while histories.values().filter(|h: &&History| h.outcome.is_some()).count() < trials.len() {
+        let (shortages, rest): (Vec<_>, Vec<_>) = engine
+            .step()
+            .expect("a step")
+            .into_iter()
+            .partition(|e| matches!(e, Event::OutOfMemory { .. }));
+        out_of_memory += shortages.len() as u32;
+        record(&mut histories, rest);
+    }
+    (histories, out_of_memory)
+}
+
+#[test]
+fn a_step_that_does_not_fit_is_taken_in_smaller_ones_and_changes_no_trial() {
+    let trials = [trial(1), trial(2), trial(3)];
+    let mut free = limited(usize::MAX, 3);
+    let (expected, none) = run_limited(&mut free, &trials);
+    assert_eq!(none, 0);
+    let peak = free.backend().peak_bytes();
+    let mut least = peak;
+    for percent in [80, 60, 50] {
+        let mut tight = limited(peak * percent / 100, 3);
+        let (histories, shortages) = run_limited(&mut tight, &trials);
+        for trial in &trials {
+            assert_same(&histories[&trial.id], &expected[&trial.id], 1e-5, "with less memory");
+        }
+        assert!(tight.backend().peak_bytes() <= peak * percent / 100);
+        // What was learnt holds: a smaller step is not tried larger again.
+        assert!(shortages < 12, "{shortages} shortages at {percent} %");
+        least = least.min(tight.packing().tokens_per_step);
+    }
+    assert!(least < Packing::default().tokens_per_step, "memory never ran out");
+}
+
+#[test]
+fn a_trial_for_which_there_is_no_room_waits_and_the_others_keep_theirs() {
+    let mut alone = limited(usize::MAX, 1);
+    alone.admit(&trial(1), None).expect("admitted");
+    let mut engine = limited(2 * alone.backend().peak_bytes(), 1000);
+    let refused = (1..1000)
+        .find(|id| engine.admit(&trial(*id), None).expect("not an error") == Admission::NoRoom)
+        .expect("memory is not endless");
+    assert!(refused > 1);
+    assert_eq!(engine.capacity() as u32, refused - 1);
+    engine.release(TrialId(1));
+    let again = engine.admit(&trial(refused), None).expect("a place is free");
+    assert_eq!(again, Admission::Admitted { from_step: 0, total_steps: 6 });
+}
+
+#[test]
+fn long_sequences_of_many_trials_take_turns() {
+    let model = support::golden_dir("llama").join("model");
+    let packing = Packing { slots: 3, tokens_per_step: 16, ..Packing::default() };
+    let settings = TrainSettings::default();
+    let trials = [trial(1), trial(2), trial(3)];
+    let mut engine = Packed::load(Cpu::<f32>::new(), &model, sets(), &settings, packing)
+        .expect("the engine loads");
+    let (histories, _) = run_limited(&mut engine, &trials);
+    let together = run(3, &trials, &settings);
+    for trial in &trials {
+        assert_same(&histories[&trial.id], &together[&trial.id], 1e-5, "in turns");
+    }
 }

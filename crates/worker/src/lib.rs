@@ -18,4 +18,4 @@ mod trainer;
 pub use drive::{Drive, Finish, MAX_CONSECUTIVE_FAILURES, Settings, WriteTables};
 pub use error::WorkerError;
 pub use observer::{Observer, Warning};
-pub use trainer::{Admitted, Trainer, TrainerError};
+pub use trainer::{Admission, Steps, Trainer, TrainerError};

@@ -31,6 +31,16 @@ pub enum Warning {
         /// The trainer's error with causes.
         error: String,
     },
+    /// A trial does not fit beside the others and waits for one of them to end.
+    #[error(
+        "there is no memory for trial {trial} beside the others: {capacity} train at a time now"
+    )]
+    NoRoom {
+        /// Whose turn it was.
+        trial: TrialId,
+        /// Trials that fit.
+        capacity: usize,
+    },
     /// A step that several trials shared failed; they go on one at a time to tell whose fault it
     /// was.
     #[error("a step that {} trials shared failed ({error}); they go on one at a time", trials.len())]

@@ -2,18 +2,33 @@
 
 use std::path::Path;
 
-use spec::{Evaluation, Event, Trial, TrialId};
+use spec::{Evaluation, Event, Trial, TrialConfig, TrialId};
 
 /// An error of the trainer, whatever its type.
 pub type TrainerError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What admitting a trial gave.
+/// What became of a trial that asked for a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Admitted {
-    /// Optimizer steps already taken: 0, or the checkpoint's.
-    pub from_step: u32,
-    /// Optimizer steps the trial takes in all.
-    pub total_steps: u32,
+pub enum Admission {
+    /// It has one.
+    Admitted {
+        /// Optimizer steps already taken: 0, or the checkpoint's.
+        from_step: u32,
+        /// Optimizer steps the trial takes in all.
+        total_steps: u32,
+    },
+    /// There is no memory for it beside the others; [`Trainer::capacity`] has become what it is.
+    NoRoom,
+}
+
+/// How many steps a trial takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Steps {
+    /// All of them.
+    pub total: u32,
+    /// How many of the first ones it shares with every longer trial of its trajectory (see
+    /// [`spec::TrialConfig::trajectory`]); `None` when it shares none.
+    pub shared: Option<u32>,
 }
 
 /// One frozen base model that trains several trials in the same step.
@@ -29,14 +44,21 @@ pub trait Trainer {
     /// Evaluates the untouched base model.
     fn evaluate_base(&mut self) -> Result<Evaluation, TrainerError>;
 
-    /// Gives `trial` a free slot, going on from `checkpoint` when there is one. An error here is
+    /// How many steps `trial` takes.
+    fn steps(&self, trial: &TrialConfig) -> Steps;
+
+    /// Gives `trial` a free slot, going on from `checkpoint` when there is one: its own, or one of
+    /// its trajectory at a step that it shares with the trial that left it. An error here is
     /// the trial's own (it does not fit, its checkpoint is damaged), not the sweep's.
-    fn admit(&mut self, trial: &Trial, checkpoint: Option<&Path>)
-    -> Result<Admitted, TrainerError>;
+    fn admit(
+        &mut self,
+        trial: &Trial,
+        checkpoint: Option<&Path>,
+    ) -> Result<Admission, TrainerError>;
 
     /// Takes one step for the occupied slots and returns what happened, in slot order:
     /// `Trained`, `Evaluated` and, for a trial that reached its end or diverged,
-    /// `TrialFinished`. A slot whose trial finished takes no further steps but keeps its best
+    /// `TrialFinished`; and `OutOfMemory` when the step had to be made smaller. A slot whose trial finished takes no further steps but keeps its best
     /// adapter until [`Trainer::release`].
     fn step(&mut self) -> Result<Vec<Event>, TrainerError>;
 

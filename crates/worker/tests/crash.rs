@@ -7,17 +7,19 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use common::{Fuse, World, config, five_trials, outcome, ranking, run, run_until_killed};
+use common::{
+    Fuse, World, config, five_trials, outcome, ranking, run, run_until_killed, sharing_trials,
+};
 use proptest::prelude::*;
-use spec::{Event, SweepState, TrialId};
+use spec::{Event, SweepState, TrialConfig, TrialId};
 use store::SweepFolder;
 use worker::Finish;
 
 /// The sweep left alone: its state and the moments at which it could have died.
-fn undisturbed(capacity: usize, bound: Option<f64>) -> (SweepState, u32) {
+fn undisturbed(trials: Vec<TrialConfig>, capacity: usize, bound: Option<f64>) -> (SweepState, u32) {
     let results = tempfile::tempdir().unwrap();
     let fuse = Fuse::never();
-    let world = World { fuse: fuse.clone(), bound, ..World::new(five_trials(), capacity) };
+    let world = World { fuse: fuse.clone(), bound, ..World::new(trials, capacity) };
     let run = run(results.path(), &world);
     assert_eq!(run.finish.unwrap(), Finish::Completed);
     (run.state, fuse.burnt())
@@ -58,13 +60,15 @@ proptest! {
         capacity in 1_usize..4,
         often in any::<bool>(),
         prunes in any::<bool>(),
+        shares in any::<bool>(),
     ) {
         let bound = prunes.then_some(1.9);
-        let (expected, moments) = undisturbed(capacity, bound);
+        let trials = if shares { sharing_trials() } else { five_trials() };
+        let (expected, moments) = undisturbed(trials.clone(), capacity, bound);
         let results = tempfile::tempdir().unwrap();
         let checkpoint_every = if often { Duration::ZERO } else { Duration::MAX };
         let world = |fuse| {
-            World { bound, checkpoint_every, fuse, ..World::new(five_trials(), capacity) }
+            World { bound, checkpoint_every, fuse, ..World::new(trials.clone(), capacity) }
         };
         for share in kills {
             let fuse = Fuse::after((share * f64::from(moments)) as u32);
@@ -82,7 +86,7 @@ proptest! {
 
 #[test]
 fn every_journalled_end_has_its_adapter_on_disk_whenever_the_process_died() {
-    let (_, moments) = undisturbed(2, None);
+    let (_, moments) = undisturbed(five_trials(), 2, None);
     for moment in (0..moments).step_by(9) {
         let results = tempfile::tempdir().unwrap();
         let fuse = Fuse::after(moment);

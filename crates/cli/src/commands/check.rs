@@ -1,22 +1,20 @@
 //! `lorasweep check`: everything that can be known before training.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use spec::{Sweep, Trial, TrialConfig};
+use spec::{ConfigKey, Sweep, TrainSettings, Trial, TrialConfig};
 use trainer::data::{DataReport, PreparedData};
 use trainer::model::DecoderConfig;
-use trainer::plan::{self, Memory};
+use trainer::plan::{self, Memory, Packing};
 
 use crate::args::CheckArgs;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output;
 use crate::sweep_file;
-use crate::workload::{self, Workload};
-
-/// Trials drawn to predict memory from when the sweep has no end.
-const SAMPLE: usize = 64;
+use crate::workload::{self, MemoryPlan, Workload};
 
 /// What `check` found.
 #[derive(Serialize)]
@@ -31,7 +29,7 @@ struct Findings<'a> {
     /// Work of all trials; absent when the sweep has no end.
     total: Option<Total>,
     per_trial: Vec<TrialRow>,
-    memory: Memory,
+    memory: MemoryPlan,
     memory_total: u64,
     data: &'a DataReport,
     warnings: Vec<String>,
@@ -49,6 +47,10 @@ struct TrialRow {
 struct Total {
     steps: u64,
     train_tokens: u64,
+    /// Tokens that trials need not train because another one does it for them.
+    shared_tokens: u64,
+    /// Tokens that schedules which do not depend on the number of epochs would save.
+    shareable_tokens: u64,
     eval_tokens: u64,
 }
 
@@ -77,10 +79,9 @@ fn find<'a>(sweep: &'a Sweep, data: &'a PreparedData) -> Result<Findings<'a>, Cl
     let decoder = DecoderConfig::read(&sweep.model).map_err(unusable)?;
     let planner = planner::for_sweep(sweep);
     let all = workload::all_trials(&*planner);
-    let trials =
-        all.clone().unwrap_or_else(|| planner.suggest(&spec::SweepState::default(), SAMPLE));
+    let trials = workload::known_trials(&*planner, all.as_deref());
     let work = Workload::of(&trials, sweep, data);
-    let memory = predict_memory(sweep, &decoder, &trials, data);
+    let memory = MemoryPlan::of(sweep, &device, &trials, data)?;
     let mut warnings: Vec<String> =
         sweep.warnings.iter().map(|warning| warning.message.clone()).collect();
     warnings.extend(data.report.warnings());
@@ -92,7 +93,7 @@ fn find<'a>(sweep: &'a Sweep, data: &'a PreparedData) -> Result<Findings<'a>, Cl
         device: device.name(),
         parameters: decoder.parameters(),
         trials: all.as_ref().map(Vec::len),
-        total: all.is_some().then(|| total(&work)),
+        total: all.is_some().then(|| total(&trials, &work, &sweep.train)),
         per_trial: rows(&trials, &work),
         memory,
         memory_total: memory.total(),
@@ -101,22 +102,28 @@ fn find<'a>(sweep: &'a Sweep, data: &'a PreparedData) -> Result<Findings<'a>, Cl
     })
 }
 
-fn predict_memory(
-    sweep: &Sweep,
-    decoder: &DecoderConfig,
-    trials: &[Trial],
-    data: &PreparedData,
-) -> Memory {
-    let configs: Vec<TrialConfig> = trials.iter().map(|trial| trial.config.clone()).collect();
-    let slots = sweep.executor.max_packed.map_or(plan::DEFAULT_SLOTS, |n| n as usize);
-    plan::memory(decoder, &configs, slots, &data.train, &sweep.train)
+/// Tokens that schedules which do not depend on the number of epochs would save: of trials that
+/// differ in `epochs` alone, the longest would train for all.
+fn shareable(trials: &[Trial], work: &Workload, train: &TrainSettings) -> u64 {
+    let mut groups: HashMap<ConfigKey, (u64, u64)> = HashMap::new();
+    for (trial, (_, work)) in trials.iter().zip(work.trials()) {
+        if trial.config.trajectory(train).is_none() {
+            let key = TrialConfig { epochs: 0, ..trial.config.clone() }.key();
+            let (sum, most) = groups.entry(key).or_default();
+            *sum += work.train_tokens;
+            *most = work.train_tokens.max(*most);
+        }
+    }
+    groups.values().map(|(sum, most)| sum - most).sum()
 }
 
-fn total(work: &Workload) -> Total {
+fn total(trials: &[Trial], work: &Workload, train: &TrainSettings) -> Total {
     let sum = |of: fn(&plan::Work) -> u64| work.trials().map(|(_, work)| of(work)).sum();
     Total {
-        steps: sum(|work| work.steps.into()),
+        steps: sum(|work| (work.steps - work.shared_steps).into()),
         train_tokens: sum(|work| work.train_tokens),
+        shared_tokens: sum(|work| work.shared_tokens),
+        shareable_tokens: shareable(trials, work, train),
         eval_tokens: sum(|work| work.eval_tokens),
     }
 }
@@ -150,21 +157,60 @@ fn render(found: &Findings) -> String {
         }
         _ => out += "trials without end: set `run_cap` for a number\n",
     }
+    out += &found.total.as_ref().map(sharing).unwrap_or_default();
     let _ = writeln!(out, "per trial: {}", ranges(&found.per_trial));
-    let Memory { base, slots, activations } = found.memory;
-    let _ = writeln!(
-        out,
-        "memory: about {} (base {}, adapters and optimizer {}, activations {})",
-        bytes(found.memory_total),
-        bytes(base),
-        bytes(slots),
-        bytes(activations)
-    );
+    out += &memory(&found.memory);
     for warning in &found.warnings {
         if !out.contains(warning.as_str()) {
             let _ = writeln!(out, "warning: {warning}");
         }
     }
+    out
+}
+
+/// What trials that differ in `epochs` alone save, or would.
+fn sharing(total: &Total) -> String {
+    let Total { train_tokens, shared_tokens, shareable_tokens, .. } = *total;
+    let mut out = String::new();
+    if shared_tokens > 0 {
+        let _ = writeln!(
+            out,
+            "trials that differ in `epochs` alone are trained once: {} tokens saved",
+            grouped(shared_tokens)
+        );
+    }
+    if shareable_tokens > 0 {
+        let share = 100.0 * shareable_tokens as f64 / train_tokens as f64;
+        let _ = writeln!(
+            out,
+            "with `lr_scheduler: constant` (or warmup_stable_decay) and `warmup_steps` instead of \
+             `warmup_ratio`, trials\nthat differ in `epochs` alone would be trained once: up to {} \
+             tokens less ({share:.0} %)",
+            grouped(shareable_tokens)
+        );
+    }
+    out
+}
+
+fn memory(plan: &MemoryPlan) -> String {
+    let Memory { base, slots, activations, .. } = plan.memory;
+    let Packing { slots: trials, tokens_per_step, recompute, .. } = plan.packing;
+    let free = plan.available.map_or_else(String::new, |free| format!(" of {} free", bytes(free)));
+    let mut out = format!(
+        "memory: about {}{free} (program and data {}, base {}, adapters and optimizer {}, \
+         activations {})\n",
+        bytes(plan.total()),
+        bytes(plan.process),
+        bytes(base),
+        bytes(slots),
+        bytes(activations)
+    );
+    let _ = writeln!(
+        out,
+        "packing: {trials} trials at a time, up to {} tokens a step, activations {}",
+        grouped(tokens_per_step as u64),
+        if recompute { "computed again" } else { "kept" }
+    );
     out
 }
 

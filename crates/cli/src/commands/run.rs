@@ -20,7 +20,7 @@ use crate::output::{self, Output};
 use crate::progress::{self, Mode, Plan};
 use crate::publish;
 use crate::sweep_file::{self, SweepFile};
-use crate::workload::{self, Workload};
+use crate::workload::{self, MemoryPlan, Workload};
 
 pub fn run(args: &RunArgs, output: Output) -> Result<Exit, CliError> {
     let file = sweep_file::load(&args.sweep)?;
@@ -81,7 +81,8 @@ impl<'a> Run<'a> {
     fn train(&self) -> Result<Exit, CliError> {
         let data = self.prepare_data()?;
         let plan = self.plan(&data);
-        let mut trainer = EngineTrainer::load(&self.file.sweep, data)?;
+        let memory = self.plan_memory(&data)?;
+        let mut trainer = EngineTrainer::load(&self.file.sweep, data, memory.packing)?;
         if let Some(note) = trainer.device_note() {
             self.output.warning(note);
         }
@@ -100,7 +101,21 @@ impl<'a> Run<'a> {
         }
         .run();
         progress.close();
+        // The report is drawn without the base model in memory.
+        drop(trainer);
+        if !self.args.quiet {
+            output::note(&spent(&opened.state, &memory));
+        }
         self.conclude(&opened, finish)
+    }
+
+    fn plan_memory(&self, data: &PreparedData) -> Result<MemoryPlan, CliError> {
+        let sweep = &self.file.sweep;
+        let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
+        let (device, _) =
+            trainer::select_device(sweep.executor.device, sweep.train.dtype).map_err(unusable)?;
+        let trials = workload::known_trials(&*self.planner, self.trials.as_deref());
+        MemoryPlan::of(sweep, &device, &trials, data)
     }
 
     fn prepare_data(&self) -> Result<PreparedData, CliError> {
@@ -183,6 +198,15 @@ impl<'a> Run<'a> {
     fn tell(&self, text: &str) {
         if self.args.json { output::note(text) } else { output::result(text) }
     }
+}
+
+/// What training took: tokens, and memory beside what was predicted.
+fn spent(state: &SweepState, plan: &MemoryPlan) -> String {
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let peak = trainer::memory::peak().map_or_else(String::new, |peak| {
+        format!(", peak memory {} MiB ({} MiB predicted)", mib(peak), mib(plan.total()))
+    });
+    format!("trained {} tokens{peak}", state.trained_tokens())
 }
 
 fn tables(trial: &TrialState, base: Option<&Evaluation>) -> Result<TrialTables, BuildError> {

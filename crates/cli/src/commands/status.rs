@@ -28,6 +28,8 @@ struct Status {
     best_trial: Option<u32>,
     best_eval_loss: Option<f64>,
     base_eval_loss: Option<f64>,
+    /// Tokens trained, each once however many trials share its step.
+    trained_tokens: u64,
     trials: Vec<TrialLine>,
 }
 
@@ -96,6 +98,7 @@ fn look(folder: &SweepFolder) -> Result<Status, CliError> {
         best_trial: best.map(|(trial, _)| trial.0),
         best_eval_loss: best.map(|(_, loss)| loss),
         base_eval_loss: state.base.as_ref().map(|base| base.eval_loss),
+        trained_tokens: state.trained_tokens(),
         trials: lines(&state),
     })
 }

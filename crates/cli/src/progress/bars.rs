@@ -73,6 +73,10 @@ impl Bars {
 
 impl Observer for Bars {
     fn event(&mut self, event: &Event, state: &SweepState) {
+        if let Some(shortage) = super::shortage(event) {
+            // Nothing can be done about a terminal that cannot be written to.
+            let _ = self.multi.println(shortage);
+        }
         let is_step = matches!(event, Event::Trained { .. });
         let is_pending = matches!(event, Event::TrialProposed { .. });
         if let Some(trial) = super::trial_of(event).and_then(|id| state.trials.get(&id))

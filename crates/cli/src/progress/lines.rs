@@ -45,9 +45,13 @@ impl Observer for Lines {
             (Event::BaseEvaluated { evaluation }, _) => {
                 format!("base model: eval_loss {:.4}", evaluation.eval_loss)
             }
-            (Event::TrialStarted { from_step, device, .. }, Some(trial)) => {
-                let from =
-                    if *from_step > 0 { format!(" from step {from_step}") } else { String::new() };
+            (Event::OutOfMemory { .. }, _) => super::shortage(event).unwrap_or_default(),
+            (Event::TrialStarted { from_step, device, continues, .. }, Some(trial)) => {
+                let from = match continues {
+                    Some(other) => format!(", goes on from trial {other} at step {from_step}"),
+                    None if *from_step > 0 => format!(" from step {from_step}"),
+                    None => String::new(),
+                };
                 format!("trial {}: {} on {device}{from}", trial.trial.id, super::settings(trial))
             }
             (Event::Evaluated { trial: id, .. }, Some(trial)) if self.is_due(*id) => {

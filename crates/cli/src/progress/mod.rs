@@ -89,6 +89,12 @@ fn numbers(trial: &TrialState) -> String {
     [train, eval, speed].into_iter().flatten().collect::<Vec<_>>().join("  ")
 }
 
+/// What a shortage of memory led to; `None` for other events.
+fn shortage(event: &spec::Event) -> Option<String> {
+    let spec::Event::OutOfMemory { error, tokens_per_step } = event else { return None };
+    Some(format!("memory ran out ({error}); steps have at most {tokens_per_step} tokens now"))
+}
+
 /// The trial an event of a known trial is about.
 fn trial_of(event: &spec::Event) -> Option<TrialId> {
     use spec::Event as E;
@@ -99,6 +105,9 @@ fn trial_of(event: &spec::Event) -> Option<TrialId> {
         | E::Evaluated { trial, .. }
         | E::Checkpointed { trial, .. }
         | E::TrialFinished { trial, .. } => Some(*trial),
-        E::SweepStarted { .. } | E::BaseEvaluated { .. } | E::SweepFinished => None,
+        E::SweepStarted { .. }
+        | E::BaseEvaluated { .. }
+        | E::OutOfMemory { .. }
+        | E::SweepFinished => None,
     }
 }

@@ -80,7 +80,13 @@ fn trial(id: u32, learning_rate: f64, losses: [f64; 2], outcome: Option<Outcome>
     };
     let mut events = vec![
         Event::TrialProposed { trial: Trial { id: trial, config: config(learning_rate) } },
-        Event::TrialStarted { trial, device: "cpu".into(), from_step: 0, total_steps: 10 },
+        Event::TrialStarted {
+            trial,
+            device: "cpu".into(),
+            from_step: 0,
+            total_steps: 10,
+            continues: None,
+        },
     ];
     for (step, loss) in [5, 10].into_iter().zip(losses) {
         events.push(Event::Trained { trial, point: point(step) });

@@ -36,6 +36,7 @@ pub fn run(history: &mut SweepState, id: u32, losses: &[f64], rise_stderr: f64) 
         device: "cpu".to_owned(),
         from_step: 0,
         total_steps,
+        continues: None,
     });
     for (i, eval_loss) in losses.iter().enumerate() {
         let step = i as u32 + 1;

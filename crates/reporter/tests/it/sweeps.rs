@@ -92,7 +92,13 @@ pub fn run(number: u32, config: &TrialConfig) -> Vec<Event> {
     let total_steps = config.epochs * STEPS_PER_EPOCH;
     let mut events = vec![
         Event::TrialProposed { trial: Trial { id: trial, config: config.clone() } },
-        Event::TrialStarted { trial, device: "cpu".to_owned(), from_step: 0, total_steps },
+        Event::TrialStarted {
+            trial,
+            device: "cpu".to_owned(),
+            from_step: 0,
+            total_steps,
+            continues: None,
+        },
     ];
     let diverges = config.learning_rate > 5e-3;
     for step in 1..=total_steps {

@@ -26,6 +26,7 @@ pub(crate) const TRAIN: &[&str] = &[
     "max_seq_len",
     "micro_batch_size",
     "decay_ratio",
+    "warmup_steps",
     "gradient_checkpointing",
     "dtype",
     "divergence_factor",
@@ -37,7 +38,7 @@ pub(crate) const TRAIN: &[&str] = &[
     "eval_train_examples",
 ];
 pub(crate) const EXECUTOR: &[&str] =
-    &["type", "device", "devices", "max_packed", "checkpoint_seconds"];
+    &["type", "device", "devices", "max_packed", "checkpoint_seconds", "memory_limit"];
 pub(crate) const REPORT: &[&str] =
     &["overfit_sigma", "overfit_min_rise", "too_slow_share", "underfit_share", "forgetting_share"];
 pub(crate) const EARLY_TERMINATE: &[&str] =

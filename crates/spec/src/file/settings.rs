@@ -99,9 +99,15 @@ pub(crate) fn train(section: &Section, findings: &mut Findings) -> TrainSettings
         micro_batch_size: whole(section, "micro_batch_size", 1, findings),
         decay_ratio: real(section, "decay_ratio", Limits::above(0.0).to(1.0), findings)
             .unwrap_or(defaults.decay_ratio),
-        gradient_checkpointing: section
-            .read("gradient_checkpointing", findings, scalar::truth)
-            .unwrap_or(defaults.gradient_checkpointing),
+        warmup_steps: warmup_steps(section, findings),
+        gradient_checkpointing: section.read(
+            "gradient_checkpointing",
+            findings,
+            |what, node, findings| match &node.value {
+                Value::Text(word) if word == "auto" => None,
+                _ => scalar::truth(what, node, findings),
+            },
+        ),
         dtype: section
             .read("dtype", findings, |what, node, findings| {
                 scalar::word(what, "number format", &DTYPES, node, findings)
@@ -121,6 +127,20 @@ pub(crate) fn train(section: &Section, findings: &mut Findings) -> TrainSettings
             train_subset: whole(section, "eval_train_examples", 1, findings),
         },
     }
+}
+
+/// Steps of warmup; with a ratio beside them it could not be told which is meant.
+fn warmup_steps(section: &Section, findings: &mut Findings) -> Option<u32> {
+    let steps = whole(section, "warmup_steps", 0, findings)?;
+    if section.get("warmup_ratio").is_some() {
+        let place = section.get("warmup_steps")?.place;
+        let mistake = Mistake::Conflict {
+            both: "`train.warmup_steps` and `train.warmup_ratio`".to_owned(),
+            help: "keep the number of steps, or the share of all steps".to_owned(),
+        };
+        return findings.mistake(place, mistake);
+    }
+    Some(steps)
 }
 
 /// `null` and 0 both leave gradients alone, as in transformers.
@@ -157,7 +177,32 @@ pub(crate) fn executor(node: &Node, findings: &mut Findings) -> Option<ExecutorS
         max_packed: whole(&section, "max_packed", 1, findings),
         checkpoint_seconds: whole(&section, "checkpoint_seconds", 1, findings)
             .unwrap_or(defaults.checkpoint_seconds),
+        memory_limit: section.read("memory_limit", findings, bytes),
     })
+}
+
+/// A number of bytes with its unit.
+fn bytes(what: &str, node: &Node, findings: &mut Findings) -> Option<u64> {
+    const UNITS: [(&str, f64); 6] = [
+        ("MiB", 1_048_576.0),
+        ("GiB", 1_073_741_824.0),
+        ("TiB", 1_099_511_627_776.0),
+        ("MB", 1e6),
+        ("GB", 1e9),
+        ("TB", 1e12),
+    ];
+    let text = if let Value::Text(text) = &node.value { text.trim() } else { "" };
+    let parsed = UNITS.iter().find_map(|(unit, size)| {
+        let number: f64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
+        (number.is_finite() && number > 0.0).then_some((number * size) as u64)
+    });
+    match parsed {
+        Some(bytes) => Some(bytes),
+        None => findings.mistake(
+            node.place,
+            wrong_type(what, &"a size with its unit, such as `8GiB` or `500MB`", node),
+        ),
+    }
 }
 
 /// Only `local` exists in this version.

@@ -112,12 +112,23 @@ pub trait Backend: Send + Sync + 'static {
     /// The low-rank activations `x A^T` that a LoRA forward pass keeps for its backward pass.
     type LowRank: Send + std::fmt::Debug;
 
+    /// Gives memory that is kept for reuse back to the system.
+    fn trim(&self);
+
     /// A matrix from row-major values.
     fn tensor(&self, values: &[f32], rows: usize, cols: usize) -> Result<Self::Tensor>;
     /// A matrix of zeros.
     fn zeros(&self, rows: usize, cols: usize) -> Result<Self::Tensor>;
+    /// Sets all values to zero.
+    fn clear(&self, tensor: &mut Self::Tensor) -> Result<()>;
     /// The values, row-major.
     fn values(&self, tensor: &Self::Tensor) -> Result<Vec<f32>>;
+    /// Puts the values, row-major, in place of those of `to`, whose memory is used again where it
+    /// can be.
+    fn copy_values(&self, tensor: &Self::Tensor, to: &mut Vec<f32>) -> Result<()> {
+        *to = self.values(tensor)?;
+        Ok(())
+    }
     /// A frozen matrix from a tensor of the model file, in whatever number format it has.
     /// Vectors become one row. Several tensors are joined along the rows.
     fn freeze(&self, parts: &[candle_core::Tensor]) -> Result<Self::Frozen>;

@@ -8,11 +8,12 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
-use spec::{Evaluation, Trial};
+use spec::{Evaluation, TrainSettings, Trial};
 
 use super::slot::{Best, Slot};
 use crate::backend::Backend;
 use crate::error::{Result, TrainerError};
+use crate::schedule::Schedule;
 
 const KEY: &str = "slot";
 
@@ -38,39 +39,54 @@ pub fn save<B: Backend>(backend: &B, slot: &Slot<B>, path: &Path) -> Result<()> 
         recent_losses: slot.health.recent(),
         best: slot.best.as_ref().map(|b| b.evaluation.clone()),
     };
-    let mut floats = vec![
+    let states = [
         ("params", backend.values(&slot.params)?),
         ("first_moment", backend.values(&slot.first_moment)?),
         ("second_moment", backend.values(&slot.second_moment)?),
     ];
-    let mut doubles = Vec::new();
-    if let Some(best) = &slot.best {
-        floats.push(("best_params", best.values.clone()));
-        doubles.push(("best_validation_nll", best.nll.clone()));
-    }
-    let bytes: Vec<(&str, Dtype, usize, Vec<u8>)> = floats
+    let mut tensors: Vec<(&str, Dtype, usize, &[u8])> = states
         .iter()
-        .map(|(name, v)| {
-            (*name, Dtype::F32, v.len(), v.iter().flat_map(|x| x.to_le_bytes()).collect())
-        })
-        .chain(doubles.iter().map(|(name, v): &(&str, Vec<f64>)| {
-            (*name, Dtype::F64, v.len(), v.iter().flat_map(|x| x.to_le_bytes()).collect())
-        }))
+        .map(|(name, values)| (*name, Dtype::F32, values.len(), bytemuck::cast_slice(values)))
         .collect();
+    if let Some(best) = &slot.best {
+        let (values, nll) = (&best.values, &best.nll);
+        tensors.push(("best_params", Dtype::F32, values.len(), bytemuck::cast_slice(values)));
+        tensors.push(("best_validation_nll", Dtype::F64, nll.len(), bytemuck::cast_slice(nll)));
+    }
     let damaged = |message: String| TrainerError::Checkpoint { path: path.to_path_buf(), message };
-    let views = bytes
+    let views = tensors
         .iter()
         .map(|(name, dtype, len, bytes)| Ok((*name, TensorView::new(*dtype, vec![*len], bytes)?)))
         .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()
         .map_err(|e| damaged(e.to_string()))?;
     let json = serde_json::to_string(&scalars).map_err(|e| damaged(e.to_string()))?;
     let metadata = HashMap::from([(KEY.to_owned(), json)]);
-    let file = safetensors::serialize(views, Some(metadata)).map_err(|e| damaged(e.to_string()))?;
-    std::fs::write(path, file).map_err(TrainerError::io("write", path))
+    safetensors::serialize_to_file(views, Some(metadata), path).map_err(|e| damaged(e.to_string()))
 }
 
-/// Puts a saved state into a fresh slot of the same trial.
-pub fn restore<B: Backend>(backend: &B, slot: &mut Slot<B>, path: &Path) -> Result<()> {
+/// Whether a slot's trial goes through the saved state: it is the trial's own, or lies on the
+/// steps that it shares with the trial that was saved.
+fn belongs<B: Backend>(saved: &Scalars, slot: &Slot<B>, settings: &TrainSettings) -> bool {
+    if saved.trial == slot.trial {
+        return saved.total_steps == slot.schedule.total_steps;
+    }
+    let (theirs, ours) = (&saved.trial.config, &slot.trial.config);
+    let their_schedule = Schedule::of_trial(theirs, saved.total_steps, settings);
+    let is_shared =
+        |schedule: &Schedule| schedule.open_ended_steps().is_some_and(|n| saved.step <= n);
+    ours.trajectory(settings).is_some_and(|ours| theirs.trajectory(settings) == Some(ours))
+        && saved.total_steps / theirs.epochs.max(1) == slot.steps_per_epoch
+        && is_shared(&their_schedule)
+        && is_shared(&slot.schedule)
+}
+
+/// Puts a saved state into a fresh slot of the same trial, or of one that shares its steps.
+pub fn restore<B: Backend>(
+    backend: &B,
+    slot: &mut Slot<B>,
+    settings: &TrainSettings,
+    path: &Path,
+) -> Result<()> {
     let bytes = std::fs::read(path).map_err(TrainerError::io("read", path))?;
     let damaged = |message: String| TrainerError::Checkpoint { path: path.to_path_buf(), message };
     let (_, header) =
@@ -81,7 +97,7 @@ pub fn restore<B: Backend>(backend: &B, slot: &mut Slot<B>, path: &Path) -> Resu
     let json = json.ok_or_else(|| damaged("is no checkpoint of lorasweep".to_owned()))?;
     let scalars: Scalars =
         serde_json::from_str(json).map_err(|e| damaged(format!("is damaged: {e}")))?;
-    if scalars.trial != slot.trial || scalars.total_steps != slot.schedule.total_steps {
+    if !belongs(&scalars, slot, settings) {
         return Err(damaged(format!(
             "belongs to another trial or other data ({} steps; this one has {})",
             scalars.total_steps, slot.schedule.total_steps

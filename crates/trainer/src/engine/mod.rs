@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
-use spec::{Evaluation, Event, ExecutorSettings, TrainSettings, Trial, TrialId};
+use spec::{Evaluation, Event, ExecutorSettings, TrainSettings, Trial, TrialConfig, TrialId};
 
 use crate::backend::candle::CandleBackend;
 use crate::backend::cpu::Cpu;
 use crate::data::{Dataset, PreparedData};
 use crate::device::{self, Device};
 use crate::error::Result;
+use crate::memory;
 use crate::model::DecoderConfig;
+use crate::plan::Packing;
 
 mod checkpoint;
 mod evaluate;
@@ -19,7 +21,8 @@ mod packed;
 mod slot;
 
 pub use order::steps_per_epoch;
-pub use packed::Packed;
+pub use packed::{Admission, Packed, Steps};
+pub use slot::schedule;
 
 /// The rows of a sweep.
 #[derive(Debug, Clone, Default)]
@@ -69,15 +72,21 @@ impl Engine {
         data: impl Into<TrainingSets>,
         train: &TrainSettings,
         executor: &ExecutorSettings,
+        packing: Packing,
     ) -> Result<Self> {
         let data = data.into();
         let (device, note) = device::select(executor.device, train.dtype)?;
         let name = device.name();
         let on = match device {
-            Device::Cpu => On::Cpu(Packed::load(Cpu::new(), model_dir, data, train, executor)?),
+            Device::Cpu => {
+                // Beyond this the system would end the process instead of giving an error.
+                let room = memory::available(executor.memory_limit);
+                let room = room.map_or(usize::MAX, |bytes| bytes as usize);
+                On::Cpu(Packed::load(Cpu::with_limit(room), model_dir, data, train, packing)?)
+            }
             Device::Cuda { device, dtype, .. } => {
                 let backend = CandleBackend::new(device, dtype);
-                On::Candle(Packed::load(backend, model_dir, data, train, executor)?)
+                On::Candle(Packed::load(backend, model_dir, data, train, packing)?)
             }
         };
         Ok(Self { on, device: name, note })
@@ -98,7 +107,12 @@ impl Engine {
         on_each!(&self.on, p => p.config())
     }
 
-    /// How many trials may share a step.
+    /// See [`Packed::packing`].
+    pub fn packing(&self) -> Packing {
+        on_each!(&self.on, p => p.packing())
+    }
+
+    /// How many trials may be in training at a time.
     pub fn capacity(&self) -> usize {
         on_each!(&self.on, p => p.capacity())
     }
@@ -108,8 +122,13 @@ impl Engine {
         on_each!(&mut self.on, p => p.evaluate_base())
     }
 
+    /// See [`Packed::steps`].
+    pub fn steps(&self, trial: &TrialConfig) -> Steps {
+        on_each!(&self.on, p => p.steps(trial))
+    }
+
     /// See [`Packed::admit`].
-    pub fn admit(&mut self, trial: &Trial, checkpoint: Option<&Path>) -> Result<(u32, u32)> {
+    pub fn admit(&mut self, trial: &Trial, checkpoint: Option<&Path>) -> Result<Admission> {
         on_each!(&mut self.on, p => p.admit(trial, checkpoint))
     }
 

@@ -3,20 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use spec::{Evaluation, Event, ExecutorSettings, Outcome, TrainSettings, Trial, TrialId};
+use spec::{Evaluation, Event, Outcome, TrainSettings, Trial, TrialConfig, TrialId};
 
 use super::TrainingSets;
 use super::checkpoint;
 use super::evaluate::{EvalSets, Losses};
 use super::health::Health;
-use super::slot::Slot;
+use super::slot::{self, Slot};
 use crate::adapter::AdapterLayout;
 use crate::backend::Backend;
 use crate::decoder::{ActiveAdapter, Decoder, Rows, SlotDropout};
 use crate::error::{Result, TrainerError};
 use crate::model::{DecoderConfig, Model};
 use crate::peft;
-use crate::plan;
+use crate::plan::{self, Packing};
 
 /// One frozen base on a backend, with its slots.
 #[derive(Debug)]
@@ -26,13 +26,41 @@ pub struct Packed<B: Backend> {
     data: TrainingSets,
     sets: EvalSets,
     settings: TrainSettings,
-    capacity: usize,
+    packing: Packing,
     slots: Vec<Slot<B>>,
+    /// The trial that the next step begins with, as a place in `slots`.
+    turn: usize,
     base: Option<Evaluation>,
+}
+
+/// How many steps a trial takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Steps {
+    /// All of them.
+    pub total: u32,
+    /// How many of the first ones it shares with the trials that differ in `epochs` alone, as far
+    /// as they get; `None` when it shares none (see [`TrialConfig::trajectory`]).
+    pub shared: Option<u32>,
+}
+
+/// What became of a trial that asked for a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It has one.
+    Admitted {
+        /// Optimizer steps taken so far.
+        from_step: u32,
+        /// Optimizer steps in all.
+        total_steps: u32,
+    },
+    /// There is no memory for it beside the others; the capacity is now what it is.
+    NoRoom,
 }
 
 /// A slot's share of a step.
 struct Part {
+    /// Its place in `slots`.
+    slot: usize,
     rows: std::ops::Range<usize>,
     targets: usize,
     dropout: Option<SlotDropout>,
@@ -45,7 +73,7 @@ impl<B: Backend> Packed<B> {
         model_dir: &Path,
         data: TrainingSets,
         train: &TrainSettings,
-        executor: &ExecutorSettings,
+        packing: Packing,
     ) -> Result<Self> {
         let model = Model::load(&backend, model_dir)?;
         check_tokens(&model.config, &data, model_dir)?;
@@ -55,8 +83,9 @@ impl<B: Backend> Packed<B> {
             model_dir: model_dir.to_path_buf(),
             data,
             settings: train.clone(),
-            capacity: executor.max_packed.map_or(plan::DEFAULT_SLOTS, |n| n as usize).max(1),
+            packing: Packing { slots: packing.slots.max(1), ..packing },
             slots: Vec::new(),
+            turn: 0,
             base: None,
         })
     }
@@ -66,9 +95,19 @@ impl<B: Backend> Packed<B> {
         &self.decoder.model.config
     }
 
-    /// How many trials may share a step.
+    /// How many trials may be in training at a time.
     pub const fn capacity(&self) -> usize {
-        self.capacity
+        self.packing.slots
+    }
+
+    /// How trials are packed by now; memory that ran out has made it smaller.
+    pub const fn packing(&self) -> Packing {
+        self.packing
+    }
+
+    /// Where it computes.
+    pub const fn backend(&self) -> &B {
+        &self.decoder.backend
     }
 
     /// Evaluates the untouched base model; computed once.
@@ -93,89 +132,193 @@ impl<B: Backend> Packed<B> {
         Ok(evaluation)
     }
 
-    /// Gives a trial a slot, going on from a checkpoint where there is one. Returns the steps
-    /// taken so far and in all.
-    pub fn admit(&mut self, trial: &Trial, checkpoint: Option<&Path>) -> Result<(u32, u32)> {
+    /// How many steps a trial takes.
+    pub fn steps(&self, trial: &TrialConfig) -> Steps {
+        let schedule = slot::schedule(trial, self.data.train.examples.len(), &self.settings);
+        let shared = trial.trajectory(&self.settings).and_then(|_| schedule.open_ended_steps());
+        Steps { total: schedule.total_steps, shared }
+    }
+
+    /// Gives a trial a slot, going on from a checkpoint where there is one: its own, or that of a
+    /// trial of the same trajectory at a step that both share.
+    pub fn admit(&mut self, trial: &Trial, checkpoint: Option<&Path>) -> Result<Admission> {
         let refuse =
             |message: &str| TrainerError::Trial { trial: trial.id, message: message.to_owned() };
-        if self.slots.len() >= self.capacity {
+        if self.slots.len() >= self.packing.slots {
             return Err(refuse("every slot is taken"));
         }
         if self.slots.iter().any(|s| s.trial.id == trial.id) {
             return Err(refuse("already has a slot"));
         }
+        match self.new_slot(trial, checkpoint) {
+            Ok(slot) => {
+                let (from_step, total_steps) = (slot.step, slot.schedule.total_steps);
+                self.slots.push(slot);
+                Ok(Admission::Admitted { from_step, total_steps })
+            }
+            Err(error) if error.out_of_memory().is_some() && !self.slots.is_empty() => {
+                self.packing.slots = self.slots.len();
+                Ok(Admission::NoRoom)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn new_slot(&mut self, trial: &Trial, checkpoint: Option<&Path>) -> Result<Slot<B>> {
         let base_loss = self.evaluate_base()?.train_loss;
         let layout = AdapterLayout::of_trial(self.config(), &trial.config);
         let health = Health::new(base_loss, self.settings.divergence_factor);
-        let (train, decay) = (&self.data.train, self.settings.decay_ratio);
+        let (train, settings) = (&self.data.train, &self.settings);
         let backend = &self.decoder.backend;
-        let mut slot = Slot::new(backend, trial.clone(), layout, train, decay, health)?;
+        let mut slot = Slot::new(backend, trial.clone(), layout, train, settings, health)?;
         if let Some(path) = checkpoint {
-            checkpoint::restore(backend, &mut slot, path)?;
+            checkpoint::restore(backend, &mut slot, settings, path)?;
         }
-        let steps = (slot.step, slot.schedule.total_steps);
-        self.slots.push(slot);
-        Ok(steps)
+        Ok(slot)
     }
 
-    /// Takes one step for all active slots and returns what happened, slot by slot. A step is a
-    /// micro-batch of each; a slot whose batch is complete also takes its optimizer step, and is
-    /// evaluated when that is due.
+    /// Takes one step for the active slots and returns what happened, slot by slot. A step is a
+    /// micro-batch of each, or of as many in turn as its tokens allow; a slot whose batch is
+    /// complete also takes its optimizer step, and is evaluated when that is due.
+    ///
+    /// When memory runs out the step is taken again in smaller ones, which only the optimizer
+    /// sees the sum of; an error comes when a single sequence does not fit.
     pub fn step(&mut self) -> Result<Vec<Event>> {
         rayon::scope(|_| self.step_on_pool())
     }
 
     fn step_on_pool(&mut self) -> Result<Vec<Event>> {
+        let mut events = vec![Vec::new(); self.slots.len()];
+        let mut shrunk = Vec::new();
+        let due = self.with_less_memory(&mut shrunk, |engine| engine.train(&mut events))?;
+        if !due.is_empty() {
+            let started = Instant::now();
+            let losses = self.with_less_memory(&mut shrunk, |engine| {
+                let slots: Vec<&Slot<B>> = due.iter().map(|i| &engine.slots[*i]).collect();
+                engine.losses(&slots)
+            })?;
+            let seconds = started.elapsed().as_secs_f64() / due.len() as f64;
+            for (index, losses) in due.into_iter().zip(losses) {
+                self.take_losses(index, &losses, seconds, &mut events[index])?;
+            }
+        }
+        Ok(shrunk.into_iter().chain(events.into_iter().flatten()).collect())
+    }
+
+    /// Does `work`, and when memory runs out again with a smaller step, as often as there is one.
+    fn with_less_memory<R>(
+        &mut self,
+        shrunk: &mut Vec<Event>,
+        mut work: impl FnMut(&mut Self) -> Result<R>,
+    ) -> Result<R> {
+        loop {
+            let error = match work(self) {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            let Some(what) = error.out_of_memory().filter(|_| self.shrink()) else {
+                return Err(error);
+            };
+            self.decoder.backend.trim();
+            shrunk.push(Event::OutOfMemory {
+                error: what,
+                tokens_per_step: self.packing.tokens_per_step as u32,
+            });
+        }
+    }
+
+    /// Makes the step smaller; false when it cannot be.
+    const fn shrink(&mut self) -> bool {
+        let packing = &mut self.packing;
+        if packing.tokens_per_step <= plan::WORTH_KEEPING
+            && packing.may_recompute
+            && !packing.recompute
+        {
+            packing.recompute = true;
+            return true;
+        }
+        packing.tokens_per_step /= 2;
+        packing.tokens_per_step > 0
+    }
+
+    /// Forward, backward and optimizer steps; returns the slots whose evaluation is due.
+    fn train(&mut self, events: &mut [Vec<Event>]) -> Result<Vec<usize>> {
         let started = Instant::now();
         let (rows, parts) = self.assemble();
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let nll = self.forward_backward(&rows, &parts)?;
+        let nll = match self.forward_backward(&rows, &parts) {
+            Ok(nll) => nll,
+            Err(error) => {
+                // Some gradients may hold a part of this step: the batches begin again.
+                for part in &parts {
+                    self.slots[part.slot].restart_batch(&self.decoder.backend)?;
+                }
+                return Err(error);
+            }
+        };
         let seconds = started.elapsed().as_secs_f64();
         let mut nll = &nll[..];
-        let mut events = vec![Vec::new(); self.slots.len()];
         let mut due = Vec::new();
-        let optimizer = &self.settings.optimizer;
-        let active = self.slots.iter_mut().enumerate().filter(|(_, s)| s.is_active());
-        for ((index, slot), part) in active.zip(&parts) {
+        for part in &parts {
+            let slot = &mut self.slots[part.slot];
             slot.seconds += seconds * part.rows.len() as f64 / rows.len() as f64;
             let (mine, rest) = nll.split_at(part.targets);
             nll = rest;
+            let optimizer = &self.settings.optimizer;
             let event = slot.finish_micro_batch(&self.decoder.backend, mine, optimizer)?;
             let stepped = matches!(event, Some(Event::Trained { .. }));
-            events[index].extend(event);
+            events[part.slot].extend(event);
             if stepped && slot.wants_evaluation(self.settings.eval.eval_steps) {
-                due.push(index);
+                due.push(part.slot);
             }
         }
-        self.evaluate(&due, &mut events)?;
-        Ok(events.into_iter().flatten().collect())
+        Ok(due)
     }
 
-    /// The next micro-batch of every active slot.
+    /// The next micro-batch of every active slot, or of as many in turn as the step's tokens
+    /// allow, and of one at least.
     fn assemble(&mut self) -> (Rows, Vec<Part>) {
-        let active = self.slots.iter().filter(|s| s.is_active()).count();
-        let tokens = plan::TOKENS_PER_STEP / active.max(1);
+        let active: Vec<usize> =
+            (0..self.slots.len()).filter(|i| self.slots[*i].is_active()).collect();
+        let in_turn = active.partition_point(|i| *i < self.turn);
+        let budget = self.packing.tokens_per_step;
+        let each = budget / active.len().max(1);
         let examples = self.settings.micro_batch_size.map_or(usize::MAX, |n| n as usize);
-        let (mut rows, mut parts) = (Rows::default(), Vec::with_capacity(active));
-        for slot in self.slots.iter_mut().filter(|s| s.is_active()) {
+        let mut tokens = 0;
+        let mut chosen = Vec::with_capacity(active.len());
+        for &index in active[in_turn..].iter().chain(&active[..in_turn]) {
+            let slot = &mut self.slots[index];
+            let len = slot.next_micro_batch_len(&self.data.train, examples, each);
+            if tokens > 0 && tokens + len > budget {
+                self.turn = index;
+                break;
+            }
+            tokens += len;
+            chosen.push(index);
+        }
+        chosen.sort_unstable();
+        let (mut rows, mut parts) = (Rows::default(), Vec::with_capacity(chosen.len()));
+        for index in chosen {
             let (start, targets) = (rows.len(), rows.targets.len());
-            let (picked, weight, dropout) =
-                slot.next_micro_batch(&self.data.train, examples, tokens);
-            for index in picked {
-                let example = &self.data.train.examples[index];
+            let slot = &mut self.slots[index];
+            let (picked, weight, dropout) = slot.next_micro_batch(&self.data.train, examples, each);
+            for example in picked {
+                let example = &self.data.train.examples[example];
                 rows.push(&example.input_ids, &example.loss_mask, weight);
             }
             let targets = rows.targets.len() - targets;
-            parts.push(Part { rows: start..rows.len(), targets, dropout });
+            parts.push(Part { slot: index, rows: start..rows.len(), targets, dropout });
         }
         (rows, parts)
     }
 
     fn forward_backward(&mut self, rows: &Rows, parts: &[Part]) -> Result<Vec<f32>> {
         let (mut adapters, mut grads) = (Vec::new(), Vec::new());
-        for (slot, part) in self.slots.iter_mut().filter(|s| s.is_active()).zip(parts) {
+        let mut slots = self.slots.iter_mut().enumerate();
+        for part in parts {
+            let Some((_, slot)) = slots.find(|(index, _)| *index == part.slot) else { continue };
             adapters.push(ActiveAdapter {
                 layout: &slot.layout,
                 params: &slot.params,
@@ -185,43 +328,41 @@ impl<B: Backend> Packed<B> {
             });
             grads.push(&mut slot.grad);
         }
-        let recompute = self.settings.gradient_checkpointing;
-        self.decoder.train(rows, &adapters, &mut grads, recompute)
+        self.decoder.train(rows, &adapters, &mut grads, self.packing.recompute)
     }
 
     fn losses(&self, slots: &[&Slot<B>]) -> Result<Vec<Losses>> {
-        rayon::scope(|_| self.sets.losses(&self.decoder, slots, plan::TOKENS_PER_STEP))
+        let tokens = self.packing.tokens_per_step;
+        rayon::scope(|_| self.sets.losses(&self.decoder, slots, tokens))
     }
 
-    /// Evaluates the slots and ends those that are complete or whose losses are no numbers.
-    fn evaluate(&mut self, due: &[usize], events: &mut [Vec<Event>]) -> Result<()> {
-        if due.is_empty() {
+    /// Takes the losses of a slot's evaluation; it ends when it is complete or when they are no
+    /// numbers.
+    fn take_losses(
+        &mut self,
+        index: usize,
+        losses: &Losses,
+        seconds: f64,
+        events: &mut Vec<Event>,
+    ) -> Result<()> {
+        let slot = &mut self.slots[index];
+        slot.seconds += seconds;
+        if !losses.are_finite() {
+            let reason = format!("the validation loss is {}", losses.eval_loss);
+            events.push(slot.end(Outcome::Diverged { step: slot.step, reason }));
             return Ok(());
         }
-        let started = Instant::now();
-        let slots: Vec<&Slot<B>> = due.iter().map(|index| &self.slots[*index]).collect();
-        let losses = self.losses(&slots)?;
-        let seconds = started.elapsed().as_secs_f64() / due.len() as f64;
-        for (index, losses) in due.iter().zip(losses) {
-            let slot = &mut self.slots[*index];
-            slot.seconds += seconds;
-            if !losses.are_finite() {
-                let reason = format!("the validation loss is {}", losses.eval_loss);
-                events[*index].push(slot.end(Outcome::Diverged { step: slot.step, reason }));
-                continue;
-            }
-            let evaluation = Evaluation {
-                step: slot.step,
-                epoch: slot.epoch(),
-                tokens: slot.tokens,
-                seconds: slot.seconds,
-                ..losses.evaluation(slot.best.as_ref())
-            };
-            slot.keep_if_best(&self.decoder.backend, &evaluation, losses.validation_nll())?;
-            events[*index].push(Event::Evaluated { trial: slot.trial.id, evaluation });
-            if slot.is_complete() {
-                events[*index].push(slot.end(Outcome::Completed));
-            }
+        let evaluation = Evaluation {
+            step: slot.step,
+            epoch: slot.epoch(),
+            tokens: slot.tokens,
+            seconds: slot.seconds,
+            ..losses.evaluation(slot.best.as_ref())
+        };
+        slot.keep_if_best(&self.decoder.backend, &evaluation, losses.validation_nll())?;
+        events.push(Event::Evaluated { trial: slot.trial.id, evaluation });
+        if slot.is_complete() {
+            events.push(slot.end(Outcome::Completed));
         }
         Ok(())
     }

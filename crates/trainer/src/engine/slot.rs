@@ -1,6 +1,6 @@
 //! A slot: one trial's adapter, optimizer state and place in its data.
 
-use spec::{Evaluation, Event, Outcome, TrainPoint, Trial};
+use spec::{Evaluation, Event, Outcome, TrainPoint, TrainSettings, Trial, TrialConfig};
 
 use super::health::Health;
 use super::order::{epoch_order, steps_per_epoch};
@@ -61,14 +61,12 @@ impl<B: Backend> Slot<B> {
         trial: Trial,
         layout: AdapterLayout,
         train: &Dataset,
-        decay_ratio: f64,
+        settings: &TrainSettings,
         health: Health,
     ) -> Result<Self> {
         let c = &trial.config;
         let steps_per_epoch = steps_per_epoch(train.examples.len(), c.batch_size);
-        let total = steps_per_epoch.saturating_mul(c.epochs);
-        let schedule =
-            Schedule::new(c.lr_scheduler, c.learning_rate, total, c.warmup_ratio, decay_ratio);
+        let schedule = schedule(c, train.examples.len(), settings);
         let zeros = || backend.zeros(1, layout.len);
         Ok(Self {
             params: backend.tensor(&layout.initial_values(c.seed), 1, layout.len)?,
@@ -99,14 +97,19 @@ impl<B: Backend> Slot<B> {
         f64::from(self.step) / f64::from(self.steps_per_epoch)
     }
 
-    /// The next micro-batch: example indices, the weight of each of their target tokens, and the
-    /// dropout of their rows. `max_examples` and `max_tokens` bound it, but it is never empty.
-    pub fn next_micro_batch(
+    /// Tokens of the micro-batch that [`Self::next_micro_batch`] will give.
+    pub fn next_micro_batch_len(
         &mut self,
         train: &Dataset,
         max_examples: usize,
         max_tokens: usize,
-    ) -> (Vec<usize>, f32, Option<SlotDropout>) {
+    ) -> usize {
+        let len = |index: &usize| train.examples[*index].input_ids.len();
+        self.pick(train, max_examples, max_tokens).iter().map(len).sum()
+    }
+
+    /// The examples of the next micro-batch; begins a batch where none is at hand.
+    fn pick(&mut self, train: &Dataset, max_examples: usize, max_tokens: usize) -> Vec<usize> {
         if self.batch.examples.is_empty() {
             self.begin_batch(train);
         }
@@ -120,6 +123,26 @@ impl<B: Backend> Slot<B> {
             picked.push(index);
             tokens += len;
         }
+        picked
+    }
+
+    /// Forgets the micro-batches of the batch at hand, and their gradient.
+    pub fn restart_batch(&mut self, backend: &B) -> Result<()> {
+        self.tokens -= self.batch.rows;
+        (self.batch.next, self.batch.rows, self.batch.nll) = (0, 0, 0.0);
+        backend.clear(&mut self.grad)
+    }
+
+    /// The next micro-batch: example indices, the weight of each of their target tokens, and the
+    /// dropout of their rows. `max_examples` and `max_tokens` bound it, but it is never empty.
+    pub fn next_micro_batch(
+        &mut self,
+        train: &Dataset,
+        max_examples: usize,
+        max_tokens: usize,
+    ) -> (Vec<usize>, f32, Option<SlotDropout>) {
+        let picked = self.pick(train, max_examples, max_tokens);
+        let tokens: usize = picked.iter().map(|i| train.examples[*i].input_ids.len()).sum();
         let dropout = (self.trial.config.lora_dropout > 0.0).then_some(SlotDropout {
             probability: self.trial.config.lora_dropout,
             seed: self.trial.config.seed,
@@ -222,7 +245,8 @@ impl<B: Backend> Slot<B> {
         let is_better =
             self.best.as_ref().is_none_or(|b| evaluation.eval_loss < b.evaluation.eval_loss);
         if is_better {
-            let values = backend.values(&self.params)?;
+            let mut values = self.best.take().map(|best| best.values).unwrap_or_default();
+            backend.copy_values(&self.params, &mut values)?;
             self.best = Some(Best { evaluation: evaluation.clone(), values, nll });
         }
         Ok(())
@@ -233,6 +257,12 @@ impl<B: Backend> Slot<B> {
         self.outcome = Some(outcome.clone());
         Event::TrialFinished { trial: self.trial.id, outcome }
     }
+}
+
+/// A trial's schedule over its steps on so many training examples.
+pub fn schedule(trial: &TrialConfig, examples: usize, settings: &TrainSettings) -> Schedule {
+    let total = steps_per_epoch(examples, trial.batch_size).saturating_mul(trial.epochs);
+    Schedule::of_trial(trial, total, settings)
 }
 
 /// The factor that brings the gradient's norm down to the limit, as PyTorch's `clip_grad_norm_`.

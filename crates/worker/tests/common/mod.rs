@@ -12,7 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use planner::{Decision, Planner, Pruner};
-use spec::{Event, LrScheduler, SweepState, TargetModule, Trial, TrialConfig, TrialId, TrialState};
+use spec::{
+    Event, LrScheduler, SweepState, TargetModule, TrainSettings, Trial, TrialConfig, TrialId,
+    TrialState,
+};
 use store::{Identity, Opened, SweepDir, TrialTables};
 use worker::{Drive, Finish, Observer, Settings, Warning, WorkerError};
 
@@ -39,6 +42,20 @@ pub fn config(learning_rate: f64, epochs: u32) -> TrialConfig {
 /// Five trials of different lengths; the third one diverges.
 pub fn five_trials() -> Vec<TrialConfig> {
     vec![config(0.1, 1), config(0.2, 3), config(9.0, 2), config(0.3, 2), config(0.05, 1)]
+}
+
+/// Two trajectories of four and three lengths, one of which diverges, and a trial of its own.
+pub fn sharing_trials() -> Vec<TrialConfig> {
+    let of = |lr_scheduler, learning_rate, epochs| TrialConfig {
+        lr_scheduler,
+        ..config(learning_rate, epochs)
+    };
+    let mut trials: Vec<TrialConfig> =
+        (1..=4).map(|epochs| of(LrScheduler::Constant, 0.2, epochs)).collect();
+    trials.extend((1..=3).map(|epochs| of(LrScheduler::WarmupStableDecay, 0.3, epochs)));
+    trials.extend((1..=2).map(|epochs| of(LrScheduler::Constant, 9.0, epochs)));
+    trials.push(config(0.1, 2));
+    trials
 }
 
 /// Proposes a list in its order.
@@ -157,6 +174,8 @@ pub fn run(results: &Path, world: &World) -> Run {
             fingerprint: "print".into(),
             target: world.target,
             checkpoint_every: world.checkpoint_every,
+            train: TrainSettings::default(),
+            most_epochs: world.trials.iter().map(|trial| trial.epochs).max(),
         },
         planner: &ListPlanner(world.trials.clone()),
         pruner: pruner.as_ref().map(|p| p as &dyn Pruner),

@@ -7,11 +7,13 @@ use std::path::Path;
 use std::rc::Rc;
 
 use serde_json::json;
-use spec::{Evaluation, Event, Outcome, TrainPoint, Trial, TrialId};
-use worker::{Admitted, Trainer, TrainerError};
+use spec::{Evaluation, Event, LrScheduler, Outcome, TrainPoint, Trial, TrialConfig, TrialId};
+use worker::{Admission, Steps, Trainer, TrainerError};
 
 /// Optimizer steps of an epoch.
 pub const STEPS_PER_EPOCH: u32 = 6;
+/// Steps of the final decay of `warmup_stable_decay`.
+pub const DECAY_STEPS: u32 = 3;
 /// Evaluations come every so many steps.
 pub const EVAL_EVERY: u32 = 2;
 /// Ranks that make the fake misbehave.
@@ -97,7 +99,10 @@ fn evaluation(step: u32, eval_loss: f64) -> Evaluation {
 impl Slot {
     fn step(&mut self) -> Vec<Event> {
         let id = self.trial.id;
-        let learning_rate = self.trial.config.learning_rate;
+        let c = &self.trial.config;
+        let decays = c.lr_scheduler == LrScheduler::WarmupStableDecay
+            && self.step + DECAY_STEPS >= total_steps(&self.trial);
+        let learning_rate = if decays { 0.5 * c.learning_rate } else { c.learning_rate };
         self.step += 1;
         self.weight -= learning_rate * (self.weight - 1.0) / f64::from(self.step).sqrt();
         let loss = (self.weight - 1.0).abs();
@@ -150,7 +155,17 @@ impl Trainer for FakeTrainer {
         Ok(evaluation(0, 4.0))
     }
 
-    fn admit(&mut self, trial: &Trial, from: Option<&Path>) -> Result<Admitted, TrainerError> {
+    fn steps(&self, trial: &TrialConfig) -> Steps {
+        let total = trial.epochs * STEPS_PER_EPOCH;
+        let shared = match trial.lr_scheduler {
+            LrScheduler::Constant => Some(total),
+            LrScheduler::WarmupStableDecay => Some(total - DECAY_STEPS),
+            LrScheduler::Linear | LrScheduler::Cosine => None,
+        };
+        Steps { total, shared }
+    }
+
+    fn admit(&mut self, trial: &Trial, from: Option<&Path>) -> Result<Admission, TrainerError> {
         self.fuse.burn();
         assert!(self.slots.len() < self.capacity, "admitted without a free slot");
         assert!(self.slots.iter().all(|s| s.trial.id != trial.id), "admitted twice");
@@ -162,7 +177,7 @@ impl Trainer for FakeTrainer {
             slot = serde_json::from_str(&fs::read_to_string(path)?)?;
         }
         let (step, weight, best) = slot;
-        let admitted = Admitted { from_step: step, total_steps: total_steps(&trial) };
+        let admitted = Admission::Admitted { from_step: step, total_steps: total_steps(&trial) };
         self.slots.push(Slot { trial, step, weight, best, ended: false });
         Ok(admitted)
     }

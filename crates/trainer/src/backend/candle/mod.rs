@@ -110,6 +110,9 @@ impl Backend for CandleBackend {
     type Frozen = Tensor;
     type LowRank = Vec<Tensor>;
 
+    /// Candle keeps no freed memory.
+    fn trim(&self) {}
+
     fn tensor(&self, values: &[f32], rows: usize, cols: usize) -> Result<Tensor> {
         let tensor = Tensor::from_slice(values, (rows, cols), &Device::Cpu)?;
         Ok(tensor.to_dtype(self.wide())?.to_device(&self.device)?)
@@ -117,6 +120,11 @@ impl Backend for CandleBackend {
 
     fn zeros(&self, rows: usize, cols: usize) -> Result<Tensor> {
         Ok(Tensor::zeros((rows, cols), self.wide(), &self.device)?)
+    }
+
+    fn clear(&self, tensor: &mut Tensor) -> Result<()> {
+        *tensor = tensor.zeros_like()?;
+        Ok(())
     }
 
     fn values(&self, tensor: &Tensor) -> Result<Vec<f32>> {

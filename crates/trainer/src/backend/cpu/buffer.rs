@@ -5,58 +5,128 @@
 //! and the next one of about that size takes it over, stale contents and all.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faer::{MatMut, MatRef};
 
 use super::real::Real;
+use crate::error::{Result, TrainerError};
 
-/// Free memory blocks, smallest first.
-#[derive(Debug, Default)]
+/// Memory blocks of one backend, in use or free.
+#[derive(Debug)]
 pub struct Pool<T> {
-    free: Mutex<Vec<Vec<T>>>,
+    blocks: Mutex<Blocks<T>>,
+    /// Bytes that blocks may take together.
+    limit: usize,
+}
+
+#[derive(Debug)]
+struct Blocks<T> {
+    /// Free ones, smallest first.
+    free: Vec<Vec<T>>,
+    /// Bytes of all blocks, in use and free.
+    bytes: usize,
+    /// The most that `bytes` has been.
+    peak: usize,
 }
 
 impl<T: Real> Pool<T> {
-    /// A matrix with unspecified (but initialised) contents.
-    pub fn stale(self: &Arc<Self>, rows: usize, cols: usize) -> Buf<T> {
-        let len = rows * cols;
-        let block = self.take(len).unwrap_or_else(|| vec![T::default(); size_class(len)]);
-        Buf { block, rows, cols, pool: Arc::clone(self) }
+    /// A pool whose blocks take at most `limit` bytes together.
+    pub const fn new(limit: usize) -> Self {
+        let blocks = Blocks { free: Vec::new(), bytes: 0, peak: 0 };
+        Self { blocks: Mutex::new(blocks), limit }
+    }
+
+    /// A matrix with unspecified (but initialised) contents. The error is
+    /// [`TrainerError::OutOfMemory`].
+    pub fn stale(self: &Arc<Self>, rows: usize, cols: usize) -> Result<Buf<T>> {
+        let block = self.block(rows * cols)?;
+        Ok(Buf { block, rows, cols, pool: Arc::clone(self) })
     }
 
     /// A matrix of zeros.
-    pub fn zeros(self: &Arc<Self>, rows: usize, cols: usize) -> Buf<T> {
-        let mut buf = self.stale(rows, cols);
+    pub fn zeros(self: &Arc<Self>, rows: usize, cols: usize) -> Result<Buf<T>> {
+        let mut buf = self.stale(rows, cols)?;
         buf.as_mut_slice().fill(T::default());
-        buf
+        Ok(buf)
     }
 
+    /// The most bytes its blocks have taken together.
+    pub fn peak_bytes(&self) -> usize {
+        self.lock().peak
+    }
+
+    /// Gives all free blocks back to the system.
+    pub fn trim(&self) {
+        let mut blocks = self.lock();
+        blocks.give_back(usize::MAX);
+    }
+
+    fn block(&self, len: usize) -> Result<Vec<T>> {
+        let mut blocks = self.lock();
+        if let Some(block) = blocks.take(len) {
+            return Ok(block);
+        }
+        let class = size_class(len);
+        let bytes = class * size_of::<T>();
+        if blocks.bytes + bytes > self.limit {
+            blocks.give_back(usize::MAX);
+        }
+        if blocks.bytes + bytes > self.limit {
+            return Err(out_of_memory(
+                bytes,
+                blocks.bytes,
+                &format!("{} may be used", mib(self.limit)),
+            ));
+        }
+        let in_use = blocks.bytes;
+        let block = bytemuck::allocation::try_zeroed_vec(class)
+            .map_err(|()| out_of_memory(bytes, in_use, "the system has no more"))?;
+        blocks.bytes += bytes;
+        blocks.peak = blocks.peak.max(blocks.bytes);
+        Ok(block)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Blocks<T>> {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Blocks<T> {
     /// The smallest free block that holds `len` values without wasting more than half of it.
     /// When there is none, free blocks worth the missing memory are given back to the system, so
     /// that changing sizes do not pile up.
-    fn take(&self, len: usize) -> Option<Vec<T>> {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = free.partition_point(|block| block.len() < len);
-        if free.get(at).is_some_and(|block| block.len() / 2 <= len.max(512)) {
-            return Some(free.remove(at));
+    fn take(&mut self, len: usize) -> Option<Vec<T>> {
+        let at = self.free.partition_point(|block| block.len() < len);
+        if self.free.get(at).is_some_and(|block| block.len() / 2 <= len.max(512)) {
+            return Some(self.free.remove(at));
         }
-        let mut returned = 0;
-        while returned < len
-            && let Some(block) = free.pop()
-        {
-            returned += block.len();
-        }
+        self.give_back(len);
         None
     }
 
-    fn give_back(&self, block: Vec<T>) {
-        if !block.is_empty() {
-            let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-            let at = free.partition_point(|other| other.len() < block.len());
-            free.insert(at, block);
+    /// Returns free blocks, largest first, until `values` values are returned.
+    fn give_back(&mut self, values: usize) {
+        let mut returned = 0;
+        while returned < values
+            && let Some(block) = self.free.pop()
+        {
+            returned += block.len();
+            self.bytes -= block.len() * size_of::<T>();
         }
     }
+}
+
+fn out_of_memory(bytes: usize, in_use: usize, limit: &str) -> TrainerError {
+    TrainerError::OutOfMemory(format!(
+        "a buffer of {} beside {} in use ({limit})",
+        mib(bytes),
+        mib(in_use)
+    ))
+}
+
+fn mib(bytes: usize) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 /// Lengths are rounded up to an eighth of their power of two, so that steps with slightly
@@ -114,7 +184,10 @@ impl<T: Real> Buf<T> {
 
 impl<T: Real> Drop for Buf<T> {
     fn drop(&mut self) {
-        self.pool.give_back(std::mem::take(&mut self.block));
+        let block = std::mem::take(&mut self.block);
+        let free = &mut self.pool.lock().free;
+        let at = free.partition_point(|other| other.len() < block.len());
+        free.insert(at, block);
     }
 }
 
@@ -128,28 +201,67 @@ impl<T: Real> fmt::Debug for Buf<T> {
 mod tests {
     use super::*;
 
+    fn pool(limit: usize) -> Arc<Pool<f32>> {
+        Arc::new(Pool::new(limit))
+    }
+
+    fn stale(pool: &Arc<Pool<f32>>, rows: usize, cols: usize) -> Buf<f32> {
+        pool.stale(rows, cols).expect("room")
+    }
+
     #[test]
     fn a_dropped_buffer_is_used_again_for_a_similar_size() {
-        let pool = Arc::new(Pool::<f32>::default());
-        let first = pool.stale(100, 100).as_slice().as_ptr();
-        let second = pool.stale(99, 99).as_slice().as_ptr();
+        let pool = pool(usize::MAX);
+        let first = stale(&pool, 100, 100).as_slice().as_ptr();
+        let second = stale(&pool, 99, 99).as_slice().as_ptr();
         assert_eq!(first, second);
     }
 
     #[test]
     fn a_zeroed_buffer_on_recycled_memory_is_zero() {
-        let pool = Arc::new(Pool::<f32>::default());
-        pool.stale(10, 10).as_mut_slice().fill(f32::NAN);
-        assert!(pool.zeros(10, 10).as_slice().iter().all(|x| *x == 0.0));
+        let pool = pool(usize::MAX);
+        stale(&pool, 10, 10).as_mut_slice().fill(f32::NAN);
+        assert!(pool.zeros(10, 10).expect("room").as_slice().iter().all(|x| *x == 0.0));
     }
 
     #[test]
     fn changing_sizes_do_not_pile_up_memory() {
-        let pool = Arc::new(Pool::<f32>::default());
+        let pool = pool(usize::MAX);
         for n in 1..200 {
-            drop(pool.stale(n * 100, 10));
+            drop(stale(&pool, n * 100, 10));
         }
-        let kept: usize = pool.free.lock().expect("not poisoned").iter().map(Vec::len).sum();
+        let kept: usize = pool.lock().free.iter().map(Vec::len).sum();
         assert!(kept <= 2 * size_class(199 * 1000), "kept {kept} values");
+        assert_eq!(pool.lock().bytes, kept * 4);
+    }
+
+    #[test]
+    fn a_buffer_beyond_the_limit_is_an_error_and_the_others_go_on() {
+        let pool = pool(1 << 20);
+        let kept = stale(&pool, 1000, 100);
+        let message = pool.stale(1000, 200).expect_err("no room").to_string();
+        assert!(
+            message.contains("out of memory") && message.contains("1.0 MiB may be"),
+            "{message}"
+        );
+        drop(kept);
+        drop(stale(&pool, 1000, 200));
+        assert!(pool.peak_bytes() <= 1 << 20);
+    }
+
+    #[test]
+    fn free_blocks_make_room_before_a_buffer_is_refused() {
+        let pool = pool(1 << 20);
+        let small: Vec<_> = (0..9).map(|_| stale(&pool, 100, 256)).collect();
+        drop(small);
+        drop(stale(&pool, 1000, 256));
+    }
+
+    #[test]
+    fn a_buffer_that_the_system_cannot_give_is_an_error() {
+        assert!(matches!(
+            pool(usize::MAX).stale(1 << 30, 1 << 30),
+            Err(TrainerError::OutOfMemory(_))
+        ));
     }
 }

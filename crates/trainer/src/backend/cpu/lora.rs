@@ -16,6 +16,7 @@ use super::gemm::{gemm, split_rows};
 use super::real::{Real, simd};
 use crate::backend::LoraPath;
 use crate::dropout::Dropout;
+use crate::error::Result;
 
 /// Rows of one task.
 const ROWS: usize = 64;
@@ -106,9 +107,9 @@ pub fn forward<T: Real>(
     cols: Range<usize>,
     x: &Buf<T>,
     paths: &[Path<'_, T>],
-) -> Buf<T> {
+) -> Result<Buf<T>> {
     let blocks = blocks(paths);
-    let mut u = pool.stale(1, paths.iter().map(|p| p.rows.len() * p.rank).sum());
+    let mut u = pool.stale(1, paths.iter().map(|p| p.rows.len() * p.rank).sum())?;
     let us = split_low_rank(u.as_mut_slice(), &blocks, paths);
     let ys = split_rows(y.mat_mut().subcols_mut(cols.start, cols.len()), rows_of(&blocks));
     let work = blocks.par_iter().zip(us).zip(ys);
@@ -119,7 +120,7 @@ pub fn forward<T: Real>(
         let b = b(path, cols.len()).transpose();
         gemm(y, Accum::Add, u.rb(), b, T::from_f64(path.scale));
     });
-    u
+    Ok(u)
 }
 
 fn rows_of(blocks: &[Block]) -> impl Iterator<Item = Range<usize>> {
@@ -137,10 +138,10 @@ pub fn backward<T: Real>(
     u: &Buf<T>,
     paths: &[Path<'_, T>],
     grads: &mut [&mut Buf<T>],
-) {
+) -> Result<()> {
     let blocks = blocks(paths);
     let dy = dy.mat().subcols(cols.start, cols.len());
-    let mut du = pool.stale(1, u.cols());
+    let mut du = pool.stale(1, u.cols())?;
     let dus = split_low_rank(du.as_mut_slice(), &blocks, paths);
     blocks.par_iter().zip(dus).for_each(|(block, du)| {
         let path = &paths[block.path];
@@ -150,7 +151,7 @@ pub fn backward<T: Real>(
     if let Some(dx) = dx {
         input_gradient(dx, &mut du, &blocks, paths);
     }
-    weight_gradients(pool, dy, x, u, &du, paths, grads);
+    weight_gradients(pool, dy, x, u, &du, paths, grads)
 }
 
 /// `dx += dropout'(du A)`
@@ -196,8 +197,9 @@ fn weight_gradients<T: Real>(
     du: &Buf<T>,
     paths: &[Path<'_, T>],
     grads: &mut [&mut Buf<T>],
-) {
-    let masked: Vec<Option<Buf<T>>> = paths.par_iter().map(|p| dropped(pool, x, p)).collect();
+) -> Result<()> {
+    let masked: Vec<Option<Buf<T>>> =
+        paths.par_iter().map(|p| dropped(pool, x, p)).collect::<Result<_>>()?;
     let mut products = Vec::with_capacity(2 * paths.len());
     let mut done = 0;
     for ((path, grad), masked) in paths.iter().zip(grads).zip(&masked) {
@@ -218,6 +220,7 @@ fn weight_gradients<T: Real>(
     products.into_iter().flat_map(halves).collect::<Vec<_>>().into_par_iter().for_each(|p| {
         gemm(p.dst, Accum::Add, p.lhs.transpose(), p.rhs, p.alpha);
     });
+    Ok(())
 }
 
 /// A large product is cut in two along its longer side, so that one slot can use several threads.
@@ -248,11 +251,11 @@ fn halves<T: Real>(p: Product<'_, T>) -> Vec<Product<'_, T>> {
 }
 
 /// The path's rows of x with its dropout applied, if it has one.
-fn dropped<T: Real>(pool: &Arc<Pool<T>>, x: &Buf<T>, path: &Path<'_, T>) -> Option<Buf<T>> {
-    let dropout = path.dropout.as_ref()?;
-    let mut copy = pool.stale(path.rows.len(), x.cols());
+fn dropped<T: Real>(pool: &Arc<Pool<T>>, x: &Buf<T>, path: &Path<'_, T>) -> Result<Option<Buf<T>>> {
+    let Some(dropout) = path.dropout.as_ref() else { return Ok(None) };
+    let mut copy = pool.stale(path.rows.len(), x.cols())?;
     let rows = path.rows.start * x.cols()..path.rows.end * x.cols();
     copy.as_mut_slice().copy_from_slice(&x.as_slice()[rows]);
     mask(copy.as_mut_slice(), x.cols(), dropout, 0);
-    Some(copy)
+    Ok(Some(copy))
 }

@@ -12,6 +12,7 @@ use super::buffer::{Buf, Pool};
 use super::gemm::gemm;
 use super::real::{Real, simd};
 use crate::backend::Target;
+use crate::error::Result;
 
 /// Rows whose logits one task holds: enough for an efficient product, few enough that every
 /// thread has some and that memory stays at `threads * 64 * V` values.
@@ -27,18 +28,18 @@ pub fn cross_entropy<T: Real>(
     head: &Buf<T>,
     targets: &[Target],
     with_gradient: bool,
-) -> (Vec<f32>, Option<Buf<T>>) {
+) -> Result<(Vec<f32>, Option<Buf<T>>)> {
     let (dim, vocab) = (h.cols(), head.rows());
     let rows = rows_per_task(targets.len());
     let mut nll = vec![0.0_f32; targets.len()];
     // Gathered rows of h; each task overwrites its own with their gradients.
-    let mut gathered = pool.stale(targets.len(), dim);
+    let mut gathered = pool.stale(targets.len(), dim)?;
     let tasks = gathered.as_mut_slice().par_chunks_mut(rows * dim).zip(nll.par_chunks_mut(rows));
-    tasks.zip(targets.par_chunks(rows)).for_each(|((mine, nll), targets)| {
+    tasks.zip(targets.par_chunks(rows)).try_for_each(|((mine, nll), targets)| -> Result<()> {
         for (to, target) in mine.chunks_exact_mut(dim).zip(targets) {
             to.copy_from_slice(h.row(target.row));
         }
-        let mut logits = pool.stale(targets.len(), vocab);
+        let mut logits = pool.stale(targets.len(), vocab)?;
         let rows = MatRef::from_row_major_slice(mine, targets.len(), dim);
         let one = T::from_f64(1.0);
         gemm(logits.mat_mut(), Accum::Replace, rows, head.mat().transpose(), one);
@@ -55,9 +56,10 @@ pub fn cross_entropy<T: Real>(
             let into = MatMut::from_row_major_slice_mut(mine, targets.len(), dim);
             gemm(into, Accum::Replace, logits.mat(), head.mat(), one);
         }
-    });
-    let dh = with_gradient.then(|| scatter(pool, &gathered, targets, h.rows()));
-    (nll, dh)
+        Ok(())
+    })?;
+    let dh = if with_gradient { Some(scatter(pool, &gathered, targets, h.rows())?) } else { None };
+    Ok((nll, dh))
 }
 
 /// The loss of one row; its logits become their gradients.
@@ -83,12 +85,12 @@ fn scatter<T: Real>(
     gathered: &Buf<T>,
     targets: &[Target],
     rows: usize,
-) -> Buf<T> {
+) -> Result<Buf<T>> {
     let dim = gathered.cols();
-    let mut dh = pool.zeros(rows, dim);
+    let mut dh = pool.zeros(rows, dim)?;
     let out = dh.as_mut_slice();
     for (i, target) in targets.iter().enumerate() {
         out[target.row * dim..(target.row + 1) * dim].copy_from_slice(gathered.row(i));
     }
-    dh
+    Ok(dh)
 }

@@ -27,16 +27,32 @@ use buffer::Pool;
 use real::{dot, rows_per_task, simd};
 
 /// Computes with `T` (`f32`; `f64` to check gradients) on the threads of the current rayon pool.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Cpu<T: Real> {
     pool: Arc<Pool<T>>,
     rope: rope::Table<T>,
 }
 
+impl<T: Real> Default for Cpu<T> {
+    fn default() -> Self {
+        Self::with_limit(usize::MAX)
+    }
+}
+
 impl<T: Real> Cpu<T> {
-    /// A backend with an empty buffer pool.
+    /// A backend that takes as much memory as the system gives.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A backend whose matrices, those of the base model included, take at most `bytes` together.
+    pub fn with_limit(bytes: usize) -> Self {
+        Self { pool: Arc::new(Pool::new(bytes)), rope: rope::Table::default() }
+    }
+
+    /// The most bytes that its matrices have taken together.
+    pub fn peak_bytes(&self) -> usize {
+        self.pool.peak_bytes()
     }
 }
 
@@ -45,8 +61,12 @@ impl<T: Real> Backend for Cpu<T> {
     type Frozen = Buf<T>;
     type LowRank = Buf<T>;
 
+    fn trim(&self) {
+        self.pool.trim();
+    }
+
     fn tensor(&self, values: &[f32], rows: usize, cols: usize) -> Result<Buf<T>> {
-        let mut buf = self.pool.stale(rows, cols);
+        let mut buf = self.pool.stale(rows, cols)?;
         for (to, from) in buf.as_mut_slice().iter_mut().zip(values) {
             *to = T::from_f64(f64::from(*from));
         }
@@ -54,11 +74,22 @@ impl<T: Real> Backend for Cpu<T> {
     }
 
     fn zeros(&self, rows: usize, cols: usize) -> Result<Buf<T>> {
-        Ok(self.pool.zeros(rows, cols))
+        self.pool.zeros(rows, cols)
+    }
+
+    fn clear(&self, tensor: &mut Buf<T>) -> Result<()> {
+        tensor.as_mut_slice().fill(T::default());
+        Ok(())
     }
 
     fn values(&self, tensor: &Buf<T>) -> Result<Vec<f32>> {
         Ok(tensor.as_slice().iter().map(|x| x.to_f64() as f32).collect())
+    }
+
+    fn copy_values(&self, tensor: &Buf<T>, to: &mut Vec<f32>) -> Result<()> {
+        to.clear();
+        to.extend(tensor.as_slice().iter().map(|x| x.to_f64() as f32));
+        Ok(())
     }
 
     fn freeze(&self, parts: &[candle_core::Tensor]) -> Result<Buf<T>> {
@@ -69,7 +100,7 @@ impl<T: Real> Backend for Cpu<T> {
             // Vectors (biases) are joined along their only axis.
             (rows, cols) = if part.rank() == 1 { (1, cols + c) } else { (rows + r, c) };
         }
-        let mut buf = self.pool.stale(rows, cols);
+        let mut buf = self.pool.stale(rows, cols)?;
         let mut to = buf.as_mut_slice();
         for part in parts {
             let part = part.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?;
@@ -84,7 +115,7 @@ impl<T: Real> Backend for Cpu<T> {
     }
 
     fn embed(&self, table: &Buf<T>, ids: &[u32]) -> Result<Buf<T>> {
-        let mut x = self.pool.stale(ids.len(), table.cols());
+        let mut x = self.pool.stale(ids.len(), table.cols())?;
         for (row, id) in x.as_mut_slice().chunks_exact_mut(table.cols()).zip(ids) {
             row.copy_from_slice(table.row(*id as usize));
         }
@@ -108,7 +139,7 @@ impl<T: Real> Backend for Cpu<T> {
     }
 
     fn linear(&self, x: &Buf<T>, layer: &Linear<Buf<T>>) -> Result<Buf<T>> {
-        let mut y = self.pool.stale(x.rows(), layer.weight.rows());
+        let mut y = self.pool.stale(x.rows(), layer.weight.rows())?;
         gemm::par_gemm(y.mat_mut(), x.mat(), layer.weight.mat().transpose());
         if let Some(bias) = &layer.bias {
             for row in y.as_mut_slice().chunks_exact_mut(bias.cols()) {
@@ -121,7 +152,7 @@ impl<T: Real> Backend for Cpu<T> {
     }
 
     fn linear_backward(&self, dy: &Buf<T>, layer: &Linear<Buf<T>>) -> Result<Buf<T>> {
-        let mut dx = self.pool.stale(dy.rows(), layer.weight.cols());
+        let mut dx = self.pool.stale(dy.rows(), layer.weight.cols())?;
         gemm::par_gemm(dx.mat_mut(), dy.mat(), layer.weight.mat());
         Ok(dx)
     }
@@ -133,7 +164,7 @@ impl<T: Real> Backend for Cpu<T> {
         x: &Buf<T>,
         paths: &[LoraPath<'_, Buf<T>>],
     ) -> Result<Buf<T>> {
-        Ok(lora::forward(&self.pool, y, cols, x, paths))
+        lora::forward(&self.pool, y, cols, x, paths)
     }
 
     fn lora_backward(
@@ -146,13 +177,12 @@ impl<T: Real> Backend for Cpu<T> {
         paths: &[LoraPath<'_, Buf<T>>],
         grads: &mut [&mut Buf<T>],
     ) -> Result<()> {
-        lora::backward(&self.pool, dx, dy, cols, x, low_rank, paths, grads);
-        Ok(())
+        lora::backward(&self.pool, dx, dy, cols, x, low_rank, paths, grads)
     }
 
     fn rms_norm(&self, x: &Buf<T>, weight: &Buf<T>, eps: f64) -> Result<(Buf<T>, Buf<T>)> {
-        let mut y = self.pool.stale(x.rows(), x.cols());
-        let mut inv = self.pool.stale(x.rows(), 1);
+        let mut y = self.pool.stale(x.rows(), x.cols())?;
+        let mut inv = self.pool.stale(x.rows(), 1)?;
         let (to, factors) = (y.as_mut_slice(), inv.as_mut_slice());
         norm::forward(to, factors, x.as_slice(), weight.as_slice(), T::from_f64(eps));
         Ok((y, inv))
@@ -179,7 +209,7 @@ impl<T: Real> Backend for Cpu<T> {
         eps: f64,
     ) -> Result<Buf<T>> {
         let all = x.cols();
-        let mut saved = self.pool.stale(x.rows(), cols.len());
+        let mut saved = self.pool.stale(x.rows(), cols.len())?;
         let rows = x.as_mut_slice().par_chunks_exact_mut(all);
         rows.zip(saved.as_mut_slice().par_chunks_exact_mut(cols.len())).for_each(|(row, saved)| {
             let row = &mut row[cols.clone()];
@@ -232,8 +262,8 @@ impl<T: Real> Backend for Cpu<T> {
         shape: AttentionShape,
         sequences: &[Range<usize>],
     ) -> Result<(Buf<T>, Buf<T>)> {
-        let mut out = self.pool.stale(qkv.rows(), shape.q_columns());
-        let mut lse = self.pool.stale(qkv.rows(), shape.heads);
+        let mut out = self.pool.stale(qkv.rows(), shape.q_columns())?;
+        let mut lse = self.pool.stale(qkv.rows(), shape.heads)?;
         attention::forward(out.mat_mut(), lse.mat_mut(), qkv.mat(), shape, sequences);
         Ok((out, lse))
     }
@@ -247,7 +277,7 @@ impl<T: Real> Backend for Cpu<T> {
         shape: AttentionShape,
         sequences: &[Range<usize>],
     ) -> Result<Buf<T>> {
-        let mut dqkv = self.pool.stale(qkv.rows(), qkv.cols());
+        let mut dqkv = self.pool.stale(qkv.rows(), qkv.cols())?;
         let (out, lse) = (out.mat(), log_denominators.mat());
         attention::backward(dqkv.mat_mut(), dout.mat(), qkv.mat(), out, lse, shape, sequences);
         Ok(dqkv)
@@ -255,7 +285,7 @@ impl<T: Real> Backend for Cpu<T> {
 
     fn swiglu(&self, gate_up: &Buf<T>) -> Result<Buf<T>> {
         let ffn = gate_up.cols() / 2;
-        let mut y = self.pool.stale(gate_up.rows(), ffn);
+        let mut y = self.pool.stale(gate_up.rows(), ffn)?;
         swiglu::forward(y.as_mut_slice(), gate_up.as_slice(), ffn);
         Ok(y)
     }
@@ -267,11 +297,11 @@ impl<T: Real> Backend for Cpu<T> {
     }
 
     fn logits(&self, h: &Buf<T>, rows: &[usize], head: &Buf<T>) -> Result<Vec<f32>> {
-        let mut picked = self.pool.stale(rows.len(), h.cols());
+        let mut picked = self.pool.stale(rows.len(), h.cols())?;
         for (to, row) in picked.as_mut_slice().chunks_exact_mut(h.cols()).zip(rows) {
             to.copy_from_slice(h.row(*row));
         }
-        let mut logits = self.pool.stale(rows.len(), head.rows());
+        let mut logits = self.pool.stale(rows.len(), head.rows())?;
         gemm::par_gemm(logits.mat_mut(), picked.mat(), head.mat().transpose());
         self.values(&logits)
     }
@@ -283,7 +313,7 @@ impl<T: Real> Backend for Cpu<T> {
         targets: &[Target],
         with_gradient: bool,
     ) -> Result<(Vec<f32>, Option<Buf<T>>)> {
-        Ok(loss::cross_entropy(&self.pool, h, head, targets, with_gradient))
+        loss::cross_entropy(&self.pool, h, head, targets, with_gradient)
     }
 
     fn norm(&self, x: &Buf<T>) -> Result<f64> {

@@ -22,6 +22,7 @@ pub trait Real:
     + AddAssign
     + MulAssign
     + Sum
+    + bytemuck::Zeroable
     + 'static
 {
     /// Rounds from double precision.

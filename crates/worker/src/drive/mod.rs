@@ -7,19 +7,22 @@
 //! - the journal is durable up to a checkpoint's step before the checkpoint counts
 //!   (`store::SweepDir::save_checkpoint`), so that no point before it can be missing.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use planner::{Decision, Planner, Pruner};
 use spec::{
-    Evaluation, Event, Outcome, StopReason, Sweep, Trial, TrialId, TrialState, TrialStatus,
+    ConfigKey, Evaluation, Event, Outcome, StopReason, Sweep, TrainSettings, Trial, TrialId,
+    TrialState, TrialStatus,
 };
-use store::{BuildError, Opened, TrialTables};
+use store::{BuildError, Opened, Purpose, TrialTables};
 
 use crate::error::{WorkerError, chain};
 use crate::observer::{Observer, Warning};
-use crate::trainer::{Admitted, Trainer, TrainerError};
+use crate::trainer::{Admission, Trainer, TrainerError};
+
+mod trajectory;
 
 /// So many failures in a row end the sweep: their cause is likely not the trials'.
 pub const MAX_CONSECUTIVE_FAILURES: u32 = 3;
@@ -46,6 +49,10 @@ pub struct Settings {
     pub target: Option<f64>,
     /// Wall-clock time between checkpoints of the running trials.
     pub checkpoint_every: Duration,
+    /// What tells which trials share their steps.
+    pub train: TrainSettings,
+    /// The largest number of epochs of a trial, if there is one: longer ones need no fork.
+    pub most_epochs: Option<u32>,
 }
 
 impl From<&Sweep> for Settings {
@@ -55,6 +62,8 @@ impl From<&Sweep> for Settings {
             fingerprint: sweep.fingerprint(),
             target: sweep.metric.target,
             checkpoint_every: Duration::from_secs(sweep.executor.checkpoint_seconds.into()),
+            train: sweep.train.clone(),
+            most_epochs: sweep.space.most_epochs(),
         }
     }
 }
@@ -93,6 +102,7 @@ impl Drive<'_> {
         while !run.drive.stop.load(Ordering::Relaxed) {
             run.fill()?;
             if run.running.is_empty() {
+                run.discard_forks()?;
                 run.record(&[Event::SweepFinished])?;
                 return Ok(Finish::Completed);
             }
@@ -113,6 +123,8 @@ struct Run<'a> {
     waiting: VecDeque<TrialId>,
     /// Trials of a shared step that failed: each runs without company until it has ended.
     suspects: BTreeSet<TrialId>,
+    /// Trials by the steps they share.
+    trajectories: HashMap<ConfigKey, Vec<TrialId>>,
     /// Failures since the last trial that did not fail.
     failures: Vec<(TrialId, String)>,
     last_checkpoint: Instant,
@@ -122,14 +134,19 @@ impl<'a> Run<'a> {
     fn new(drive: Drive<'a>) -> Self {
         let unfinished = drive.sweep.state.trials.values().filter(|t| t.outcome().is_none());
         let waiting = unfinished.map(|t| t.trial.id).collect();
-        Self {
+        let known: Vec<Trial> =
+            drive.sweep.state.trials.values().map(|t| t.trial.clone()).collect();
+        let mut run = Self {
             drive,
             running: Vec::new(),
             waiting,
             suspects: BTreeSet::new(),
+            trajectories: HashMap::new(),
             failures: Vec::new(),
             last_checkpoint: Instant::now(),
-        }
+        };
+        known.iter().for_each(|trial| run.note_trajectory(trial));
+        run
     }
 
     /// Journals the launch and sees that the base model was evaluated.
@@ -140,7 +157,7 @@ impl<'a> Run<'a> {
         let ended: Vec<_> =
             self.trials().filter(|t| t.outcome().is_some()).map(|t| t.trial.id).collect();
         for trial in ended {
-            self.drive.sweep.dir.discard_checkpoint(trial)?;
+            self.drive.sweep.dir.discard_checkpoint(trial, Purpose::Resume)?;
         }
         if self.drive.sweep.state.base.is_none() {
             let evaluation =
@@ -151,7 +168,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Gives every free slot a trial: first those the journal left unfinished, then new ones.
+    /// Gives every free slot a trial: first those the journal left unfinished, then new ones. A
+    /// trial whose steps another is taking waits for it.
     fn fill(&mut self) -> Result<(), WorkerError> {
         loop {
             let free = self.slots().saturating_sub(self.running.len());
@@ -161,36 +179,56 @@ impl<'a> Run<'a> {
             if self.is_target_reached() {
                 return self.stop_for_target();
             }
-            if self.waiting.is_empty() {
-                self.propose(free)?;
+            let next = self.waiting.iter().position(|&id| !self.must_wait(id));
+            match next.and_then(|place| self.waiting.remove(place)) {
+                Some(trial) => {
+                    self.start(trial)?;
+                    self.give_up_if_all_fail()?;
+                }
+                None if self.propose(free)? == 0 => return Ok(()),
+                None => {}
             }
-            let Some(trial) = self.waiting.pop_front() else { return Ok(()) };
-            self.start(trial)?;
-            self.give_up_if_all_fail()?;
         }
     }
 
-    /// Journals up to `count` new trials.
-    fn propose(&mut self, count: usize) -> Result<(), WorkerError> {
-        for trial in self.drive.planner.suggest(&self.drive.sweep.state, count) {
+    /// Journals up to `count` new trials and returns how many there were.
+    fn propose(&mut self, count: usize) -> Result<usize, WorkerError> {
+        let trials = self.drive.planner.suggest(&self.drive.sweep.state, count);
+        let proposed = trials.len();
+        for trial in trials {
             let id = trial.id;
             if self.drive.sweep.state.trials.contains_key(&id) {
                 return Err(WorkerError::DuplicateProposal { trial: id });
             }
+            self.note_trajectory(&trial);
             self.record(&[Event::TrialProposed { trial }])?;
             self.waiting.push_back(id);
         }
-        Ok(())
+        Ok(proposed)
     }
 
     /// Gives `id` a slot, from its checkpoint when it has a good one.
     fn start(&mut self, id: TrialId) -> Result<(), WorkerError> {
         let trial = self.state(id).trial.clone();
+        if let Some(sibling) = self.already_taken(&trial) {
+            return self.observe(&trial, sibling);
+        }
         match self.admit(&trial) {
-            Ok(Admitted { from_step, total_steps }) => {
+            Ok((Admission::NoRoom, _)) => {
+                self.waiting.push_front(id);
+                self.warn(&Warning::NoRoom { trial: id, capacity: self.drive.trainer.capacity() });
+                Ok(())
+            }
+            Ok((Admission::Admitted { from_step, total_steps }, continues)) => {
                 self.running.push(id);
                 let device = self.drive.trainer.device();
-                self.record(&[Event::TrialStarted { trial: id, device, from_step, total_steps }])?;
+                self.record(&[Event::TrialStarted {
+                    trial: id,
+                    device,
+                    from_step,
+                    total_steps,
+                    continues,
+                }])?;
                 // The process may have ended between an evaluation and its judgement.
                 if from_step > 0 { self.judge(id) } else { Ok(()) }
             }
@@ -198,19 +236,25 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn admit(&mut self, trial: &Trial) -> Result<Admitted, TrainerError> {
+    /// Puts `trial` into the trainer: from its own checkpoint, from the fork of a trial that shares
+    /// its steps (which is returned), or from the beginning.
+    fn admit(&mut self, trial: &Trial) -> Result<(Admission, Option<TrialId>), TrainerError> {
         let id = trial.id;
-        match self.drive.sweep.dir.checkpoint(id) {
-            Ok(None) => {}
-            Ok(Some(checkpoint)) => match self.drive.trainer.admit(trial, Some(&checkpoint.path)) {
-                Ok(admitted) => return Ok(admitted),
+        let mut sources = Vec::new();
+        match self.drive.sweep.dir.checkpoint(id, Purpose::Resume) {
+            Ok(own) => sources.extend(own.map(|own| (own, None))),
+            Err(damage) => self.warn(&Warning::DamagedCheckpoint { trial: id, damage }),
+        }
+        sources.extend(self.fork_for(trial).map(|(sibling, fork)| (fork, Some(sibling))));
+        for (checkpoint, continues) in sources {
+            match self.drive.trainer.admit(trial, Some(&checkpoint.path)) {
+                Ok(admitted) => return Ok((admitted, continues)),
                 Err(error) => {
                     self.warn(&Warning::RefusedCheckpoint { trial: id, error: chain(&*error) });
                 }
-            },
-            Err(damage) => self.warn(&Warning::DamagedCheckpoint { trial: id, damage }),
+            }
         }
-        self.drive.trainer.admit(trial, None)
+        self.drive.trainer.admit(trial, None).map(|admitted| (admitted, None))
     }
 
     /// One step of all slots, and what follows from it.
@@ -222,6 +266,11 @@ impl<'a> Run<'a> {
         let (ends, progress): (Vec<_>, Vec<_>) =
             events.into_iter().partition(|event| matches!(event, Event::TrialFinished { .. }));
         self.record(&progress)?;
+        for event in &progress {
+            if let Event::Trained { trial, .. } = event {
+                self.fork_if_shared(*trial, false)?;
+            }
+        }
         for event in ends {
             if let Event::TrialFinished { trial, outcome } = event {
                 self.end(trial, outcome)?;
@@ -284,6 +333,9 @@ impl<'a> Run<'a> {
         let is_running = self.running.contains(&id);
         if is_running {
             self.save_adapter(id, &outcome)?;
+            if matches!(outcome, Outcome::Completed | Outcome::Stopped { .. }) {
+                self.fork_if_shared(id, true)?;
+            }
         }
         let mut ended = self.state(id).clone();
         ended.status = TrialStatus::Finished { outcome: outcome.clone() };
@@ -300,7 +352,8 @@ impl<'a> Run<'a> {
             self.running.retain(|&other| other != id);
         }
         self.suspects.remove(&id);
-        self.drive.sweep.dir.discard_checkpoint(id)?;
+        self.discard_fork_behind(id)?;
+        self.drive.sweep.dir.discard_checkpoint(id, Purpose::Resume)?;
         Ok(())
     }
 
@@ -342,11 +395,9 @@ impl<'a> Run<'a> {
     fn checkpoint_all(&mut self) -> Result<(), WorkerError> {
         for trial in self.running.clone() {
             let trainer = &*self.drive.trainer;
-            let step = self
-                .drive
-                .sweep
-                .dir
-                .save_checkpoint(trial, |path| trainer.save_checkpoint(trial, path))?;
+            let step = self.drive.sweep.dir.save_checkpoint(trial, Purpose::Resume, |path| {
+                trainer.save_checkpoint(trial, path)
+            })?;
             self.record(&[Event::Checkpointed { trial, step }])?;
         }
         Ok(())

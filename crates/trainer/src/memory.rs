@@ -1,0 +1,51 @@
+//! How much memory this machine has left and this process takes.
+
+use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, System};
+
+/// Bytes this process may still take: what the system (and a control group) has free, and what
+/// `limit` leaves beside the memory this process has already. `None` where the system does not
+/// tell and there is no limit.
+pub fn available(limit: Option<u64>) -> Option<u64> {
+    let mut system = System::new();
+    system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+    let of_machine = Some(system.available_memory()).filter(|bytes| *bytes > 0);
+    let of_group = system.cgroup_limits().map(|group| group.free_memory);
+    let of_limit = limit.map(|limit| limit.saturating_sub(resident().unwrap_or(0)));
+    [of_machine, of_group, of_limit].into_iter().flatten().min()
+}
+
+/// Bytes of this process that are in memory now.
+pub fn resident() -> Option<u64> {
+    let pid = sysinfo::get_current_pid().ok()?;
+    let mut system = System::new();
+    let memory = ProcessRefreshKind::nothing().with_memory();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, memory);
+    system.process(pid).map(sysinfo::Process::memory)
+}
+
+/// The most bytes of this process that have been in memory at a time; told by Linux alone.
+pub fn peak() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_leaves_what_the_process_does_not_have_yet() {
+        let resident = resident().expect("the system tells");
+        let left = available(Some(resident + (64 << 20))).expect("a limit");
+        assert!(left <= 65 << 20, "{left}");
+        assert_eq!(available(Some(1)), Some(0));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_peak_is_at_least_what_is_resident() {
+        let ballast = vec![1_u8; 32 << 20];
+        assert!(peak().expect("Linux tells") >= ballast.len() as u64);
+    }
+}

@@ -1,0 +1,288 @@
+//! Memory of a sweep, and the packing that fits into it.
+//!
+//! Letters: N rows of a step, L blocks, D hidden, F feed-forward, R ranks of a row's adapters over
+//! all modules, V vocabulary. Values are f32 on the CPU; on a GPU base and activations may be
+//! bf16.
+
+use spec::{ExecutorSettings, TrainSettings, TrialConfig};
+
+use super::{MOST_SLOTS, Packing, TOKENS_PER_STEP};
+use crate::adapter::AdapterLayout;
+use crate::data::Dataset;
+use crate::error::{Result, TrainerError};
+use crate::model::DecoderConfig;
+
+/// Bytes of an f32.
+const F32: u64 = 4;
+/// Weights, gradient, two moments, and the copy of the best evaluation.
+const ADAPTER_COPIES: u64 = 5;
+/// A step that has been cut to so few tokens is no longer cut before activations are computed
+/// again: smaller products run ever further below the machine's peak.
+pub(crate) const WORTH_KEEPING: usize = 512;
+/// Share of the free memory that is planned with: the rest is for what cannot be predicted.
+const USABLE: f64 = 0.9;
+
+/// Predicted peak memory in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Memory {
+    /// The frozen base model.
+    pub base: u64,
+    /// Adapters, gradients, moments and best copies of the largest pack.
+    pub slots: u64,
+    /// Activations of a step.
+    pub activations: u64,
+    /// What loading the base takes beside it, given back before training.
+    pub loading: u64,
+}
+
+impl Memory {
+    /// The peak: while loading or while training.
+    pub fn total(&self) -> u64 {
+        self.base + self.loading.max(self.slots + self.activations)
+    }
+}
+
+/// What wants memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Demand<'a> {
+    /// The base model's shape.
+    pub config: &'a DecoderConfig,
+    /// Bytes of a value of the base and of the activations: 4, or 2 for bf16.
+    pub value_bytes: u64,
+    /// The trials that are known, or a sample of them.
+    pub trials: &'a [TrialConfig],
+    /// The rows they train on.
+    pub train_set: &'a Dataset,
+    /// Tokens of the sets that one evaluation goes through.
+    pub eval_tokens: u64,
+    /// Settings of all trials.
+    pub train: &'a TrainSettings,
+}
+
+impl Demand<'_> {
+    /// Predicts the peak of a packing.
+    pub fn memory(&self, packing: &Packing) -> Memory {
+        let c = self.config;
+        let mut adapters: Vec<u64> =
+            self.trials.iter().map(|t| AdapterLayout::of_trial(c, t).len as u64).collect();
+        adapters.sort_unstable_by(|a, b| b.cmp(a));
+        let packed = packing.slots.min(self.trials.len()).max(1);
+        let slot_values: u64 = adapters.iter().take(packed).sum();
+        let largest = (c.vocab_size * c.hidden_size) as u64;
+        Memory {
+            base: c.parameters() as u64 * self.value_bytes,
+            slots: slot_values * ADAPTER_COPIES * F32,
+            activations: self.activations(packing),
+            // A copy in the file's format and one in f32.
+            loading: 2 * largest * F32,
+        }
+    }
+
+    fn activations(&self, packing: &Packing) -> u64 {
+        let c = self.config;
+        let rows = self.rows(packing) as u64;
+        let (d, f) = (c.hidden_size as u64, c.intermediate_size as u64);
+        let (q, qkv) = (c.attention.q_columns() as u64, c.attention.qkv_columns() as u64);
+        let (heads, layers) = (c.attention.heads as u64, c.num_hidden_layers as u64);
+        let ranks = |t: &TrialConfig| u64::from(t.rank) * t.target_modules.len() as u64;
+        let r = self.trials.iter().map(ranks).max().unwrap_or(0);
+        let head_inputs = if c.qk_norm { qkv - c.attention.kv_columns() as u64 } else { 0 };
+        let block = 2 * d + qkv + q + 2 * f + heads + 2 + r + head_inputs;
+        let kept = if packing.recompute { layers * d + block } else { layers * block };
+        // An evaluation keeps one block's activations at a time, but fills its passes.
+        let evaluated = self.evaluated_rows(packing) as u64 * (block + 2 * d + f);
+        // The backward pass of the feed-forward network: the gradient that arrives, the product
+        // and its gradient, and the largest low-rank gradient. A dropout copies its input.
+        let drops = self.trials.iter().any(|t| t.lora_dropout > 0.0);
+        let passing = (d + 2 * f + r + if drops { f } else { 0 }).max(4 * d);
+        let threads = rayon::current_num_threads() as u64;
+        let logits = threads * 64 * c.vocab_size as u64;
+        ((rows * (kept + passing)).max(evaluated) + logits) * self.value_bytes
+    }
+
+    /// Rows of the largest step.
+    fn rows(&self, packing: &Packing) -> usize {
+        let longest = self.longest();
+        let batch = self.trials.iter().map(|t| t.batch_size as usize).max().unwrap_or(1);
+        let packed = packing.slots.min(self.trials.len()).max(1);
+        let most = longest.saturating_mul(batch).saturating_mul(packed);
+        packing.tokens_per_step.max(longest).min(most)
+    }
+
+    /// Rows of the largest pass of an evaluation.
+    fn evaluated_rows(&self, packing: &Packing) -> usize {
+        let all = (self.eval_tokens as usize).saturating_mul(packing.slots);
+        packing.tokens_per_step.max(self.longest()).min(all)
+    }
+
+    fn longest(&self) -> usize {
+        self.train_set.examples.iter().map(|e| e.input_ids.len()).max().unwrap_or(1)
+    }
+
+    /// The packing for so much memory (`None`: as much as one likes): as many trials as fill a
+    /// step, then, as far as it does not fit, shorter steps, activations computed again, and fewer
+    /// trials. An error when not even one trial fits.
+    pub fn fit(&self, executor: &ExecutorSettings, available: Option<u64>) -> Result<Packing> {
+        let wanted = self.wanted(executor);
+        let Some(available) = available else { return Ok(wanted) };
+        let usable = (available as f64 * USABLE) as u64;
+        let fits = |packing: &Packing| self.memory(packing).total() <= usable;
+        let mut smallest = wanted;
+        for slots in halves(wanted.slots, 1) {
+            for recompute in [false, true] {
+                if recompute != wanted.recompute && !(recompute && wanted.may_recompute) {
+                    continue;
+                }
+                let least = if recompute || !wanted.may_recompute { 1 } else { WORTH_KEEPING };
+                for tokens_per_step in halves(TOKENS_PER_STEP, least.max(self.longest().min(256))) {
+                    smallest = Packing { slots, tokens_per_step, recompute, ..wanted };
+                    if fits(&smallest) {
+                        return Ok(smallest);
+                    }
+                }
+            }
+        }
+        Err(TrainerError::NotEnoughMemory {
+            needed: self.memory(&smallest),
+            usable,
+            longest: self.longest(),
+        })
+    }
+
+    /// What would be chosen if memory were endless.
+    fn wanted(&self, executor: &ExecutorSettings) -> Packing {
+        let tokens: usize = self.train_set.examples.iter().map(|e| e.input_ids.len()).sum();
+        let mean = (tokens / self.train_set.examples.len().max(1)).max(1);
+        let batch = self.trials.iter().map(|t| t.batch_size as usize).min().unwrap_or(1);
+        let filling = TOKENS_PER_STEP.div_ceil(mean.saturating_mul(batch)).min(MOST_SLOTS);
+        let wish = self.train.gradient_checkpointing;
+        Packing {
+            slots: executor.max_packed.map_or(filling, |n| n as usize).max(1),
+            tokens_per_step: TOKENS_PER_STEP,
+            recompute: wish == Some(true),
+            may_recompute: wish.is_none(),
+        }
+    }
+}
+
+/// `from`, half of it, ..., down to `least`.
+fn halves(from: usize, least: usize) -> impl Iterator<Item = usize> {
+    std::iter::successors(Some(from), |n| Some(n / 2))
+        .take_while(move |n| *n >= least.min(from).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{rows, trial};
+    use super::*;
+    use crate::data::Example;
+
+    const MODEL: &str = r#"{"model_type": "llama", "vocab_size": 64, "hidden_size": 32,
+        "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4}"#;
+
+    struct World {
+        config: DecoderConfig,
+        trials: Vec<TrialConfig>,
+        train_set: Dataset,
+        train: TrainSettings,
+    }
+
+    impl World {
+        fn new(rank: u32, tokens: usize) -> Self {
+            let example = Example { input_ids: vec![1; tokens], loss_mask: vec![true; tokens] };
+            Self {
+                config: DecoderConfig::parse(MODEL).expect("valid"),
+                trials: vec![trial(rank, 1); 40],
+                train_set: Dataset { examples: vec![example; 100] },
+                train: TrainSettings::default(),
+            }
+        }
+
+        fn demand(&self) -> Demand<'_> {
+            let Self { config, trials, train_set, train } = self;
+            Demand { config, value_bytes: 4, trials, train_set, eval_tokens: 0, train }
+        }
+
+        fn fit(&self, available: Option<u64>) -> Result<Packing> {
+            self.demand().fit(&ExecutorSettings::default(), available)
+        }
+    }
+
+    #[test]
+    fn recomputation_and_smaller_ranks_need_less_memory() {
+        let (small, large) = (World::new(8, 10), World::new(16, 10));
+        let keep = Packing::default();
+        let recompute = Packing { recompute: true, ..keep };
+        let of = |world: &World, packing: &Packing| world.demand().memory(packing);
+        assert!(of(&small, &recompute).activations < of(&small, &keep).activations);
+        assert_eq!(of(&large, &keep).slots, 2 * of(&small, &keep).slots);
+        assert_eq!(of(&large, &keep).base, of(&small, &keep).base);
+    }
+
+    #[test]
+    fn a_step_is_filled_with_trials_of_short_rows_and_few_of_long_ones() {
+        // Batches of 4.
+        assert_eq!(World::new(8, 8).fit(None).expect("fits").slots, 32);
+        assert_eq!(World::new(8, 64).fit(None).expect("fits").slots, 4);
+        assert_eq!(World::new(8, 1000).fit(None).expect("fits").slots, 1);
+    }
+
+    #[test]
+    fn less_memory_never_gives_a_packing_that_needs_more_and_what_is_given_fits() {
+        let world = World::new(8, 40);
+        let of = |packing: &Packing| world.demand().memory(packing).total();
+        let mut before = of(&world.fit(None).expect("fits"));
+        let mut available = 2 * before;
+        let refused = loop {
+            match world.fit(Some(available)) {
+                Ok(packing) => {
+                    assert!(of(&packing) <= available && of(&packing) <= before);
+                    before = of(&packing);
+                    available = available * 9 / 10;
+                }
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(refused, TrainerError::NotEnoughMemory { .. }), "{refused}");
+        assert!(refused.to_string().contains("MiB"), "{refused}");
+    }
+
+    #[test]
+    fn steps_are_shortened_first_then_activations_recomputed_then_trials_left_out() {
+        let world = World::new(8, 40);
+        let full = world.fit(None).expect("fits");
+        assert_eq!((full.slots, full.tokens_per_step, full.recompute), (7, 1024, false));
+        let mut seen = vec![full];
+        let mut available = 2 * world.demand().memory(&full).total();
+        while let Ok(packing) = world.fit(Some(available)) {
+            if seen.last() != Some(&packing) {
+                seen.push(packing);
+            }
+            available = available * 99 / 100;
+        }
+        assert_eq!((seen[1].slots, seen[1].tokens_per_step, seen[1].recompute), (7, 512, false));
+        assert!(seen[2].recompute && seen[2].slots == 7, "{:?}", seen[2]);
+        assert_eq!(seen.last().map(|p| p.slots), Some(1));
+    }
+
+    #[test]
+    fn recomputation_that_the_file_forbids_is_not_chosen() {
+        let mut world = World::new(8, 40);
+        world.train.gradient_checkpointing = Some(false);
+        let full = world.demand().memory(&world.fit(None).expect("fits")).total();
+        for share in 1..20 {
+            if let Ok(packing) = world.fit(Some(full * share / 20)) {
+                assert!(!packing.recompute);
+            }
+        }
+    }
+
+    #[test]
+    fn rows_that_never_come_take_no_memory() {
+        // One trial with batches of 4 rows of 10 tokens: 40 rows, however long a step may be.
+        let world = World { trials: vec![trial(8, 1)], train_set: rows(3), ..World::new(8, 10) };
+        let short = Packing { slots: 8, tokens_per_step: 40, ..Packing::default() };
+        let long = Packing { tokens_per_step: 1024, ..short };
+        assert_eq!(world.demand().memory(&short), world.demand().memory(&long));
+    }
+}

@@ -1,0 +1,63 @@
+//! What a sweep will need before it starts: memory, how trials are packed into it, and work.
+
+mod memory;
+mod work;
+
+pub(crate) use memory::WORTH_KEEPING;
+pub use memory::{Demand, Memory};
+pub use work::{Sets, Work, eval_tokens, works};
+
+/// Tokens a step computes on, over all slots, where memory allows: enough rows for products near
+/// the machine's peak. A single longer sequence is never cut.
+pub const TOKENS_PER_STEP: usize = 1024;
+
+/// More trials at a time would each advance slowly without a faster step.
+const MOST_SLOTS: usize = 32;
+
+/// How trials share the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Packing {
+    /// Trials in training at a time.
+    pub slots: usize,
+    /// Tokens a step computes on at most, unless one sequence alone is longer.
+    pub tokens_per_step: usize,
+    /// Activations are computed again in the backward pass instead of kept.
+    pub recompute: bool,
+    /// Whether `recompute` may be turned on when memory runs out.
+    pub may_recompute: bool,
+}
+
+impl Default for Packing {
+    fn default() -> Self {
+        Self { slots: 8, tokens_per_step: TOKENS_PER_STEP, recompute: false, may_recompute: true }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use spec::{LrScheduler, TargetModule, TrialConfig};
+
+    use crate::data::{Dataset, Example};
+
+    pub fn trial(rank: u32, epochs: u32) -> TrialConfig {
+        TrialConfig {
+            rank,
+            lora_alpha: 16.0,
+            lora_dropout: 0.0,
+            use_rslora: false,
+            target_modules: TargetModule::ALL.to_vec(),
+            learning_rate: 1e-3,
+            batch_size: 4,
+            epochs,
+            lr_scheduler: LrScheduler::Constant,
+            warmup_ratio: 0.0,
+            weight_decay: 0.0,
+            seed: 1,
+        }
+    }
+
+    pub fn rows(n: usize) -> Dataset {
+        let example = Example { input_ids: vec![1; 10], loss_mask: vec![true; 10] };
+        Dataset { examples: vec![example; n] }
+    }
+}

@@ -1,0 +1,154 @@
+//! The memory that is planned with, beside the memory that training takes.
+
+use candle_core::{Device, Tensor};
+use spec::{LrScheduler, TargetModule, TrainSettings, Trial, TrialConfig, TrialId};
+use trainer::backend::cpu::Cpu;
+use trainer::data::{Dataset, Example};
+use trainer::engine::{Packed, TrainingSets};
+use trainer::model::DecoderConfig;
+use trainer::plan::{Demand, Packing};
+
+/// A model, its trials and their rows.
+struct Case {
+    hidden: usize,
+    layers: usize,
+    ffn: usize,
+    vocab: usize,
+    rank: u32,
+    batch_size: u32,
+    lora_dropout: f64,
+    tokens: usize,
+    packing: Packing,
+}
+
+const SMALL: Case = Case {
+    hidden: 128,
+    layers: 4,
+    ffn: 512,
+    vocab: 1024,
+    rank: 8,
+    batch_size: 8,
+    lora_dropout: 0.0,
+    tokens: 64,
+    packing: Packing { slots: 4, tokens_per_step: 1024, recompute: false, may_recompute: true },
+};
+
+impl Case {
+    fn write_model(&self, dir: &std::path::Path) {
+        let (d, f, v) = (self.hidden, self.ffn, self.vocab);
+        let config = serde_json::json!({
+            "model_type": "llama", "vocab_size": v, "hidden_size": d, "intermediate_size": f,
+            "num_hidden_layers": self.layers, "num_attention_heads": 4, "num_key_value_heads": 2,
+        });
+        std::fs::write(dir.join("config.json"), config.to_string()).expect("written");
+        let mut tensors = std::collections::HashMap::new();
+        let mut add = |name: String, shape: &[usize]| {
+            let tensor = Tensor::randn(0.0_f32, 0.05, shape, &Device::Cpu).expect("random");
+            tensors.insert(name, tensor);
+        };
+        add("model.embed_tokens.weight".into(), &[v, d]);
+        add("lm_head.weight".into(), &[v, d]);
+        add("model.norm.weight".into(), &[d]);
+        for layer in 0..self.layers {
+            for (part, shape) in [
+                ("input_layernorm", vec![d]),
+                ("post_attention_layernorm", vec![d]),
+                ("self_attn.q_proj", vec![d, d]),
+                ("self_attn.k_proj", vec![d / 2, d]),
+                ("self_attn.v_proj", vec![d / 2, d]),
+                ("self_attn.o_proj", vec![d, d]),
+                ("mlp.gate_proj", vec![f, d]),
+                ("mlp.up_proj", vec![f, d]),
+                ("mlp.down_proj", vec![d, f]),
+            ] {
+                add(format!("model.layers.{layer}.{part}.weight"), &shape);
+            }
+        }
+        candle_core::safetensors::save(&tensors, dir.join("model.safetensors")).expect("written");
+    }
+
+    fn rows(&self, n: usize) -> Dataset {
+        let example = |i: usize| Example {
+            input_ids: (0..self.tokens).map(|t| ((i * 31 + t * 7) % self.vocab) as u32).collect(),
+            loss_mask: vec![true; self.tokens],
+        };
+        Dataset { examples: (0..n).map(example).collect() }
+    }
+
+    fn trial(&self, id: u32) -> Trial {
+        let config = TrialConfig {
+            rank: self.rank,
+            lora_alpha: 16.0,
+            lora_dropout: self.lora_dropout,
+            use_rslora: false,
+            target_modules: TargetModule::ALL.to_vec(),
+            learning_rate: 1e-3,
+            batch_size: self.batch_size,
+            epochs: 1,
+            lr_scheduler: LrScheduler::Constant,
+            warmup_ratio: 0.0,
+            weight_decay: 0.0,
+            seed: id.into(),
+        };
+        Trial { id: TrialId(id), config }
+    }
+
+    /// Predicted and taken bytes: base, slots and activations. The copy of each best adapter is
+    /// outside the backend's memory and counted here.
+    fn predicted_and_taken(&self) -> (f64, f64) {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        self.write_model(dir.path());
+        let train_set = self.rows(32);
+        let data =
+            TrainingSets { train: train_set.clone(), validation: self.rows(4), retention: None };
+        let trials: Vec<Trial> = (1..=self.packing.slots as u32).map(|id| self.trial(id)).collect();
+        let train = TrainSettings::default();
+        let mut engine = Packed::load(Cpu::<f32>::new(), dir.path(), data, &train, self.packing)
+            .expect("the engine loads");
+        for trial in &trials {
+            engine.admit(trial, None).expect("admitted");
+        }
+        while !engine.step().expect("a step").is_empty() {}
+        let configs: Vec<TrialConfig> = trials.into_iter().map(|t| t.config).collect();
+        let config = DecoderConfig::read(dir.path()).expect("its configuration");
+        let demand = Demand {
+            config: &config,
+            value_bytes: 4,
+            trials: &configs,
+            train_set: &train_set,
+            eval_tokens: 8 * self.tokens as u64,
+            train: &train,
+        };
+        let predicted = demand.memory(&self.packing);
+        let best_copies = predicted.slots / 5;
+        let taken = engine.backend().peak_bytes() as u64 + best_copies;
+        ((predicted.base + predicted.slots + predicted.activations) as f64, taken as f64)
+    }
+}
+
+#[test]
+fn predictions_are_within_fifteen_percent_of_what_training_takes() {
+    let recompute = Packing { recompute: true, ..SMALL.packing };
+    let one = Packing { slots: 1, ..SMALL.packing };
+    let cases = [
+        ("the quickstart's shape", SMALL),
+        ("one trial", Case { packing: one, ..SMALL }),
+        ("activations computed again", Case { packing: recompute, ..SMALL }),
+        ("a high rank", Case { rank: 64, ..SMALL }),
+        ("a large vocabulary", Case { vocab: 8192, ..SMALL }),
+        ("a wide model", Case { hidden: 512, layers: 2, ffn: 1408, ..SMALL }),
+        ("many blocks", Case { layers: 12, ..SMALL }),
+        ("dropout", Case { lora_dropout: 0.1, ..SMALL }),
+        ("long rows", Case { tokens: 512, batch_size: 2, ..SMALL }),
+        ("few rows", Case { batch_size: 1, tokens: 16, ..SMALL }),
+    ];
+    let mut wrong = Vec::new();
+    for (name, case) in cases {
+        let (predicted, taken) = case.predicted_and_taken();
+        let ratio = predicted / taken;
+        if !(0.85..=1.15).contains(&ratio) {
+            wrong.push(format!("{name}: {predicted} predicted, {taken} taken"));
+        }
+    }
+    assert!(wrong.is_empty(), "off by more than 15 %: {wrong:?}");
+}

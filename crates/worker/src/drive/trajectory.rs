@@ -1,0 +1,160 @@
+//! Trials that differ in `epochs` alone are one training run, observed at several points.
+//!
+//! The shortest trains first. Where its steps cease to be those of the longer ones (at its end, or
+//! at the beginning of its decay) it leaves a fork: a checkpoint from which the next longer one
+//! goes on. What came before is that one's history too (`continues` in `Event::TrialStarted`). A
+//! trial that is proposed after a longer one has passed its end takes no step at all.
+
+use spec::{ConfigKey, Event, Outcome, Trial, TrialId, TrialState};
+use store::{Checkpoint, Purpose};
+
+use super::Run;
+use crate::error::WorkerError;
+use crate::observer::Warning;
+
+impl Run<'_> {
+    /// Remembers to which trajectory a trial belongs.
+    pub(super) fn note_trajectory(&mut self, trial: &Trial) {
+        if let Some(key) = self.trajectory(trial) {
+            self.trajectories.entry(key).or_default().push(trial.id);
+        }
+    }
+
+    fn trajectory(&self, trial: &Trial) -> Option<ConfigKey> {
+        trial.config.trajectory(&self.drive.settings.train)
+    }
+
+    /// The other trials of its trajectory.
+    fn siblings(&self, trial: &Trial) -> Vec<&TrialState> {
+        let members = self.trajectory(trial).and_then(|key| self.trajectories.get(&key));
+        let others = members.into_iter().flatten().filter(|&&id| id != trial.id);
+        others.map(|&id| self.state(id)).collect()
+    }
+
+    /// Whether steps that `id` shares are being taken, or will be by a shorter trial.
+    pub(super) fn must_wait(&self, id: TrialId) -> bool {
+        let own = &self.state(id).trial;
+        self.siblings(own).iter().any(|other| {
+            let is_shorter = other.trial.config.epochs < own.config.epochs;
+            other.outcome().is_none() && (is_shorter || self.running.contains(&other.trial.id))
+        })
+    }
+
+    /// The sibling that has taken all steps of `trial`, or diverged on the way.
+    pub(super) fn already_taken(&self, trial: &Trial) -> Option<TrialId> {
+        let steps = self.drive.trainer.steps(&trial.config);
+        if steps.shared != Some(steps.total) {
+            return None;
+        }
+        let covers = |other: &&&TrialState| match other.outcome() {
+            Some(Outcome::Diverged { .. }) => true,
+            Some(Outcome::Completed | Outcome::Stopped { .. }) => last_step(other) >= steps.total,
+            Some(Outcome::Failed { .. }) | None => false,
+        };
+        self.siblings(trial).iter().filter(covers).map(|other| other.trial.id).min()
+    }
+
+    /// Ends `trial` with what its sibling went through.
+    pub(super) fn observe(&mut self, trial: &Trial, sibling: TrialId) -> Result<(), WorkerError> {
+        let total_steps = self.drive.trainer.steps(&trial.config).total;
+        let (other, device) = (self.state(sibling), self.drive.trainer.device());
+        let from_step = last_step(other).min(total_steps);
+        let outcome = match other.outcome() {
+            Some(diverged @ Outcome::Diverged { .. }) if from_step < total_steps => {
+                diverged.clone()
+            }
+            _ => Outcome::Completed,
+        };
+        let continues = Some(sibling);
+        let id = trial.id;
+        self.record(&[Event::TrialStarted {
+            trial: id,
+            device,
+            from_step,
+            total_steps,
+            continues,
+        }])?;
+        self.share_adapter(trial)?;
+        self.end(id, outcome)
+    }
+
+    /// Copies the adapter of `trial`'s best evaluation from a sibling that has the same best.
+    fn share_adapter(&mut self, trial: &Trial) -> Result<(), WorkerError> {
+        let Some(best) = self.state(trial.id).best().map(|best| best.step) else { return Ok(()) };
+        let folder = self.drive.sweep.dir.folder();
+        let has_it = |other: &&TrialState| other.best().is_some_and(|b| b.step == best);
+        let siblings = self.siblings(trial).into_iter().filter(has_it);
+        let adapter = siblings.filter_map(|other| folder.adapter(other.trial.id)).next();
+        if let Some(from) = adapter {
+            self.drive.sweep.dir.save_adapter(trial.id, |dir| {
+                for entry in std::fs::read_dir(&from)? {
+                    let path = entry?.path();
+                    std::fs::copy(&path, dir.join(path.file_name().unwrap_or_default()))?;
+                }
+                Ok(true)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The furthest fork of a sibling that lies on the steps of `trial`.
+    pub(super) fn fork_for(&mut self, trial: &Trial) -> Option<(TrialId, Checkpoint)> {
+        let shared = self.drive.trainer.steps(&trial.config).shared?;
+        let ids: Vec<TrialId> = self.siblings(trial).iter().map(|other| other.trial.id).collect();
+        let mut furthest: Option<(TrialId, Checkpoint)> = None;
+        for id in ids {
+            match self.drive.sweep.dir.checkpoint(id, Purpose::Fork) {
+                Ok(Some(fork)) if fork.step <= shared => {
+                    if furthest.as_ref().is_none_or(|(_, best)| best.step < fork.step) {
+                        furthest = Some((id, fork));
+                    }
+                }
+                Ok(_) => {}
+                Err(damage) => self.warn(&Warning::DamagedCheckpoint { trial: trial.id, damage }),
+            }
+        }
+        furthest
+    }
+
+    /// Leaves a fork when the trial in its slot stands at a step that longer ones share. `at_end`:
+    /// it takes no further step.
+    pub(super) fn fork_if_shared(&mut self, id: TrialId, at_end: bool) -> Result<(), WorkerError> {
+        let state = self.state(id);
+        let (config, step) = (state.trial.config.clone(), last_step(state));
+        let may_be_continued = self.trajectory(&state.trial).is_some()
+            && self.drive.settings.most_epochs.is_none_or(|most| config.epochs < most);
+        let shared = self.drive.trainer.steps(&config).shared.unwrap_or(0);
+        if !may_be_continued || step > shared || (step < shared && !at_end) || step == 0 {
+            return Ok(());
+        }
+        let trainer = &*self.drive.trainer;
+        self.drive
+            .sweep
+            .dir
+            .save_checkpoint(id, Purpose::Fork, |path| trainer.save_checkpoint(id, path))?;
+        Ok(())
+    }
+
+    /// Removes the fork that an ended trial went on from: its own is further on. Not before its
+    /// end is journalled, since until then it may have to begin there again.
+    pub(super) fn discard_fork_behind(&mut self, id: TrialId) -> Result<(), WorkerError> {
+        let Some(behind) = self.state(id).continues else { return Ok(()) };
+        if matches!(self.drive.sweep.dir.checkpoint(id, Purpose::Fork), Ok(Some(_))) {
+            self.drive.sweep.dir.discard_checkpoint(behind.trial, Purpose::Fork)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the forks when no trial is left.
+    pub(super) fn discard_forks(&mut self) -> Result<(), WorkerError> {
+        let shared: Vec<TrialId> = self.trajectories.values().flatten().copied().collect();
+        for id in shared {
+            self.drive.sweep.dir.discard_checkpoint(id, Purpose::Fork)?;
+        }
+        Ok(())
+    }
+}
+
+fn last_step(trial: &TrialState) -> u32 {
+    trial.train_points.last().map_or(0, |point| point.step)
+}
