@@ -145,7 +145,9 @@ impl<'a> Run<'a> {
             failures: Vec::new(),
             last_checkpoint: Instant::now(),
         };
-        known.iter().for_each(|trial| run.note_trajectory(trial));
+        for trial in &known {
+            run.note_trajectory(trial);
+        }
         run
     }
 

@@ -83,8 +83,8 @@ impl Run<'_> {
         let Some(best) = self.state(trial.id).best().map(|best| best.step) else { return Ok(()) };
         let folder = self.drive.sweep.dir.folder();
         let has_it = |other: &&TrialState| other.best().is_some_and(|b| b.step == best);
-        let siblings = self.siblings(trial).into_iter().filter(has_it);
-        let adapter = siblings.filter_map(|other| folder.adapter(other.trial.id)).next();
+        let mut siblings = self.siblings(trial).into_iter().filter(has_it);
+        let adapter = siblings.find_map(|other| folder.adapter(other.trial.id));
         if let Some(from) = adapter {
             self.drive.sweep.dir.save_adapter(trial.id, |dir| {
                 for entry in std::fs::read_dir(&from)? {
