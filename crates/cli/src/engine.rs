@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use spec::{Evaluation, Event, Sweep, Trial, TrialId};
+use spec::{Evaluation, Event, ExampleLosses, Sweep, TestEvaluation, Trial, TrialId};
 use trainer::data::PreparedData;
 use worker::{Admitted, Trainer, TrainerError};
 
@@ -26,6 +26,17 @@ impl EngineTrainer {
     }
 }
 
+impl EngineTrainer {
+    /// Losses of the held-out test rows with a saved adapter, or of the base model alone; `None`
+    /// where there are no such rows.
+    pub fn evaluate_test(
+        &self,
+        adapter: Option<&Path>,
+    ) -> Result<Option<TestEvaluation>, CliError> {
+        self.0.evaluate_test(adapter).map_err(|source| CliError::Test { source })
+    }
+}
+
 impl Trainer for EngineTrainer {
     fn device(&self) -> String {
         self.0.device()
@@ -37,6 +48,10 @@ impl Trainer for EngineTrainer {
 
     fn evaluate_base(&mut self) -> Result<Evaluation, TrainerError> {
         Ok(self.0.evaluate_base()?)
+    }
+
+    fn example_losses(&self, trial: TrialId) -> Option<ExampleLosses> {
+        self.0.example_losses(trial)
     }
 
     fn admit(&mut self, trial: &Trial, from: Option<&Path>) -> Result<Admitted, TrainerError> {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::event::{Evaluation, Event, Outcome, TrainPoint};
+use crate::event::{
+    DataFacts, Evaluation, Event, ExampleLosses, Outcome, TestEvaluation, TrainPoint,
+};
 use crate::trial::{Trial, TrialId};
 
 /// Where a trial stands.
@@ -39,6 +41,8 @@ pub struct TrialState {
     pub train_points: Vec<TrainPoint>,
     /// Evaluations, ascending by `step`.
     pub evaluations: Vec<Evaluation>,
+    /// Losses of the single validation examples at the best evaluation, once it has ended.
+    pub examples: Option<ExampleLosses>,
 }
 
 impl TrialState {
@@ -51,6 +55,7 @@ impl TrialState {
             checkpoint_step: None,
             train_points: Vec::new(),
             evaluations: Vec::new(),
+            examples: None,
         }
     }
 
@@ -77,6 +82,7 @@ impl TrialState {
     fn rewind(&mut self, to_step: u32) {
         self.train_points.retain(|p| p.step <= to_step);
         self.evaluations.retain(|e| e.step <= to_step);
+        self.examples = None;
     }
 }
 
@@ -87,8 +93,14 @@ pub struct SweepState {
     pub name: String,
     /// Hash of the resolved sweep.
     pub fingerprint: String,
+    /// What is known of the data and of the model, if it was journalled.
+    pub facts: Option<DataFacts>,
     /// The base model's losses, once evaluated.
     pub base: Option<Evaluation>,
+    /// The base model's losses of the single validation examples.
+    pub base_examples: Option<ExampleLosses>,
+    /// Losses on the held-out test rows, of the chosen trial and of the base model (trial 0).
+    pub test: BTreeMap<TrialId, TestEvaluation>,
     /// Trials by number.
     pub trials: BTreeMap<TrialId, TrialState>,
     /// No trial is left to run.
@@ -114,6 +126,7 @@ impl SweepState {
                 self.fingerprint.clone_from(fingerprint);
                 self.finished = false;
             }
+            Event::DataPrepared { facts } => self.facts = Some(facts.clone()),
             Event::BaseEvaluated { evaluation } => self.base = Some(evaluation.clone()),
             Event::TrialProposed { trial } => {
                 self.trials.entry(trial.id).or_insert_with(|| TrialState::new(trial.clone()));
@@ -131,6 +144,15 @@ impl SweepState {
             }
             Event::Evaluated { trial, evaluation } => {
                 self.with(*trial, |t| t.evaluations.push(evaluation.clone()));
+            }
+            Event::ExamplesEvaluated { trial: TrialId::BASE, examples, .. } => {
+                self.base_examples = Some(examples.clone());
+            }
+            Event::ExamplesEvaluated { trial, examples, .. } => {
+                self.with(*trial, |t| t.examples = Some(examples.clone()));
+            }
+            Event::TestEvaluated { trial, test } => {
+                self.test.insert(*trial, test.clone());
             }
             Event::Checkpointed { trial, step } => {
                 self.with(*trial, |t| t.checkpoint_step = Some(*step));

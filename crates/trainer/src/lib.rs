@@ -19,6 +19,8 @@ mod device;
 pub mod dropout;
 pub mod engine;
 mod error;
+pub mod gguf;
+pub mod merge;
 pub mod model;
 pub mod peft;
 pub mod plan;

@@ -146,7 +146,9 @@ impl<'a> Run<'a> {
             let evaluation =
                 self.drive.trainer.evaluate_base().map_err(WorkerError::BaseEvaluation)?;
             self.drive.sweep.dir.write_base(&evaluation)?;
-            self.record(&[Event::BaseEvaluated { evaluation }])?;
+            let examples = self.examples_event(TrialId::BASE, 0);
+            let evaluated = Event::BaseEvaluated { evaluation };
+            self.record(&[evaluated].into_iter().chain(examples).collect::<Vec<_>>())?;
         }
         Ok(())
     }
@@ -284,6 +286,9 @@ impl<'a> Run<'a> {
         let is_running = self.running.contains(&id);
         if is_running {
             self.save_adapter(id, &outcome)?;
+            let step = self.state(id).best().map_or(0, |best| best.step);
+            let examples = self.examples_event(id, step);
+            self.record(examples.as_slice())?;
         }
         let mut ended = self.state(id).clone();
         ended.status = TrialStatus::Finished { outcome: outcome.clone() };
@@ -302,6 +307,12 @@ impl<'a> Run<'a> {
         self.suspects.remove(&id);
         self.drive.sweep.dir.discard_checkpoint(id)?;
         Ok(())
+    }
+
+    /// What later comparisons of runs need.
+    fn examples_event(&self, trial: TrialId, step: u32) -> Option<Event> {
+        let examples = self.drive.trainer.example_losses(trial)?;
+        Some(Event::ExamplesEvaluated { trial, step, examples })
     }
 
     fn save_adapter(&mut self, id: TrialId, outcome: &Outcome) -> Result<(), WorkerError> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use spec::{Evaluation, Event, Trial, TrialId};
+use spec::{Evaluation, Event, ExampleLosses, Trial, TrialId};
 
 /// An error of the trainer, whatever its type.
 pub type TrainerError = Box<dyn std::error::Error + Send + Sync>;
@@ -28,6 +28,13 @@ pub trait Trainer {
 
     /// Evaluates the untouched base model.
     fn evaluate_base(&mut self) -> Result<Evaluation, TrainerError>;
+
+    /// The losses of the single validation examples at the best evaluation of a trial that has a
+    /// slot, or at the base model's ([`TrialId::BASE`]). A trainer that has none says `None`, and
+    /// runs are then compared by their means alone.
+    fn example_losses(&self, _trial: TrialId) -> Option<ExampleLosses> {
+        None
+    }
 
     /// Gives `trial` a free slot, going on from `checkpoint` when there is one. An error here is
     /// the trial's own (it does not fit, its checkpoint is damaged), not the sweep's.

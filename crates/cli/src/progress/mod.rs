@@ -97,8 +97,13 @@ fn trial_of(event: &spec::Event) -> Option<TrialId> {
         E::TrialStarted { trial, .. }
         | E::Trained { trial, .. }
         | E::Evaluated { trial, .. }
+        | E::ExamplesEvaluated { trial, .. }
+        | E::TestEvaluated { trial, .. }
         | E::Checkpointed { trial, .. }
         | E::TrialFinished { trial, .. } => Some(*trial),
-        E::SweepStarted { .. } | E::BaseEvaluated { .. } | E::SweepFinished => None,
+        E::SweepStarted { .. }
+        | E::DataPrepared { .. }
+        | E::BaseEvaluated { .. }
+        | E::SweepFinished => None,
     }
 }

@@ -21,6 +21,7 @@ use spec::{ReportSettings, SweepState, TrialId};
 
 use crate::diagnose::{Diagnosis, Reference, diagnose, diagnose_all};
 use crate::error::ReportError;
+use crate::text::Lang;
 use by_parameter::{Along, ByParameterFigure};
 use heatmap::HeatMapFigure;
 use overlay::{OverlayFigure, Quantity};
@@ -45,7 +46,7 @@ pub fn sweep_plots(
     state: &SweepState,
     settings: &ReportSettings,
 ) -> Vec<Result<Plot, ReportError>> {
-    let diagnoses = &diagnose_all(state, settings);
+    let diagnoses = &diagnose_all(state, settings, Lang::En);
     vec![
         render(&OverlayFigure { state, diagnoses, quantity: Quantity::EvalLoss }),
         render(&OverlayFigure { state, diagnoses, quantity: Quantity::Gap }),
@@ -63,6 +64,6 @@ pub fn run_plot(
     settings: &ReportSettings,
 ) -> Option<Result<Plot, ReportError>> {
     let trial = state.trials.get(&trial)?;
-    let diagnosis: &Diagnosis = &diagnose(trial, Reference::of(state), settings);
+    let diagnosis: &Diagnosis = &diagnose(trial, Reference::of(state), settings, Lang::En);
     Some(render(&RunFigure { trial, base: state.base.as_ref(), diagnosis }))
 }

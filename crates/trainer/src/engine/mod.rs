@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use spec::{Evaluation, Event, ExecutorSettings, TrainSettings, Trial, TrialId};
+use spec::{
+    Evaluation, Event, ExampleLosses, ExecutorSettings, TestEvaluation, TrainSettings, Trial,
+    TrialId,
+};
 
 use crate::backend::candle::CandleBackend;
 use crate::backend::cpu::Cpu;
@@ -14,6 +17,7 @@ use crate::model::DecoderConfig;
 mod checkpoint;
 mod evaluate;
 mod health;
+mod held_out;
 mod order;
 mod packed;
 mod slot;
@@ -30,11 +34,14 @@ pub struct TrainingSets {
     pub validation: Dataset,
     /// What the base model could do already.
     pub retention: Option<Dataset>,
+    /// What nothing is chosen by.
+    pub test: Option<Dataset>,
 }
 
 impl From<PreparedData> for TrainingSets {
     fn from(data: PreparedData) -> Self {
-        Self { train: data.train, validation: data.validation, retention: data.retention }
+        let PreparedData { train, validation, retention, test, .. } = data;
+        Self { train, validation, retention, test }
     }
 }
 
@@ -106,6 +113,16 @@ impl Engine {
     /// See [`Packed::evaluate_base`].
     pub fn evaluate_base(&mut self) -> Result<Evaluation> {
         on_each!(&mut self.on, p => p.evaluate_base())
+    }
+
+    /// See [`Packed::example_losses`].
+    pub fn example_losses(&self, trial: TrialId) -> Option<ExampleLosses> {
+        on_each!(&self.on, p => p.example_losses(trial))
+    }
+
+    /// See [`Packed::evaluate_test`].
+    pub fn evaluate_test(&self, adapter: Option<&Path>) -> Result<Option<TestEvaluation>> {
+        on_each!(&self.on, p => p.evaluate_test(adapter))
     }
 
     /// See [`Packed::admit`].
