@@ -92,7 +92,10 @@ fn write_file(from: &Path, to: &Path, adapter: &LoadedAdapter, merged: &mut [boo
         })
         .collect::<std::result::Result<Vec<_>, _>>()
         .map_err(damaged)?;
-    safetensors::serialize_to_file(views, header.metadata().clone(), to).map_err(damaged)
+    safetensors::serialize_to_file(views, header.metadata().clone(), to).map_err(damaged)?;
+    // The library writes files that nobody else may read; the base's rights are meant.
+    let rights = std::fs::metadata(from).map_err(TrainerError::io("look at", from))?.permissions();
+    std::fs::set_permissions(to, rights).map_err(TrainerError::io("set the rights of", to))
 }
 
 /// The bytes of `W + scale B A`; `None` for a number format that is not read. `A` is [R, I], `B` is

@@ -19,7 +19,7 @@ const MOST_RESAMPLED: usize = 256;
 const LEVEL: f64 = 0.95;
 
 /// The critical value of a single comparison, and the least that several can have.
-const SINGLE: f64 = 1.644_854;
+pub const SINGLE: f64 = 1.644_854;
 
 /// Every candidate against the best.
 #[derive(Debug, Clone)]

@@ -22,7 +22,7 @@ pub struct Choice {
 pub enum Reason {
     /// No other run is tied with the best.
     ClearlyBest,
-    /// The lowest rank of the tied.
+    /// The lowest rank of those close to the best.
     LowestRank,
     /// The smallest gap among those of the lowest rank.
     SmallestGap,
@@ -32,18 +32,20 @@ pub enum Reason {
     LowestLoss,
 }
 
-/// Chooses among the tied candidates, of which `best` is one.
-pub fn choose(tied: &[&Candidate], best: &Candidate) -> Choice {
+/// Chooses among the candidates that are close to `best`, which is one of them; `tied` is how many
+/// cannot be told from it in all.
+pub fn choose(close: &[&Candidate], tied: usize, best: &Candidate) -> Choice {
     let chosen = |candidate: &Candidate, reason| Choice {
         trial: candidate.trial,
         reason,
         behind: candidate.loss - best.loss,
     };
-    if tied.len() < 2 {
-        return chosen(best, Reason::ClearlyBest);
+    if close.len() < 2 {
+        let reason = if tied < 2 { Reason::ClearlyBest } else { Reason::LowestLoss };
+        return chosen(best, reason);
     }
-    let rank = tied.iter().map(|c| c.rank).min().unwrap_or(best.rank);
-    let of_rank: Vec<&Candidate> = tied.iter().copied().filter(|c| c.rank == rank).collect();
+    let rank = close.iter().map(|c| c.rank).min().unwrap_or(best.rank);
+    let of_rank: Vec<&Candidate> = close.iter().copied().filter(|c| c.rank == rank).collect();
     if let [only] = of_rank[..] {
         return chosen(only, Reason::LowestRank);
     }

@@ -20,7 +20,9 @@
 //! the best; Hsu 1984, Annals of Statistics 12:1136), however many are compared.
 //!
 //! # The choice
-//! Among the tied candidates the lowest rank; of those, the ones whose gap is within one standard
+//! Against thousands, a run far behind may be tied as well: that it is worse has not been shown, but
+//! is likely. So simplicity decides among those that even a comparison with the best alone does not
+//! tell from it (`d(k) <= 1.645 se(k)`, 95 % one-sided): of these the lowest rank; of those, the ones whose gap is within one standard
 //! error of the smallest; of those, the least retention loss, and then the lowest validation loss.
 //!
 //! # What to expect
@@ -127,7 +129,14 @@ pub fn compare(state: &SweepState) -> Option<Comparison> {
         .zip(&found.list)
         .filter_map(|(interval, candidate)| interval.is_tied.then_some(candidate))
         .collect();
-    let choice = choice::choose(&tied, &found.list[best]);
+    let close: Vec<&Candidate> = intervals
+        .of
+        .iter()
+        .zip(&found.list)
+        .filter(|(interval, _)| interval.difference <= bootstrap::SINGLE * interval.stderr)
+        .map(|(_, candidate)| candidate)
+        .collect();
+    let choice = choice::choose(&close, tied.len(), &found.list[best]);
     let optimism = optimism::of(&found);
     let chosen = found.list.iter().find(|candidate| candidate.trials.contains(&choice.trial));
     let mut names: Vec<TrialId> = tied.iter().map(|candidate| candidate.trial).collect();

@@ -40,10 +40,10 @@ texts! {
         ", không tốt hơn mô hình gốc ({0})";
     ClearlyBest: "It is better than every other run beyond chance; the next, trial {0}, is {1} behind.",
         "Lượt này tốt hơn mọi lượt khác một cách rõ ràng; lượt kế tiếp là {0}, kém {1}.";
-    TiedChosen: "{0} of {1} configurations cannot be told apart at the top (95 %); of these it {2}. The lowest loss, trial {3}, is {4} lower.",
-        "{0} trên {1} cấu hình ở đầu bảng không phân biệt được với nhau (95 %); trong số đó lượt này {2}. Mất mát thấp nhất là lượt {3}, thấp hơn {4}.";
-    TiedBest: "{0} of {1} configurations cannot be told apart at the top (95 %); of these it {2}.",
-        "{0} trên {1} cấu hình ở đầu bảng không phân biệt được với nhau (95 %); trong số đó lượt này {2}.";
+    TiedChosen: "{0} of {1} configurations cannot be told apart at the top (95 %); of the closest it {2}. The lowest loss, trial {3}, is {4} lower.",
+        "{0} trên {1} cấu hình ở đầu bảng không phân biệt được với nhau (95 %); trong số gần nhất lượt này {2}. Mất mát thấp nhất là lượt {3}, thấp hơn {4}.";
+    TiedBest: "{0} of {1} configurations cannot be told apart at the top (95 %); of the closest it {2}.",
+        "{0} trên {1} cấu hình ở đầu bảng không phân biệt được với nhau (95 %); trong số gần nhất lượt này {2}.";
     HasLowestRank: "has the lowest rank",
         "có rank thấp nhất";
     HasSmallestGap: "has the smallest gap at the lowest rank",

@@ -105,7 +105,24 @@ fn among_ties_the_lowest_rank_is_chosen_and_the_report_says_so() {
     let ranking = rank(&state, &ReportSettings::default(), Lang::En);
     let words = ranking.verdict.sentences.join(" ");
     assert!(words.starts_with("Take trial 003"), "{words}");
-    assert!(words.contains("cannot be told apart at the top (95 %); of these it has the lowest"));
+    assert!(words.contains("cannot be told apart at the top (95 %); of the closest it has"));
+}
+
+#[test]
+fn a_simpler_run_that_is_likely_worse_is_not_chosen_however_wide_the_ties_of_many_are() {
+    // Hundreds of runs make the simultaneous intervals wide; the one of rank 1 lies between the
+    // limit of a single comparison and that of all.
+    let mut runs: Vec<Truth> = (0..300).map(|n| truth(8 + n, 1.2 + 0.001 * f64::from(n))).collect();
+    runs.push(truth(4, 1.0));
+    runs.push(truth(1, 1.0 + 0.0685));
+    let mut state = measured(&runs, 100, 0.25, 12);
+    // The same losses for all but the last two, so that their company is all that matters.
+    state.trials.retain(|id, _| id.0 % 3 == 0 || id.0 > 300);
+    let comparison = compared(&state);
+    let simple = comparison.against_best[&TrialId(302)];
+    assert!(simple.is_tied, "{simple:?} with {}", comparison.critical);
+    assert!(simple.difference > 1.7 * simple.stderr, "{simple:?}");
+    assert_eq!(comparison.choice.trial, TrialId(301));
 }
 
 #[test]
