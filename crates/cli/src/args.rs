@@ -38,6 +38,12 @@ pub enum Command {
     Status(StatusArgs),
     /// Rebuild the tables and plots of a sweep and show its report
     Report(ReportArgs),
+    /// Show a sweep's report in the browser, live while it runs, on this machine only
+    Serve(ServeArgs),
+    /// Set two trials, or two sweeps, side by side
+    Compare(CompareArgs),
+    /// Write a sweep's results for TensorBoard, Optuna or a data frame
+    Convert(ConvertArgs),
     /// Copy a trial's adapter out, ready for PEFT
     Export(ExportArgs),
 }
@@ -86,6 +92,12 @@ pub struct RunArgs {
     /// Print warnings and errors only
     #[arg(long, short)]
     pub quiet: bool,
+    /// Open the report in the browser, where it follows the sweep
+    #[arg(long)]
+    pub open: bool,
+    /// The report's language
+    #[arg(long, value_enum, default_value = "en", value_name = "LANG")]
+    pub lang: Language,
 }
 
 #[derive(Debug, clap::Args)]
@@ -109,6 +121,61 @@ pub struct ReportArgs {
     /// Print the ranking as JSON instead of text
     #[arg(long)]
     pub json: bool,
+    /// Open the page in the browser
+    #[arg(long)]
+    pub open: bool,
+    /// The report's language
+    #[arg(long, value_enum, default_value = "en", value_name = "LANG")]
+    pub lang: Language,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ServeArgs {
+    /// The sweep's results folder
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// The port on this machine; 0 takes any free one
+    #[arg(long, default_value = "0")]
+    pub port: u16,
+    /// Open the page in the browser
+    #[arg(long)]
+    pub open: bool,
+    /// The report's language
+    #[arg(long, value_enum, default_value = "en", value_name = "LANG")]
+    pub lang: Language,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(id = "to", required = true, multiple = true, args = ["tensorboard", "optuna", "csv"])]
+pub struct ConvertArgs {
+    /// The sweep's results folder
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Write TensorBoard event files, with the HParams tab, into this folder
+    #[arg(long, value_name = "OUT")]
+    pub tensorboard: Option<PathBuf>,
+    /// Write an Optuna study as a journal file
+    #[arg(long, value_name = "FILE")]
+    pub optuna: Option<PathBuf>,
+    /// Write all evaluations of all trials as one table
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+    /// Replace what is there
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct CompareArgs {
+    /// A sweep's results folder, or one of its trials as DIR:NUMBER
+    #[arg(value_name = "A")]
+    pub a: String,
+    /// What to set beside it; of the same sweep, `:NUMBER` is enough
+    #[arg(value_name = "B")]
+    pub b: String,
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -116,7 +183,7 @@ pub struct ExportArgs {
     /// The sweep's results folder
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
-    /// Export the trial with the lowest validation loss (the default)
+    /// Export the trial that the report chose (the default)
     #[arg(long, conflicts_with = "trial")]
     pub best: bool,
     /// Export this trial
@@ -125,12 +192,36 @@ pub struct ExportArgs {
     /// The folder to write
     #[arg(long, value_name = "OUT")]
     pub to: PathBuf,
-    /// Replace OUT when it holds an adapter already
+    /// Write a whole model instead, with the adapter merged into the base's weights
+    #[arg(long)]
+    pub merge: bool,
+    /// Add the adapter in llama.cpp's form, adapter.gguf
+    #[arg(long, conflicts_with = "merge")]
+    pub gguf: bool,
+    /// Replace OUT when it holds an export already
     #[arg(long)]
     pub force: bool,
     /// Add the tokenised validation rows, to check the loss elsewhere
     #[arg(long)]
     pub with_validation: bool,
+}
+
+/// A language of the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Language {
+    /// English
+    En,
+    /// Vietnamese
+    Vi,
+}
+
+impl From<Language> for reporter::Lang {
+    fn from(language: Language) -> Self {
+        match language {
+            Language::En => Self::En,
+            Language::Vi => Self::Vi,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use spec::{Evaluation, Event, Sweep, Trial, TrialConfig, TrialId};
+use spec::{Evaluation, Event, ExampleLosses, Sweep, TestEvaluation, Trial, TrialConfig, TrialId};
 use trainer::data::PreparedData;
 use trainer::plan::Packing;
 use worker::{Admission, Steps, Trainer, TrainerError};
@@ -24,6 +24,17 @@ impl EngineTrainer {
     /// Why it does not compute where one might expect, if so.
     pub fn device_note(&self) -> Option<&str> {
         self.0.device_note()
+    }
+}
+
+impl EngineTrainer {
+    /// Losses of the held-out test rows with a saved adapter, or of the base model alone; `None`
+    /// where there are no such rows.
+    pub fn evaluate_test(
+        &self,
+        adapter: Option<&Path>,
+    ) -> Result<Option<TestEvaluation>, CliError> {
+        self.0.evaluate_test(adapter).map_err(|source| CliError::Test { source })
     }
 }
 
@@ -53,6 +64,10 @@ impl Trainer for EngineTrainer {
             }
             Engines::NoRoom => Admission::NoRoom,
         })
+    }
+
+    fn example_losses(&self, trial: TrialId) -> Option<ExampleLosses> {
+        self.0.example_losses(trial)
     }
 
     fn step(&mut self) -> Result<Vec<Event>, TrainerError> {

@@ -61,6 +61,12 @@ pub enum CliError {
     /// A name under which nothing was found.
     #[error("there is no sweep at `{}`", path.display())]
     NoSweepAt { path: PathBuf },
+    /// The test rows cannot be evaluated.
+    #[error("failed to evaluate the test rows")]
+    Test { source: TrainerError },
+    /// The page cannot be served.
+    #[error("failed to listen on port {port} of this machine")]
+    Serve { port: u16, source: Box<dyn std::error::Error + Send + Sync> },
     /// A second handler was installed; cannot happen from the command line.
     #[error("failed to listen for Ctrl-C")]
     Signal(#[from] ctrlc::Error),

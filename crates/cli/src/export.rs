@@ -1,19 +1,30 @@
 //! A trial's adapter as a folder of its own: PEFT's files, the tokenizer, and where it came from.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use reporter::Ranking;
 use serde_json::{Value, json};
 use spec::{Evaluation, SweepState, TrialId, TrialState, TrialStatus};
 use store::SweepFolder;
 use trainer::data::{Dataset, PreparedData};
 
+use crate::card::Card;
 use crate::error::CliError;
 use crate::inputs::{self, Settings};
 
 const ADAPTER_CONFIG: &str = "adapter_config.json";
 /// Logits of some validation examples, read by `scripts/check_peft.py`.
 const LOGITS: &str = "lorasweep_check.safetensors";
+/// Says where an export comes from; its presence is what `--force` may replace.
+pub const ORIGIN: &str = "lorasweep.json";
+/// The adapter in llama.cpp's form.
+pub const GGUF: &str = "adapter.gguf";
+/// Checksums as `sha256sum -c` reads them.
+const CHECKSUMS: &str = "SHA256SUMS";
+/// What a whole model needs beside weights and tokenizer.
+const MODEL_FILES: [&str; 2] = ["config.json", "generation_config.json"];
 /// Copied from the base model, so that the export is complete without it.
 const TOKENIZER_FILES: [&str; 8] = [
     "tokenizer.json",
@@ -26,18 +37,38 @@ const TOKENIZER_FILES: [&str; 8] = [
     "tokenizer.model",
 ];
 
+/// In which form an adapter leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A PEFT folder.
+    Adapter,
+    /// A PEFT folder with llama.cpp's form of it.
+    AdapterAndGguf,
+    /// A whole model, the adapter merged into its weights.
+    Merged,
+}
+
 /// What to export, and what it is made of.
 pub struct Export<'a> {
     pub folder: &'a SweepFolder,
     pub state: &'a SweepState,
     pub settings: &'a Settings,
     pub trial: TrialId,
+    pub ranking: &'a Ranking,
+    pub form: Form,
+    /// Hash of the training file, if it is known.
+    pub data_sha256: Option<String>,
     /// The tokenised validation rows, when they are to be added.
     pub validation: Option<Dataset>,
 }
 
-/// The trial with the lowest validation loss among those that left an adapter.
-pub fn best_trial(folder: &SweepFolder, state: &SweepState) -> Option<TrialId> {
+/// The trial that the report chose; where that left no adapter, the one with the lowest validation
+/// loss among those that did.
+pub fn best_trial(folder: &SweepFolder, state: &SweepState, ranking: &Ranking) -> Option<TrialId> {
+    let choice = ranking.verdict.choice.as_ref().map(|choice| choice.trial);
+    if let Some(choice) = choice.filter(|choice| folder.adapter(*choice).is_some()) {
+        return Some(choice);
+    }
     state
         .trials
         .values()
@@ -47,10 +78,21 @@ pub fn best_trial(folder: &SweepFolder, state: &SweepState) -> Option<TrialId> {
         .map(|(_, id)| id)
 }
 
+/// Whether any evaluated trial left an adapter.
+pub fn has_adapter(folder: &SweepFolder, state: &SweepState) -> bool {
+    let mut trials = state.trials.values();
+    trials.any(|trial| trial.best().is_some() && folder.adapter(trial.trial.id).is_some())
+}
+
 /// The lowest validation loss so far and whose it is, whether or not its adapter is saved yet.
 pub fn best_so_far(state: &SweepState) -> Option<(TrialId, f64)> {
     let best = |trial: &TrialState| Some((trial.trial.id, trial.best()?.eval_loss));
     state.trials.values().filter_map(best).min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)))
+}
+
+/// Hash of the training file as it was when the sweep ran.
+pub fn data_sha256(identity: &store::Identity) -> Option<String> {
+    identity.inputs.get(inputs::TRAINING_DATA)?.sha256.clone()
 }
 
 /// The validation rows of a sweep as it was trained on them.
@@ -85,21 +127,71 @@ impl Export<'_> {
     }
 
     fn fill(&self, dir: &Path, adapter: &Path, best: &Evaluation) -> Result<(), CliError> {
-        for path in list(adapter)? {
-            copy_into(&path, dir)?;
-        }
-        let base = self.name_base(&dir.join(ADAPTER_CONFIG))?;
+        let base = match self.form {
+            Form::Merged => self.fill_merged(dir, adapter)?,
+            Form::Adapter | Form::AdapterAndGguf => self.fill_adapter(dir, adapter)?,
+        };
         for name in TOKENIZER_FILES {
             let path = self.settings.model.join(name);
             if path.is_file() {
                 copy_into(&path, dir)?;
             }
         }
-        write_json(&dir.join("lorasweep.json"), &self.origin(best, &base))?;
-        match &self.validation {
-            Some(rows) => self.add_validation(dir, adapter, rows),
-            None => Ok(()),
+        write_json(&dir.join(ORIGIN), &self.origin(best, &base))?;
+        if let Some(rows) = &self.validation {
+            self.add_validation(dir, adapter, rows)?;
         }
+        let plot = reporter::plot::run_plot(self.state, self.trial, &self.settings.report);
+        if let Some(plot) = plot {
+            let path = dir.join("training.png");
+            fs::write(&path, plot?.png).map_err(CliError::io("write", &path))?;
+        }
+        let card = self.card(best, &base);
+        let path = dir.join("README.md");
+        fs::write(&path, card).map_err(CliError::io("write", &path))?;
+        write_checksums(dir)
+    }
+
+    /// PEFT's files; returns the base model's name.
+    fn fill_adapter(&self, dir: &Path, adapter: &Path) -> Result<String, CliError> {
+        for path in list(adapter)? {
+            copy_into(&path, dir)?;
+        }
+        let base = self.name_base(&dir.join(ADAPTER_CONFIG))?;
+        if self.form == Form::AdapterAndGguf {
+            let (model, target) = (&self.settings.model, dir.join(GGUF));
+            let name = format!("{} trial {}", self.state.name, self.trial);
+            trainer::gguf::write_adapter(model, adapter, &name, &target)
+                .map_err(|source| CliError::Model { path: model.clone(), source })?;
+        }
+        Ok(base)
+    }
+
+    /// The base's files with merged weights; returns the base model's name.
+    fn fill_merged(&self, dir: &Path, adapter: &Path) -> Result<String, CliError> {
+        let model = &self.settings.model;
+        trainer::merge::write_merged(model, adapter, dir)
+            .map_err(|source| CliError::Model { path: model.clone(), source })?;
+        for name in MODEL_FILES {
+            let path = model.join(name);
+            if path.is_file() {
+                copy_into(&path, dir)?;
+            }
+        }
+        Ok(model.display().to_string())
+    }
+
+    fn card(&self, best: &Evaluation, base: &str) -> String {
+        let facts = Card {
+            state: self.state,
+            ranking: self.ranking,
+            trial: self.trial,
+            form: self.form,
+            best,
+            base,
+            data_sha256: self.data_sha256.as_deref(),
+        };
+        facts.render()
     }
 
     /// What another trainer needs to check our losses and logits.
@@ -147,6 +239,20 @@ impl Export<'_> {
     }
 }
 
+/// One line a file, sorted by name.
+fn write_checksums(dir: &Path) -> Result<(), CliError> {
+    let mut files = list(dir)?;
+    files.sort();
+    let mut text = String::new();
+    for path in files {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let sha256 = store::hash_file(&path)?.sha256.unwrap_or_default();
+        let _ = writeln!(text, "{sha256}  {name}");
+    }
+    let path = dir.join(CHECKSUMS);
+    fs::write(&path, text).map_err(CliError::io("write", path))
+}
+
 fn why_no_adapter(trial: &TrialState) -> String {
     match (&trial.status, trial.best()) {
         (TrialStatus::Pending, _) => "it has not begun".to_owned(),
@@ -154,7 +260,14 @@ fn why_no_adapter(trial: &TrialState) -> String {
             "it has not ended; adapters are written when a trial ends".to_owned()
         }
         (TrialStatus::Finished { .. }, None) => "it ended before its first evaluation".to_owned(),
-        (TrialStatus::Finished { .. }, Some(_)) => "its adapter folder is gone".to_owned(),
+        (TrialStatus::Finished { .. }, Some(_)) => match trial.continues {
+            Some(shared) => format!(
+                "its losses were read off trial {}, which trained on past its best evaluation \
+                 without keeping that adapter",
+                shared.trial
+            ),
+            None => "its adapter folder is gone".to_owned(),
+        },
     }
 }
 

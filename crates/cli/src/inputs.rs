@@ -5,10 +5,17 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
-use spec::{DataSettings, ReportSettings, Sweep, TrainSettings, ValidationSource};
+use spec::{
+    DataFacts, DataSettings, ReportSettings, Sweep, TargetModule, TrainSettings, ValidationSource,
+};
 use store::{Identity, InputFile};
+use trainer::data::{DataRole, PreparedData};
+use trainer::model::DecoderConfig;
 
 use crate::error::CliError;
+
+/// The training file's name among a sweep's inputs.
+pub const TRAINING_DATA: &str = "training data";
 
 /// The parts of `resolved.json` that are read back after the run.
 #[derive(Debug, Deserialize)]
@@ -42,6 +49,28 @@ pub fn identity(sweep: &Sweep, planned_trials: Option<usize>) -> Result<Identity
     Ok(identity)
 }
 
+/// What the report needs to know of the data and of the model.
+pub fn facts(sweep: &Sweep, data: &PreparedData) -> Result<DataFacts, CliError> {
+    let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
+    let model = DecoderConfig::read(&sweep.model).map_err(unusable)?;
+    let leak = data.report.overlaps.iter().find(|overlap| {
+        overlap.held_out == DataRole::Validation && overlap.seen == DataRole::Train
+    });
+    let targets = data.train.examples.iter().map(|example| example.targets() as u64);
+    let of_module = |module: TargetModule| {
+        let (inputs, outputs) = model.module_shape(module);
+        (module, ((inputs + outputs) * model.num_hidden_layers) as u64)
+    };
+    Ok(DataFacts {
+        train_examples: data.train.examples.len() as u64,
+        train_targets: targets.sum(),
+        validation_examples: data.validation.examples.len() as u64,
+        leaked_rows: leak.map_or(0, |leak| leak.same_row.len() as u64),
+        leaked_prompts: leak.map_or(0, |leak| leak.same_prompt.len() as u64),
+        parameters_per_rank: TargetModule::ALL.into_iter().map(of_module).collect(),
+    })
+}
+
 /// An error when one of the files that data preparation reads is not what it was.
 pub fn check_unchanged(identity: &Identity) -> Result<(), CliError> {
     for (what, then) in identity.inputs.iter().filter(|(_, file)| file.sha256.is_some()) {
@@ -65,6 +94,7 @@ fn absolute_data(data: &DataSettings) -> Result<DataSettings, CliError> {
             ValidationSource::Fraction(fraction) => ValidationSource::Fraction(*fraction),
         },
         retention: data.retention.as_deref().map(absolute).transpose()?,
+        test: data.test.as_deref().map(absolute).transpose()?,
     })
 }
 
@@ -75,12 +105,15 @@ fn inputs(sweep: &Sweep) -> Result<BTreeMap<String, InputFile>, CliError> {
         inputs.insert(what.to_owned(), store::hash_file(&absolute(path)?)?);
         Ok(())
     };
-    add("training data", &sweep.data.train)?;
+    add(TRAINING_DATA, &sweep.data.train)?;
     if let ValidationSource::File(path) = &sweep.data.validation {
         add("validation data", path)?;
     }
     if let Some(path) = &sweep.data.retention {
         add("retention data", path)?;
+    }
+    if let Some(path) = &sweep.data.test {
+        add("test data", path)?;
     }
     for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"] {
         let path = sweep.model.join(name);

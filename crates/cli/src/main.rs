@@ -6,12 +6,14 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod card;
 mod commands;
 mod engine;
 mod error;
 mod exit;
 mod export;
 mod inputs;
+mod live;
 mod output;
 mod progress;
 mod publish;
@@ -50,6 +52,9 @@ fn run(args: Args, output: Output) -> Result<Exit, error::CliError> {
         Command::Run(args) => commands::run::run(&args, output),
         Command::Status(args) => commands::status::run(&args),
         Command::Report(args) => commands::report::run(&args, output),
+        Command::Serve(args) => commands::serve::run(&args, output),
+        Command::Convert(args) => commands::convert::run(&args),
+        Command::Compare(args) => commands::compare::run(&args),
         Command::Export(args) => commands::export::run(&args),
     }
 }

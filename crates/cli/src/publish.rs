@@ -1,13 +1,13 @@
-//! The report files of a sweep: tables, plots, the report's text and the best adapter.
+//! The report files of a sweep: tables, plots, the page, the report's text and the best adapter.
 
 use std::fmt::Write as _;
 
-use reporter::{Ranking, TerminalOptions};
+use reporter::{Lang, Page, Ranking, TerminalOptions};
 use spec::SweepState;
 use store::{ReportFile, SweepFolder};
 
 use crate::error::CliError;
-use crate::export::{self, Export};
+use crate::export::{self, Export, Form};
 use crate::inputs::Settings;
 
 /// Writes everything that is derived from the state, and returns the ranking.
@@ -15,12 +15,15 @@ pub fn publish(
     folder: &SweepFolder,
     state: &SweepState,
     settings: &Settings,
+    lang: Lang,
 ) -> Result<Ranking, CliError> {
-    let ranking = reporter::rank(state, &settings.report);
+    let ranking = reporter::rank(state, &settings.report, lang);
     let write = |file: &ReportFile, contents: &[u8]| folder.write_report(file, contents);
     write(&ReportFile::RankingCsv, reporter::ranking_csv(&ranking)?.as_bytes())?;
     write(&ReportFile::RankingJson, reporter::ranking_json(&ranking)?.as_bytes())?;
     write(&ReportFile::ReportText, text(&ranking, false).as_bytes())?;
+    let page = page(folder, state, settings, &ranking, lang, None)?;
+    write(&ReportFile::ReportHtml, page.as_bytes())?;
     let mut names = Vec::new();
     for plot in reporter::plot::all_plots(state, &settings.report) {
         let plot = plot?;
@@ -31,19 +34,37 @@ pub fn publish(
         }
     }
     folder.remove_other_plots(&names)?;
-    if let Some(trial) = export::best_trial(folder, state) {
-        Export { folder, state, settings, trial, validation: None }.write(&folder.best_dir())?;
+    if let Some(trial) = export::best_trial(folder, state, &ranking) {
+        let data_sha256 = export::data_sha256(&folder.identity()?);
+        let (ranking, form) = (&ranking, Form::Adapter);
+        Export { folder, state, settings, trial, ranking, form, data_sha256, validation: None }
+            .write(&folder.best_dir())?;
     }
     Ok(ranking)
 }
 
+/// `report.html`; one that is to follow a running sweep loads itself again.
+pub fn page(
+    folder: &SweepFolder,
+    state: &SweepState,
+    settings: &Settings,
+    ranking: &Ranking,
+    lang: Lang,
+    reload_seconds: Option<u32>,
+) -> Result<String, CliError> {
+    let spans = reporter::timeline(&folder.records()?);
+    let report = &settings.report;
+    let page = Page { state, ranking, settings: report, spans: &spans, lang, reload_seconds };
+    Ok(reporter::html(page)?)
+}
+
 /// Whether every file that `publish` writes for certain is there.
 pub fn is_published(folder: &SweepFolder, state: &SweepState) -> bool {
-    use ReportFile::{RankingCsv, RankingJson, ReportText};
+    use ReportFile::{RankingCsv, RankingJson, ReportHtml, ReportText};
     let is_there = |file: &ReportFile| folder.report_path(file).is_file();
-    [RankingCsv, RankingJson, ReportText].iter().all(is_there)
+    [RankingCsv, RankingJson, ReportText, ReportHtml].iter().all(is_there)
         && folder.report_path(&ReportFile::Plot(String::new())).is_dir()
-        && (export::best_trial(folder, state).is_none() || folder.best_dir().is_dir())
+        && (!export::has_adapter(folder, state) || folder.best_dir().is_dir())
 }
 
 /// The report as text: sentences first, then the ranking.
@@ -58,7 +79,7 @@ pub fn places(folder: &SweepFolder) -> String {
     let mut line = |what: &str, path: std::path::PathBuf| {
         let _ = writeln!(text, "{what:<14}{}", path.display());
     };
-    line("report", folder.report_path(&ReportFile::ReportText));
+    line("report", folder.report_path(&ReportFile::ReportHtml));
     line("ranking", folder.report_path(&ReportFile::RankingCsv));
     line("plots", folder.report_path(&ReportFile::Plot(String::new())));
     if folder.best_dir().is_dir() {

@@ -54,7 +54,7 @@ fn report_rebuilds_every_derived_file_and_prints_the_ranking() {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let text = fs::read_to_string(sweep.join("report.txt")).unwrap();
     assert!(ran.stdout.starts_with(&text), "{}\n---\n{text}", ran.stdout);
-    for file in ["ranking.csv", "ranking.json", "best/adapter_config.json"] {
+    for file in ["report.html", "ranking.csv", "ranking.json", "best/adapter_config.json"] {
         assert!(sweep.join(file).is_file(), "{file}");
     }
     let plots: Vec<_> = fs::read_dir(sweep.join("plots")).unwrap().collect();
@@ -82,6 +82,63 @@ fn export_takes_the_best_adapter_there_is_and_says_where_it_comes_from() {
     let base = config["base_model_name_or_path"].as_str().unwrap();
     assert_eq!(base, dir.path().join("model").to_str().unwrap());
     assert_eq!(config["r"], 8);
+    assert!(read("README.md").contains("# small, trial 002"));
+    let sums = read("SHA256SUMS");
+    let names: Vec<_> = sums.lines().filter_map(|line| line.split_once("  ")).collect();
+    assert!(names.iter().all(|(sum, name)| sum.len() == 64 && out.join(name).is_file()));
+    assert_eq!(names.len() + 1, fs::read_dir(&out).unwrap().count());
+}
+
+#[test]
+fn an_export_that_fails_half_way_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    interrupted_sweep(dir.path());
+    // The model has no config.json, which GGUF and merging need.
+    for form in ["--gguf", "--merge"] {
+        let ran = lorasweep(dir.path(), &["export", "results/small", form, "--to", "out/mine"]);
+        assert_ne!(ran.code, 0);
+        assert!(ran.stderr.contains("config.json"), "{}", ran.stderr);
+        let left = fs::read_dir(dir.path().join("out")).map_or(0, Iterator::count);
+        assert_eq!(left, 0, "{form}");
+    }
+}
+
+#[test]
+fn a_sweep_is_converted_for_other_tools_and_nothing_is_overwritten_unasked() {
+    let dir = tempfile::tempdir().unwrap();
+    interrupted_sweep(dir.path());
+    let convert = |more: &[&str]| {
+        let tools = ["--tensorboard", "events", "--optuna", "study.log", "--csv", "all.csv"];
+        lorasweep(dir.path(), &[&["convert", "results/small"], &tools, more].concat())
+    };
+    let ran = convert(&[]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+    assert_eq!(read("all.csv").lines().count(), 1 + 3 * (2 + 1));
+    let created = read("study.log").lines().filter(|l| l.contains("\"op_code\":4")).count();
+    assert_eq!(created, 3);
+    assert_eq!(fs::read_dir(dir.path().join("events")).unwrap().count(), 1 + 3);
+    assert_eq!(convert(&[]).code, 2);
+    assert_eq!(convert(&["--force"]).code, 0);
+    fs::write(dir.path().join("events/notes.txt"), "mine").unwrap();
+    assert_eq!(convert(&["--force"]).code, 2);
+    assert_eq!(read("events/notes.txt"), "mine");
+    let nothing = lorasweep(dir.path(), &["convert", "results/small"]);
+    assert_eq!(nothing.code, 2, "one of the forms must be asked for");
+}
+
+#[test]
+fn two_trials_are_set_side_by_side_with_what_differs() {
+    let dir = tempfile::tempdir().unwrap();
+    interrupted_sweep(dir.path());
+    let ran = lorasweep(dir.path(), &["compare", "results/small:1", ":2"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let rates = ran.stdout.lines().find(|line| line.starts_with("learning_rate")).unwrap();
+    assert_eq!(rates.split_whitespace().collect::<Vec<_>>(), ["learning_rate", "1e-4", "1e-3"]);
+    assert!(!ran.stdout.contains("batch_size"), "it is the same in both");
+    assert!(ran.stdout.contains("only their means"), "{}", ran.stdout);
+    let unknown = lorasweep(dir.path(), &["compare", "results/small:1", ":9"]);
+    assert_eq!(unknown.code, 2);
 }
 
 #[test]

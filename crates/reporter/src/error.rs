@@ -24,6 +24,13 @@ pub enum ReportError {
         #[source]
         source: serde_json::Error,
     },
+    /// The page could not be put together.
+    #[error("failed to write report.html")]
+    Page {
+        /// What the template engine said.
+        #[source]
+        source: minijinja::Error,
+    },
     /// A plot could not be drawn.
     #[error("failed to draw the plot `{plot}`: {reason}")]
     Plot {

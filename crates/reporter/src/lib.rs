@@ -10,16 +10,28 @@
 
 #![forbid(unsafe_code)]
 
+mod compare;
 pub mod diagnose;
 mod error;
 mod export;
+mod extend;
 mod number;
+mod page;
 mod parameters;
 pub mod plot;
 mod rank;
+mod side_by_side;
 mod terminal;
+mod text;
 
+pub use compare::{Against, Choice, Comparison, Reason, compare};
 pub use error::ReportError;
-pub use export::{metrics_csv, ranking_csv, ranking_json, steps_csv};
+pub use export::{
+    EventFile, evaluations_csv, metrics_csv, optuna_journal, ranking_csv, ranking_json, steps_csv,
+    tensorboard,
+};
+pub use page::{Importance, Page, Span, html, importance, timeline};
 pub use rank::{Ranking, Row, rank};
+pub use side_by_side::{Difference, Side, SideBySide, side_by_side};
 pub use terminal::{TerminalOptions, terminal};
+pub use text::Lang;

@@ -47,6 +47,16 @@ pub fn percent(share: f64) -> String {
     if value.abs() >= 10.0 { format!("{value:.0} %") } else { format!("{value:.1} %") }
 }
 
+/// A large count with two digits and a unit: `830`, `12 k`, `3.4 M`, `1.2 G`.
+pub fn short_count(value: f64) -> String {
+    let units = [(1e9, " G"), (1e6, " M"), (1e3, " k")];
+    match units.iter().find(|(size, _)| value >= *size) {
+        Some((size, unit)) if value / size < 10.0 => format!("{:.1}{unit}", value / size),
+        Some((size, unit)) => format!("{:.0}{unit}", value / size),
+        None => format!("{value:.0}"),
+    }
+}
+
 /// A count with its noun: `1 run`, `3 runs`.
 pub fn count(n: usize, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
@@ -76,6 +86,9 @@ mod tests {
         assert_eq!(plain(0.0), "0");
         assert_eq!(percent(0.0142), "1.4 %");
         assert_eq!(percent(0.5), "50 %");
+        assert_eq!(short_count(830.0), "830");
+        assert_eq!(short_count(12_345.0), "12 k");
+        assert_eq!(short_count(3_400_000.0), "3.4 M");
         assert_eq!(count(1, "run"), "1 run");
         assert_eq!(count(0, "run"), "0 runs");
     }

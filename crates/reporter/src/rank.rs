@@ -3,8 +3,9 @@
 use serde::Serialize;
 use spec::{Evaluation, ReportSettings, SweepState, TrialConfig, TrialId, TrialState};
 
-use crate::diagnose::verdict_of;
-use crate::diagnose::{Diagnosis, Flag, Note, Verdict, diagnose_all};
+use crate::compare::{Against, Comparison, Z95, compare};
+use crate::diagnose::{Diagnosis, Flag, Note, Verdict, VerdictInput, diagnose_all, verdict_of};
+use crate::text::{Lang, say};
 
 /// The runs of a sweep, best first, with what they say together.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -17,6 +18,8 @@ pub struct Ranking {
     pub finished: bool,
     /// The sweep in a few sentences.
     pub verdict: Verdict,
+    /// How the runs compare, example by example; `None` where the journal has means alone.
+    pub comparison: Option<Comparison>,
     /// Runs and the base model by lowest validation loss; those without an evaluation come last.
     pub rows: Vec<Row>,
 }
@@ -37,6 +40,10 @@ pub struct Row {
     pub eval_loss: Option<f64>,
     /// Standard error of `eval_loss` over validation examples.
     pub eval_loss_stderr: Option<f64>,
+    /// Lower and upper end of the 95 % interval of `eval_loss`.
+    pub eval_loss_interval: Option<[f64; 2]>,
+    /// Against the run with the lowest loss, on the same examples.
+    pub against_best: Option<Against>,
     /// Optimizer step of the best evaluation.
     pub best_step: Option<u32>,
     /// Epoch of the best evaluation.
@@ -72,14 +79,25 @@ pub struct Row {
 }
 
 /// Ranks the runs of a sweep. A base model that is as good as a run stands above it.
-pub fn rank(state: &SweepState, settings: &ReportSettings) -> Ranking {
-    let diagnoses = diagnose_all(state, settings);
-    let verdict = verdict_of(state, &diagnoses);
+pub fn rank(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Ranking {
+    let diagnoses = diagnose_all(state, settings, lang);
+    let comparison = compare(state);
+    let verdict = verdict_of(VerdictInput {
+        state,
+        diagnoses: &diagnoses,
+        comparison: comparison.as_ref(),
+        lang,
+    });
     let base_retention = state.base.as_ref().and_then(|base| base.retention_loss);
-    let mut rows = vec![base_row(state.base.as_ref())];
+    let mut rows = vec![base_row(state.base.as_ref(), lang)];
     for (id, diagnosis) in diagnoses {
         if let Some(trial) = state.trials.get(&id) {
             rows.push(run_row(trial, diagnosis, base_retention));
+        }
+    }
+    if let Some(comparison) = &comparison {
+        for row in &mut rows {
+            row.against_best = comparison.against_best.get(&row.trial).copied();
         }
     }
     rows.sort_by(|a, b| {
@@ -94,14 +112,20 @@ pub fn rank(state: &SweepState, settings: &ReportSettings) -> Ranking {
         fingerprint: state.fingerprint.clone(),
         finished: state.finished,
         verdict,
+        comparison,
         rows,
     }
 }
 
-fn base_row(base: Option<&Evaluation>) -> Row {
+fn interval(evaluation: &Evaluation) -> [f64; 2] {
+    let half = Z95 * evaluation.eval_loss_stderr;
+    [evaluation.eval_loss - half, evaluation.eval_loss + half]
+}
+
+fn base_row(base: Option<&Evaluation>, lang: Lang) -> Row {
     let explanation = match base {
-        Some(_) => "The base model without an adapter: what a run must beat.",
-        None => "The base model has not been evaluated yet.",
+        Some(_) => say!(lang, BaseModel),
+        None => say!(lang, BaseNotEvaluated),
     };
     Row {
         position: 0,
@@ -110,6 +134,8 @@ fn base_row(base: Option<&Evaluation>) -> Row {
         notes: Vec::new(),
         eval_loss: base.map(|e| e.eval_loss),
         eval_loss_stderr: base.map(|e| e.eval_loss_stderr),
+        eval_loss_interval: base.map(interval),
+        against_best: None,
         best_step: base.map(|e| e.step),
         best_epoch: base.map(|e| e.epoch),
         train_loss: base.map(|e| e.train_loss),
@@ -124,7 +150,7 @@ fn base_row(base: Option<&Evaluation>) -> Row {
         steps: 0,
         total_steps: None,
         config: None,
-        explanation: explanation.to_owned(),
+        explanation,
         advice: None,
     }
 }
@@ -139,6 +165,8 @@ fn run_row(trial: &TrialState, diagnosis: Diagnosis, base_retention: Option<f64>
         notes: diagnosis.notes,
         eval_loss: best.map(|e| e.eval_loss),
         eval_loss_stderr: best.map(|e| e.eval_loss_stderr),
+        eval_loss_interval: best.map(interval),
+        against_best: None,
         best_step: best.map(|e| e.step),
         best_epoch: best.map(|e| e.epoch),
         train_loss: best.map(|e| e.train_loss),

@@ -10,32 +10,46 @@ use crate::rank::{Ranking, Row};
 /// Columns of the screen.
 const WIDTH: usize = 100;
 
+/// Rows of the table that findings must leave room for.
+const LEAST_ROWS: usize = 6;
+
+/// Lines that the table needs beside its rows: an empty one, the header, the base model's row with
+/// the dots before it, and how many rows are left out.
+const AROUND: usize = 5;
+
 /// What to print, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TerminalOptions {
-    /// Rows of the table; the base model's row is added when it is not among them.
-    pub top: usize,
+    /// Lines in all.
+    pub lines: usize,
     /// Mark flags with ANSI colours.
     pub colour: bool,
 }
 
 impl Default for TerminalOptions {
     fn default() -> Self {
-        Self { top: 12, colour: false }
+        Self { lines: 25, colour: false }
     }
 }
 
-/// The verdict and the ranking as text, at most 100 columns wide.
+/// The verdict, as many of the findings as there is room for, and the top of the ranking; at most
+/// 100 columns wide.
 pub fn terminal(ranking: &Ranking, options: TerminalOptions) -> String {
-    let mut out = String::new();
-    for sentence in &ranking.verdict.sentences {
-        for line in wrapped(sentence, WIDTH) {
-            out.push_str(&line);
-            out.push('\n');
+    let verdict = &ranking.verdict;
+    let mut lines: Vec<String> =
+        verdict.sentences.iter().flat_map(|sentence| wrapped(sentence, WIDTH)).collect();
+    let room = options.lines.saturating_sub(AROUND + LEAST_ROWS);
+    for finding in &verdict.findings {
+        let text = format!("- {} {}", finding.evidence, finding.advice);
+        let more = wrapped(&text, WIDTH);
+        if lines.len() + more.len() <= room {
+            lines.extend(more);
         }
     }
-    out.push('\n');
-    out.push_str(&table(ranking, options));
+    let top = options.lines.saturating_sub(AROUND + lines.len()).max(LEAST_ROWS);
+    let mut out = lines.join("\n");
+    out.push_str("\n\n");
+    out.push_str(&table(ranking, top, options.colour));
     out
 }
 
@@ -50,7 +64,7 @@ impl Cell {
     }
 }
 
-fn table(ranking: &Ranking, options: TerminalOptions) -> String {
+fn table(ranking: &Ranking, top: usize, colour: bool) -> String {
     let parameters = shown_parameters(ranking);
     let mut header = vec!["#", "trial", "eval_loss", "epoch", "gap", "last"];
     header.extend(parameters.iter().map(|parameter| parameter.name));
@@ -60,10 +74,20 @@ fn table(ranking: &Ranking, options: TerminalOptions) -> String {
         .rows
         .iter()
         .enumerate()
-        .filter(|(at, row)| *at < options.top || row.flag == Flag::Base)
+        .filter(|(at, row)| *at < top || row.flag == Flag::Base)
         .map(|(_, row)| row)
         .collect();
-    let rows: Vec<Vec<Cell>> = shown.iter().map(|row| cells(row, &parameters)).collect();
+    let rows: Vec<Vec<Cell>> = shown
+        .iter()
+        .map(|row| {
+            let mut cells = cells(row, &parameters);
+            let remark = remark(ranking, row);
+            if let Some(flag) = cells.last_mut() {
+                flag.text.push_str(remark);
+            }
+            cells
+        })
+        .collect();
     let widths = widths(&header, &rows);
 
     let mut out = String::new();
@@ -75,7 +99,7 @@ fn table(ranking: &Ranking, options: TerminalOptions) -> String {
             out.push_str("  ...\n");
         }
         previous = row.position;
-        out.push_str(&line(cells, &widths, options.colour));
+        out.push_str(&line(cells, &widths, colour));
     }
     let left = ranking.rows.len() - shown.len();
     if left > 0 {
@@ -130,6 +154,19 @@ fn cells(row: &Row, parameters: &[&Parameter]) -> Vec<Cell> {
     }
     cells.push(Cell { text: flag, paint: paint(row.flag) });
     cells
+}
+
+/// What the comparison says of a run: the one to take, or one as good for all that can be told.
+fn remark(ranking: &Ranking, row: &Row) -> &'static str {
+    let Some(comparison) = &ranking.comparison else { return "" };
+    let is_tied = row.against_best.is_some_and(|against| against.is_tied);
+    if comparison.choice.trial == row.trial {
+        " chosen"
+    } else if is_tied {
+        " tied"
+    } else {
+        ""
+    }
 }
 
 const fn paint(flag: Flag) -> &'static str {

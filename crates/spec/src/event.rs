@@ -1,11 +1,14 @@
 //! What happened in a sweep, as the journal records it. Events are the truth; state is a fold.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::trial::{Trial, TrialId};
+use crate::trial::{TargetModule, Trial, TrialId};
 
-/// Version of the journal's records; a reader refuses a higher one.
-pub const SCHEMA_VERSION: u32 = 1;
+/// Version of the journal's records; a reader refuses a higher one. 2 added the losses of single
+/// examples, the facts of the data and the test set.
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// One line of a journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +34,11 @@ pub enum Event {
         fingerprint: String,
         /// Version of lorasweep that wrote this.
         version: String,
+    },
+    /// The data and the model were read: what the report needs to know of them.
+    DataPrepared {
+        /// What was found.
+        facts: DataFacts,
     },
     /// The untouched base model was evaluated: the reference row of the ranking.
     BaseEvaluated {
@@ -71,6 +79,24 @@ pub enum Event {
         /// Its losses.
         evaluation: Evaluation,
     },
+    /// The losses of the single validation examples: the base model's (trial 0), or those of a
+    /// trial's best evaluation. Once each, before the trial's end.
+    ExamplesEvaluated {
+        /// Which trial.
+        trial: TrialId,
+        /// Optimizer step of that evaluation.
+        step: u32,
+        /// The losses.
+        examples: ExampleLosses,
+    },
+    /// The held-out test rows were evaluated, once, with the adapter that the report chose or
+    /// with the base model (trial 0).
+    TestEvaluated {
+        /// Which trial.
+        trial: TrialId,
+        /// What came out.
+        test: TestEvaluation,
+    },
     /// The trial's state was saved; training can go on from here.
     Checkpointed {
         /// Which trial.
@@ -94,6 +120,23 @@ pub enum Event {
     },
     /// No trial is left to run.
     SweepFinished,
+}
+
+/// What the report needs to know of the data and of the model.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DataFacts {
+    /// Training rows in use.
+    pub train_examples: u64,
+    /// Target tokens of the training rows.
+    pub train_targets: u64,
+    /// Validation rows in use.
+    pub validation_examples: u64,
+    /// Validation rows that are also training rows.
+    pub leaked_rows: u64,
+    /// Further validation rows whose prompt is also one of a training row.
+    pub leaked_prompts: u64,
+    /// Adapter parameters that one rank adds, by module, summed over layers.
+    pub parameters_per_rank: BTreeMap<TargetModule, u64>,
 }
 
 /// One optimizer step of one trial.
@@ -144,6 +187,50 @@ impl Evaluation {
     pub fn gap(&self) -> f64 {
         self.eval_loss - self.train_loss
     }
+}
+
+/// Losses of the validation examples at one evaluation, in the order of the set. Runs of one sweep
+/// are compared example by example, which a mean alone does not allow.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ExampleLosses {
+    /// Summed negative log-likelihood of each example's target tokens, in nats.
+    pub nll: Vec<f32>,
+    /// Number of target tokens of each example; as long as `nll`.
+    pub targets: Vec<u32>,
+}
+
+impl ExampleLosses {
+    /// Examples kept apart; those beyond are added to earlier ones in turn, which keeps a journal
+    /// small and leaves the spread of means as it is.
+    pub const MOST: usize = 2048;
+
+    /// Collects pairs of summed loss and number of target tokens.
+    pub fn collect(examples: impl IntoIterator<Item = (f64, usize)>) -> Self {
+        let mut sums: Vec<(f64, u32)> = Vec::new();
+        for (at, (nll, targets)) in examples.into_iter().enumerate() {
+            if at < Self::MOST {
+                sums.push((nll, targets as u32));
+            } else {
+                let sum = &mut sums[at % Self::MOST];
+                *sum = (sum.0 + nll, sum.1.saturating_add(targets as u32));
+            }
+        }
+        Self {
+            nll: sums.iter().map(|(nll, _)| *nll as f32).collect(),
+            targets: sums.iter().map(|(_, targets)| *targets).collect(),
+        }
+    }
+}
+
+/// Loss on held-out rows that nothing was chosen by.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TestEvaluation {
+    /// Mean loss per target token, in nats.
+    pub loss: f64,
+    /// Standard error of `loss` over the rows.
+    pub loss_stderr: f64,
+    /// Number of rows.
+    pub examples: u32,
 }
 
 /// How a trial ended.

@@ -27,7 +27,10 @@ mod trial;
 
 pub use distribution::{Distribution, Shape};
 pub use error::{SweepError, SweepErrors};
-pub use event::{Evaluation, Event, Outcome, Record, SCHEMA_VERSION, StopReason, TrainPoint};
+pub use event::{
+    DataFacts, Evaluation, Event, ExampleLosses, Outcome, Record, SCHEMA_VERSION, StopReason,
+    TestEvaluation, TrainPoint,
+};
 pub use example::EXAMPLE;
 pub use mistake::Mistake;
 pub use parameter::Parameter;

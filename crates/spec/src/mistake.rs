@@ -198,6 +198,9 @@ pub enum Mistake {
         /// The key under `data`.
         what: &'static str,
     },
+    /// Test rows that are trained on or chosen by.
+    #[error("`data.test` is the training or the validation file itself")]
+    TestIsSeen,
     /// A file or folder that is not there, or is the other of the two.
     #[error("`{what}`: {problem}: {}", path.display())]
     BadPath {
@@ -258,6 +261,11 @@ impl Mistake {
             Self::SameFile { .. } => Some(
                 "give `data.validation` a file of its own, or write `validation_fraction: 0.1` to \
                  set training rows aside"
+                    .to_owned(),
+            ),
+            Self::TestIsSeen => Some(
+                "give `data.test` rows that stand in neither file: their loss is what to expect on \
+                 new rows only if nothing was learned or chosen from them"
                     .to_owned(),
             ),
             Self::RangeLeavesLimits { help, .. } | Self::WrongType { help, .. } => {

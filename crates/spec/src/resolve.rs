@@ -139,7 +139,27 @@ impl Resolver<'_> {
             Some(path) => Some(path?),
             None => None,
         };
-        Some(DataSettings { train: train?, validation: validation?, retention })
+        let test = match &data.test {
+            Some(path) => Some(self.test_rows(path, train.as_ref(), validation.as_ref())?),
+            None => None,
+        };
+        Some(DataSettings { train: train?, validation: validation?, retention, test })
+    }
+
+    /// Rows that were trained on or chosen by hold nothing out.
+    fn test_rows(
+        &mut self,
+        path: &At<PathBuf>,
+        train: Option<&PathBuf>,
+        validation: Option<&ValidationSource>,
+    ) -> Option<PathBuf> {
+        let resolved = self.rows("data.test", path)?;
+        let validates =
+            matches!(validation, Some(ValidationSource::File(file)) if *file == resolved);
+        if train == Some(&resolved) || validates {
+            return self.findings.mistake(path.place, Mistake::TestIsSeen);
+        }
+        Some(resolved)
     }
 
     fn rows(&mut self, what: &'static str, path: &At<PathBuf>) -> Option<PathBuf> {
@@ -249,5 +269,6 @@ fn as_written(data: &DataFile) -> DataSettings {
             ValidationFile::Fraction(fraction) => ValidationSource::Fraction(*fraction),
         },
         retention: data.retention.as_ref().map(|path| path.value.clone()),
+        test: data.test.as_ref().map(|path| path.value.clone()),
     }
 }

@@ -13,6 +13,9 @@ pub struct DataSettings {
     pub validation: ValidationSource,
     /// Rows the base model already handles; their loss shows forgetting.
     pub retention: Option<PathBuf>,
+    /// Held-out rows that nothing is chosen by; evaluated once, with the chosen adapter.
+    #[serde(default)]
+    pub test: Option<PathBuf>,
 }
 
 /// Where validation rows come from.

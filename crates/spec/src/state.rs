@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::event::{Evaluation, Event, Outcome, TrainPoint};
+use crate::event::{
+    DataFacts, Evaluation, Event, ExampleLosses, Outcome, TestEvaluation, TrainPoint,
+};
 use crate::trial::{Trial, TrialId};
 
 /// Where a trial stands.
@@ -41,6 +43,8 @@ pub struct TrialState {
     pub evaluations: Vec<Evaluation>,
     /// The trial that took this one's first steps, if another did.
     pub continues: Option<Continued>,
+    /// Losses of the single validation examples at the best evaluation, once it has ended.
+    pub examples: Option<ExampleLosses>,
 }
 
 /// Steps that a trial shares with an earlier one and did not take itself.
@@ -63,6 +67,7 @@ impl TrialState {
             train_points: Vec::new(),
             evaluations: Vec::new(),
             continues: None,
+            examples: None,
         }
     }
 
@@ -99,6 +104,7 @@ impl TrialState {
         self.train_points.retain(|p| p.step <= to_step);
         self.evaluations.retain(|e| e.step <= to_step);
         self.continues = self.continues.filter(|shared| shared.steps <= to_step);
+        self.examples = None;
     }
 
     /// Takes over the first steps of the trial that this one continues.
@@ -118,8 +124,14 @@ pub struct SweepState {
     pub name: String,
     /// Hash of the resolved sweep.
     pub fingerprint: String,
+    /// What is known of the data and of the model, if it was journalled.
+    pub facts: Option<DataFacts>,
     /// The base model's losses, once evaluated.
     pub base: Option<Evaluation>,
+    /// The base model's losses of the single validation examples.
+    pub base_examples: Option<ExampleLosses>,
+    /// Losses on the held-out test rows, of the chosen trial and of the base model (trial 0).
+    pub test: BTreeMap<TrialId, TestEvaluation>,
     /// Trials by number.
     pub trials: BTreeMap<TrialId, TrialState>,
     /// How often a step needed more memory than there was.
@@ -152,6 +164,7 @@ impl SweepState {
                 self.fingerprint.clone_from(fingerprint);
                 self.finished = false;
             }
+            Event::DataPrepared { facts } => self.facts = Some(facts.clone()),
             Event::BaseEvaluated { evaluation } => self.base = Some(evaluation.clone()),
             Event::TrialProposed { trial } => {
                 self.trials.entry(trial.id).or_insert_with(|| TrialState::new(trial.clone()));
@@ -173,6 +186,15 @@ impl SweepState {
             }
             Event::Evaluated { trial, evaluation } => {
                 self.with(*trial, |t| t.evaluations.push(evaluation.clone()));
+            }
+            Event::ExamplesEvaluated { trial: TrialId::BASE, examples, .. } => {
+                self.base_examples = Some(examples.clone());
+            }
+            Event::ExamplesEvaluated { trial, examples, .. } => {
+                self.with(*trial, |t| t.examples = Some(examples.clone()));
+            }
+            Event::TestEvaluated { trial, test } => {
+                self.test.insert(*trial, test.clone());
             }
             Event::Checkpointed { trial, step } => {
                 self.with(*trial, |t| t.checkpoint_step = Some(*step));

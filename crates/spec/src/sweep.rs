@@ -65,7 +65,7 @@ impl Sweep {
     /// changes results. Left out: the description, the warnings, the report's thresholds, and how
     /// the executor packs and checkpoints. Two sweeps with one fingerprint may share results.
     pub fn fingerprint(&self) -> String {
-        let identity = serde_json::json!({
+        let mut identity = serde_json::json!({
             "name": self.name,
             "method": self.method,
             "metric": self.metric,
@@ -85,6 +85,10 @@ impl Sweep {
             "run_cap": self.run_cap,
             "seed": self.seed,
         });
+        // Not there at all without a test set: sweeps of versions that had none keep theirs.
+        if let Some(test) = &self.written.data.test {
+            identity["data"]["test"] = test.to_string_lossy().into();
+        }
         let mut text = String::new();
         write_canonical(&identity, &mut text);
         Sha256::digest(text.as_bytes()).iter().fold(String::new(), |mut hex, byte| {

@@ -225,7 +225,7 @@ fn settings_read_as_written() {
     let sweep = sweep(
         "name: 2024-01\nmethod: grid\nrun_cap: 3\nseed: 5\nmodel: base\n\
          metric: {name: eval_loss, goal: minimize, target: 1.5}\n\
-         data: {train: a.csv, validation: {fraction: 0.2}, retention: c.jsonl}\n\
+         data: {train: a.csv, validation: {fraction: 0.2}, retention: c.jsonl, test: d.csv}\n\
          parameters: {rank: 8}\nexecutor: {type: local, devices: cuda:1, max_packed: 2}\n\
          early_terminate: {type: hyperband, max_iter: 27, s: 2}\n",
     );
@@ -234,6 +234,7 @@ fn settings_read_as_written() {
     assert_eq!(sweep.metric.target, Some(1.5));
     assert_eq!(sweep.executor.device, DeviceChoice::Cuda(1));
     assert_eq!(sweep.data.validation, ValidationSource::Fraction(0.2));
+    assert_eq!(sweep.data.test, Some(PathBuf::from("sweeps/d.csv")));
     let brackets = Brackets::Below { max_iter: 27, s: 2 };
     let expected = EarlyTerminate::Hyperband { brackets, eta: 3.0, strict: false };
     assert_eq!(sweep.early_terminate, Some(expected));

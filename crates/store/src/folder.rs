@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use spec::{Evaluation, Event, SweepState, TrialId, TrialState};
+use spec::{Evaluation, Event, Record, SweepState, TrialId, TrialState};
 
 use crate::checkpoint::{self, Checkpoint, CheckpointDamage, Purpose};
 use crate::error::{BuildError, StoreError};
@@ -56,6 +56,11 @@ impl SweepFolder {
 
     /// The journal, in order.
     pub fn events(&self) -> Result<Vec<Event>, StoreError> {
+        Ok(self.records()?.into_iter().map(|record| record.event).collect())
+    }
+
+    /// The journal, in order, with the clock of its writers.
+    pub fn records(&self) -> Result<Vec<Record>, StoreError> {
         journal::replay(&layout::journal(&self.root))
     }
 

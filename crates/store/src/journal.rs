@@ -87,16 +87,16 @@ fn encode(events: &[Event]) -> std::io::Result<Vec<u8>> {
     Ok(batch)
 }
 
-/// All events of all files in `dir`, in order. Reads while another process appends.
-pub(crate) fn replay(dir: &Path) -> Result<Vec<Event>, StoreError> {
-    let mut events = Vec::new();
+/// All records of all files in `dir`, in order. Reads while another process appends.
+pub(crate) fn replay(dir: &Path) -> Result<Vec<Record>, StoreError> {
+    let mut records = Vec::new();
     for (_, path) in files(dir)? {
-        read_file(&path, &mut events)?;
+        read_file(&path, &mut records)?;
     }
-    Ok(events)
+    Ok(records)
 }
 
-fn read_file(path: &Path, events: &mut Vec<Event>) -> Result<(), StoreError> {
+fn read_file(path: &Path, records: &mut Vec<Record>) -> Result<(), StoreError> {
     let mut reader =
         BufReader::new(File::open(path).map_err(StoreError::io("open the journal", path))?);
     let mut line = Vec::new();
@@ -106,12 +106,12 @@ fn read_file(path: &Path, events: &mut Vec<Event>) -> Result<(), StoreError> {
         if line.last() != Some(&b'\n') {
             break;
         }
-        events.push(parse(path, number, &line)?);
+        records.push(parse(path, number, &line)?);
     }
     Ok(())
 }
 
-fn parse(path: &Path, line: usize, text: &[u8]) -> Result<Event, StoreError> {
+fn parse(path: &Path, line: usize, text: &[u8]) -> Result<Record, StoreError> {
     #[derive(Deserialize)]
     struct Version {
         v: u32,
@@ -120,7 +120,7 @@ fn parse(path: &Path, line: usize, text: &[u8]) -> Result<Event, StoreError> {
         |found| StoreError::NewerFormat { path: path.to_path_buf(), found, known: SCHEMA_VERSION };
     match serde_json::from_slice::<Record>(text) {
         Ok(record) if record.v > SCHEMA_VERSION => Err(newer(record.v)),
-        Ok(record) => Ok(record.event),
+        Ok(record) => Ok(record),
         Err(source) => match serde_json::from_slice::<Version>(text) {
             Ok(Version { v }) if v > SCHEMA_VERSION => Err(newer(v)),
             _ => Err(StoreError::CorruptJournal { path: path.to_path_buf(), line, source }),

@@ -78,6 +78,8 @@ pub enum ReportFile {
     RankingJson,
     /// What the terminal showed at the end.
     ReportText,
+    /// Everything on one page.
+    ReportHtml,
     /// A plot, by its file name with extension, below the plots' folder (`runs/trial-003.svg`).
     Plot(String),
 }
@@ -88,6 +90,7 @@ impl ReportFile {
             Self::RankingCsv => root.join("ranking.csv"),
             Self::RankingJson => root.join("ranking.json"),
             Self::ReportText => root.join("report.txt"),
+            Self::ReportHtml => root.join("report.html"),
             Self::Plot(name) => plots(root).join(name),
         }
     }

@@ -48,6 +48,12 @@ pub enum TrainerError {
         /// What is wrong and what to change.
         message: String,
     },
+    /// The test rows' loss is no number.
+    #[error("the loss of the test rows is {loss}: the adapter or the base model is damaged")]
+    Test {
+        /// What came out.
+        loss: f64,
+    },
     /// The requested device cannot be used.
     #[error("{0}")]
     Device(String),

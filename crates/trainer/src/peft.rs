@@ -64,15 +64,19 @@ pub struct LoadedAdapter {
     pub scale: f64,
 }
 
-/// The name of a site's matrix in PEFT's weight file.
-fn tensor_name(site: &Site, matrix: &str) -> String {
-    let parent = match site.module {
+/// The part of a block that a module belongs to.
+pub(crate) const fn parent(module: TargetModule) -> &'static str {
+    match module {
         TargetModule::QProj | TargetModule::KProj | TargetModule::VProj | TargetModule::OProj => {
             "self_attn"
         }
         TargetModule::GateProj | TargetModule::UpProj | TargetModule::DownProj => "mlp",
-    };
-    let (layer, module) = (site.layer, site.module);
+    }
+}
+
+/// The name of a site's matrix in PEFT's weight file.
+fn tensor_name(site: &Site, matrix: &str) -> String {
+    let (layer, module, parent) = (site.layer, site.module, parent(site.module));
     format!("base_model.model.model.layers.{layer}.{parent}.{module}.lora_{matrix}.weight")
 }
 

@@ -14,7 +14,7 @@ fn path(name: &str) -> PathBuf {
 
 /// The error, or the report where the file is good enough to be used.
 fn told(train: &str, validation: ValidationSource, model: &str, limit: usize) -> String {
-    let settings = DataSettings { train: path(train), validation, retention: None };
+    let settings = DataSettings { train: path(train), validation, retention: None, test: None };
     match prepare(&settings, &path(model), limit) {
         Ok(data) => format!("used:\n{}", data.report),
         Err(error) => format!("error: {error}"),

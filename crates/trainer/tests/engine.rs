@@ -26,7 +26,12 @@ fn sets() -> TrainingSets {
     let of = |from: u32, n: u32| Dataset {
         examples: (from..from + n).map(|i| example(i, 4 + (i * 5) % 9)).collect(),
     };
-    TrainingSets { train: of(0, 11), validation: of(100, 5), retention: Some(of(200, 3)) }
+    TrainingSets {
+        train: of(0, 11),
+        validation: of(100, 5),
+        retention: Some(of(200, 3)),
+        test: Some(of(300, 4)),
+    }
 }
 
 fn engine(slots: u32, train: &TrainSettings) -> Engine {
@@ -382,6 +387,27 @@ fn broken_model_folders_are_told_by_name() {
     assert!(load(dir.path()).contains("outside"));
 }
 
+#[test]
+fn losses_of_single_examples_add_up_to_the_validation_loss() {
+    let mut engine = engine(1, &TrainSettings::default());
+    let base = engine.evaluate_base().expect("base");
+    engine.admit(&trial(1), None).expect("admitted");
+    assert_eq!(engine.example_losses(TrialId(1)), None, "nothing was evaluated yet");
+    let mut histories = BTreeMap::new();
+    while histories.get(&TrialId(1)).is_none_or(|h: &History| h.outcome.is_none()) {
+        record(&mut histories, engine.step().expect("a step"));
+    }
+    let evaluations = histories[&TrialId(1)].evaluations.iter();
+    let best = evaluations.map(|e| e.eval_loss).fold(f64::INFINITY, f64::min);
+    for (trial, mean) in [(TrialId::BASE, base.eval_loss), (TrialId(1), best)] {
+        let examples = engine.example_losses(trial).expect("losses");
+        assert_eq!(examples.targets.len(), 5);
+        let nll: f64 = examples.nll.iter().map(|x| f64::from(*x)).sum();
+        let targets: u32 = examples.targets.iter().sum();
+        assert!((nll / f64::from(targets) / mean - 1.0).abs() < 1e-6);
+    }
+}
+
 /// A trial that continues one of the same trajectory.
 fn constant(id: u32, lr_scheduler: LrScheduler, epochs: u32) -> Trial {
     let config = trial(id).config;
@@ -532,4 +558,37 @@ fn long_sequences_of_many_trials_take_turns() {
     for trial in &trials {
         assert_same(&histories[&trial.id], &together[&trial.id], 1e-5, "in turns");
     }
+}
+
+#[test]
+fn a_saved_adapter_gives_held_out_rows_the_loss_that_its_slot_gave_them() {
+    let model = support::golden_dir("llama").join("model");
+    let data = TrainingSets { test: Some(sets().validation), ..sets() };
+    let settings = TrainSettings::default();
+    let mut engine = load(&model, data, &settings, Packing::default()).expect("the engine loads");
+    let base = engine.evaluate_base().expect("base");
+    engine.admit(&trial(1), None).expect("admitted");
+    let mut histories = BTreeMap::new();
+    while histories.get(&TrialId(1)).is_none_or(|h: &History| h.outcome.is_none()) {
+        record(&mut histories, engine.step().expect("a step"));
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    assert!(engine.save_best(TrialId(1), dir.path()).expect("saved"));
+    let evaluations = histories[&TrialId(1)].evaluations.iter();
+    let best = evaluations.min_by(|a, b| a.eval_loss.total_cmp(&b.eval_loss)).expect("evaluated");
+    for (adapter, expected) in [(None, &base), (Some(dir.path()), best)] {
+        let test = engine.evaluate_test(adapter).expect("evaluated").expect("there are test rows");
+        assert_eq!(test.examples, 5);
+        assert!((test.loss / expected.eval_loss - 1.0).abs() < 1e-6);
+        assert!((test.loss_stderr / expected.eval_loss_stderr - 1.0).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn a_sweep_without_held_out_rows_tests_nothing() {
+    let data = TrainingSets { test: None, ..sets() };
+    let model = support::golden_dir("llama").join("model");
+    let settings = TrainSettings::default();
+    let engine = load(&model, data, &settings, Packing::default());
+    assert_eq!(engine.expect("the engine loads").evaluate_test(None).expect("fine"), None);
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use spec::{Evaluation, Event, Trial, TrialConfig, TrialId};
+use spec::{Evaluation, Event, ExampleLosses, Trial, TrialConfig, TrialId};
 
 /// An error of the trainer, whatever its type.
 pub type TrainerError = Box<dyn std::error::Error + Send + Sync>;
@@ -47,6 +47,13 @@ pub trait Trainer {
     /// How many steps `trial` takes.
     fn steps(&self, trial: &TrialConfig) -> Steps;
 
+    /// The losses of the single validation examples at the best evaluation of a trial that has a
+    /// slot, or at the base model's ([`TrialId::BASE`]). A trainer that has none says `None`, and
+    /// runs are then compared by their means alone.
+    fn example_losses(&self, _trial: TrialId) -> Option<ExampleLosses> {
+        None
+    }
+
     /// Gives `trial` a free slot, going on from `checkpoint` when there is one: its own, or one of
     /// its trajectory at a step that it shares with the trial that left it. An error here is
     /// the trial's own (it does not fit, its checkpoint is damaged), not the sweep's.
@@ -58,8 +65,8 @@ pub trait Trainer {
 
     /// Takes one step for the occupied slots and returns what happened, in slot order:
     /// `Trained`, `Evaluated` and, for a trial that reached its end or diverged,
-    /// `TrialFinished`; and `OutOfMemory` when the step had to be made smaller. A slot whose trial finished takes no further steps but keeps its best
-    /// adapter until [`Trainer::release`].
+    /// `TrialFinished`; and `OutOfMemory` when the step had to be made smaller. A slot whose trial
+    /// finished takes no further steps but keeps its best adapter until [`Trainer::release`].
     fn step(&mut self) -> Result<Vec<Event>, TrainerError>;
 
     /// Writes everything needed to go on with `trial` into the file `path` and returns the

@@ -8,7 +8,7 @@ use store::SweepFolder;
 use crate::args::ExportArgs;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::export::{self, Export};
+use crate::export::{self, Export, Form, ORIGIN};
 use crate::inputs::Settings;
 use crate::output;
 
@@ -17,9 +17,10 @@ pub fn run(args: &ExportArgs) -> Result<Exit, CliError> {
     let identity = folder.identity()?;
     let settings = Settings::of(&identity)?;
     let state = folder.state()?;
+    let ranking = reporter::rank(&state, &settings.report, reporter::Lang::En);
     let trial = match args.trial {
         Some(number) => TrialId(number),
-        None => export::best_trial(&folder, &state)
+        None => export::best_trial(&folder, &state, &ranking)
             .ok_or_else(|| CliError::NothingToExport { dir: args.dir.clone() })?,
     };
     refuse_replacing(&args.to, args.force)?;
@@ -28,7 +29,21 @@ pub fn run(args: &ExportArgs) -> Result<Exit, CliError> {
     } else {
         None
     };
-    let export = Export { folder: &folder, state: &state, settings: &settings, trial, validation };
+    let form = match (args.merge, args.gguf) {
+        (true, _) => Form::Merged,
+        (false, true) => Form::AdapterAndGguf,
+        (false, false) => Form::Adapter,
+    };
+    let export = Export {
+        folder: &folder,
+        state: &state,
+        settings: &settings,
+        trial,
+        ranking: &ranking,
+        form,
+        data_sha256: export::data_sha256(&identity),
+        validation,
+    };
     export.write(&args.to)?;
     output::result(&format!("Exported trial {trial} to {}", args.to.display()));
     Ok(Exit::Done)
@@ -41,7 +56,7 @@ fn refuse_replacing(target: &Path, force: bool) -> Result<(), CliError> {
         Ok(())
     } else if !force {
         Err(CliError::Exists { path: target.to_path_buf() })
-    } else if target.join("adapter_config.json").is_file() {
+    } else if target.join(ORIGIN).is_file() || target.join("adapter_config.json").is_file() {
         Ok(())
     } else {
         Err(CliError::NotAnExport { path: target.to_path_buf() })

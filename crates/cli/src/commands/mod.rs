@@ -1,8 +1,11 @@
 //! One file for each command.
 
 pub mod check;
+pub mod compare;
+pub mod convert;
 pub mod export;
 pub mod init;
 pub mod report;
 pub mod run;
+pub mod serve;
 pub mod status;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use planner::{Planner, Pruner};
 use reporter::Ranking;
-use spec::{Evaluation, Outcome, SweepState, TrialState};
-use store::{BuildError, Identity, Opened, SweepDir, SweepFolder, TrialTables};
+use spec::{Evaluation, Event, Outcome, SweepState, TrialId, TrialState};
+use store::{BuildError, Identity, Opened, ReportFile, SweepDir, SweepFolder, TrialTables};
 use trainer::data::PreparedData;
 use worker::{Drive, Finish, WorkerError};
 
@@ -15,7 +15,9 @@ use crate::args::RunArgs;
 use crate::engine::EngineTrainer;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::export;
 use crate::inputs::{self, Settings};
+use crate::live::{self, Live};
 use crate::output::{self, Output};
 use crate::progress::{self, Mode, Plan};
 use crate::publish;
@@ -59,14 +61,18 @@ impl<'a> Run<'a> {
             return Ok(None);
         }
         let state = SweepDir::look(&self.args.results, &self.identity)?;
-        Ok(state.filter(|state| state.finished))
+        // The test rows are evaluated once all trials have ended: that may be left to do.
+        let is_tested = |state: &SweepState| {
+            self.file.sweep.data.test.is_none() || state.test.contains_key(&TrialId::BASE)
+        };
+        Ok(state.filter(|state| state.finished && is_tested(state)))
     }
 
     fn say_finished(&self, state: &SweepState) -> Result<Exit, CliError> {
         let folder = SweepFolder::open(self.args.results.join(&self.identity.name))?;
         let settings = Settings::of(&self.identity)?;
         if !publish::is_published(&folder, state) {
-            publish::publish(&folder, state, &settings)?;
+            publish::publish(&folder, state, &settings, self.args.lang.into())?;
         }
         if !self.args.quiet {
             self.tell(&format!(
@@ -82,12 +88,19 @@ impl<'a> Run<'a> {
         let data = self.prepare_data()?;
         let plan = self.plan(&data);
         let memory = self.plan_memory(&data)?;
+        let facts = inputs::facts(&self.file.sweep, &data)?;
         let mut trainer = EngineTrainer::load(&self.file.sweep, data, memory.packing)?;
         if let Some(note) = trainer.device_note() {
             self.output.warning(note);
         }
         let mut opened = self.open()?;
+        if opened.state.facts.as_ref() != Some(&facts) {
+            let prepared = Event::DataPrepared { facts };
+            opened.dir.record(std::slice::from_ref(&prepared))?;
+            opened.state.apply(&prepared);
+        }
         let stop = stop_on_signals()?;
+        let live = self.follow(&opened)?;
         let mut progress = progress::start(self.mode(), plan, self.output);
         let finish = Drive {
             settings: (&self.file.sweep).into(),
@@ -101,6 +114,10 @@ impl<'a> Run<'a> {
         }
         .run();
         progress.close();
+        live.stop();
+        if matches!(finish, Ok(Finish::Completed | Finish::AlreadyFinished)) {
+            self.test(&trainer, &mut opened)?;
+        }
         // The report is drawn without the base model in memory.
         drop(trainer);
         if !self.args.quiet {
@@ -116,6 +133,45 @@ impl<'a> Run<'a> {
             trainer::select_device(sweep.executor.device, sweep.train.dtype).map_err(unusable)?;
         let trials = workload::known_trials(&*self.planner, self.trials.as_deref());
         MemoryPlan::of(sweep, &device, &trials, data)
+    }
+
+    /// Evaluates the held-out rows, where there are such, with the chosen adapter and with the base
+    /// model; once.
+    fn test(&self, trainer: &EngineTrainer, opened: &mut Opened) -> Result<(), CliError> {
+        if opened.state.test.contains_key(&TrialId::BASE) {
+            return Ok(());
+        }
+        let settings = Settings::of(&self.identity)?;
+        let ranking = reporter::rank(&opened.state, &settings.report, self.args.lang.into());
+        let folder = opened.dir.folder().clone();
+        let chosen = export::best_trial(&folder, &opened.state, &ranking);
+        let chosen = chosen.and_then(|trial| Some((trial, folder.adapter(trial)?)));
+        let mut events = Vec::new();
+        if let Some((trial, adapter)) = chosen {
+            let test = trainer.evaluate_test(Some(&adapter))?;
+            events.extend(test.map(|test| Event::TestEvaluated { trial, test }));
+        }
+        let base = trainer.evaluate_test(None)?;
+        events.extend(base.map(|test| Event::TestEvaluated { trial: TrialId::BASE, test }));
+        opened.dir.record(&events)?;
+        for event in &events {
+            opened.state.apply(event);
+        }
+        Ok(())
+    }
+
+    /// Keeps `report.html` up to date while the sweep runs.
+    fn follow(&self, opened: &Opened) -> Result<Live, CliError> {
+        let folder = opened.dir.folder().clone();
+        let settings = Settings::of(&self.identity)?;
+        let page = folder.report_path(&ReportFile::ReportHtml);
+        if self.args.open {
+            let lang = self.args.lang.into();
+            let text = live::page_now(&folder, &settings, lang, true)?;
+            folder.write_report(&ReportFile::ReportHtml, text.as_bytes())?;
+            live::open(&page.display().to_string(), self.output);
+        }
+        Ok(Live::start(folder, settings, self.args.lang.into(), self.output))
     }
 
     fn prepare_data(&self) -> Result<PreparedData, CliError> {
@@ -163,7 +219,7 @@ impl<'a> Run<'a> {
     ) -> Result<Exit, CliError> {
         let folder = opened.dir.folder();
         let settings = Settings::of(&self.identity)?;
-        let published = publish::publish(folder, &opened.state, &settings);
+        let published = publish::publish(folder, &opened.state, &settings, self.args.lang.into());
         // The error that ended the sweep matters more than one of its report.
         let finish = finish?;
         let ranking = published?;

@@ -103,9 +103,12 @@ fn trial_of(event: &spec::Event) -> Option<TrialId> {
         E::TrialStarted { trial, .. }
         | E::Trained { trial, .. }
         | E::Evaluated { trial, .. }
+        | E::ExamplesEvaluated { trial, .. }
+        | E::TestEvaluated { trial, .. }
         | E::Checkpointed { trial, .. }
         | E::TrialFinished { trial, .. } => Some(*trial),
         E::SweepStarted { .. }
+        | E::DataPrepared { .. }
         | E::BaseEvaluated { .. }
         | E::OutOfMemory { .. }
         | E::SweepFinished => None,

@@ -106,6 +106,7 @@ pub fn interrupted_sweep(dir: &Path) -> PathBuf {
         train: dir.join("train.jsonl"),
         validation: ValidationSource::Fraction(0.5),
         retention: None,
+        test: None,
     };
     let sweep = json!({
         "model": model,

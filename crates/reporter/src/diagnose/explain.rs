@@ -1,12 +1,14 @@
-//! The words of a diagnosis.
+//! The words of one run's diagnosis.
 
 use spec::{Evaluation, Outcome, StopReason, TrialState};
 
 use super::{Flag, Note, Overfit, Reference};
 use crate::number::{change, epoch, learning_rate, loss, percent};
+use crate::text::{Lang, say};
 
 /// What is known of a run when its diagnosis is put into words.
 pub struct Facts<'a> {
+    pub lang: Lang,
     pub trial: &'a TrialState,
     pub reference: Reference<'a>,
     pub flag: Flag,
@@ -14,18 +16,18 @@ pub struct Facts<'a> {
     pub overfit: Option<&'a Overfit>,
     pub improvement_share: Option<f64>,
     pub still_falling: Option<f64>,
+    pub spikes: usize,
 }
 
 /// Why the run carries its flag and notes: sentences with numbers.
 pub fn explanation(facts: &Facts<'_>) -> String {
+    let lang = facts.lang;
     let mut sentences = vec![flag_sentence(facts)];
     if let Some(Outcome::Stopped { reason }) = facts.trial.outcome() {
         sentences.push(match reason {
-            StopReason::TargetReached { target } => {
-                format!("It was stopped because it reached the target of {}.", loss(*target))
-            }
+            StopReason::TargetReached { target } => say!(lang, TargetReached, loss(*target)),
             StopReason::EarlyTerminate { reason } => {
-                format!("It was stopped early: {}.", reason.trim_end_matches('.'))
+                say!(lang, StoppedEarly, reason.trim_end_matches('.'))
             }
         });
     }
@@ -35,171 +37,148 @@ pub fn explanation(facts: &Facts<'_>) -> String {
 
 /// What to do about it, if anything.
 pub fn advice(facts: &Facts<'_>) -> Option<String> {
+    let lang = facts.lang;
     let rate = learning_rate(facts.trial.trial.config.learning_rate);
     match facts.flag {
         Flag::Overfit => facts.overfit.map(|overfit| {
             if overfit.best_step == 0 {
-                format!("Lower the learning rate (now {rate}): no amount of training helped.")
+                say!(lang, LowerRateNothingHelped, rate)
             } else {
-                format!(
-                    "Stop at epoch {}, or lower the learning rate (now {rate}).",
-                    epoch(overfit.best_epoch)
-                )
+                say!(lang, StopAt, epoch(overfit.best_epoch), rate)
             }
         }),
-        Flag::TooSlow => {
-            Some(format!("Raise the learning rate (now {rate}) or train for more epochs."))
+        Flag::TooSlow => Some(say!(lang, RaiseRate, rate)),
+        Flag::Underfit => {
+            Some(difference_from_best(facts).unwrap_or_else(|| say!(lang, HigherRank)))
         }
-        Flag::Underfit => Some(
-            difference_from_best(facts)
-                .unwrap_or_else(|| "Try a higher rank or more data.".to_owned()),
-        ),
-        Flag::Diverged => Some(format!("Lower the learning rate (now {rate}).")),
-        Flag::Failed => Some("Read the error; the sweep goes on without this run.".to_owned()),
-        Flag::Ok if is_still_improving(facts) => Some(
-            "The last evaluation is the best one: more epochs may bring it further down."
-                .to_owned(),
-        ),
+        Flag::Diverged => Some(say!(lang, LowerRate, rate)),
+        Flag::Failed => Some(say!(lang, ReadError)),
+        Flag::Ok if facts.notes.contains(&Note::LearningRateTooHigh) => {
+            Some(say!(lang, LowerRate, rate))
+        }
+        Flag::Ok if facts.notes.contains(&Note::MoreEpochs) => Some(say!(lang, MayFallFurther)),
         Flag::Base | Flag::Ok | Flag::Running | Flag::Pending => None,
     }
 }
 
-fn is_still_improving(facts: &Facts<'_>) -> bool {
-    facts.still_falling.is_some()
-        && facts.trial.best().map(|e| e.step) == facts.trial.last().map(|e| e.step)
-}
-
 fn flag_sentence(facts: &Facts<'_>) -> String {
+    let lang = facts.lang;
+    let share = || facts.improvement_share.map(percent).unwrap_or_default();
     match facts.flag {
-        Flag::Base => "The base model without an adapter.".to_owned(),
-        Flag::Pending => "Not begun yet.".to_owned(),
+        Flag::Base => say!(lang, BaseModel),
+        Flag::Pending => say!(lang, NotBegun),
         Flag::Running => running(facts),
         Flag::Failed => match facts.trial.outcome() {
-            Some(Outcome::Failed { error }) => format!("Could not be trained: {error}."),
-            _ => "Could not be trained.".to_owned(),
+            Some(Outcome::Failed { error }) => say!(lang, Failed, error.trim_end_matches('.')),
+            _ => say!(lang, Failed, "?"),
         },
         Flag::Diverged => match facts.trial.outcome() {
             Some(Outcome::Diverged { step, reason }) => {
-                format!("Diverged at step {step}: {}.", reason.trim_end_matches('.'))
+                say!(lang, Diverged, step.to_string(), reason.trim_end_matches('.'))
             }
-            _ => "Diverged.".to_owned(),
+            _ => say!(lang, Diverged, "?", "?"),
         },
         Flag::Overfit => {
-            facts.overfit.map(|o| overfit(o, facts.reference.base)).unwrap_or_default()
+            facts.overfit.map(|o| overfit(lang, o, facts.reference.base)).unwrap_or_default()
         }
-        Flag::TooSlow => format!(
-            "Validation loss was still falling at the end (by {} over the last third of the steps), \
-             but only {} of the best run's improvement over the base model was reached.",
-            facts.still_falling.map(loss).unwrap_or_default(),
-            facts.improvement_share.map(percent).unwrap_or_default(),
-        ),
-        Flag::Underfit => format!(
-            "Validation loss levelled off with {} of the best run's improvement over the base \
-             model.",
-            facts.improvement_share.map(percent).unwrap_or_default(),
-        ),
+        Flag::TooSlow => {
+            say!(lang, TooSlow, facts.still_falling.map(loss).unwrap_or_default(), share())
+        }
+        Flag::Underfit => say!(lang, Underfit, share()),
         Flag::Ok => facts.trial.best().map_or_else(
-            || "Ended without an evaluation.".to_owned(),
-            |best| {
-                format!(
-                    "Validation loss {} at epoch {}, with a gap of {} to the train loss.",
-                    loss(best.eval_loss),
-                    epoch(best.epoch),
-                    change(best.gap()),
-                )
-            },
+            || say!(lang, EndedUnevaluated),
+            |best| say!(lang, Fine, loss(best.eval_loss), epoch(best.epoch), change(best.gap())),
         ),
     }
 }
 
 fn running(facts: &Facts<'_>) -> String {
+    let lang = facts.lang;
     let Some(last) = facts.trial.last() else {
-        return "Running, not evaluated yet.".to_owned();
+        return say!(lang, RunningUnevaluated);
     };
-    let rising = facts.overfit.map_or(String::new(), |overfit| {
-        format!(", rising since epoch {} while the gap widens", epoch(overfit.best_epoch))
-    });
-    format!(
-        "Running; validation loss {} at epoch {}{rising}.",
-        loss(last.eval_loss),
-        epoch(last.epoch)
-    )
+    let rising = facts
+        .overfit
+        .map_or(String::new(), |overfit| say!(lang, Rising, epoch(overfit.best_epoch)));
+    say!(lang, Running, loss(last.eval_loss), epoch(last.epoch), rising)
 }
 
-fn overfit(overfit: &Overfit, base: Option<&Evaluation>) -> String {
+fn overfit(lang: Lang, overfit: &Overfit, base: Option<&Evaluation>) -> String {
+    let lowest = loss(overfit.best_eval_loss);
     let end = overfit.best_eval_loss + overfit.rise;
-    let errors = if overfit.rise_stderr > 0.0 {
-        format!(", {:.1} standard errors", overfit.rise / overfit.rise_stderr)
+    let rise = if overfit.rise_stderr > 0.0 {
+        let errors = format!("{:.1}", overfit.rise / overfit.rise_stderr);
+        say!(lang, StandardErrors, loss(overfit.rise), percent(overfit.rise_share), errors)
     } else {
-        String::new()
+        format!("{} ({})", loss(overfit.rise), percent(overfit.rise_share))
     };
-    let start = if overfit.best_step == 0 {
-        format!(
-            "Validation loss never fell below the base model's {}; it",
-            loss(overfit.best_eval_loss)
-        )
-    } else {
-        format!(
-            "Validation loss was lowest at epoch {} ({}), then",
-            epoch(overfit.best_epoch),
-            loss(overfit.best_eval_loss)
-        )
-    };
-    let above_base = base
-        .filter(|base| overfit.best_step > 0 && end > base.eval_loss)
-        .map_or(String::new(), |base| {
-            format!(" That is above the base model's {}.", loss(base.eval_loss))
-        });
-    format!(
-        "{start} rose by {} ({}{errors}) to {} at epoch {}, clearly from epoch {} on, while train \
-         loss went from {} to {}.{above_base}",
-        loss(overfit.rise),
-        percent(overfit.rise_share),
-        loss(end),
-        epoch(overfit.end_epoch),
-        epoch(overfit.onset_epoch),
-        loss(overfit.train_at_best),
-        loss(overfit.train_at_end),
-    )
+    let (at_end, onset) = (epoch(overfit.end_epoch), epoch(overfit.onset_epoch));
+    let train = (loss(overfit.train_at_best), loss(overfit.train_at_end));
+    if overfit.best_step == 0 {
+        return say!(
+            lang,
+            NeverBelowBase,
+            lowest,
+            rise,
+            loss(end),
+            at_end,
+            onset,
+            train.0,
+            train.1
+        );
+    }
+    let best_epoch = epoch(overfit.best_epoch);
+    let sentence =
+        say!(lang, Overfit, best_epoch, lowest, rise, loss(end), at_end, onset, train.0, train.1);
+    match base.filter(|base| end > base.eval_loss) {
+        Some(base) => format!("{sentence} {}", say!(lang, AboveBase, loss(base.eval_loss))),
+        None => sentence,
+    }
 }
 
 fn difference_from_best(facts: &Facts<'_>) -> Option<String> {
     let best = &facts.reference.best?.trial;
     let (own, theirs) = (&facts.trial.trial.config, &best.config);
+    let here = |name: &str, theirs: String, own: String| say!(facts.lang, Here, name, theirs, own);
     let mut differences = Vec::new();
     if own.rank != theirs.rank {
-        differences.push(format!("rank {} (here {})", theirs.rank, own.rank));
+        differences.push(here("rank", theirs.rank.to_string(), own.rank.to_string()));
     }
     if own.learning_rate != theirs.learning_rate {
         let (theirs, own) = (learning_rate(theirs.learning_rate), learning_rate(own.learning_rate));
-        differences.push(format!("learning rate {theirs} (here {own})"));
+        differences.push(here("learning_rate", theirs, own));
     }
     if own.batch_size != theirs.batch_size {
-        differences.push(format!("batch size {} (here {})", theirs.batch_size, own.batch_size));
+        let (theirs, own) = (theirs.batch_size.to_string(), own.batch_size.to_string());
+        differences.push(here("batch_size", theirs, own));
     }
     if differences.is_empty() {
         return None;
     }
-    Some(format!("Move towards trial {}, the best: {}.", best.id, differences.join(", ")))
+    Some(say!(facts.lang, MoveTowards, best.id.to_string(), differences.join(", ")))
 }
 
 fn note_sentence(note: Note, facts: &Facts<'_>) -> Option<String> {
-    let base = facts.reference.base?;
-    let best = facts.trial.best()?;
+    let lang = facts.lang;
+    let best = facts.trial.best();
     match note {
-        Note::WorseThanBase => Some(format!(
-            "Even its best evaluation ({}) is no better than the base model ({}).",
-            loss(best.eval_loss),
-            loss(base.eval_loss),
-        )),
-        Note::Forgetting => {
-            let (before, after) = (base.retention_loss?, best.retention_loss?);
-            Some(format!(
-                "The retention loss rose from {} to {} ({}): the base model's skills suffer.",
-                loss(before),
-                loss(after),
-                percent((after - before) / before),
-            ))
+        Note::WorseThanBase => {
+            let base = facts.reference.base?.eval_loss;
+            Some(say!(lang, NoteWorse, loss(best?.eval_loss), loss(base)))
         }
+        Note::Forgetting => {
+            let before = facts.reference.base?.retention_loss?;
+            let after = best?.retention_loss?;
+            let share = percent((after - before) / before);
+            Some(say!(lang, NoteForgetting, loss(before), loss(after), share))
+        }
+        Note::LearningRateTooHigh => {
+            let rate = learning_rate(facts.trial.trial.config.learning_rate);
+            let spikes = facts.spikes.to_string();
+            (facts.spikes > 0).then(|| say!(lang, NoteSpikes, spikes, rate))
+        }
+        // The flag `too_slow` says it already.
+        Note::LearningRateTooLow => None,
+        Note::MoreEpochs => Some(say!(lang, NoteMoreEpochs)),
     }
 }

@@ -36,10 +36,18 @@
 //! - `forgetting`: at m, the retention loss is more than `report.forgetting_share` above the base
 //!   model's.
 //! - `worse_than_base`: even at m, the run is no better than the base model.
+//! - `learning_rate_too_high`: it diverged; or its training loss spiked (`spikes`); or it stayed
+//!   above the base model without overfitting.
+//! - `learning_rate_too_low`: flagged `too_slow`, at a learning rate below the best run's.
+//! - `more_epochs`: m is the last evaluation, and the run was still falling.
+//!
+//! What the sweep as a whole shows is in `findings`.
 
 mod explain;
+mod findings;
 mod overfit;
 mod progress;
+mod spikes;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -49,8 +57,11 @@ use serde::Serialize;
 use spec::{Evaluation, Outcome, ReportSettings, SweepState, TrialId, TrialState, TrialStatus};
 
 pub use overfit::{Overfit, detect as detect_overfit};
-pub(crate) use verdict::verdict_of;
-pub use verdict::{BestRun, Edge, RankSummary, RunnerUp, Side, Verdict, verdict};
+pub(crate) use verdict::{VerdictInput, verdict_of};
+
+use crate::text::Lang;
+pub use findings::{Finding, FindingKind};
+pub use verdict::{BestRun, Edge, RunnerUp, Side, Verdict, verdict};
 
 /// What a run amounts to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -107,6 +118,12 @@ pub enum Note {
     Forgetting,
     /// Not even the best evaluation beats the base model.
     WorseThanBase,
+    /// Training diverged, spiked or stayed above the base model.
+    LearningRateTooHigh,
+    /// Far behind the best run, still falling, at a lower learning rate than that run's.
+    LearningRateTooLow,
+    /// Best at the last evaluation, and still falling.
+    MoreEpochs,
 }
 
 impl Note {
@@ -115,6 +132,9 @@ impl Note {
         match self {
             Self::Forgetting => "forgetting",
             Self::WorseThanBase => "worse_than_base",
+            Self::LearningRateTooHigh => "learning_rate_too_high",
+            Self::LearningRateTooLow => "learning_rate_too_low",
+            Self::MoreEpochs => "more_epochs",
         }
     }
 }
@@ -159,9 +179,14 @@ impl<'a> Reference<'a> {
 }
 
 /// Diagnoses every run of a sweep.
-pub fn diagnose_all(state: &SweepState, settings: &ReportSettings) -> BTreeMap<TrialId, Diagnosis> {
+pub fn diagnose_all(
+    state: &SweepState,
+    settings: &ReportSettings,
+    lang: Lang,
+) -> BTreeMap<TrialId, Diagnosis> {
     let reference = Reference::of(state);
-    state.trials.iter().map(|(&id, trial)| (id, diagnose(trial, reference, settings))).collect()
+    let diagnosed = |trial| diagnose(trial, reference, settings, lang);
+    state.trials.iter().map(|(&id, trial)| (id, diagnosed(trial))).collect()
 }
 
 /// Diagnoses one run by the rules in this module's documentation.
@@ -169,29 +194,19 @@ pub fn diagnose(
     trial: &TrialState,
     reference: Reference<'_>,
     settings: &ReportSettings,
+    lang: Lang,
 ) -> Diagnosis {
     let overfit = overfit::detect(&trial.evaluations, reference.base, settings);
     let improvement_share = improvement_share(trial, reference);
-    let notes = notes(trial, reference, settings);
     let still_falling =
         reference.base.and_then(|base| progress::still_falling(&trial.evaluations, base, settings));
-
-    let flag = match &trial.status {
-        TrialStatus::Pending => Flag::Pending,
-        TrialStatus::Running => Flag::Running,
-        TrialStatus::Finished { outcome: Outcome::Failed { .. } } => Flag::Failed,
-        TrialStatus::Finished { outcome: Outcome::Diverged { .. } } => Flag::Diverged,
-        TrialStatus::Finished { outcome: Outcome::Completed | Outcome::Stopped { .. } } => {
-            match (improvement_share, still_falling) {
-                _ if overfit.is_some() => Flag::Overfit,
-                (Some(share), Some(_)) if share < settings.too_slow_share => Flag::TooSlow,
-                (Some(share), None) if share < settings.underfit_share => Flag::Underfit,
-                _ => Flag::Ok,
-            }
-        }
-    };
+    let flag = flag(trial, overfit.is_some(), improvement_share, still_falling, settings);
+    let spikes = spikes::spikes(&trial.train_points);
+    let seen = Seen { flag, spikes, is_still_falling: still_falling.is_some() };
+    let notes = notes(trial, reference, settings, &seen);
     let overfit = overfit.filter(|_| matches!(flag, Flag::Overfit | Flag::Running));
     let facts = explain::Facts {
+        lang,
         trial,
         reference,
         flag,
@@ -199,10 +214,34 @@ pub fn diagnose(
         overfit: overfit.as_ref(),
         improvement_share,
         still_falling,
+        spikes,
     };
     let explanation = explain::explanation(&facts);
     let advice = explain::advice(&facts);
     Diagnosis { flag, notes, explanation, advice, overfit, improvement_share }
+}
+
+fn flag(
+    trial: &TrialState,
+    overfits: bool,
+    improvement_share: Option<f64>,
+    still_falling: Option<f64>,
+    settings: &ReportSettings,
+) -> Flag {
+    match &trial.status {
+        TrialStatus::Pending => Flag::Pending,
+        TrialStatus::Running => Flag::Running,
+        TrialStatus::Finished { outcome: Outcome::Failed { .. } } => Flag::Failed,
+        TrialStatus::Finished { outcome: Outcome::Diverged { .. } } => Flag::Diverged,
+        TrialStatus::Finished { outcome: Outcome::Completed | Outcome::Stopped { .. } } => {
+            match (improvement_share, still_falling) {
+                _ if overfits => Flag::Overfit,
+                (Some(share), Some(_)) if share < settings.too_slow_share => Flag::TooSlow,
+                (Some(share), None) if share < settings.underfit_share => Flag::Underfit,
+                _ => Flag::Ok,
+            }
+        }
+    }
 }
 
 fn improvement_share(trial: &TrialState, reference: Reference<'_>) -> Option<f64> {
@@ -212,18 +251,42 @@ fn improvement_share(trial: &TrialState, reference: Reference<'_>) -> Option<f64
     Some(progress::recovered_share(base, best, own))
 }
 
-fn notes(trial: &TrialState, reference: Reference<'_>, settings: &ReportSettings) -> Vec<Note> {
-    let (Some(base), Some(best)) = (reference.base, trial.best()) else {
-        return Vec::new();
-    };
+/// What the notes are made of, beside the curve itself.
+struct Seen {
+    flag: Flag,
+    spikes: usize,
+    is_still_falling: bool,
+}
+
+fn notes(
+    trial: &TrialState,
+    reference: Reference<'_>,
+    settings: &ReportSettings,
+    seen: &Seen,
+) -> Vec<Note> {
     let mut notes = Vec::new();
-    if best.eval_loss >= base.eval_loss {
+    let best = trial.best();
+    let worse = reference.base.zip(best).is_some_and(|(base, b)| b.eval_loss >= base.eval_loss);
+    if worse {
         notes.push(Note::WorseThanBase);
     }
-    if let (Some(before), Some(after)) = (base.retention_loss, best.retention_loss)
+    let retention = |e: &Evaluation| e.retention_loss;
+    if let Some((before, after)) = reference.base.and_then(retention).zip(best.and_then(retention))
         && after - before > settings.forgetting_share * before
     {
         notes.push(Note::Forgetting);
+    }
+    let stayed_above = worse && matches!(seen.flag, Flag::Ok | Flag::Underfit);
+    if seen.flag == Flag::Diverged || seen.spikes > 0 || stayed_above {
+        notes.push(Note::LearningRateTooHigh);
+    }
+    let rate = |trial: &TrialState| trial.trial.config.learning_rate;
+    if seen.flag == Flag::TooSlow && reference.best.is_some_and(|best| rate(trial) < rate(best)) {
+        notes.push(Note::LearningRateTooLow);
+    }
+    let ends_best = best.map(|e| e.step) == trial.last().map(|e| e.step);
+    if seen.flag == Flag::Ok && seen.is_still_falling && ends_best {
+        notes.push(Note::MoreEpochs);
     }
     notes
 }

@@ -1,32 +1,37 @@
-//! What a sweep says as a whole: the best run, how sure that is, and where to look next.
+//! What a sweep says as a whole: the run to take, how sure that is, and what to do next.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use spec::{ReportSettings, SweepState, TrialConfig, TrialId, TrialState};
+use spec::{ReportSettings, SweepState, TestEvaluation, TrialConfig, TrialId, TrialState};
 
+use super::findings::{self, Finding};
 use super::{Diagnosis, Flag, Reference, diagnose_all};
-use crate::number::{change, count, epoch, learning_rate, loss};
+use crate::compare::{Comparison, Reason, Z95, compare};
+use crate::number::{change, epoch, loss};
 use crate::parameters;
+use crate::text::{Lang, say};
 
 /// The sweep in a few facts, and in sentences made of them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verdict {
     /// The run with the lowest validation loss.
     pub best: Option<BestRun>,
-    /// The run after it.
+    /// The run to take: the simplest of those that cannot be told from the best.
+    pub choice: Option<BestRun>,
+    /// The run after the best.
     pub runner_up: Option<RunnerUp>,
     /// Number of runs by flag; flags nobody carries are absent.
     pub flags: BTreeMap<Flag, usize>,
     /// Parameters of the best run that lie on the edge of what was tried.
     pub edges: Vec<Edge>,
-    /// The best run of every rank, ascending by rank.
-    pub by_rank: Vec<RankSummary>,
-    /// All of it in words, the most important first.
+    /// What stands out, with evidence and advice, the most important first.
+    pub findings: Vec<Finding>,
+    /// The verdict in words, the most important first.
     pub sentences: Vec<String>,
 }
 
-/// The best run.
+/// One run at its best evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BestRun {
     /// Which.
@@ -41,6 +46,8 @@ pub struct BestRun {
     pub epoch: f64,
     /// Drop below the base model's validation loss (negative: it is worse).
     pub improvement: Option<f64>,
+    /// Loss on the held-out test rows, where they were evaluated with this run.
+    pub test: Option<TestEvaluation>,
 }
 
 /// The second best run.
@@ -79,110 +86,107 @@ pub struct Edge {
     pub side: Side,
 }
 
-/// The best run of one rank.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct RankSummary {
-    /// LoRA rank r.
-    pub rank: u32,
-    /// Its best run.
-    pub trial: TrialId,
-    /// That run's lowest validation loss.
-    pub eval_loss: f64,
-    /// Validation minus train loss there.
-    pub gap: f64,
+/// What a verdict is made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct VerdictInput<'a> {
+    pub state: &'a SweepState,
+    pub diagnoses: &'a BTreeMap<TrialId, Diagnosis>,
+    pub comparison: Option<&'a Comparison>,
+    pub lang: Lang,
 }
 
 /// Sums a sweep up.
-pub fn verdict(state: &SweepState, settings: &ReportSettings) -> Verdict {
-    verdict_of(state, &diagnose_all(state, settings))
+pub fn verdict(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Verdict {
+    let diagnoses = &diagnose_all(state, settings, lang);
+    let comparison = compare(state);
+    verdict_of(VerdictInput { state, diagnoses, comparison: comparison.as_ref(), lang })
 }
 
-/// As [`verdict`], for runs that are already diagnosed.
-pub(crate) fn verdict_of(state: &SweepState, diagnoses: &BTreeMap<TrialId, Diagnosis>) -> Verdict {
+/// As [`verdict`], for runs that are already diagnosed and compared.
+pub(crate) fn verdict_of(input: VerdictInput<'_>) -> Verdict {
+    let VerdictInput { state, diagnoses, comparison, .. } = input;
+    let mut flags = BTreeMap::new();
+    for diagnosis in diagnoses.values() {
+        *flags.entry(diagnosis.flag).or_default() += 1;
+    }
+    let best = Reference::of(state).best;
+    let choice = comparison
+        .and_then(|comparison| state.trials.get(&comparison.choice.trial))
+        .or(best)
+        .map(|trial| trial.trial.id);
     let mut verdict = Verdict {
-        best: None,
-        runner_up: None,
-        flags: BTreeMap::new(),
-        edges: Vec::new(),
-        by_rank: by_rank(state),
+        best: best.and_then(|trial| best_run(state, trial)),
+        choice: choice.and_then(|id| best_run(state, state.trials.get(&id)?)),
+        runner_up: best.and_then(|trial| runner_up(state, trial)),
+        flags,
+        edges: best.map(|trial| edges(input, &trial.trial.config)).unwrap_or_default(),
+        findings: Vec::new(),
         sentences: Vec::new(),
     };
-    for diagnosis in diagnoses.values() {
-        *verdict.flags.entry(diagnosis.flag).or_default() += 1;
-    }
-    let configs: Vec<_> = state.trials.values().map(|t| &t.trial.config).collect();
-    let varying = parameters::varying(&configs);
-    let settings_of = |trial: &TrialState| parameters::describe(&trial.trial.config, &varying);
-    let reference = Reference::of(state);
-    if let Some((trial, best)) = reference.best.and_then(|t| Some((t, t.best()?))) {
-        verdict.best = Some(BestRun {
-            trial: trial.trial.id,
-            settings: settings_of(trial),
-            eval_loss: best.eval_loss,
-            eval_loss_stderr: best.eval_loss_stderr,
-            epoch: best.epoch,
-            improvement: reference.base.map(|base| base.eval_loss - best.eval_loss),
-        });
-        verdict.edges = edges(state, &trial.trial.config);
-        verdict.runner_up = runner_up(state, trial.trial.id).map(|(second, eval_loss)| RunnerUp {
-            trial: second.trial.id,
-            settings: settings_of(second),
-            eval_loss,
-            behind: eval_loss - best.eval_loss,
-            within_noise: eval_loss - best.eval_loss < best.eval_loss_stderr,
-        });
-    }
-    verdict.sentences = sentences(&verdict, state, diagnoses);
+    verdict.findings = findings::find(input, &verdict);
+    verdict.sentences = sentences(&verdict, input);
     verdict
 }
 
-fn runner_up(state: &SweepState, best: TrialId) -> Option<(&TrialState, f64)> {
-    state
-        .trials
-        .values()
-        .filter(|trial| trial.trial.id != best)
+fn settings_of(state: &SweepState, trial: &TrialState) -> String {
+    let configs: Vec<_> = state.trials.values().map(|t| &t.trial.config).collect();
+    parameters::describe(&trial.trial.config, &parameters::varying(&configs))
+}
+
+fn best_run(state: &SweepState, trial: &TrialState) -> Option<BestRun> {
+    let best = trial.best()?;
+    Some(BestRun {
+        trial: trial.trial.id,
+        settings: settings_of(state, trial),
+        eval_loss: best.eval_loss,
+        eval_loss_stderr: best.eval_loss_stderr,
+        epoch: best.epoch,
+        improvement: state.base.as_ref().map(|base| base.eval_loss - best.eval_loss),
+        test: state.test.get(&trial.trial.id).cloned(),
+    })
+}
+
+fn runner_up(state: &SweepState, best: &TrialState) -> Option<RunnerUp> {
+    let others = state.trials.values().filter(|trial| trial.trial.id != best.trial.id);
+    let (second, eval_loss) = others
         .filter_map(|trial| Some((trial, trial.best()?.eval_loss)))
-        .min_by(|a, b| a.1.total_cmp(&b.1))
+        .min_by(|a, b| a.1.total_cmp(&b.1))?;
+    let best = best.best()?;
+    Some(RunnerUp {
+        trial: second.trial.id,
+        settings: settings_of(state, second),
+        eval_loss,
+        behind: eval_loss - best.eval_loss,
+        within_noise: eval_loss - best.eval_loss < best.eval_loss_stderr,
+    })
 }
 
-fn by_rank(state: &SweepState) -> Vec<RankSummary> {
-    let mut best: BTreeMap<u32, RankSummary> = BTreeMap::new();
-    for trial in state.trials.values() {
-        let Some(evaluation) = trial.best() else { continue };
-        let rank = trial.trial.config.rank;
-        if best.get(&rank).is_none_or(|known| evaluation.eval_loss < known.eval_loss) {
-            let summary = RankSummary {
-                rank,
-                trial: trial.trial.id,
-                eval_loss: evaluation.eval_loss,
-                gap: evaluation.gap(),
-            };
-            best.insert(rank, summary);
-        }
-    }
-    best.into_values().collect()
-}
-
-/// Only the learning rate and the rank: their ranges are open-ended, and a best run at the edge
-/// says that the optimum may lie beyond it.
-fn edges(state: &SweepState, best: &TrialConfig) -> Vec<Edge> {
-    let learning_rate = edge(state, best, "learning_rate", |config| config.learning_rate);
-    let rank = edge(state, best, "rank", |config| f64::from(config.rank));
-    learning_rate.into_iter().chain(rank).collect()
+/// Of the parameters whose ranges are open-ended: a best run at the edge says that the optimum may
+/// lie beyond it, unless a run elsewhere is as good.
+fn edges(input: VerdictInput<'_>, best: &TrialConfig) -> Vec<Edge> {
+    let found = [
+        edge(input, best, "learning_rate", |config| config.learning_rate),
+        edge(input, best, "rank", |config| f64::from(config.rank)),
+        edge(input, best, "batch_size", |config| f64::from(config.batch_size)),
+    ];
+    found.into_iter().flatten().collect()
 }
 
 fn edge(
-    state: &SweepState,
+    input: VerdictInput<'_>,
     best: &TrialConfig,
     parameter: &'static str,
     of: fn(&TrialConfig) -> f64,
 ) -> Option<Edge> {
-    let evaluated = state.trials.values().filter(|trial| trial.best().is_some());
+    let trials = &input.state.trials;
+    let evaluated = trials.values().filter(|trial| trial.best().is_some());
     let tried: Vec<f64> = evaluated.map(|trial| of(&trial.trial.config)).collect();
     let low = tried.iter().copied().fold(f64::INFINITY, f64::min);
     let high = tried.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let value = of(best);
-    if low >= high {
+    let mut tied = input.comparison.iter().flat_map(|c| &c.tied).filter_map(|id| trials.get(id));
+    let is_elsewhere = tied.any(|trial| of(&trial.trial.config) != value);
+    if low >= high || is_elsewhere {
         None
     } else if value == high {
         Some(Edge { parameter, value, side: Side::Highest })
@@ -193,97 +197,111 @@ fn edge(
     }
 }
 
-fn sentences(
-    verdict: &Verdict,
-    state: &SweepState,
-    diagnoses: &BTreeMap<TrialId, Diagnosis>,
-) -> Vec<String> {
-    let Some(best) = &verdict.best else {
-        return vec![format!("No run has been evaluated yet ({}).", flags_in_words(verdict))];
+fn sentences(verdict: &Verdict, input: VerdictInput<'_>) -> Vec<String> {
+    let VerdictInput { state, diagnoses, comparison, lang } = input;
+    let Some((best, choice)) = verdict.best.as_ref().zip(verdict.choice.as_ref()) else {
+        return vec![say!(lang, NothingYet, flags_in_words(verdict, lang))];
     };
-    let mut sentences = vec![best_sentence(best)];
-    if let Some(diagnosis) = diagnoses.get(&best.trial)
+    let mut sentences = vec![take(choice, lang)];
+    match comparison {
+        Some(comparison) => {
+            sentences.extend(certainty(verdict, best, comparison, lang));
+            sentences.extend(expectation(comparison, lang));
+        }
+        None => sentences.extend(verdict.runner_up.as_ref().map(|second| {
+            let settings = in_brackets(&second.settings);
+            let (trial, behind) = (second.trial.to_string(), loss(second.behind));
+            if second.within_noise {
+                say!(lang, RunnerUpEqual, trial, settings, behind)
+            } else {
+                say!(lang, RunnerUp, trial, settings, behind)
+            }
+        })),
+    }
+    sentences.extend(choice.test.as_ref().map(|test| {
+        let (rows, value) = (test.examples.to_string(), loss(test.loss));
+        let error = loss(test.loss_stderr);
+        match state.test.get(&TrialId::BASE) {
+            Some(base) => say!(lang, TestWithBase, rows, value, error, loss(base.loss)),
+            None => say!(lang, Test, rows, value, error),
+        }
+    }));
+    if let Some(diagnosis) = diagnoses.get(&choice.trial)
         && diagnosis.flag != Flag::Ok
     {
-        sentences
-            .push(format!("The best run is flagged {}: {}", diagnosis.flag, diagnosis.explanation));
+        sentences.push(say!(lang, BestIsFlagged, diagnosis.flag.name(), diagnosis.explanation));
     }
-    sentences.extend(verdict.runner_up.as_ref().map(runner_up_sentence));
-    sentences.push(format!(
-        "Of {}: {}.",
-        count(state.trials.len(), "run"),
-        flags_in_words(verdict)
-    ));
-    sentences.extend(verdict.edges.iter().map(edge_sentence));
-    sentences.extend(rank_sentence(&verdict.by_rank));
-    let at_the_end = state.trials.get(&best.trial).is_some_and(|trial| {
-        trial.evaluations.len() > 1 && trial.best().map(|e| e.step) == trial.last().map(|e| e.step)
-    });
-    if at_the_end {
-        sentences.push(
-            "The best run was at its best at its last evaluation: try more epochs.".to_owned(),
-        );
+    let runs = state.trials.len().to_string();
+    sentences.push(say!(lang, Flags, runs, flags_in_words(verdict, lang)));
+    sentences
+}
+
+fn in_brackets(settings: &str) -> String {
+    if settings.is_empty() { String::new() } else { format!(" ({settings})") }
+}
+
+fn take(choice: &BestRun, lang: Lang) -> String {
+    let against_base = match choice.improvement {
+        Some(drop) if drop > 0.0 => say!(lang, BelowBase, loss(drop)),
+        Some(drop) => say!(lang, NotBelowBase, change(-drop)),
+        None => String::new(),
+    };
+    let half = Z95 * choice.eval_loss_stderr;
+    let (low, high) = (loss(choice.eval_loss - half), loss(choice.eval_loss + half));
+    let (trial, settings) = (choice.trial.to_string(), in_brackets(&choice.settings));
+    let at = epoch(choice.epoch);
+    say!(lang, Take, trial, settings, loss(choice.eval_loss), low, high, at, against_base)
+}
+
+fn certainty(
+    verdict: &Verdict,
+    best: &BestRun,
+    comparison: &Comparison,
+    lang: Lang,
+) -> Vec<String> {
+    let (tied, all) = (comparison.tied.len().to_string(), comparison.candidates.to_string());
+    let why = match comparison.choice.reason {
+        Reason::ClearlyBest | Reason::LowestLoss => say!(lang, HasLowestLoss),
+        Reason::LowestRank => say!(lang, HasLowestRank),
+        Reason::SmallestGap => say!(lang, HasSmallestGap),
+        Reason::LeastForgetting => say!(lang, ForgetsLeast),
+    };
+    let behind = comparison.choice.behind;
+    let mut sentences = Vec::new();
+    match (comparison.choice.reason, &verdict.runner_up) {
+        (Reason::ClearlyBest, Some(second)) => {
+            let (trial, behind) = (second.trial.to_string(), loss(second.behind));
+            sentences.push(say!(lang, ClearlyBest, trial, behind));
+        }
+        (Reason::ClearlyBest, None) => {}
+        _ if behind > 0.0 => {
+            let lowest = best.trial.to_string();
+            sentences.push(say!(lang, TiedChosen, tied, all, why, lowest, loss(behind)));
+        }
+        _ => sentences.push(say!(lang, TiedBest, tied, all, why)),
+    }
+    if comparison.is_base_tied {
+        sentences.push(say!(lang, BaseTied));
+    }
+    if let Some(deviation) = comparison.seed_deviation {
+        sentences.push(say!(lang, SeedSpread, loss(deviation)));
     }
     sentences
 }
 
-fn best_sentence(best: &BestRun) -> String {
-    let settings =
-        if best.settings.is_empty() { String::new() } else { format!(" ({})", best.settings) };
-    let against_base = match best.improvement {
-        Some(drop) if drop > 0.0 => format!(", {} below the base model", loss(drop)),
-        Some(drop) => format!(", which is no better than the base model ({})", change(-drop)),
-        None => String::new(),
-    };
-    format!(
-        "Best: trial {}{settings}: validation loss {} ± {} at epoch {}{against_base}.",
-        best.trial,
-        loss(best.eval_loss),
-        loss(best.eval_loss_stderr),
-        epoch(best.epoch),
-    )
+/// Only where the correction shows in the digits that are printed.
+fn expectation(comparison: &Comparison, lang: Lang) -> Option<String> {
+    let (optimism, expected) = comparison.optimism.zip(comparison.expected_loss)?;
+    let shown = optimism >= 0.000_05 && comparison.candidates > 1;
+    let losses = comparison.candidates.to_string();
+    shown.then(|| say!(lang, Expect, losses, loss(optimism), loss(expected)))
 }
 
-fn runner_up_sentence(second: &RunnerUp) -> String {
-    let settings =
-        if second.settings.is_empty() { String::new() } else { format!(" ({})", second.settings) };
-    let certainty =
-        if second.within_noise { ", less than one standard error: take them as equal" } else { "" };
-    format!("Second: trial {}{settings}, {} behind{certainty}.", second.trial, loss(second.behind))
-}
-
-fn flags_in_words(verdict: &Verdict) -> String {
+fn flags_in_words(verdict: &Verdict, lang: Lang) -> String {
     if verdict.flags.is_empty() {
-        return "no runs".to_owned();
+        return say!(lang, NoRuns);
     }
     let parts: Vec<String> =
         verdict.flags.iter().map(|(flag, n)| format!("{n} {}", flag.name())).collect();
     parts.join(", ")
-}
-
-fn edge_sentence(edge: &Edge) -> String {
-    let value = match edge.parameter {
-        "learning_rate" => learning_rate(edge.value),
-        _ => edge.value.to_string(),
-    };
-    let (extreme, direction) = match edge.side {
-        Side::Highest => ("highest", "upwards"),
-        Side::Lowest => ("lowest", "downwards"),
-    };
-    format!("The best {} ({value}) is the {extreme} tried: extend it {direction}.", edge.parameter)
-}
-
-/// What raising the rank brought: of many ranks, a few along the range.
-fn rank_sentence(by_rank: &[RankSummary]) -> Option<String> {
-    const MOST: usize = 6;
-    if by_rank.len() < 2 {
-        return None;
-    }
-    let step = (by_rank.len() - 1).div_ceil(MOST - 1);
-    let ranks: Vec<String> = by_rank
-        .iter()
-        .step_by(step)
-        .map(|r| format!("{}: {} ({})", r.rank, loss(r.eval_loss), change(r.gap)))
-        .collect();
-    Some(format!("Best validation loss (and gap) by rank: {}.", ranks.join(", ")))
 }

@@ -2,10 +2,11 @@
 //! different numbers of rows, so they are two tables: `metrics.csv` (one row an evaluation, the
 //! base model's as step 0 first) and `steps.csv` (one row an optimizer step).
 
-use spec::{Evaluation, TrialState};
+use spec::{Evaluation, SweepState, TrialState};
 
 use super::{measured, table};
 use crate::error::ReportError;
+use crate::parameters::PARAMETERS;
 
 const METRICS: [&str; 11] = [
     "step",
@@ -27,6 +28,25 @@ const STEPS: [&str; 7] =
 /// `metrics.csv` of one run: one row an evaluation. `base` adds the untouched base model, at
 /// which every run starts, as its step 0; `is_best` marks the run's own best evaluation.
 pub fn metrics_csv(trial: &TrialState, base: Option<&Evaluation>) -> Result<String, ReportError> {
+    table("metrics.csv", &METRICS, rows(trial, base).into_iter())
+}
+
+/// All evaluations of all runs in one table, each with its run's number and settings.
+pub fn evaluations_csv(state: &SweepState) -> Result<String, ReportError> {
+    let settings = PARAMETERS.iter().map(|parameter| parameter.name);
+    let header: Vec<&str> = ["trial"].into_iter().chain(METRICS).chain(settings).collect();
+    let all = state.trials.values().flat_map(|trial| {
+        let config = &trial.trial.config;
+        rows(trial, state.base.as_ref()).into_iter().map(|row| {
+            let number = trial.trial.id.0.to_string();
+            let settings = PARAMETERS.iter().map(|parameter| (parameter.value)(config));
+            [number].into_iter().chain(row).chain(settings).collect()
+        })
+    });
+    table("evaluations.csv", &header, all)
+}
+
+fn rows(trial: &TrialState, base: Option<&Evaluation>) -> Vec<Vec<String>> {
     let best = trial.best().map(|best| best.step);
     let row = |e: &Evaluation, is_best: bool| {
         vec![
@@ -44,11 +64,11 @@ pub fn metrics_csv(trial: &TrialState, base: Option<&Evaluation>) -> Result<Stri
         ]
     };
     let start = base.filter(|_| trial.evaluations.first().is_none_or(|first| first.step > 0));
-    let rows = start
+    start
         .map(|base| row(&Evaluation { step: 0, epoch: 0.0, tokens: 0, ..base.clone() }, false))
         .into_iter()
-        .chain(trial.evaluations.iter().map(|e| row(e, best == Some(e.step))));
-    table("metrics.csv", &METRICS, rows)
+        .chain(trial.evaluations.iter().map(|e| row(e, best == Some(e.step))))
+        .collect()
 }
 
 /// `steps.csv` of one run: one row an optimizer step; `loss` is the step's batch in training mode.

@@ -1,10 +1,15 @@
 //! Text files for other tools.
 
 mod metrics;
+mod optuna;
+mod protobuf;
 mod ranking;
+mod tensorboard;
 
-pub use metrics::{metrics_csv, steps_csv};
+pub use metrics::{evaluations_csv, metrics_csv, steps_csv};
+pub use optuna::optuna_journal;
 pub use ranking::{ranking_csv, ranking_json};
+pub use tensorboard::{EventFile, tensorboard};
 
 use crate::error::ReportError;
 

@@ -6,12 +6,18 @@ use crate::error::ReportError;
 use crate::parameters::PARAMETERS;
 use crate::rank::{Ranking, Row};
 
-const MEASURED: [&str; 18] = [
+const MEASURED: [&str; 24] = [
     "position",
     "trial",
     "flag",
     "eval_loss",
     "eval_loss_stderr",
+    "eval_loss_low",
+    "eval_loss_high",
+    "behind",
+    "behind_low",
+    "behind_high",
+    "is_tied",
     "best_step",
     "best_epoch",
     "train_loss",
@@ -53,6 +59,12 @@ fn cells(row: &Row) -> Vec<String> {
         row.flag.name().to_owned(),
         measured(row.eval_loss),
         measured(row.eval_loss_stderr),
+        measured(row.eval_loss_interval.map(|interval| interval[0])),
+        measured(row.eval_loss_interval.map(|interval| interval[1])),
+        measured(row.against_best.map(|against| against.difference)),
+        measured(row.against_best.map(|against| against.low)),
+        measured(row.against_best.map(|against| against.high)),
+        row.against_best.map_or_else(String::new, |against| against.is_tied.to_string()),
         counted(row.best_step),
         measured(row.best_epoch),
         measured(row.train_loss),

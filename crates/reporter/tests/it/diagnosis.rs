@@ -1,7 +1,8 @@
 //! The flags, on curves that show one thing each.
 
 use proptest::prelude::*;
-use reporter::diagnose::{Flag, Note, Side, detect_overfit, diagnose_all, verdict};
+use reporter::Lang;
+use reporter::diagnose::{FindingKind, Flag, Note, Side, detect_overfit, diagnose_all, verdict};
 use spec::{Evaluation, Event, Outcome, ReportSettings, SweepState, TrialId};
 
 use crate::sweeps;
@@ -45,7 +46,7 @@ fn flag_of(losses: &[(f64, f64)]) -> (Flag, Vec<Note>) {
         }
         state.apply(&Event::TrialFinished { trial: id, outcome: Outcome::Completed });
     }
-    let diagnosis = diagnose_all(&state, &ReportSettings::default()).remove(&TrialId(2));
+    let diagnosis = diagnose_all(&state, &ReportSettings::default(), Lang::En).remove(&TrialId(2));
     let diagnosis = diagnosis.expect("a diagnosis");
     (diagnosis.flag, diagnosis.notes)
 }
@@ -108,7 +109,7 @@ fn slow_and_levelled_off_runs_are_told_apart() {
 #[test]
 fn what_the_trainer_says_comes_before_any_curve() {
     let state = sweeps::quickstart();
-    let diagnoses = diagnose_all(&state, &ReportSettings::default());
+    let diagnoses = diagnose_all(&state, &ReportSettings::default(), Lang::En);
     assert_eq!(diagnoses[&TrialId(5)].flag, Flag::Diverged);
     assert!(diagnoses[&TrialId(5)].explanation.contains("step 100"));
     assert!(diagnoses[&TrialId(5)].advice.as_deref().is_some_and(|a| a.contains("1e-2")));
@@ -117,10 +118,10 @@ fn what_the_trainer_says_comes_before_any_curve() {
 #[test]
 fn a_run_that_loses_old_skills_carries_a_note_beside_its_flag() {
     let state = sweeps::quickstart();
-    let diagnoses = diagnose_all(&state, &ReportSettings::default());
+    let diagnoses = diagnose_all(&state, &ReportSettings::default(), Lang::En);
     assert!(diagnoses.values().any(|d| d.notes.contains(&Note::Forgetting)));
     let strict = ReportSettings { forgetting_share: 10.0, ..ReportSettings::default() };
-    let diagnoses = diagnose_all(&state, &strict);
+    let diagnoses = diagnose_all(&state, &strict, Lang::En);
     assert!(diagnoses.values().all(|d| !d.notes.contains(&Note::Forgetting)));
 }
 
@@ -128,22 +129,24 @@ fn a_run_that_loses_old_skills_carries_a_note_beside_its_flag() {
 fn without_the_base_model_nobody_is_called_slow() {
     let mut state = sweeps::quickstart();
     state.base = None;
-    let diagnoses = diagnose_all(&state, &ReportSettings::default());
+    let diagnoses = diagnose_all(&state, &ReportSettings::default(), Lang::En);
     assert!(diagnoses.values().all(|d| !matches!(d.flag, Flag::TooSlow | Flag::Underfit)));
 }
 
 #[test]
 fn a_best_run_on_the_edge_of_what_was_tried_is_pointed_out() {
     let configs = [sweeps::config(8, 3e-5, 4), sweeps::config(8, 1e-4, 4)];
-    let verdict = verdict(&sweeps::sweep("edge", &configs), &ReportSettings::default());
+    let verdict = verdict(&sweeps::sweep("edge", &configs), &ReportSettings::default(), Lang::En);
     let edges: Vec<_> = verdict.edges.iter().map(|edge| (edge.parameter, edge.side)).collect();
     assert_eq!(edges, [("learning_rate", Side::Highest)]);
-    assert!(verdict.sentences.iter().any(|s| s.contains("extend it upwards")), "{verdict:?}");
+    let edge = verdict.findings.iter().find(|f| f.kind == FindingKind::EdgeOfSpace);
+    let yaml = edge.and_then(|edge| edge.yaml.as_deref());
+    assert_eq!(yaml, Some("parameters:\n  learning_rate: [3e-5, 1e-4, 3.33e-4, 1.11e-3]\n"));
 }
 
 #[test]
 fn an_empty_sweep_has_a_verdict_too() {
-    let verdict = verdict(&SweepState::default(), &ReportSettings::default());
+    let verdict = verdict(&SweepState::default(), &ReportSettings::default(), Lang::En);
     assert_eq!(verdict.sentences, ["No run has been evaluated yet (no runs)."]);
 }
 

@@ -20,7 +20,8 @@ pub(crate) const TOP: &[&str] = &[
     "report",
 ];
 pub(crate) const METRIC: &[&str] = &["name", "goal", "target"];
-pub(crate) const DATA: &[&str] = &["train", "validation", "validation_fraction", "retention"];
+pub(crate) const DATA: &[&str] =
+    &["train", "validation", "validation_fraction", "retention", "test"];
 pub(crate) const VALIDATION: &[&str] = &["fraction"];
 pub(crate) const TRAIN: &[&str] = &[
     "max_seq_len",

@@ -21,6 +21,7 @@ pub(crate) struct DataFile {
     pub train: At<PathBuf>,
     pub validation: ValidationFile,
     pub retention: Option<At<PathBuf>>,
+    pub test: Option<At<PathBuf>>,
 }
 
 /// Where validation rows come from, as written.
@@ -39,7 +40,8 @@ pub(crate) fn data(node: &Node, findings: &mut Findings) -> Option<DataFile> {
     let train = train.and_then(|node| path("data.train", node, findings));
     let validation = validation(&section, findings);
     let retention = section.read("retention", findings, path);
-    Some(DataFile { train: train?, validation: validation?, retention })
+    let test = section.read("test", findings, path);
+    Some(DataFile { train: train?, validation: validation?, retention, test })
 }
 
 fn validation(section: &Section, findings: &mut Findings) -> Option<ValidationFile> {

@@ -17,7 +17,7 @@ mod skip;
 mod split;
 mod tokenise;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -99,6 +99,8 @@ pub struct PreparedData {
     pub validation: Dataset,
     /// What the base model could do already.
     pub retention: Option<Dataset>,
+    /// What nothing is chosen by.
+    pub test: Option<Dataset>,
     /// What was read, left out and noticed.
     pub report: DataReport,
 }
@@ -129,20 +131,22 @@ pub fn prepare(
             split.validation
         }
     };
-    let retention = match &settings.retention {
+    let mut load_optional = |role, path: Option<&PathBuf>| match path {
         Some(path) => {
-            let (rows, file) = load(DataRole::Retention, path)?;
+            let (rows, file) = load(role, path)?;
             files.push(file);
-            Some(rows)
+            Ok(Some(rows))
         }
-        None => None,
+        None => Ok(None),
     };
+    let retention = load_optional(DataRole::Retention, settings.retention.as_ref())?;
+    let test = load_optional(DataRole::Test, settings.test.as_ref())?;
 
     let has_messages = files.iter().any(|file| file.schemas.contains(&Schema::Messages));
-    let overlaps = overlaps(&train, &validation, retention.as_deref());
+    let overlaps = overlaps(&train, &validation, retention.as_deref(), test.as_deref());
     let repeated_train_lines = repeated_lines(&train);
     let (train, validation) = (Dataset::of(train), Dataset::of(validation));
-    let retention = retention.map(Dataset::of);
+    let (retention, test) = (retention.map(Dataset::of), test.map(Dataset::of));
     let report = DataReport {
         files,
         split: split_report,
@@ -153,7 +157,7 @@ pub fn prepare(
         overlaps,
         chat_format: has_messages.then(|| tokeniser.chat_format()),
     };
-    Ok(PreparedData { train, validation, retention, report })
+    Ok(PreparedData { train, validation, retention, test, report })
 }
 
 fn checked_split(
@@ -227,12 +231,15 @@ fn overlaps(
     train: &[PreparedRow],
     validation: &[PreparedRow],
     retention: Option<&[PreparedRow]>,
+    test: Option<&[PreparedRow]>,
 ) -> Vec<OverlapReport> {
-    let retention = retention.unwrap_or_default();
+    let (retention, test) = (retention.unwrap_or_default(), test.unwrap_or_default());
     [
         (DataRole::Validation, validation, DataRole::Train, train),
         (DataRole::Retention, retention, DataRole::Train, train),
         (DataRole::Retention, retention, DataRole::Validation, validation),
+        (DataRole::Test, test, DataRole::Train, train),
+        (DataRole::Test, test, DataRole::Validation, validation),
     ]
     .into_iter()
     .filter_map(|(held_out, rows, seen, seen_rows)| {

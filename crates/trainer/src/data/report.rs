@@ -24,6 +24,8 @@ pub enum DataRole {
     Validation,
     /// What the base model could do already.
     Retention,
+    /// Nothing is chosen by it.
+    Test,
 }
 
 impl fmt::Display for DataRole {
@@ -32,6 +34,7 @@ impl fmt::Display for DataRole {
             Self::Train => "train",
             Self::Validation => "validation",
             Self::Retention => "retention",
+            Self::Test => "test",
         })
     }
 }
@@ -121,7 +124,7 @@ pub struct OverlapReport {
 /// All that is to be told about a sweep's data.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DataReport {
-    /// Each file: train, then validation and retention where there are such.
+    /// Each file: train, then validation, retention and test where there are such.
     pub files: Vec<FileReport>,
     /// How the training file was split, if it was.
     pub split: Option<SplitReport>,

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use spec::Evaluation;
+use spec::{Evaluation, ExampleLosses};
 
 use super::TrainingSets;
 use super::order::train_subset;
@@ -131,6 +131,11 @@ impl Losses {
         self.eval_loss.is_finite()
             && self.train_loss.is_finite()
             && self.retention_loss.is_none_or(f64::is_finite)
+    }
+
+    /// The losses of the single validation examples.
+    pub fn examples(&self) -> ExampleLosses {
+        ExampleLosses::collect(self.validation.iter().copied())
     }
 
     /// Summed negative log-likelihood of each validation example.

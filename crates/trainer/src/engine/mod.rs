@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use spec::{Evaluation, Event, ExecutorSettings, TrainSettings, Trial, TrialConfig, TrialId};
+use spec::{
+    Evaluation, Event, ExampleLosses, ExecutorSettings, TestEvaluation, TrainSettings, Trial,
+    TrialConfig, TrialId,
+};
 
 use crate::backend::candle::CandleBackend;
 use crate::backend::cpu::Cpu;
@@ -16,6 +19,7 @@ use crate::plan::Packing;
 mod checkpoint;
 mod evaluate;
 mod health;
+mod held_out;
 mod order;
 mod packed;
 mod slot;
@@ -33,11 +37,14 @@ pub struct TrainingSets {
     pub validation: Dataset,
     /// What the base model could do already.
     pub retention: Option<Dataset>,
+    /// What nothing is chosen by.
+    pub test: Option<Dataset>,
 }
 
 impl From<PreparedData> for TrainingSets {
     fn from(data: PreparedData) -> Self {
-        Self { train: data.train, validation: data.validation, retention: data.retention }
+        let PreparedData { train, validation, retention, test, .. } = data;
+        Self { train, validation, retention, test }
     }
 }
 
@@ -125,6 +132,16 @@ impl Engine {
     /// See [`Packed::steps`].
     pub fn steps(&self, trial: &TrialConfig) -> Steps {
         on_each!(&self.on, p => p.steps(trial))
+    }
+
+    /// See [`Packed::example_losses`].
+    pub fn example_losses(&self, trial: TrialId) -> Option<ExampleLosses> {
+        on_each!(&self.on, p => p.example_losses(trial))
+    }
+
+    /// See [`Packed::evaluate_test`].
+    pub fn evaluate_test(&self, adapter: Option<&Path>) -> Result<Option<TestEvaluation>> {
+        on_each!(&self.on, p => p.evaluate_test(adapter))
     }
 
     /// See [`Packed::admit`].

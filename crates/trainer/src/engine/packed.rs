@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use spec::{Evaluation, Event, Outcome, TrainSettings, Trial, TrialConfig, TrialId};
+use spec::{Evaluation, Event, ExampleLosses, Outcome, TrainSettings, Trial, TrialConfig, TrialId};
 
 use super::TrainingSets;
 use super::checkpoint;
@@ -12,6 +12,7 @@ use super::health::Health;
 use super::slot::{self, Slot};
 use crate::adapter::AdapterLayout;
 use crate::backend::Backend;
+use crate::data::Example;
 use crate::decoder::{ActiveAdapter, Decoder, Rows, SlotDropout};
 use crate::error::{Result, TrainerError};
 use crate::model::{DecoderConfig, Model};
@@ -21,9 +22,9 @@ use crate::plan::{self, Packing};
 /// One frozen base on a backend, with its slots.
 #[derive(Debug)]
 pub struct Packed<B: Backend> {
-    decoder: Decoder<B>,
+    pub(super) decoder: Decoder<B>,
     model_dir: PathBuf,
-    data: TrainingSets,
+    pub(super) data: TrainingSets,
     sets: EvalSets,
     settings: TrainSettings,
     packing: Packing,
@@ -31,6 +32,7 @@ pub struct Packed<B: Backend> {
     /// The trial that the next step begins with, as a place in `slots`.
     turn: usize,
     base: Option<Evaluation>,
+    base_examples: Option<ExampleLosses>,
 }
 
 /// How many steps a trial takes.
@@ -87,6 +89,7 @@ impl<B: Backend> Packed<B> {
             slots: Vec::new(),
             turn: 0,
             base: None,
+            base_examples: None,
         })
     }
 
@@ -128,6 +131,7 @@ impl<B: Backend> Packed<B> {
         };
         let mut evaluation = losses.evaluation(None);
         evaluation.seconds = started.elapsed().as_secs_f64();
+        self.base_examples = Some(losses.examples());
         self.base = Some(evaluation.clone());
         Ok(evaluation)
     }
@@ -137,6 +141,17 @@ impl<B: Backend> Packed<B> {
         let schedule = slot::schedule(trial, self.data.train.examples.len(), &self.settings);
         let shared = trial.trajectory(&self.settings).and_then(|_| schedule.open_ended_steps());
         Steps { total: schedule.total_steps, shared }
+    }
+
+    /// The losses of the single validation examples at the trial's best evaluation so far, or at
+    /// the base model's ([`TrialId::BASE`]); `None` where there is no such evaluation.
+    pub fn example_losses(&self, trial: TrialId) -> Option<ExampleLosses> {
+        if trial == TrialId::BASE {
+            return self.base_examples.clone();
+        }
+        let best = self.slot(trial).ok()?.best.as_ref()?;
+        let targets = self.data.validation.examples.iter().map(Example::targets);
+        Some(ExampleLosses::collect(best.nll.iter().copied().zip(targets)))
     }
 
     /// Gives a trial a slot, going on from a checkpoint where there is one: its own, or that of a
@@ -398,7 +413,8 @@ impl<B: Backend> Packed<B> {
 
 /// A token the embedding table does not have would be read out of bounds.
 fn check_tokens(config: &DecoderConfig, data: &TrainingSets, model_dir: &Path) -> Result<()> {
-    let sets = [Some(&data.train), Some(&data.validation), data.retention.as_ref()];
+    let sets =
+        [Some(&data.train), Some(&data.validation), data.retention.as_ref(), data.test.as_ref()];
     let examples = sets.into_iter().flatten().flat_map(|set| &set.examples);
     let largest = examples.flat_map(|e| &e.input_ids).max().copied().unwrap_or(0);
     if (largest as usize) < config.vocab_size {

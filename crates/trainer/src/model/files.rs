@@ -72,7 +72,8 @@ impl TensorFiles {
     }
 }
 
-fn weight_files(model_dir: &Path) -> Result<Vec<PathBuf>> {
+/// The weight files of a model folder.
+pub fn weight_files(model_dir: &Path) -> Result<Vec<PathBuf>> {
     let single = model_dir.join(SINGLE);
     if single.is_file() {
         return Ok(vec![single]);
@@ -108,8 +109,9 @@ fn shard(model_dir: &Path, index: &Path, name: &str) -> Result<PathBuf> {
     }
 }
 
+/// Maps a file into memory to read it.
 #[expect(unsafe_code, reason = "memory-mapping is unsafe when the file changes underneath")]
-fn map(path: &Path) -> Result<memmap2::Mmap> {
+pub fn map(path: &Path) -> Result<memmap2::Mmap> {
     let file = File::open(path).map_err(TrainerError::io("open", path))?;
     // SAFETY: the map is only read, and every value is copied out before it is used. A process
     // that truncates the file meanwhile could still end this one with SIGBUS, as with any mapped

@@ -5,4 +5,5 @@ mod files;
 mod weights;
 
 pub use config::DecoderConfig;
+pub(crate) use files::{map as map_file, weight_files};
 pub use weights::{FrozenLayer, Model};

@@ -165,7 +165,9 @@ impl<'a> Run<'a> {
             let evaluation =
                 self.drive.trainer.evaluate_base().map_err(WorkerError::BaseEvaluation)?;
             self.drive.sweep.dir.write_base(&evaluation)?;
-            self.record(&[Event::BaseEvaluated { evaluation }])?;
+            let examples = self.examples_event(TrialId::BASE, 0);
+            let evaluated = Event::BaseEvaluated { evaluation };
+            self.record(&[evaluated].into_iter().chain(examples).collect::<Vec<_>>())?;
         }
         Ok(())
     }
@@ -338,6 +340,9 @@ impl<'a> Run<'a> {
             if matches!(outcome, Outcome::Completed | Outcome::Stopped { .. }) {
                 self.fork_if_shared(id, true)?;
             }
+            let step = self.state(id).best().map_or(0, |best| best.step);
+            let examples = self.examples_event(id, step);
+            self.record(examples.as_slice())?;
         }
         let mut ended = self.state(id).clone();
         ended.status = TrialStatus::Finished { outcome: outcome.clone() };
@@ -357,6 +362,12 @@ impl<'a> Run<'a> {
         self.discard_fork_behind(id)?;
         self.drive.sweep.dir.discard_checkpoint(id, Purpose::Resume)?;
         Ok(())
+    }
+
+    /// What later comparisons of runs need.
+    fn examples_event(&self, trial: TrialId, step: u32) -> Option<Event> {
+        let examples = self.drive.trainer.example_losses(trial)?;
+        Some(Event::ExamplesEvaluated { trial, step, examples })
     }
 
     fn save_adapter(&mut self, id: TrialId, outcome: &Outcome) -> Result<(), WorkerError> {

@@ -74,17 +74,22 @@ impl Run<'_> {
             total_steps,
             continues,
         }])?;
-        self.share_adapter(trial)?;
+        self.share_best(trial)?;
         self.end(id, outcome)
     }
 
-    /// Copies the adapter of `trial`'s best evaluation from a sibling that has the same best.
-    fn share_adapter(&mut self, trial: &Trial) -> Result<(), WorkerError> {
-        let Some(best) = self.state(trial.id).best().map(|best| best.step) else { return Ok(()) };
+    /// Takes over what is kept of `trial`'s best evaluation (adapter, losses of the single
+    /// validation examples) from a sibling that has the same best.
+    fn share_best(&mut self, trial: &Trial) -> Result<(), WorkerError> {
+        let Some(step) = self.state(trial.id).best().map(|best| best.step) else { return Ok(()) };
         let folder = self.drive.sweep.dir.folder();
-        let has_it = |other: &&TrialState| other.best().is_some_and(|b| b.step == best);
-        let mut siblings = self.siblings(trial).into_iter().filter(has_it);
-        let adapter = siblings.find_map(|other| folder.adapter(other.trial.id));
+        let has_it = |other: &&TrialState| other.best().is_some_and(|b| b.step == step);
+        let siblings: Vec<_> = self.siblings(trial).into_iter().filter(has_it).collect();
+        let examples = siblings.iter().find_map(|other| other.examples.clone());
+        let adapter = siblings.iter().find_map(|other| folder.adapter(other.trial.id));
+        if let Some(examples) = examples {
+            self.record(&[Event::ExamplesEvaluated { trial: trial.id, step, examples }])?;
+        }
         if let Some(from) = adapter {
             self.drive.sweep.dir.save_adapter(trial.id, |dir| {
                 for entry in std::fs::read_dir(&from)? {

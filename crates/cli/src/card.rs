@@ -1,0 +1,121 @@
+//! The model card of an export: what it is, how it was chosen, how to load it.
+
+use std::fmt::Write as _;
+
+use reporter::Ranking;
+use spec::{Evaluation, SweepState, TrialId};
+
+use crate::export::{Form, GGUF};
+
+/// What the card is made of.
+pub struct Card<'a> {
+    pub state: &'a SweepState,
+    pub ranking: &'a Ranking,
+    pub trial: TrialId,
+    pub form: Form,
+    pub best: &'a Evaluation,
+    pub base: &'a str,
+    pub data_sha256: Option<&'a str>,
+}
+
+impl Card<'_> {
+    /// Markdown with the metadata that model hubs read.
+    pub fn render(&self) -> String {
+        let library = if self.form == Form::Merged { "transformers" } else { "peft" };
+        let mut out = format!(
+            "---\nbase_model: {}\nlibrary_name: {library}\npipeline_tag: text-generation\ntags:\n\
+             - lora\n- lorasweep\n---\n\n# {}, trial {}\n\n",
+            serde_json::Value::from(self.base),
+            self.state.name,
+            self.trial
+        );
+        let what = match self.form {
+            Form::Merged => "The base model with a LoRA adapter merged into its weights",
+            Form::Adapter | Form::AdapterAndGguf => "A LoRA adapter",
+        };
+        let _ = writeln!(
+            out,
+            "{what}, trained and chosen by lorasweep {} among {} runs.\n",
+            env!("CARGO_PKG_VERSION"),
+            self.state.trials.len()
+        );
+        self.results(&mut out);
+        self.settings(&mut out);
+        out += "\n![Training and validation loss](training.png)\n\n## How to load it\n\n";
+        self.loading(&mut out);
+        out
+    }
+
+    fn results(&self, out: &mut String) {
+        let Evaluation { eval_loss, eval_loss_stderr, train_loss, epoch, .. } = self.best;
+        let mut row = |what: &str, value: String| {
+            let _ = writeln!(out, "| {what} | {value} |");
+        };
+        row("result", "value".to_owned());
+        row("---", "---".to_owned());
+        row("validation loss (nats per token)", format!("{eval_loss:.4} ± {eval_loss_stderr:.4}"));
+        row("train loss, measured the same way", format!("{train_loss:.4}"));
+        if let Some(base) = &self.state.base {
+            row("validation loss of the base model", format!("{:.4}", base.eval_loss));
+        }
+        let chosen = self.ranking.verdict.choice.as_ref().map(|choice| choice.trial);
+        if let Some(expected) = self.ranking.comparison.as_ref().and_then(|c| c.expected_loss)
+            && chosen == Some(self.trial)
+        {
+            row("expected on new rows (corrected for the choice)", format!("{expected:.4}"));
+        }
+        if let Some(test) = self.state.test.get(&self.trial) {
+            let value = format!("{:.4} ± {:.4}", test.loss, test.loss_stderr);
+            row("loss on held-out test rows", value);
+        }
+        if let Some(retention) = self.best.retention_loss {
+            row("retention loss", format!("{retention:.4}"));
+        }
+        row("epoch of this adapter", format!("{epoch:.2}"));
+        row("base model", format!("`{}`", self.base));
+        if let Some(sha256) = self.data_sha256 {
+            row("SHA-256 of the training data", format!("`{sha256}`"));
+        }
+        row("sweep fingerprint", format!("`{}`", self.state.fingerprint));
+        out.push('\n');
+        if chosen == Some(self.trial) {
+            for sentence in &self.ranking.verdict.sentences {
+                let _ = writeln!(out, "{sentence}");
+            }
+        }
+    }
+
+    fn settings(&self, out: &mut String) {
+        let Some(trial) = self.state.trials.get(&self.trial) else { return };
+        let config = serde_json::to_value(&trial.trial.config).unwrap_or_default();
+        out.push_str("\n## Settings\n\n```json\n");
+        let _ = writeln!(out, "{config:#}\n```");
+    }
+
+    fn loading(&self, out: &mut String) {
+        let base = self.base;
+        if self.form == Form::Merged {
+            out.push_str(
+                "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\
+                 model = AutoModelForCausalLM.from_pretrained(\".\")\n\
+                 tokenizer = AutoTokenizer.from_pretrained(\".\")\n```\n\n\
+                 vLLM: `vllm serve .`; llama.cpp: `python convert_hf_to_gguf.py .`\n",
+            );
+            return;
+        }
+        let _ = write!(
+            out,
+            "```python\nfrom peft import PeftModel\nfrom transformers import \
+             AutoModelForCausalLM, AutoTokenizer\nbase = \
+             AutoModelForCausalLM.from_pretrained({})\nmodel = PeftModel.from_pretrained(base, \
+             \".\")\ntokenizer = AutoTokenizer.from_pretrained(\".\")\n```\n\n\
+             vLLM: `vllm serve {base} --enable-lora --lora-modules adapter=.`\n\n",
+            serde_json::Value::from(base)
+        );
+        let _ = if self.form == Form::AdapterAndGguf {
+            writeln!(out, "llama.cpp: `llama-cli -m base.gguf --lora {GGUF}`, the base as GGUF")
+        } else {
+            writeln!(out, "llama.cpp: `lorasweep export --gguf` writes the adapter in its form")
+        };
+    }
+}

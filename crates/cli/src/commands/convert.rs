@@ -1,0 +1,72 @@
+//! `lorasweep convert`: a sweep's results in the form of other tools.
+
+use std::fs;
+use std::path::Path;
+
+use reporter::Lang;
+use reporter::diagnose::diagnose_all;
+use store::SweepFolder;
+
+use crate::args::ConvertArgs;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::inputs::Settings;
+use crate::output;
+
+pub fn run(args: &ConvertArgs) -> Result<Exit, CliError> {
+    let folder = SweepFolder::open(&args.dir)?;
+    let settings = Settings::of(&folder.identity()?)?;
+    let (state, spans) = (folder.state()?, reporter::timeline(&folder.records()?));
+    for path in [&args.tensorboard, &args.optuna, &args.csv].into_iter().flatten() {
+        refuse_replacing(path, args.force)?;
+    }
+    if let Some(path) = &args.tensorboard {
+        let files = reporter::tensorboard(&state, &spans);
+        store::replace_dir(path, |dir| {
+            for file in &files {
+                let path = dir.join(&file.path);
+                fs::create_dir_all(path.parent().unwrap_or(dir))?;
+                fs::write(&path, &file.bytes)?;
+            }
+            Ok(())
+        })?;
+        output::result(&format!("tensorboard --logdir {}", path.display()));
+    }
+    if let Some(path) = &args.optuna {
+        let diagnoses = diagnose_all(&state, &settings.report, Lang::En);
+        let journal = reporter::optuna_journal(&state, &diagnoses, &spans);
+        store::write_file(path, journal.as_bytes())?;
+        output::result(&format!("optuna-dashboard {}", path.display()));
+    }
+    if let Some(path) = &args.csv {
+        store::write_file(path, reporter::evaluations_csv(&state)?.as_bytes())?;
+        output::result(&path.display().to_string());
+    }
+    Ok(Exit::Done)
+}
+
+/// `--force` replaces files and folders of event files, never a folder of something else.
+fn refuse_replacing(path: &Path, force: bool) -> Result<(), CliError> {
+    if !path.exists() {
+        return Ok(());
+    }
+    if !force {
+        return Err(CliError::Exists { path: path.to_path_buf() });
+    }
+    let is_ours = |folder: &Path| {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        name == "base" || name.starts_with("trial-")
+    };
+    let entries = if path.is_dir() {
+        fs::read_dir(path)
+            .and_then(|entries| entries.map(|entry| entry.map(|e| e.path())).collect())
+            .map_err(CliError::io("list", path))?
+    } else {
+        Vec::new()
+    };
+    if entries.iter().all(|entry| is_ours(entry)) {
+        Ok(())
+    } else {
+        Err(CliError::NotAnExport { path: path.to_path_buf() })
+    }
+}

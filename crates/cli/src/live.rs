@@ -1,0 +1,78 @@
+//! The page while the sweep runs: written again every few seconds, or served on loopback.
+
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use reporter::Lang;
+use store::{ReportFile, SweepFolder};
+
+use crate::error::CliError;
+use crate::inputs::Settings;
+use crate::output::Output;
+use crate::publish;
+
+/// Seconds between two pages at least.
+pub const EVERY_SECONDS: u32 = 5;
+
+/// A page takes at most this share of the time, so that it does not slow the training.
+const MOST_SHARE: u32 = 20;
+
+/// Writes `report.html` from the journal until it is stopped.
+#[derive(Debug)]
+pub struct Live {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Live {
+    /// Begins. A page that cannot be written is warned of once and ends nothing.
+    pub fn start(folder: SweepFolder, settings: Settings, lang: Lang, output: Output) -> Self {
+        let (stop, stopped) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let mut wait = Duration::ZERO;
+            while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+                let started = Instant::now();
+                if let Err(error) = write(&folder, &settings, lang) {
+                    output.warning(&format!("report.html does not follow the sweep: {error}"));
+                    return;
+                }
+                let least = Duration::from_secs(EVERY_SECONDS.into());
+                wait = least.max(started.elapsed() * MOST_SHARE);
+            }
+        });
+        Self { stop, thread }
+    }
+
+    /// Ends, so that the last page can be written.
+    pub fn stop(self) {
+        // A thread that has ended by itself hears nothing and has nothing to join for.
+        let _ = self.stop.send(());
+        let _ = self.thread.join();
+    }
+}
+
+fn write(folder: &SweepFolder, settings: &Settings, lang: Lang) -> Result<(), CliError> {
+    let page = page_now(folder, settings, lang, true)?;
+    Ok(folder.write_report(&ReportFile::ReportHtml, page.as_bytes())?)
+}
+
+/// The page of what the journal holds now.
+pub fn page_now(
+    folder: &SweepFolder,
+    settings: &Settings,
+    lang: Lang,
+    is_running: bool,
+) -> Result<String, CliError> {
+    let state = folder.state()?;
+    let ranking = reporter::rank(&state, &settings.report, lang);
+    let reload = (is_running && !state.finished).then_some(EVERY_SECONDS);
+    publish::page(folder, &state, settings, &ranking, lang, reload)
+}
+
+/// Opens a page in the browser; where there is none, says where the page is.
+pub fn open(place: &str, output: Output) {
+    if let Err(error) = open::that_detached(place) {
+        output.warning(&format!("no browser could be opened ({error}); the page is {place}"));
+    }
+}

@@ -1,0 +1,143 @@
+//! The candidates of a comparison: configurations with their losses example by example.
+
+use std::collections::HashMap;
+
+use spec::{ConfigKey, ExampleLosses, Outcome, SweepState, TrialId, TrialState};
+
+/// A configuration, under one seed or several.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// Its runs; they differ in their seed alone.
+    pub trials: Vec<TrialId>,
+    /// The run with the lowest loss among them.
+    pub trial: TrialId,
+    /// Mean summed loss of each example.
+    pub nll: Vec<f64>,
+    /// Loss per target token.
+    pub loss: f64,
+    /// LoRA rank.
+    pub rank: u32,
+    /// Validation minus train loss at the best evaluation, mean over runs.
+    pub gap: f64,
+    /// Retention loss at the best evaluation, mean over runs.
+    pub retention: Option<f64>,
+    /// Standard error of the loss, as the trainer measured it.
+    pub stderr: f64,
+}
+
+/// Everything that is compared.
+#[derive(Debug, Clone)]
+pub struct Candidates {
+    /// Never empty.
+    pub list: Vec<Candidate>,
+    /// The base model.
+    pub base: Option<Candidate>,
+    /// Target tokens of each example.
+    pub targets: Vec<f64>,
+    /// Variance of the loss between seeds, pooled over candidates that repeat them.
+    pub seed_variance: Option<f64>,
+}
+
+impl Candidates {
+    /// The runs that were measured on the same examples; `None` when there are none.
+    pub fn of(state: &SweepState) -> Option<Self> {
+        let reference = state
+            .base_examples
+            .as_ref()
+            .or_else(|| state.trials.values().find_map(|trial| trial.examples.as_ref()))?;
+        let targets: Vec<f64> = reference.targets.iter().map(|t| f64::from(*t)).collect();
+        let tokens: f64 = targets.iter().sum();
+        if tokens <= 0.0 {
+            return None;
+        }
+        let loss = |nll: &[f64]| nll.iter().sum::<f64>() / tokens;
+
+        let mut groups: Vec<Vec<(&TrialState, Vec<f64>)>> = Vec::new();
+        let mut group_of: HashMap<ConfigKey, usize> = HashMap::new();
+        for trial in state.trials.values() {
+            let Some(nll) = measured(trial, reference) else { continue };
+            let mut config = trial.trial.config.clone();
+            config.seed = 0;
+            let at = *group_of.entry(config.key()).or_insert(groups.len());
+            if at == groups.len() {
+                groups.push(Vec::new());
+            }
+            groups[at].push((trial, nll));
+        }
+        let list: Vec<Candidate> = groups.iter().filter_map(|runs| candidate(runs, loss)).collect();
+        let base = state.base.as_ref().zip(usable(state.base_examples.as_ref(), reference));
+        let base = base.map(|(evaluation, nll)| Candidate {
+            trials: vec![TrialId::BASE],
+            trial: TrialId::BASE,
+            loss: loss(&nll),
+            nll,
+            rank: 0,
+            gap: evaluation.gap(),
+            retention: evaluation.retention_loss,
+            stderr: evaluation.eval_loss_stderr,
+        });
+        let seed_variance = pooled_variance(&groups, loss);
+        (!list.is_empty()).then_some(Self { list, base, targets, seed_variance })
+    }
+
+    /// Index of the lowest loss.
+    pub fn best(&self) -> usize {
+        (0..self.list.len())
+            .min_by(|&a, &b| self.list[a].loss.total_cmp(&self.list[b].loss))
+            .unwrap_or(0)
+    }
+}
+
+fn measured(trial: &TrialState, reference: &ExampleLosses) -> Option<Vec<f64>> {
+    let failed = matches!(trial.outcome(), None | Some(Outcome::Failed { .. }));
+    if failed || trial.best().is_none() {
+        return None;
+    }
+    usable(trial.examples.as_ref(), reference)
+}
+
+/// The losses, if they are of the same examples and all numbers.
+fn usable(examples: Option<&ExampleLosses>, reference: &ExampleLosses) -> Option<Vec<f64>> {
+    let examples = examples.filter(|e| {
+        e.targets == reference.targets
+            && e.nll.len() == e.targets.len()
+            && e.nll.iter().all(|x| x.is_finite())
+    })?;
+    Some(examples.nll.iter().map(|x| f64::from(*x)).collect())
+}
+
+fn candidate(runs: &[(&TrialState, Vec<f64>)], loss: impl Fn(&[f64]) -> f64) -> Option<Candidate> {
+    let count = runs.len() as f64;
+    let best = runs.iter().min_by(|a, b| loss(&a.1).total_cmp(&loss(&b.1)))?.0;
+    let evaluation = best.best()?;
+    let evaluations: Vec<_> = runs.iter().filter_map(|(trial, _)| trial.best()).collect();
+    let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
+    let retention: Option<Vec<f64>> = evaluations.iter().map(|e| e.retention_loss).collect();
+    let nll: Vec<f64> = (0..runs[0].1.len())
+        .map(|e| runs.iter().map(|(_, nll)| nll[e]).sum::<f64>() / count)
+        .collect();
+    Some(Candidate {
+        trials: runs.iter().map(|(trial, _)| trial.trial.id).collect(),
+        trial: best.trial.id,
+        loss: loss(&nll),
+        nll,
+        rank: best.trial.config.rank,
+        gap: mean(evaluations.iter().map(|e| e.gap()).collect()),
+        retention: retention.map(mean),
+        stderr: evaluation.eval_loss_stderr,
+    })
+}
+
+fn pooled_variance(
+    groups: &[Vec<(&TrialState, Vec<f64>)>],
+    loss: impl Fn(&[f64]) -> f64,
+) -> Option<f64> {
+    let (mut squares, mut freedom) = (0.0, 0);
+    for runs in groups.iter().filter(|runs| runs.len() > 1) {
+        let losses: Vec<f64> = runs.iter().map(|(_, nll)| loss(nll)).collect();
+        let mean = losses.iter().sum::<f64>() / losses.len() as f64;
+        squares += losses.iter().map(|x| (x - mean).powi(2)).sum::<f64>();
+        freedom += losses.len() - 1;
+    }
+    (freedom > 0).then(|| squares / freedom as f64)
+}

@@ -1,0 +1,386 @@
+//! What stands out in a sweep, each with its evidence and what to do about it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use spec::{TrialConfig, TrialId, TrialState};
+
+use super::verdict::{Edge, Side, Verdict, VerdictInput};
+use super::{Flag, Note};
+use crate::extend;
+use crate::number::{change, epoch, learning_rate, loss, percent, short_count};
+use crate::text::{Lang, say};
+
+/// What kind of thing was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingKind {
+    /// Validation rows are training rows.
+    Leakage,
+    /// Too few validation examples to tell runs apart.
+    DataTooSmall,
+    /// The best value of a parameter is the last one tried.
+    EdgeOfSpace,
+    /// The chosen run would have gone on improving.
+    MoreEpochs,
+    /// Validation loss rose while the gap widened.
+    Overfitting,
+    /// Runs that levelled off far behind.
+    Underfitting,
+    /// Rates at which training diverges or spikes.
+    LearningRateTooHigh,
+    /// Rates at which training does not get there.
+    LearningRateTooLow,
+    /// More rank brings nothing.
+    RankSaturates,
+    /// More rank would bring more.
+    RankTooSmall,
+    /// Which batch size, and whether it matters.
+    BatchSize,
+    /// The base model's skills suffer.
+    Forgetting,
+    /// Runs that never beat the base model.
+    WorseThanBase,
+}
+
+/// One thing that stands out.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Finding {
+    /// What kind.
+    pub kind: FindingKind,
+    /// What was seen, with numbers.
+    pub evidence: String,
+    /// What to do.
+    pub advice: String,
+    /// The runs it was seen on.
+    pub trials: Vec<TrialId>,
+    /// What to write into the sweep file, where that is the advice.
+    pub yaml: Option<String>,
+}
+
+/// Everything that stands out, the most important first.
+pub(crate) fn find(input: VerdictInput<'_>, verdict: &Verdict) -> Vec<Finding> {
+    if verdict.best.is_none() {
+        return Vec::new();
+    }
+    let mut found: Vec<Finding> = [
+        leakage(input),
+        worse_than_base(input),
+        too_small(input),
+        more_epochs(input, verdict),
+        overfitting(input),
+        underfitting(input),
+        rate_too_high(input),
+        rate_too_low(input),
+        rank(input, verdict),
+        batch_size(input, verdict),
+        forgetting(input, verdict),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    found.extend(verdict.edges.iter().map(|edge| edge_of_space(input, edge)));
+    // A sweep of which nothing can be used says so first.
+    let evaluated = input.state.trials.values().filter(|trial| trial.best().is_some()).count();
+    let is_hopeless = |finding: &Finding| {
+        finding.kind == FindingKind::WorseThanBase && finding.trials.len() == evaluated
+    };
+    found.sort_by_key(|finding| (!is_hopeless(finding), finding.kind));
+    found
+}
+
+fn finding(kind: FindingKind, trials: Vec<TrialId>, evidence: String, advice: String) -> Finding {
+    Finding { kind, evidence, advice, trials, yaml: None }
+}
+
+fn flagged(input: VerdictInput<'_>, flag: Flag) -> Vec<TrialId> {
+    let all = input.diagnoses.iter();
+    all.filter(|(_, diagnosis)| diagnosis.flag == flag).map(|(id, _)| *id).collect()
+}
+
+fn noted(input: VerdictInput<'_>, note: Note) -> Vec<TrialId> {
+    let all = input.diagnoses.iter();
+    all.filter(|(_, diagnosis)| diagnosis.notes.contains(&note)).map(|(id, _)| *id).collect()
+}
+
+/// `3 of 24`, for sentences that go on with "runs".
+fn of_all(input: VerdictInput<'_>, trials: &[TrialId]) -> String {
+    let all = input.state.trials.len();
+    match input.lang {
+        Lang::En => format!("{} of {all}", trials.len()),
+        Lang::Vi => format!("{} trên {all}", trials.len()),
+    }
+}
+
+fn leakage(input: VerdictInput<'_>) -> Option<Finding> {
+    let facts = input.state.facts.as_ref()?;
+    if facts.leaked_rows + facts.leaked_prompts == 0 {
+        return None;
+    }
+    let (rows, prompts) = (facts.leaked_rows.to_string(), facts.leaked_prompts.to_string());
+    let evidence = say!(input.lang, Leakage, rows, prompts);
+    let advice = say!(input.lang, LeakageAdvice);
+    Some(finding(FindingKind::Leakage, Vec::new(), evidence, advice))
+}
+
+fn worse_than_base(input: VerdictInput<'_>) -> Option<Finding> {
+    let trials = noted(input, Note::WorseThanBase);
+    let base = input.state.base.as_ref()?.eval_loss;
+    if trials.is_empty() {
+        return None;
+    }
+    let evaluated = input.state.trials.values().filter(|trial| trial.best().is_some()).count();
+    let evidence = say!(input.lang, WorseThanBase, of_all(input, &trials), loss(base));
+    let advice = if trials.len() == evaluated {
+        say!(input.lang, AllWorseAdvice)
+    } else {
+        say!(input.lang, WorseThanBaseAdvice)
+    };
+    Some(finding(FindingKind::WorseThanBase, trials, evidence, advice))
+}
+
+/// Too small when a third of the configurations are tied, or when the base model is.
+fn too_small(input: VerdictInput<'_>) -> Option<Finding> {
+    let comparison = input.comparison?;
+    let (tied, all) = (comparison.tied.len(), comparison.candidates);
+    let many_tied = all >= 3 && tied * 3 >= all && tied >= 2;
+    if !many_tied && !comparison.is_base_tied {
+        return None;
+    }
+    let examples = comparison.examples.to_string();
+    let evidence = say!(input.lang, TooSmall, examples, tied.to_string(), all.to_string());
+    let mut advice = say!(input.lang, TooSmallAdvice);
+    if let Some(needed) = comparison.examples_needed.filter(|n| *n > comparison.examples as u64) {
+        advice += " ";
+        advice += &say!(input.lang, TooSmallNeeded, short_count(needed as f64));
+    }
+    Some(finding(FindingKind::DataTooSmall, comparison.tied.clone(), evidence, advice))
+}
+
+fn edge_of_space(input: VerdictInput<'_>, edge: &Edge) -> Finding {
+    let value = match edge.parameter {
+        "learning_rate" => learning_rate(edge.value),
+        _ => edge.value.to_string(),
+    };
+    let evidence = match edge.side {
+        Side::Highest => say!(input.lang, EdgeHighest, edge.parameter, value),
+        Side::Lowest => say!(input.lang, EdgeLowest, edge.parameter, value),
+    };
+    let advice = say!(input.lang, EdgeAdvice);
+    let yaml = extend::yaml(input.state, edge);
+    Finding { yaml, ..finding(FindingKind::EdgeOfSpace, Vec::new(), evidence, advice) }
+}
+
+fn more_epochs(input: VerdictInput<'_>, verdict: &Verdict) -> Option<Finding> {
+    let trial = verdict.choice.as_ref()?.trial;
+    let diagnosis = input.diagnoses.get(&trial)?;
+    if !diagnosis.notes.contains(&Note::MoreEpochs) {
+        return None;
+    }
+    let epochs = input.state.trials.get(&trial)?.trial.config.epochs;
+    let advice = say!(input.lang, MoreEpochsAdvice, epochs.to_string());
+    let evidence = say!(input.lang, MoreEpochs);
+    let yaml = Some(format!("parameters:\n  epochs: {}\n", epochs.saturating_mul(2)));
+    Some(Finding { yaml, ..finding(FindingKind::MoreEpochs, vec![trial], evidence, advice) })
+}
+
+fn overfitting(input: VerdictInput<'_>) -> Option<Finding> {
+    let trials = flagged(input, Flag::Overfit);
+    let mut found: Vec<_> = trials
+        .iter()
+        .filter_map(|id| Some((*id, input.diagnoses.get(id)?.overfit.as_ref()?)))
+        .collect();
+    let worst = found.iter().max_by(|a, b| a.1.rise_share.total_cmp(&b.1.rise_share))?;
+    let (name, share) = (worst.0.to_string(), percent(worst.1.rise_share));
+    found.sort_by(|a, b| a.1.best_epoch.total_cmp(&b.1.best_epoch));
+    let typical = epoch(found[found.len() / 2].1.best_epoch);
+    let runs = of_all(input, &trials);
+    let evidence = say!(input.lang, Overfitting, runs, typical, name, share);
+    let advice = say!(input.lang, OverfittingAdvice, typical);
+    Some(finding(FindingKind::Overfitting, trials, evidence, advice))
+}
+
+fn underfitting(input: VerdictInput<'_>) -> Option<Finding> {
+    let trials = flagged(input, Flag::Underfit);
+    if trials.is_empty() {
+        return None;
+    }
+    let evidence = say!(input.lang, Underfitting, of_all(input, &trials));
+    let advice = say!(input.lang, UnderfittingAdvice);
+    Some(finding(FindingKind::Underfitting, trials, evidence, advice))
+}
+
+/// The lowest rate from which on at least half of the runs, and half of those at that rate, have
+/// the note.
+fn rate_too_high(input: VerdictInput<'_>) -> Option<Finding> {
+    let rates = by_rate(input, Note::LearningRateTooHigh);
+    let from = (0..rates.len()).find(|&at| mostly(&rates[at..]) && mostly(&rates[at..=at]))?;
+    let (trials, count) = together(&rates[from..]);
+    let rate = learning_rate(rates[from].rate);
+    let (noted, count) = (trials.len().to_string(), count.to_string());
+    let evidence = say!(input.lang, RateTooHigh, rate, noted, count);
+    let advice = say!(input.lang, RateTooHighAdvice, rate);
+    Some(finding(FindingKind::LearningRateTooHigh, trials, evidence, advice))
+}
+
+fn rate_too_low(input: VerdictInput<'_>) -> Option<Finding> {
+    let rates = by_rate(input, Note::LearningRateTooLow);
+    let to = (0..rates.len()).rev().find(|&at| mostly(&rates[..=at]) && mostly(&rates[at..=at]))?;
+    let (trials, count) = together(&rates[..=to]);
+    let rate = learning_rate(rates[to].rate);
+    let (noted, count) = (trials.len().to_string(), count.to_string());
+    let evidence = say!(input.lang, RateTooLow, rate, noted, count);
+    let advice = say!(input.lang, RateTooLowAdvice, rate);
+    Some(finding(FindingKind::LearningRateTooLow, trials, evidence, advice))
+}
+
+struct AtRate {
+    rate: f64,
+    noted: Vec<TrialId>,
+    count: usize,
+}
+
+/// The ended runs by learning rate, ascending.
+fn by_rate(input: VerdictInput<'_>, note: Note) -> Vec<AtRate> {
+    let mut rates: Vec<AtRate> = Vec::new();
+    let mut trials: Vec<&TrialState> =
+        input.state.trials.values().filter(|trial| trial.outcome().is_some()).collect();
+    let rate = |trial: &TrialState| trial.trial.config.learning_rate;
+    trials.sort_by(|a, b| rate(a).total_cmp(&rate(b)));
+    for trial in trials {
+        if rates.last().is_none_or(|last| last.rate != rate(trial)) {
+            rates.push(AtRate { rate: rate(trial), noted: Vec::new(), count: 0 });
+        }
+        let Some(last) = rates.last_mut() else { continue };
+        last.count += 1;
+        let id = trial.trial.id;
+        if input.diagnoses.get(&id).is_some_and(|diagnosis| diagnosis.notes.contains(&note)) {
+            last.noted.push(id);
+        }
+    }
+    rates
+}
+
+fn mostly(rates: &[AtRate]) -> bool {
+    let (trials, count) = together(rates);
+    !trials.is_empty() && trials.len() * 2 >= count
+}
+
+fn together(rates: &[AtRate]) -> (Vec<TrialId>, usize) {
+    let trials = rates.iter().flat_map(|at| at.noted.iter().copied()).collect();
+    (trials, rates.iter().map(|at| at.count).sum())
+}
+
+/// The best run of each value of a parameter, and the values of runs that are tied with the best.
+struct ByValue {
+    best: BTreeMap<u32, (TrialId, f64, f64)>,
+    tied: BTreeSet<u32>,
+}
+
+impl ByValue {
+    fn of(
+        input: VerdictInput<'_>,
+        verdict: &Verdict,
+        value: fn(&TrialConfig) -> u32,
+    ) -> Option<Self> {
+        let lowest = verdict.best.as_ref()?;
+        let mut best: BTreeMap<u32, (TrialId, f64, f64)> = BTreeMap::new();
+        let mut tied = BTreeSet::new();
+        for trial in input.state.trials.values() {
+            let Some(evaluation) = trial.best() else { continue };
+            let (own, id) = (value(&trial.trial.config), trial.trial.id);
+            let entry = (id, evaluation.eval_loss, evaluation.gap());
+            let known = best.entry(own).or_insert(entry);
+            if evaluation.eval_loss < known.1 {
+                *known = entry;
+            }
+            let is_tied = input.comparison.map_or(
+                evaluation.eval_loss <= lowest.eval_loss + lowest.eval_loss_stderr,
+                |comparison| comparison.against_best.get(&id).is_some_and(|a| a.is_tied),
+            );
+            if is_tied {
+                tied.insert(own);
+            }
+        }
+        (best.len() > 1 && !tied.is_empty()).then_some(Self { best, tied })
+    }
+
+    /// Of many values, a few along the range.
+    fn in_words(&self, lang: Lang) -> String {
+        const MOST: usize = 6;
+        let step = (self.best.len() - 1).div_ceil(MOST - 1).max(1);
+        let words = self.best.iter().step_by(step).map(|(value, (_, best, gap))| {
+            say!(lang, ByValue, value.to_string(), loss(*best), change(*gap))
+        });
+        words.collect::<Vec<_>>().join("; ")
+    }
+
+    fn trials(&self) -> Vec<TrialId> {
+        self.best.values().map(|(id, ..)| *id).collect()
+    }
+
+    /// The lowest tied value and the highest value tried.
+    fn ends(&self) -> Option<(u32, u32)> {
+        Some((*self.tied.first()?, *self.best.last_key_value()?.0))
+    }
+}
+
+fn rank(input: VerdictInput<'_>, verdict: &Verdict) -> Option<Finding> {
+    let lang = input.lang;
+    let ranks = ByValue::of(input, verdict, |config| config.rank)?;
+    let (enough, highest) = ranks.ends()?;
+    let words = ranks.in_words(lang);
+    if enough < highest {
+        let own = ranks.best.get(&enough).map(|best| loss(best.1)).unwrap_or_default();
+        let evidence = say!(lang, RankSaturates, enough.to_string(), own, words);
+        let advice = say!(lang, RankSaturatesAdvice, enough.to_string());
+        return Some(finding(FindingKind::RankSaturates, ranks.trials(), evidence, advice));
+    }
+    let mut evidence = say!(lang, RankTooSmall, highest.to_string(), words);
+    evidence += &capacity(input, highest).unwrap_or_default();
+    let advice = say!(lang, RankTooSmallAdvice);
+    Some(finding(FindingKind::RankTooSmall, ranks.trials(), evidence, advice))
+}
+
+/// What the training rows hold, by the base model's loss on them, against what an adapter can: two
+/// bits a parameter (Allen-Zhu & Li 2024, arXiv:2404.05405).
+fn capacity(input: VerdictInput<'_>, rank: u32) -> Option<String> {
+    const BITS_PER_PARAMETER: f64 = 2.0;
+    let facts = input.state.facts.as_ref()?;
+    let base = input.state.base.as_ref()?.train_loss;
+    let mut of_rank = input.state.trials.values().filter(|t| t.trial.config.rank == rank);
+    let modules = &of_rank.next()?.trial.config.target_modules;
+    let per_rank: u64 = modules.iter().filter_map(|m| facts.parameters_per_rank.get(m)).sum();
+    let rows = base / std::f64::consts::LN_2 * facts.train_targets as f64;
+    let adapter = BITS_PER_PARAMETER * f64::from(rank) * per_rank as f64;
+    let holds = (short_count(rows), rank.to_string(), short_count(adapter));
+    (per_rank > 0).then(|| say!(input.lang, Capacity, holds.0, holds.1, holds.2))
+}
+
+fn batch_size(input: VerdictInput<'_>, verdict: &Verdict) -> Option<Finding> {
+    let lang = input.lang;
+    let sizes = ByValue::of(input, verdict, |config| config.batch_size)?;
+    let words = sizes.in_words(lang);
+    let (low, high) = (sizes.tied.first()?.to_string(), sizes.tied.last()?.to_string());
+    let (evidence, advice) = if sizes.tied.len() > 1 {
+        (say!(lang, BatchEqual, words), say!(lang, BatchEqualAdvice, high, low))
+    } else if sizes.tied.first() == sizes.best.keys().next() {
+        (say!(lang, BatchMatters, low, words), say!(lang, BatchSmallerAdvice, low))
+    } else {
+        (say!(lang, BatchMatters, low, words), say!(lang, BatchMattersAdvice, low))
+    };
+    Some(finding(FindingKind::BatchSize, sizes.trials(), evidence, advice))
+}
+
+fn forgetting(input: VerdictInput<'_>, verdict: &Verdict) -> Option<Finding> {
+    let trials = noted(input, Note::Forgetting);
+    if trials.is_empty() {
+        return None;
+    }
+    let chosen = input.state.trials.get(&verdict.choice.as_ref()?.trial)?;
+    let before = input.state.base.as_ref()?.retention_loss?;
+    let own = chosen.best()?.retention_loss.map(|after| change(after - before));
+    let evidence = say!(input.lang, Forgets, of_all(input, &trials), own.unwrap_or_default());
+    let advice = say!(input.lang, ForgetsAdvice);
+    Some(finding(FindingKind::Forgetting, trials, evidence, advice))
+}

@@ -1,0 +1,74 @@
+// One run: its curves with the best point and the overfit region, and its details.
+const lines = [["validation", "--validation"], ["train", "--train"], ["retention", "--retention"]];
+
+function runChart(row, width, height) {
+  const curve = row.curve;
+  if (!curve || !curve.epoch.length) return null;
+  const shown = lines.filter(([name]) => curve[name]);
+  const yRange = lossRange(shown.flatMap(([name]) => curve[name]), true);
+  const xRange = extent(curve.epoch);
+  if (!yRange || !xRange) return null;
+  const f = frame(width, height, { range: xRange, label: words.epoch }, { range: yRange, label: words.validation_loss });
+  f.root.setAttribute("aria-label", summary(row));
+  if (row.overfit) {
+    const from = f.X(row.overfit[0]);
+    f.area.append(svg("rect", { class: "shade", x: from, y: f.top, width: Math.max(0, f.right - from), height: f.bottom - f.top }));
+  }
+  if (base && isNumber(base.loss)) f.area.append(svg("line", { class: "baseline", x1: f.left, x2: f.right, y1: f.Y(base.loss), y2: f.Y(base.loss) }));
+  for (const [name, colour] of shown) f.area.append(
+    svg("path", { d: path(curve.epoch, curve[name], f.X, f.Y), fill: "none", style: `stroke:var(${colour})`, "stroke-width": name === "validation" ? 2.2 : 1.5 }));
+  if (isNumber(curve.best) && isNumber(curve.validation[curve.best])) f.area.append(
+    svg("circle", { cx: f.X(curve.epoch[curve.best]), cy: f.Y(curve.validation[curve.best]), r: 4.5, style: "fill:var(--validation);stroke:var(--card)", "stroke-width": 1.5 }));
+  return f.root;
+}
+function runLegend() {
+  return html("ul", { class: "legend" },
+    lines.map(([name, colour]) => html("li", {}, html("i", { style: `background:var(${colour})` }), words[name])),
+    html("li", {}, html("i", { style: "background:var(--shade);height:10px" }), words.overfit_region),
+    html("li", {}, html("i", { style: "border-top:2px dashed var(--faint);height:0" }), words.base_model));
+}
+const flagOf = row => html("span", { class: `flag ${row.flag}` }, row.flag);
+
+function drawRuns() {
+  const section = document.getElementById("runs"), grid = html("div", { class: "small" });
+  const drawn = runs.filter(row => row.curve && row.curve.epoch.length > 1);
+  if (!drawn.length) { section.remove(); return; }
+  const more = html("button", { class: "more", type: "button", onclick: () => add(24) }, words.show_more);
+  let count = 0;
+  function add(n) {
+    for (const row of drawn.slice(count, count + n)) grid.append(
+      html("article", { class: "card", "data-trial": row.trial, tabindex: 0 },
+        html("h3", {}, `${words.trial} ${pad(row.trial)} `, flagOf(row)),
+        html("p", { class: "note" }, data.parameters.map((p, at) => `${p.name} ${row.text[at]}`).join(", ")),
+        runChart(row, 320, 200)));
+    count += n;
+    more.hidden = count >= drawn.length;
+  }
+  section.append(html("h2", {}, words.runs), html("p", { class: "note" }, words.runs_hint), runLegend(), grid, more);
+  add(12);
+}
+
+function openDetail(trial) {
+  const row = rowOf.get(trial), dialog = document.getElementById("detail");
+  if (!row) return;
+  const pair = (name, value) => html("div", {}, html("dt", {}, name), html("dd", {}, value));
+  const settings = data.parameters.map((p, at) => [p.name, row.text[at]])
+    .concat(row.alpha ? [["lora_alpha", row.alpha]] : [], Object.entries(row.trial === 0 ? {} : data.fixed));
+  const interval = (low, high, write) => isNumber(low) ? `${write(low)} – ${write(high)}` : "–";
+  dialog.replaceChildren(
+    html("header", {}, html("h2", { style: "flex:1" }, `${row.trial === 0 ? "" : words.trial + " "}${pad(row.trial)} `, flagOf(row)),
+      html("button", { type: "button", onclick: () => dialog.close() }, words.close)),
+    runChart(row, 820, 340) || "", row.curve ? runLegend() : "",
+    html("dl", { class: "pairs" },
+      pair(words.validation_loss, loss(row.loss)), pair(words.interval, interval(row.low, row.high, loss)),
+      pair(words.behind, isNumber(row.behind) ? `${signed(row.behind)} (${interval(row.behind_low, row.behind_high, signed)})` : "–"),
+      pair(words.best_epoch, plain(row.epoch)), pair(words.gap, signed(row.gap)), pair(words.last, loss(row.last)),
+      pair(words.retention_change, signed(row.retention)), pair(words.seconds, plain(row.seconds)),
+      pair(words.tokens, row.tokens.toLocaleString(data.lang)), pair("steps", row.total_steps ? `${row.steps} / ${row.total_steps}` : String(row.steps))),
+    html("h3", {}, words.explanation), html("p", {}, row.explanation),
+    row.advice ? html("p", { class: "advice" }, "→ " + row.advice) : "",
+    settings.length ? html("h3", {}, words.settings) : "",
+    html("dl", { class: "pairs" }, settings.filter(([, value]) => value !== null).map(([name, value]) => pair(name, value))));
+  if (!dialog.open) dialog.showModal();
+  keep({ trial });
+}

@@ -1,0 +1,30 @@
+//! The curve of one run, thinned to what a plot can show.
+
+use serde_json::{Value, json};
+use spec::Evaluation;
+
+use super::data::short;
+
+/// Columns of the curve, beginning with the base model at epoch 0; at most `most` points, of which
+/// the first, the best and the last are always there.
+pub fn of(evaluations: &[Evaluation], base: Option<&Evaluation>, most: usize) -> Value {
+    let start = base.filter(|_| evaluations.first().is_some_and(|first| first.step > 0));
+    let all: Vec<&Evaluation> = start.into_iter().chain(evaluations).collect();
+    let best = (0..all.len()).min_by(|&a, &b| all[a].eval_loss.total_cmp(&all[b].eval_loss));
+    let step = all.len().div_ceil(most.max(1)).max(1);
+    let last = all.len().saturating_sub(1);
+    let kept: Vec<usize> = (0..all.len())
+        .filter(|&at| at.is_multiple_of(step) || at == last || Some(at) == best)
+        .collect();
+    let column = |of: &dyn Fn(&Evaluation) -> Option<f64>| -> Vec<Value> {
+        kept.iter().map(|&at| short(of(all[at]))).collect()
+    };
+    let has_retention = all.iter().any(|e| e.retention_loss.is_some());
+    json!({
+        "epoch": column(&|e| Some(if e.step == 0 { 0.0 } else { e.epoch })),
+        "validation": column(&|e| Some(e.eval_loss)),
+        "train": column(&|e| Some(e.train_loss)),
+        "retention": has_retention.then(|| column(&|e| e.retention_loss)),
+        "best": best.and_then(|best| kept.iter().position(|&at| at == best)),
+    })
+}

@@ -1,0 +1,138 @@
+//! The data that the page's script draws from.
+
+use serde_json::{Map, Value, json};
+use spec::{TrialConfig, TrialId};
+
+use super::{Page, curves, importance};
+use crate::compare::Comparison;
+use crate::diagnose::{BestRun, Note, detect_overfit};
+use crate::number;
+use crate::parameters::{self, PARAMETERS, Parameter};
+use crate::rank::Row;
+
+/// Points of all curves together; more are thinned, so that the page stays small.
+const MOST_POINTS: usize = 100_000;
+
+/// Points of one curve, at least and at most.
+const POINTS_OF_A_CURVE: (usize, usize) = (12, 400);
+
+/// Everything, as one JSON object.
+pub fn of(page: Page<'_>) -> Value {
+    let Page { state, ranking, .. } = page;
+    let configs: Vec<&TrialConfig> = state.trials.values().map(|t| &t.trial.config).collect();
+    let varying = parameters::varying(&configs);
+    let share = MOST_POINTS / state.trials.len().max(1);
+    let points = share.clamp(POINTS_OF_A_CURVE.0, POINTS_OF_A_CURVE.1);
+    let rows: Vec<Value> =
+        ranking.rows.iter().map(|row| run(page, row, &varying, points)).collect();
+    let choice = ranking.verdict.choice.as_ref();
+    json!({
+        "name": ranking.sweep,
+        "lang": page.lang.code(),
+        "words": page.lang.page_labels().collect::<std::collections::BTreeMap<_, _>>(),
+        "reload": page.reload_seconds,
+        "chosen": choice.map(|choice| choice.trial.0),
+        "parameters": varying.iter().map(|p| axis(p, &configs)).collect::<Vec<_>>(),
+        "fixed": fixed(&configs, &varying),
+        "rows": rows,
+        "spans": page.spans,
+        "importance": importance(state),
+    })
+}
+
+/// The facts beside the verdict's first sentence.
+pub fn headline(choice: &BestRun, row: Option<&Row>) -> Value {
+    let interval = row.and_then(|row| row.eval_loss_interval);
+    let settings = choice.settings.split(", ").filter(|setting| !setting.is_empty());
+    json!({
+        "trial": choice.trial.to_string(),
+        "number": choice.trial.0,
+        "settings": settings.collect::<Vec<_>>(),
+        "eval_loss": number::loss(choice.eval_loss),
+        "interval": interval.map(|[low, high]| {
+            format!("{} – {}", number::loss(low), number::loss(high))
+        }),
+        "epoch": number::epoch(choice.epoch),
+        "base": choice.improvement.map(|drop| number::loss(choice.eval_loss + drop)),
+        "test": choice.test.as_ref().map(|test| {
+            format!("{} ± {}", number::loss(test.loss), number::loss(test.loss_stderr))
+        }),
+    })
+}
+
+/// What to expect on new rows, as text.
+pub fn expected(comparison: &Comparison) -> Option<String> {
+    comparison.expected_loss.map(number::loss)
+}
+
+/// A parameter that the sweep varied: whether its values are numbers, and spread over decades.
+fn axis(parameter: &Parameter, configs: &[&TrialConfig]) -> Value {
+    let values: Option<Vec<f64>> = configs.iter().map(|c| numeric(parameter, c)).collect();
+    let is_log = values.as_ref().is_some_and(|values| {
+        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = values.iter().copied().fold(0.0, f64::max);
+        low > 0.0 && high / low >= 8.0
+    });
+    json!({ "name": parameter.name, "numeric": values.is_some(), "log": is_log })
+}
+
+fn numeric(parameter: &Parameter, config: &TrialConfig) -> Option<f64> {
+    (parameter.value)(config).parse().ok()
+}
+
+fn fixed(configs: &[&TrialConfig], varying: &[&Parameter]) -> Value {
+    let Some(first) = configs.first() else { return json!({}) };
+    let others = PARAMETERS.iter().filter(|p| varying.iter().all(|v| v.name != p.name));
+    // `lora_alpha: 2r` varies with the rank without being an axis of its own.
+    let same = others.filter(|p| configs.iter().all(|c| (p.value)(c) == (p.value)(first)));
+    same.map(|p| (p.name.to_owned(), Value::from((p.value)(first)))).collect::<Map<_, _>>().into()
+}
+
+fn run(page: Page<'_>, row: &Row, varying: &[&Parameter], points: usize) -> Value {
+    let Page { state, settings, .. } = page;
+    let trial = state.trials.get(&row.trial);
+    let curve = trial.map(|t| curves::of(&t.evaluations, state.base.as_ref(), points));
+    let overfit = trial.and_then(|t| detect_overfit(&t.evaluations, state.base.as_ref(), settings));
+    let text = |p: &&Parameter| row.config.as_ref().map(|c| (p.value)(c));
+    let alone = |p: &&Parameter| row.config.as_ref().and_then(|c| numeric(p, c));
+    let against = row.against_best;
+    let several_tied = page.ranking.comparison.as_ref().is_some_and(|c| c.tied.len() > 1);
+    json!({
+        "trial": row.trial.0,
+        "position": row.position,
+        "flag": row.flag.name(),
+        "notes": row.notes.iter().copied().map(Note::name).collect::<Vec<_>>(),
+        "loss": short(row.eval_loss),
+        "low": short(row.eval_loss_interval.map(|interval| interval[0])),
+        "high": short(row.eval_loss_interval.map(|interval| interval[1])),
+        "behind": short(against.map(|a| a.difference)),
+        "behind_low": short(against.map(|a| a.low)),
+        "behind_high": short(against.map(|a| a.high)),
+        "tied": against.map(|a| a.is_tied && several_tied),
+        "epoch": short(row.best_epoch),
+        "gap": short(row.gap),
+        "last": short(row.last_eval_loss),
+        "retention": short(row.retention_change),
+        "seconds": short(row.seconds),
+        "tokens": row.tokens,
+        "steps": row.steps,
+        "total_steps": row.total_steps,
+        "device": trial.and_then(|t| t.device.clone()),
+        "text": varying.iter().map(text).collect::<Vec<_>>(),
+        "value": varying.iter().map(alone).collect::<Vec<_>>(),
+        "alpha": row.config.as_ref().map(|c| number::plain(c.lora_alpha)),
+        "explanation": row.explanation,
+        "advice": row.advice,
+        "overfit": overfit.map(|o| json!([short(o.best_epoch), short(o.onset_epoch)])),
+        "curve": match row.trial {
+            TrialId::BASE => None,
+            _ => curve,
+        },
+    })
+}
+
+/// Six significant digits; `null` for what is no number.
+pub fn short(value: impl Into<Option<f64>>) -> Value {
+    let value = value.into().filter(|value| value.is_finite());
+    value.and_then(|value| format!("{value:.5e}").parse::<f64>().ok()).into()
+}

@@ -1,0 +1,113 @@
+//! Everything the report says, in every language it speaks.
+//!
+//! A text is a template with numbered places (`{0}`, `{1}`), so that a language may put them in
+//! its own order. Names that people search for (`learning_rate`, `rank`, `eval_loss`, flags) are
+//! the same in every language. A text without a translation does not compile.
+
+mod page;
+mod words;
+
+pub use words::Text;
+
+/// A language of the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Lang {
+    /// English.
+    #[default]
+    En,
+    /// Vietnamese.
+    Vi,
+}
+
+impl Lang {
+    /// Every language.
+    pub const ALL: [Self; 2] = [Self::En, Self::Vi];
+
+    /// Its code (BCP 47).
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::En => "en",
+            Self::Vi => "vi",
+        }
+    }
+
+    /// The template of a text.
+    pub const fn template(self, text: Text) -> &'static str {
+        let (english, vietnamese) = text.templates();
+        match self {
+            Self::En => english,
+            Self::Vi => vietnamese,
+        }
+    }
+
+    /// The labels of the page by name, for its script.
+    pub fn page_labels(self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        page::LABELS.iter().map(move |(name, english, vietnamese)| match self {
+            Self::En => (*name, *english),
+            Self::Vi => (*name, *vietnamese),
+        })
+    }
+
+    /// The text with `values` in its places.
+    pub fn say(self, text: Text, values: &[&str]) -> String {
+        let mut rest = self.template(text);
+        let mut out = String::with_capacity(rest.len() + 16);
+        while let Some((before, after)) = rest.split_once('{') {
+            out.push_str(before);
+            let Some((place, after)) = after.split_once('}') else { break };
+            out.push_str(place.parse().ok().and_then(|at: usize| values.get(at)).unwrap_or(&""));
+            rest = after;
+        }
+        out.push_str(rest);
+        out
+    }
+}
+
+/// `say!(lang, Text, value, ...)`: the text with its values, which are strings.
+macro_rules! say {
+    ($lang:expr, $text:ident $(, $value:expr)* $(,)?) => {
+        $lang.say($crate::text::Text::$text, &[$(AsRef::<str>::as_ref(&$value)),*])
+    };
+}
+pub(crate) use say;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn places(template: &str) -> BTreeSet<String> {
+        let after = template.split('{').skip(1);
+        after.filter_map(|rest| rest.split_once('}')).map(|(place, _)| place.to_owned()).collect()
+    }
+
+    #[test]
+    fn both_languages_fill_the_same_places() {
+        for text in Text::ALL {
+            let [english, vietnamese] = Lang::ALL.map(|lang| lang.template(*text));
+            assert_eq!(places(english), places(vietnamese), "{text:?}");
+            let numbered = (0..places(english).len()).map(|n| n.to_string()).collect();
+            assert_eq!(places(english), numbered, "{text:?} leaves out a number");
+        }
+    }
+
+    #[test]
+    fn every_text_is_translated() {
+        for text in Text::ALL {
+            let [english, vietnamese] = Lang::ALL.map(|lang| lang.template(*text));
+            assert!(!english.is_empty() && !vietnamese.is_empty(), "{text:?}");
+            assert_ne!(english, vietnamese, "{text:?}");
+        }
+        for (name, english, vietnamese) in page::LABELS {
+            assert!(!english.is_empty() && !vietnamese.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn values_stand_where_the_language_wants_them() {
+        let of = |lang: Lang| say!(lang, RunsOf, "3", "24");
+        assert_eq!(of(Lang::En), "3 of 24 runs");
+        assert_eq!(of(Lang::Vi), "3 trên 24 lượt chạy");
+    }
+}

@@ -1,0 +1,146 @@
+//! A base model with an adapter merged into its weights: `W + scale B A`, in the base's own number
+//! format and files.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use rayon::prelude::*;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+
+use crate::adapter::Site;
+use crate::error::{Result, TrainerError};
+use crate::model::{DecoderConfig, map_file, weight_files};
+use crate::peft::{self, LoadedAdapter};
+
+/// Writes the merged weights into the existing folder `target`, under the names of the base's
+/// files; the shards' index, if there is one, stays valid and is copied. Returns the files.
+pub fn write_merged(base: &Path, adapter: &Path, target: &Path) -> Result<Vec<PathBuf>> {
+    let config = DecoderConfig::read(base)?;
+    let adapter = peft::load(adapter, &config)?;
+    let mut written = Vec::new();
+    let mut merged = vec![false; adapter.layout.sites.len()];
+    for file in weight_files(base)? {
+        let path = target.join(file.file_name().unwrap_or_default());
+        write_file(&file, &path, &adapter, &mut merged)?;
+        written.push(path);
+    }
+    if let Some(missing) = merged.iter().position(|is_merged| !is_merged) {
+        let name = weight_name(&adapter.layout.sites[missing]);
+        return Err(weights(base, format!("there is no tensor `{name}` to merge into")));
+    }
+    let index = "model.safetensors.index.json";
+    let from = base.join(index);
+    if from.is_file() {
+        let to = target.join(index);
+        std::fs::copy(&from, &to).map_err(TrainerError::io("copy", &from))?;
+        written.push(to);
+    }
+    Ok(written)
+}
+
+fn weight_name(site: &Site) -> String {
+    format!("model.layers.{}.{}.{}.weight", site.layer, peft::parent(site.module), site.module)
+}
+
+fn weights(path: &Path, message: String) -> TrainerError {
+    TrainerError::Weights { path: path.to_path_buf(), message }
+}
+
+/// A tensor of a file.
+struct Stored<'a> {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Cow<'a, [u8]>,
+}
+
+fn write_file(from: &Path, to: &Path, adapter: &LoadedAdapter, merged: &mut [bool]) -> Result<()> {
+    let map = map_file(from)?;
+    let damaged = |e: safetensors::SafeTensorError| weights(from, e.to_string());
+    let (_, header) = SafeTensors::read_metadata(&map).map_err(damaged)?;
+    let tensors = SafeTensors::deserialize(&map).map_err(damaged)?;
+    let mut values: Vec<Stored<'_>> = tensors
+        .iter()
+        .map(|(name, view)| Stored {
+            name: name.to_owned(),
+            dtype: view.dtype(),
+            shape: view.shape().to_vec(),
+            bytes: Cow::Borrowed(view.data()),
+        })
+        .collect();
+    for (index, site) in adapter.layout.sites.iter().enumerate() {
+        let name = weight_name(site);
+        let Some(stored) = values.iter_mut().find(|value| value.name == name) else { continue };
+        let (dtype, wanted) = (stored.dtype, [site.outputs, site.inputs]);
+        if stored.shape != wanted {
+            let shape = &stored.shape;
+            return Err(weights(from, format!("`{name}` has the shape {shape:?}, not {wanted:?}")));
+        }
+        let merged_bytes = merge(&stored.bytes, dtype, adapter, index).ok_or_else(|| {
+            weights(from, format!("`{name}` is stored as {dtype:?}; f32, f16 and bf16 are merged"))
+        })?;
+        stored.bytes = Cow::Owned(merged_bytes);
+        merged[index] = true;
+    }
+    let views = values
+        .iter()
+        .map(|value| {
+            let view = TensorView::new(value.dtype, value.shape.clone(), &value.bytes)?;
+            Ok((value.name.as_str(), view))
+        })
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .map_err(damaged)?;
+    safetensors::serialize_to_file(views, header.metadata().clone(), to).map_err(damaged)?;
+    // The library writes files that nobody else may read; the base's rights are meant.
+    let rights = std::fs::metadata(from).map_err(TrainerError::io("look at", from))?.permissions();
+    std::fs::set_permissions(to, rights).map_err(TrainerError::io("set the rights of", to))
+}
+
+/// The bytes of `W + scale B A`; `None` for a number format that is not read. `A` is [R, I], `B` is
+/// [O, R] and `W` [O, I]; a row of W takes the rows of A times its row of B, summed in f32.
+fn merge(bytes: &[u8], dtype: Dtype, adapter: &LoadedAdapter, index: usize) -> Option<Vec<u8>> {
+    let site = &adapter.layout.sites[index];
+    let a = &adapter.values[adapter.layout.a_range(index)];
+    let b = &adapter.values[adapter.layout.b_range(index)];
+    let (rank, inputs) = (adapter.layout.rank, site.inputs);
+    let size = match dtype {
+        Dtype::F32 => 4,
+        Dtype::F16 | Dtype::BF16 => 2,
+        _ => return None,
+    };
+    let mut out = bytes.to_vec();
+    out.par_chunks_mut(inputs * size).zip(b.par_chunks(rank)).for_each(|(row, b)| {
+        let mut update = vec![0.0_f32; inputs];
+        for (b, a) in b.iter().zip(a.chunks(inputs)) {
+            for (sum, a) in update.iter_mut().zip(a) {
+                *sum += b * a;
+            }
+        }
+        let scale = adapter.scale as f32;
+        for (value, update) in row.chunks_mut(size).zip(update) {
+            add(value, dtype, scale * update);
+        }
+    });
+    Some(out)
+}
+
+/// Adds to one stored value and rounds it to its format again.
+fn add(value: &mut [u8], dtype: Dtype, update: f32) {
+    match (dtype, &mut *value) {
+        (Dtype::F32, [a, b, c, d]) => {
+            let sum = f32::from_le_bytes([*a, *b, *c, *d]) + update;
+            value.copy_from_slice(&sum.to_le_bytes());
+        }
+        (Dtype::F16, [a, b]) => {
+            let sum = f16::from_le_bytes([*a, *b]).to_f32() + update;
+            value.copy_from_slice(&f16::from_f32(sum).to_le_bytes());
+        }
+        (Dtype::BF16, [a, b]) => {
+            let sum = bf16::from_le_bytes([*a, *b]).to_f32() + update;
+            value.copy_from_slice(&bf16::from_f32(sum).to_le_bytes());
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,89 @@
+//! A merged model and the base with its adapter give the same losses, on every architecture.
+
+mod support;
+
+use std::path::Path;
+
+use support::{Adapter, decoder, golden_dir};
+use trainer::backend::cpu::Cpu;
+use trainer::decoder::{ActiveAdapter, Decoder, Rows};
+use trainer::model::Model;
+use trainer::{gguf, merge};
+
+const ARCHITECTURES: [&str; 7] =
+    ["llama", "llama_rope_llama3", "llama_sharded", "llama_tied", "mistral", "qwen2", "qwen3"];
+
+fn rows() -> Rows {
+    let mut rows = Rows::default();
+    for start in 0..3_u32 {
+        let ids: Vec<u32> = (0..9).map(|i| (start * 11 + i * 5) % 40).collect();
+        rows.push(&ids, &[true; 9], 1.0);
+    }
+    rows
+}
+
+fn merged_losses(architecture: &str, case: &str) -> (Vec<f32>, Vec<f32>) {
+    let base = golden_dir(architecture).join("model");
+    let adapter = golden_dir(architecture).join(case);
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::copy(base.join("config.json"), dir.path().join("config.json")).expect("copied");
+    merge::write_merged(&base, &adapter, dir.path()).expect("merged");
+    let backend = Cpu::<f32>::new();
+    let model = Model::load(&backend, dir.path()).expect("the merged model loads");
+    let merged = Decoder { backend, model };
+    let rows = rows();
+    let whole = merged.losses(&rows, &[]).expect("losses");
+
+    let decoder = decoder(Cpu::<f32>::new(), architecture);
+    let adapter = Adapter::golden(&decoder, architecture, case);
+    let active = ActiveAdapter {
+        layout: &adapter.layout,
+        params: &adapter.params,
+        scale: adapter.scale,
+        rows: 0..rows.len(),
+        dropout: None,
+    };
+    let apart = decoder.losses(&rows, &[active]).expect("losses");
+    let bare = decoder.losses(&rows, &[]).expect("losses");
+    assert!(bare.iter().zip(&apart).any(|(a, b)| (a - b).abs() > 1e-3), "the adapter does nothing");
+    (whole, apart)
+}
+
+#[test]
+fn merged_weights_give_the_losses_of_base_and_adapter() {
+    for architecture in ARCHITECTURES {
+        for case in ["adapter", "adapter_rslora"] {
+            if !golden_dir(architecture).join(case).is_dir() {
+                continue;
+            }
+            let (merged, apart) = merged_losses(architecture, case);
+            for (merged, apart) in merged.iter().zip(&apart) {
+                assert!((merged - apart).abs() < 2e-3 * apart.abs(), "{architecture} {case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_adapter_of_another_model_is_not_merged() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let base = golden_dir("llama").join("model");
+    let missing = Path::new("no/such/adapter");
+    let error = merge::write_merged(&base, missing, dir.path()).expect_err("no adapter");
+    assert!(error.to_string().contains("no/such/adapter"), "{error}");
+}
+
+#[test]
+fn every_architecture_has_its_name_in_llama_cpp() {
+    for (architecture, name) in [("llama", "llama"), ("mistral", "llama"), ("qwen3", "qwen3")] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("adapter.gguf");
+        let (base, adapter) = (golden_dir(architecture).join("model"), golden_dir(architecture));
+        gguf::write_adapter(&base, &adapter.join("adapter"), "x", &file).expect("written");
+        let bytes = std::fs::read(&file).expect("read");
+        let key = b"general.architecture\x08\0\0\0";
+        let at = bytes.windows(key.len()).position(|window| window == key).expect("the key");
+        let value = &bytes[at + key.len() + 8..];
+        assert!(value.starts_with(name.as_bytes()), "{architecture}");
+    }
+}
