@@ -9,13 +9,17 @@
 
 #![forbid(unsafe_code)]
 
+mod bayes;
+mod draws;
 mod grid;
 mod prune;
 mod random;
+mod sobol;
 mod suggest;
 
 use spec::{Method, Sweep, SweepState, Trial};
 
+pub use bayes::{Incumbent, incumbent};
 pub use prune::{Decision, Pruner, pruner_for};
 
 /// Proposes trials.
@@ -38,5 +42,8 @@ pub fn for_sweep(sweep: &Sweep) -> Box<dyn Planner> {
     match sweep.method {
         Method::Grid => Box::new(grid::Grid::new(sweep)),
         Method::Random => Box::new(random::Random::new(sweep)),
+        Method::Sobol => Box::new(sobol::Sobol::new(sweep)),
+        Method::Bayes => Box::new(bayes::Bayes::new(sweep)),
+        Method::RankLadder => todo!(),
     }
 }

@@ -21,7 +21,7 @@ impl Ending {
     }
 
     /// How many trials may still be proposed.
-    fn room(self, history: &SweepState) -> usize {
+    pub fn room(self, history: &SweepState) -> usize {
         let reached = self.target.is_some_and(|target| {
             history.trials.values().filter_map(|t| t.best()).any(|e| e.eval_loss <= target)
         });

@@ -8,7 +8,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::settings::{
-    DataSettings, ExecutorSettings, ReportSettings, TrainSettings, ValidationSource,
+    BayesSettings, DataSettings, ExecutorSettings, RankLadderSettings, ReportSettings,
+    TrainSettings, ValidationSource,
 };
 use crate::space::SearchSpace;
 
@@ -25,6 +26,10 @@ pub struct Sweep {
     pub description: Option<String>,
     /// How trials are chosen.
     pub method: Method,
+    /// Settings of the method `bayes`.
+    pub bayes: BayesSettings,
+    /// Settings of the method `rank_ladder`.
+    pub rank_ladder: RankLadderSettings,
     /// What is compared.
     pub metric: Metric,
     /// The configurations to choose from.
@@ -68,6 +73,8 @@ impl Sweep {
         let identity = serde_json::json!({
             "name": self.name,
             "method": self.method,
+            "bayes": (self.method == Method::Bayes).then_some(&self.bayes),
+            "rank_ladder": (self.method == Method::RankLadder).then_some(&self.rank_ladder),
             "metric": self.metric,
             "space": self.space,
             "model": self.written.model.to_string_lossy(),
@@ -134,6 +141,12 @@ pub enum Method {
     Grid,
     /// Independent draws from the parameters' distributions.
     Random,
+    /// A scrambled Sobol sequence: draws that leave no gaps.
+    Sobol,
+    /// A Gaussian process over all that was measured proposes what promises most.
+    Bayes,
+    /// From the lowest rank upwards, as long as a higher rank pays.
+    RankLadder,
 }
 
 impl Method {
@@ -142,6 +155,9 @@ impl Method {
         match self {
             Self::Grid => "grid",
             Self::Random => "random",
+            Self::Sobol => "sobol",
+            Self::Bayes => "bayes",
+            Self::RankLadder => "rank_ladder",
         }
     }
 }

@@ -8,6 +8,8 @@ pub(crate) const TOP: &[&str] = &[
     "name",
     "description",
     "method",
+    "bayes",
+    "rank_ladder",
     "metric",
     "parameters",
     "early_terminate",
@@ -19,6 +21,8 @@ pub(crate) const TOP: &[&str] = &[
     "executor",
     "report",
 ];
+pub(crate) const BAYES: &[&str] = &["lora_prior", "cost_aware"];
+pub(crate) const RANK_LADDER: &[&str] = &["trials_per_rung", "sigma"];
 pub(crate) const METRIC: &[&str] = &["name", "goal", "target"];
 pub(crate) const DATA: &[&str] = &["train", "validation", "validation_fraction", "retention"];
 pub(crate) const VALIDATION: &[&str] = &["fraction"];

@@ -1,0 +1,230 @@
+//! Bayesian optimisation: a Gaussian process over everything that was measured, and the trial with
+//! the highest expected improvement.
+//!
+//! Each trial of a batch is chosen as if alone, with the outcomes of those before it (and of what
+//! still runs) drawn from the model; a batch is thus the same as so many single proposals.
+
+mod acquisition;
+mod candidates;
+mod features;
+mod fit;
+mod kernel;
+mod observations;
+mod posterior;
+
+use std::collections::HashSet;
+
+use spec::{BayesSettings, ConfigKey, SearchSpace, Sweep, SweepState, Trial, TrialConfig, TrialId};
+
+use crate::Planner;
+use crate::sobol;
+use crate::suggest::Ending;
+use acquisition::{log_expected_improvement, log_mean_exp};
+use candidates::{Search, readable};
+use features::{Features, Point, USUAL_RATE};
+use kernel::Kernel;
+use observations::Observations;
+use posterior::Posterior;
+
+/// Trials before the model is asked, when nothing is known beforehand.
+const SPREAD_TRIALS: u64 = 4;
+/// Good trials whose neighbours are candidates.
+const GOOD_TRIALS: usize = 5;
+
+/// Proposes by expected improvement.
+#[derive(Debug)]
+pub(crate) struct Bayes {
+    space: SearchSpace,
+    seed: u64,
+    ending: Ending,
+    settings: BayesSettings,
+    features: Features,
+    first: Vec<TrialConfig>,
+}
+
+impl Bayes {
+    pub fn new(sweep: &Sweep) -> Self {
+        let space = sweep.space.clone();
+        Self {
+            seed: sweep.seed,
+            ending: Ending::new(sweep),
+            settings: sweep.bayes.clone(),
+            features: Features::new(&space, sweep.bayes.lora_prior),
+            first: first_trials(&space, sweep.seed, sweep.bayes.lora_prior),
+            space,
+        }
+    }
+}
+
+/// The trials that need no model: the usual configuration, and without LoRA knowledge a few more,
+/// evenly spread.
+fn first_trials(space: &SearchSpace, seed: u64, lora_prior: bool) -> Vec<TrialConfig> {
+    let mut first = vec![usual(space, lora_prior)];
+    if !lora_prior {
+        first.extend((0..SPREAD_TRIALS).map(|i| readable(space, sobol::config(space, seed, i))));
+    }
+    first
+}
+
+/// The configuration nearest to what people use; without LoRA knowledge the middle of the space.
+fn usual(space: &SearchSpace, lora_prior: bool) -> TrialConfig {
+    let middle = space.sample(&[0.5; spec::Parameter::COUNT]);
+    if !lora_prior {
+        return readable(space, middle);
+    }
+    let wanted = TrialConfig {
+        rank: 16,
+        lora_alpha: 32.0,
+        lora_dropout: 0.0,
+        learning_rate: USUAL_RATE,
+        batch_size: 16,
+        epochs: 3,
+        warmup_ratio: 0.03,
+        weight_decay: 0.0,
+        target_modules: spec::TargetModule::ALL.to_vec(),
+        use_rslora: false,
+        lr_scheduler: spec::LrScheduler::Linear,
+        ..middle
+    };
+    readable(space, space.sample(&space.shares_of(&wanted)))
+}
+
+impl Planner for Bayes {
+    fn suggest(&self, history: &SweepState, count: usize) -> Vec<Trial> {
+        let count = count.min(self.ending.room(history));
+        let mut known: HashSet<ConfigKey> =
+            history.trials.values().map(|t| t.trial.config.key()).collect();
+        let last = history.trials.keys().next_back().copied().unwrap_or(TrialId::BASE);
+        let mut proposed: Vec<Trial> = Vec::new();
+        for config in &self.first {
+            if proposed.len() < count && known.insert(config.key()) {
+                let id = TrialId(last.0 + 1 + proposed.len() as u32);
+                proposed.push(Trial { id, config: config.clone() });
+            }
+        }
+        if proposed.len() == count {
+            return proposed;
+        }
+        let model = Model::new(self, history);
+        let mut posterior = model.with_pending(history);
+        for trial in &proposed {
+            model.expect(&mut posterior, trial);
+        }
+        while proposed.len() < count {
+            let id = TrialId(last.0 + 1 + proposed.len() as u32);
+            let Some(config) = model.propose(&posterior, history, &known, id) else { break };
+            known.insert(config.key());
+            let trial = Trial { id, config };
+            model.expect(&mut posterior, &trial);
+            proposed.push(trial);
+        }
+        proposed
+    }
+
+    fn total(&self) -> Option<usize> {
+        self.ending.total(&self.space)
+    }
+}
+
+/// The model of one history.
+struct Model<'a> {
+    bayes: &'a Bayes,
+    observed: Observations,
+    kernel: Kernel,
+}
+
+impl<'a> Model<'a> {
+    fn new(bayes: &'a Bayes, history: &SweepState) -> Self {
+        let features = &bayes.features;
+        let observed = Observations::new(history, features);
+        let (coordinates, weights) = (features.coordinates(), features.weights());
+        let hyper = fit::fit(&observed.points, &observed.losses, coordinates, weights);
+        let kernel = Kernel::new(hyper, coordinates, weights);
+        Self { bayes, observed, kernel }
+    }
+
+    /// Given what was measured, with an outcome drawn for every trial that has not ended.
+    fn with_pending(&self, history: &SweepState) -> Posterior<'_> {
+        let Observations { points, losses, .. } = &self.observed;
+        let mut posterior = Posterior::with_paths(&self.kernel, points, losses);
+        for trial in history.trials.values().filter(|trial| trial.outcome().is_none()) {
+            self.expect(&mut posterior, &trial.trial);
+        }
+        posterior
+    }
+
+    fn expect(&self, posterior: &mut Posterior, trial: &Trial) {
+        posterior.fantasise(self.end_of(&trial.config, trial.id), self.bayes.seed);
+    }
+
+    fn end_of(&self, config: &TrialConfig, id: TrialId) -> Point {
+        self.bayes.features.point(config, f64::from(config.epochs), id.0)
+    }
+
+    /// The most promising configuration that is not known.
+    fn propose(
+        &self,
+        posterior: &Posterior,
+        history: &SweepState,
+        known: &HashSet<ConfigKey>,
+        id: TrialId,
+    ) -> Option<TrialConfig> {
+        let at_points = posterior.predict(posterior.points());
+        // On every path the lowest expected loss of what is (or will be) there.
+        let best: Vec<f64> = (0..at_points.mean.ncols())
+            .map(|s| {
+                let means = (0..at_points.mean.nrows()).map(|i| at_points.mean[(i, s)]);
+                means.fold(f64::INFINITY, f64::min)
+            })
+            .collect();
+        let score = |configs: &[TrialConfig]| {
+            let ends: Vec<Point> = configs.iter().map(|config| self.end_of(config, id)).collect();
+            let predicted = posterior.predict(&ends);
+            (0..ends.len())
+                .map(|i| {
+                    let variance = predicted.variance[i];
+                    let improvement = |s: usize| {
+                        let best = if best[s].is_finite() { best[s] } else { 0.0 };
+                        log_expected_improvement(predicted.mean[(i, s)], variance, best)
+                    };
+                    log_mean_exp((0..best.len()).map(improvement))
+                })
+                .collect()
+        };
+        let mut order: Vec<usize> = (0..self.observed.points.len()).collect();
+        order.sort_by(|&a, &b| at_points.average(a).total_cmp(&at_points.average(b)));
+        let mut good: Vec<&TrialConfig> = Vec::new();
+        for index in order {
+            let config = &history.trials[&self.observed.origins[index].trial].trial.config;
+            if good.len() < GOOD_TRIALS && !good.contains(&config) {
+                good.push(config);
+            }
+        }
+        Search::new(&self.bayes.space, known, self.bayes.seed, id.0).best(&good, score)
+    }
+}
+
+/// The evaluation with the lowest expected loss among those measured.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Incumbent {
+    /// Its trial.
+    pub trial: TrialId,
+    /// Epochs trained.
+    pub epoch: f64,
+    /// The loss that the model expects there, in nats.
+    pub expected_loss: f64,
+}
+
+/// Which measured evaluation is expected to be the best: the minimum of the model's mean, which,
+/// unlike the lowest loss, was not chosen for its luck.
+pub fn incumbent(sweep: &Sweep, history: &SweepState) -> Option<Incumbent> {
+    let bayes = Bayes::new(sweep);
+    let model = Model::new(&bayes, history);
+    let Observations { points, losses, origins, scale } = &model.observed;
+    let posterior = Posterior::new(&model.kernel, points, losses, 1);
+    let predicted = posterior.predict(points);
+    (0..points.len())
+        .filter_map(|i| Some((origins[i].trial, origins[i].epoch?, predicted.average(i))))
+        .min_by(|a, b| a.2.total_cmp(&b.2))
+        .map(|(trial, epoch, mean)| Incumbent { trial, epoch, expected_loss: scale.to_loss(mean) })
+}
