@@ -20,9 +20,9 @@ pub struct Workload {
 /// A trial in full.
 pub type TrialWork<'a> = (TrialId, &'a Work);
 
-/// All trials a fresh sweep will have; `None` when their number is not known.
+/// All trials a fresh sweep will have; `None` when that cannot be told beforehand.
 pub fn all_trials(planner: &dyn Planner) -> Option<Vec<Trial>> {
-    let total = planner.total().filter(|&total| total <= MOST_TRIALS)?;
+    let total = planner.total().filter(|&n| n <= MOST_TRIALS && !planner.is_adaptive())?;
     Some(planner.suggest(&SweepState::default(), total))
 }
 

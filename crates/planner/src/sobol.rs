@@ -24,6 +24,11 @@ impl Sobol {
     pub fn new(sweep: &Sweep) -> Self {
         Self { space: sweep.space.clone(), seed: sweep.seed, ending: Ending::new(sweep) }
     }
+
+    /// Draws until the space is exhausted.
+    pub fn uncapped(sweep: &Sweep) -> Self {
+        Self { ending: Ending::NEVER, ..Self::new(sweep) }
+    }
 }
 
 impl Planner for Sobol {
@@ -42,7 +47,8 @@ pub(crate) fn shares(seed: u64, index: u64) -> [f64; Parameter::COUNT] {
     let scramble = (seed ^ (seed >> 32)) as u32 ^ ((index / SEQUENCE) as u32).wrapping_mul(0x9e37);
     let within = (index % SEQUENCE) as u32;
     std::array::from_fn(|axis| {
-        f64::from(sobol_burley::sample(within, axis as u32, scramble)) + f64::from(f32::EPSILON) / 4.0
+        f64::from(sobol_burley::sample(within, axis as u32, scramble))
+            + f64::from(f32::EPSILON) / 4.0
     })
 }
 

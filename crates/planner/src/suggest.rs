@@ -16,6 +16,9 @@ pub(crate) struct Ending {
 }
 
 impl Ending {
+    /// No end but the space's.
+    pub const NEVER: Self = Self { run_cap: None, target: None };
+
     pub fn new(sweep: &Sweep) -> Self {
         Self { run_cap: sweep.run_cap, target: sweep.metric.target }
     }

@@ -34,8 +34,8 @@ pub use mistake::Mistake;
 pub use parameter::Parameter;
 pub use resolve::{PathKind, resolve};
 pub use settings::{
-    BayesSettings, DataSettings, DeviceChoice, Dtype, EvalSettings, ExecutorSettings, OptimizerSettings,
-    RankLadderSettings, ReportSettings, TrainSettings, ValidationSource,
+    BayesSettings, DataSettings, DeviceChoice, Dtype, EvalSettings, ExecutorSettings,
+    OptimizerSettings, RankLadderSettings, ReportSettings, TrainSettings, ValidationSource,
 };
 pub use space::{Alpha, Axis, Choice, FromNumber, Numeric, SearchSpace};
 pub use state::{SweepState, TrialState, TrialStatus};

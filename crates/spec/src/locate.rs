@@ -1,4 +1,5 @@
-//! From a configuration back to a point of the unit cube: the inverse of [`SearchSpace::sample`].
+//! From a configuration back to a point of the unit cube (the inverse of [`SearchSpace::sample`]),
+//! and to configurations that people would write.
 
 use crate::distribution::Distribution;
 use crate::parameter::Parameter;
@@ -27,6 +28,32 @@ impl SearchSpace {
         let seed = |listed: &u64| apart(*listed as f64, config.seed as f64);
         set(Parameter::Seed, self.seed.share_by(config.seed as f64, seed));
         shares
+    }
+
+    /// What lies nearest to `config` in this space, readable.
+    pub fn nearest(&self, config: &TrialConfig) -> TrialConfig {
+        self.readable(self.sample(&self.shares_of(config)))
+    }
+
+    /// Rounds the continuous settings of a configuration to three digits, where the space allows
+    /// it: nobody wants to type a learning rate of 0.000213748.
+    pub fn readable(&self, config: TrialConfig) -> TrialConfig {
+        let round = |parameter: Parameter, x: f64| {
+            let Some(distribution) = self.axis(parameter).distribution() else { return x };
+            if distribution.size().is_some() || distribution.q.is_some() {
+                return x;
+            }
+            let rounded: f64 = format!("{x:.2e}").parse().unwrap_or(x);
+            let (low, high) = (distribution.quantile(0.0), distribution.quantile(1.0));
+            if (low..=high).contains(&rounded) { rounded } else { x }
+        };
+        TrialConfig {
+            learning_rate: round(Parameter::LearningRate, config.learning_rate),
+            lora_dropout: round(Parameter::LoraDropout, config.lora_dropout),
+            warmup_ratio: round(Parameter::WarmupRatio, config.warmup_ratio),
+            weight_decay: round(Parameter::WeightDecay, config.weight_decay),
+            ..config
+        }
     }
 }
 

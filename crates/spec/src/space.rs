@@ -106,13 +106,11 @@ impl<T> Choice<T> {
 
     /// The share below the value at `index`, and its own.
     pub(crate) fn share_range(&self, index: usize) -> (f64, f64) {
-        match &self.probabilities {
-            Some(probabilities) => (probabilities[..index].iter().sum(), probabilities[index]),
-            None => {
-                let own = 1.0 / self.values.len() as f64;
-                (index as f64 * own, own)
-            }
+        if let Some(probabilities) = &self.probabilities {
+            return (probabilities[..index].iter().sum(), probabilities[index]);
         }
+        let own = 1.0 / self.values.len() as f64;
+        (index as f64 * own, own)
     }
 
     /// Which value lies at the share `u`.

@@ -15,7 +15,7 @@ use crate::output;
 use crate::sweep_file;
 use crate::workload::{self, Workload};
 
-/// Trials drawn to predict memory from when the sweep has no end.
+/// Trials drawn to predict memory from when they are not known beforehand.
 const SAMPLE: usize = 64;
 
 /// What `check` found.
@@ -26,9 +26,9 @@ struct Findings<'a> {
     method: spec::Method,
     device: String,
     parameters: usize,
-    /// Trials in all; absent when the sweep has no end.
+    /// Trials in all (at most, for a method that may end before); absent without an end.
     trials: Option<usize>,
-    /// Work of all trials; absent when the sweep has no end.
+    /// Work of all trials; absent when they are not known beforehand.
     total: Option<Total>,
     per_trial: Vec<TrialRow>,
     memory: Memory,
@@ -77,8 +77,7 @@ fn find<'a>(sweep: &'a Sweep, data: &'a PreparedData) -> Result<Findings<'a>, Cl
     let decoder = DecoderConfig::read(&sweep.model).map_err(unusable)?;
     let planner = planner::for_sweep(sweep);
     let all = workload::all_trials(&*planner);
-    let trials =
-        all.clone().unwrap_or_else(|| planner.suggest(&spec::SweepState::default(), SAMPLE));
+    let trials = all.clone().unwrap_or_else(|| planner::sample(sweep, SAMPLE));
     let work = Workload::of(&trials, sweep, data);
     let memory = predict_memory(sweep, &decoder, &trials, data);
     let mut warnings: Vec<String> =
@@ -91,7 +90,7 @@ fn find<'a>(sweep: &'a Sweep, data: &'a PreparedData) -> Result<Findings<'a>, Cl
         method: sweep.method,
         device: device.name(),
         parameters: decoder.parameters(),
-        trials: all.as_ref().map(Vec::len),
+        trials: planner.total(),
         total: all.is_some().then(|| total(&work)),
         per_trial: rows(&trials, &work),
         memory,
@@ -147,6 +146,9 @@ fn render(found: &Findings) -> String {
                 grouped(total.train_tokens),
                 grouped(total.eval_tokens)
             );
+        }
+        (None, Some(trials)) => {
+            let _ = writeln!(out, "at most {trials} trials, chosen by what comes out");
         }
         _ => out += "trials without end: set `run_cap` for a number\n",
     }

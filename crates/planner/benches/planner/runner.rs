@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use planner::{Planner, for_sweep, incumbent};
+use planner::{for_sweep, incumbent};
 use spec::{
     Evaluation, Event, Method, Outcome, PathKind, Sweep, SweepState, Trial, TrialConfig, TrialId,
 };
@@ -128,6 +128,3 @@ fn train(state: &mut SweepState, trial: &Trial, instance: &Instance, seed: u64) 
     }
     finish(state, trial.id);
 }
-
-/// Keeps the planner's type in one place for those that drive it themselves.
-pub type Boxed = Box<dyn Planner>;

@@ -157,7 +157,8 @@ impl Instance {
             + short
             + (self.base_loss - self.floor - short)
                 * (1.0 + progress / self.progress_start).powf(-self.progress_power);
-        let noise = (self.rate_noise * (x * current).powi(2) * 16.0 / batch).min(0.8 * self.base_loss);
+        let noise =
+            (self.rate_noise * (x * current).powi(2) * 16.0 / batch).min(0.8 * self.base_loss);
         let doublings = batch.log2();
         let penalty = self.large_batch.1 * (doublings - self.large_batch.0).max(0.0).powi(2)
             + self.small_batch.1 * (self.small_batch.0 - doublings).max(0.0).powi(2);

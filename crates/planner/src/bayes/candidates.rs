@@ -65,7 +65,8 @@ impl<'a> Search<'a> {
         }
         let mut pool = self.pool(good);
         let configs: Vec<TrialConfig> = pool.iter().map(|c| c.config.clone()).collect();
-        let mut scored: Vec<(f64, Candidate)> = score(&configs).into_iter().zip(pool.drain(..)).collect();
+        let mut scored: Vec<(f64, Candidate)> =
+            score(&configs).into_iter().zip(pool.drain(..)).collect();
         scored.sort_by(|a, b| b.0.total_cmp(&a.0));
         scored.truncate(CLIMBERS);
         for round in 0..ROUNDS {
@@ -127,8 +128,8 @@ impl<'a> Search<'a> {
             }
             let share = &mut moved[parameter.index()];
             // The sum of four uniform numbers is about normal, with variance 1/3.
-            let normal = 3_f64.sqrt()
-                * (0..4).map(|_| self.generator.random::<f64>() - 0.5).sum::<f64>();
+            let normal =
+                3_f64.sqrt() * (0..4).map(|_| self.generator.random::<f64>() - 0.5).sum::<f64>();
             let step = match self.space.axis(*parameter).size() {
                 Some(size) if size <= 64 => {
                     let steps = if self.generator.random::<f64>() < 0.75 { 1.0 } else { 2.0 };
@@ -142,28 +143,7 @@ impl<'a> Search<'a> {
     }
 
     fn candidate(&self, shares: [f64; Parameter::COUNT]) -> Candidate {
-        Candidate { shares, config: readable(self.space, self.space.sample(&shares)) }
-    }
-}
-
-/// Rounds the continuous settings of a configuration to three digits, where the space allows it:
-/// nobody wants to type a learning rate of 0.000213748.
-pub(crate) fn readable(space: &SearchSpace, config: TrialConfig) -> TrialConfig {
-    let round = |parameter: Parameter, x: f64| {
-        let Some(distribution) = space.axis(parameter).distribution() else { return x };
-        if distribution.size().is_some() || distribution.q.is_some() || x == 0.0 {
-            return x;
-        }
-        let rounded: f64 = format!("{x:.2e}").parse().unwrap_or(x);
-        let (low, high) = (distribution.quantile(0.0), distribution.quantile(1.0));
-        if (low..=high).contains(&rounded) { rounded } else { x }
-    };
-    TrialConfig {
-        learning_rate: round(Parameter::LearningRate, config.learning_rate),
-        lora_dropout: round(Parameter::LoraDropout, config.lora_dropout),
-        warmup_ratio: round(Parameter::WarmupRatio, config.warmup_ratio),
-        weight_decay: round(Parameter::WeightDecay, config.weight_decay),
-        ..config
+        Candidate { shares, config: self.space.readable(self.space.sample(&shares)) }
     }
 }
 

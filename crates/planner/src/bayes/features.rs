@@ -1,5 +1,4 @@
-//! What the model sees of a configuration: coordinates whose distances mean something, and a few
-//! basis functions for the trend.
+//! What the model sees of a configuration: coordinates whose distances mean something.
 //!
 //! With LoRA knowledge the learning rate enters as what it amounts to at batch size 16 and alpha
 //! 32: the best rate grows about as the root of the batch size, and with alpha = r it is about 5.6
@@ -7,7 +6,7 @@
 //! ("LoRA Without Regret", Schulman et al. 2025). Both follow from `lr * (s r / 32)^0.41`, where s
 //! is the scale of the low-rank product.
 //!
-//! Notation: D coordinates, P basis functions, d decades of the corrected rate from 2e-4.
+//! Notation: D coordinates.
 
 use spec::{LrScheduler, Parameter, SearchSpace, TrialConfig};
 
@@ -17,6 +16,8 @@ use crate::sobol;
 const ALPHA_EXPONENT: f64 = 0.414;
 /// Where a first guess lies: the corrected learning rate.
 pub(super) const USUAL_RATE: f64 = 2e-4;
+/// How far from there the best rate may well lie, as a standard deviation in decades.
+const RATE_SPREAD: f64 = 0.6;
 /// Configurations drawn to see over which range a coordinate goes.
 const RANGE_DRAWS: u64 = 512;
 
@@ -25,8 +26,6 @@ const RANGE_DRAWS: u64 = 512;
 pub(crate) struct Point {
     /// Coordinates, D.
     pub x: Vec<f64>,
-    /// Basis functions, P.
-    pub basis: Vec<f64>,
     /// Evaluations of one trial share its random effect.
     pub trial: u32,
 }
@@ -63,30 +62,6 @@ pub(crate) struct Features {
     coordinates: Vec<Coordinate>,
     lora_prior: bool,
 }
-
-/// A basis function's weight before the data: its mean and its standard deviation, for losses
-/// with mean 0 and standard deviation 1.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Weight {
-    pub mean: f64,
-    pub deviation: f64,
-}
-
-const fn weight(mean: f64, deviation: f64) -> Weight {
-    Weight { mean, deviation }
-}
-
-/// One level for all.
-const LEVEL: [Weight; 1] = [weight(0.0, 1.0)];
-/// Level, d, the bowl in d, doublings of rank, of batch size and of epochs.
-const LORA: [Weight; 6] = [
-    weight(0.0, 1.0),
-    weight(0.0, 0.7),
-    weight(1.2, 0.6),
-    weight(-0.05, 0.1),
-    weight(0.0, 0.15),
-    weight(-0.1, 0.25),
-];
 
 impl Features {
     pub fn new(space: &SearchSpace, lora_prior: bool) -> Self {
@@ -138,31 +113,20 @@ impl Features {
         &self.coordinates
     }
 
-    /// What to expect of the basis functions' weights.
-    pub fn weights(&self) -> &'static [Weight] {
-        if self.lora_prior { &LORA } else { &LEVEL }
+    /// Logarithm of how likely the best configuration is to have this learning rate, before any
+    /// data and up to a constant; 0 without LoRA knowledge.
+    pub fn log_prior(&self, config: &TrialConfig) -> f64 {
+        if !self.lora_prior {
+            return 0.0;
+        }
+        let decades = corrected_rate(config) - USUAL_RATE.log10();
+        -0.5 * (decades / RATE_SPREAD).powi(2)
     }
 
     /// The configuration after `epoch` of its epochs (which may be a fraction).
     pub fn point(&self, config: &TrialConfig, epoch: f64, trial: u32) -> Point {
         let x = self.coordinates.iter().map(|c| (raw(c.what, config, epoch) - c.origin) / c.unit);
-        Point { x: x.collect(), basis: self.basis(config, epoch), trial }
-    }
-
-    fn basis(&self, config: &TrialConfig, epoch: f64) -> Vec<f64> {
-        if !self.lora_prior {
-            return vec![1.0];
-        }
-        let d = corrected_rate(config) - USUAL_RATE.log10();
-        vec![
-            1.0,
-            d,
-            // Quadratic near the best rate, levelling off where losses are capped.
-            d * d / (1.0 + 0.25 * d * d),
-            (f64::from(config.rank) / 16.0).log2(),
-            (f64::from(config.batch_size) / 16.0).log2(),
-            doublings(epoch),
-        ]
+        Point { x: x.collect(), trial }
     }
 }
 
@@ -179,23 +143,13 @@ impl Coordinate {
             What::Remaining => 0.5,
             // In the unit interval.
             _ if !lora_prior => 0.5,
-            What::CorrectedRate => 0.8,
-            What::Epochs => 2.0,
-            What::Parameter(Parameter::Rank | Parameter::BatchSize | Parameter::LoraAlpha) => 4.0,
+            What::CorrectedRate | What::Epochs => 1.5,
+            What::Parameter(Parameter::Rank | Parameter::LoraAlpha) => 4.0,
+            What::Parameter(Parameter::BatchSize) => 2.5,
             What::Parameter(Parameter::WeightDecay) => 2.0,
             What::Parameter(_) => 0.3,
         };
         Self { what, nominal, length, origin: 0.0, unit: 1.0 }
-    }
-
-    /// Its name, for tables.
-    pub fn name(&self) -> &'static str {
-        match self.what {
-            What::Parameter(parameter) => parameter.name(),
-            What::CorrectedRate => Parameter::LearningRate.name(),
-            What::Epochs => Parameter::Epochs.name(),
-            What::Remaining => "remaining",
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Minimises `1/2 y' K^-1 y + 1/2 ln |K| + 1/2 u' u` (Rasmussen & Williams 2006, eq. 2.30 and
 //! 5.9, with a standard normal prior on u, in which the hyper-parameters are written).
 //!
-//! Notation: n points, u hyper-parameters (D + 3), y losses less their expected mean, n.
+//! Notation: n points, u hyper-parameters (D + 3), y losses, n.
 
 use std::cell::RefCell;
 
@@ -13,8 +13,8 @@ use argmin::solver::quasinewton::LBFGS;
 use faer::linalg::solvers::DenseSolveCore;
 use faer::{Mat, Side};
 
-use super::features::{Coordinate, Point, Weight};
-use super::kernel::{Hyper, matern, squared_difference, trend};
+use super::features::{Coordinate, Point};
+use super::kernel::{Hyper, LEVEL, matern, squared_difference};
 
 /// The fit sees at most so many points; its time grows with their cube.
 const MOST_POINTS: usize = 140;
@@ -25,18 +25,13 @@ const MEMORY: usize = 7;
 pub(super) const JITTER: f64 = 1e-8;
 
 /// The most probable hyper-parameters. Without any point, what is expected before the data.
-pub(crate) fn fit(
-    points: &[Point],
-    losses: &[f64],
-    coordinates: &[Coordinate],
-    weights: &'static [Weight],
-) -> Hyper {
+pub(crate) fn fit(points: &[Point], losses: &[f64], coordinates: &[Coordinate]) -> Hyper {
     let d = coordinates.len();
     let expected = vec![0.0; d + 3];
     if points.len() < 2 {
         return Hyper::from_normal(&expected, coordinates);
     }
-    let objective = Objective::new(points, losses, coordinates, weights);
+    let objective = Objective::new(points, losses, coordinates);
     // Short and long length scales: what the data is made of lies between.
     for start in [0.0, -1.0] {
         let mut u = expected.clone();
@@ -50,14 +45,12 @@ pub(crate) fn fit(
 /// What is minimised. argmin asks for cost and gradient apart, so the last pair is kept.
 struct Objective<'a> {
     coordinates: &'a [Coordinate],
-    /// Losses less their mean before the data, n.
+    /// Losses, n.
     y: Vec<f64>,
     /// For every pair i > j, row by row: squared differences, D each.
     differences: Vec<f64>,
-    /// For every pair: the covariance through the basis functions, and whether trials are equal.
-    fixed: Vec<(f64, bool)>,
-    /// The same of a point with itself, n.
-    fixed_own: Vec<f64>,
+    /// For every pair: whether both belong to one trial.
+    same_trial: Vec<bool>,
     last: RefCell<Option<Evaluated>>,
     best: RefCell<Option<(f64, Vec<f64>)>>,
 }
@@ -70,34 +63,26 @@ struct Evaluated {
 }
 
 impl<'a> Objective<'a> {
-    fn new(
-        points: &[Point],
-        losses: &[f64],
-        coordinates: &'a [Coordinate],
-        weights: &[Weight],
-    ) -> Self {
+    fn new(points: &[Point], losses: &[f64], coordinates: &'a [Coordinate]) -> Self {
         let chosen = spread_over(points.len());
         let mut objective = Self {
             coordinates,
             y: Vec::new(),
             differences: Vec::new(),
-            fixed: Vec::new(),
-            fixed_own: Vec::new(),
+            same_trial: Vec::new(),
             last: RefCell::new(None),
             best: RefCell::new(None),
         };
         for (row, &i) in chosen.iter().enumerate() {
             let p = &points[i];
-            let mean: f64 = weights.iter().zip(&p.basis).map(|(w, b)| w.mean * b).sum();
-            objective.y.push(losses[i] - mean);
-            objective.fixed_own.push(trend(weights, p, p));
+            objective.y.push(losses[i]);
             for &j in &chosen[..row] {
                 let q = &points[j];
                 let pair = coordinates.iter().zip(p.x.iter().zip(&q.x));
                 objective
                     .differences
                     .extend(pair.map(|(c, (a, b))| squared_difference(c.nominal, *a, *b)));
-                objective.fixed.push((trend(weights, p, q), p.trial == q.trial));
+                objective.same_trial.push(p.trial == q.trial);
             }
         }
         objective
@@ -109,7 +94,10 @@ impl<'a> Objective<'a> {
             .with_tolerance_grad(1e-3)
             .and_then(|solver| solver.with_tolerance_cost(1e-5));
         let Ok(solver) = solver else { return };
-        let walk = Executor::new(Problem(self), solver)
+        // The first step is as long as the gradient: one unit, whatever the number of points.
+        let steepness = self.at(&u).gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
+        let problem = Problem { objective: self, scale: 1.0 / steepness.max(1.0) };
+        let walk = Executor::new(problem, solver)
             .configure(|state| state.param(u).max_iters(MOST_ITERATIONS));
         // An error is argmin's way to say that a search direction led nowhere.
         let _ = walk.run();
@@ -134,29 +122,24 @@ impl<'a> Objective<'a> {
     }
 
     fn evaluate(&self, u: &[f64]) -> Option<Evaluated> {
-        if u.iter().any(|u| u.abs() > 6.0) {
-            return None;
-        }
         let (n, d) = (self.y.len(), self.coordinates.len());
         let hyper = Hyper::from_normal(u, self.coordinates);
         let per_length: Vec<f64> = hyper.lengths.iter().map(|l| l.powi(-2)).collect();
         let mut k = Mat::<f64>::zeros(n, n);
         // s^2 times what `matern` gives for the gradient, for every pair.
-        let mut slopes = Vec::with_capacity(self.fixed.len());
+        let mut slopes = Vec::with_capacity(self.same_trial.len());
         let mut pair = 0;
         for i in 0..n {
             for j in 0..i {
                 let differences = &self.differences[pair * d..(pair + 1) * d];
                 let r2: f64 = differences.iter().zip(&per_length).map(|(x, w)| x * w).sum();
                 let (value, slope) = matern(r2);
-                let (fixed, same) = self.fixed[pair];
-                k[(i, j)] =
-                    hyper.signal * value + fixed + if same { hyper.effect } else { 0.0 };
+                let effect = if self.same_trial[pair] { hyper.effect } else { 0.0 };
+                k[(i, j)] = LEVEL + hyper.signal * value + effect;
                 slopes.push((hyper.signal * value, hyper.signal * slope));
                 pair += 1;
             }
-            k[(i, i)] =
-                hyper.signal + self.fixed_own[i] + hyper.effect + hyper.noise + JITTER;
+            k[(i, i)] = LEVEL + hyper.signal + hyper.effect + hyper.noise + JITTER;
         }
         let factor = k.llt(Side::Lower).ok()?;
         let inverse = factor.inverse();
@@ -175,7 +158,7 @@ impl<'a> Objective<'a> {
                 let w = inverse[(i, j)] - alpha[i] * alpha[j];
                 let (value, slope) = slopes[pair];
                 by_log[d] += w * value;
-                if self.fixed[pair].1 {
+                if self.same_trial[pair] {
                     by_log[d + 1] += w * hyper.effect;
                 }
                 let ws = w * slope;
@@ -190,8 +173,7 @@ impl<'a> Objective<'a> {
             by_log[d + 2] += w * hyper.noise;
         }
         let deviations = Hyper::deviations(d);
-        let gradient =
-            by_log.iter().zip(deviations).zip(u).map(|((g, s), u)| g * s + u).collect();
+        let gradient = by_log.iter().zip(deviations).zip(u).map(|((g, s), u)| g * s + u).collect();
         cost.is_finite().then(|| Evaluated { u: u.to_vec(), cost, gradient })
     }
 }
@@ -202,15 +184,26 @@ fn spread_over(count: usize) -> Vec<usize> {
     (0..kept).map(|i| i * count / kept).collect()
 }
 
-/// The objective as argmin wants it.
-struct Problem<'a, 'b>(&'a Objective<'b>);
+/// Hyper-parameters stay within so many prior standard deviations.
+const FARTHEST: f64 = 4.0;
+
+/// The objective as argmin wants it, which knows no bounds: in `v`, with
+/// `u = FARTHEST tanh(v / FARTHEST)`, so that it is finite wherever a line search looks.
+struct Problem<'a, 'b> {
+    objective: &'a Objective<'b>,
+    scale: f64,
+}
+
+fn bounded(v: &[f64]) -> Vec<f64> {
+    v.iter().map(|v| FARTHEST * (v / FARTHEST).tanh()).collect()
+}
 
 impl CostFunction for Problem<'_, '_> {
     type Param = Vec<f64>;
     type Output = f64;
 
-    fn cost(&self, u: &Self::Param) -> Result<f64, Error> {
-        Ok(self.0.at(u).cost)
+    fn cost(&self, v: &Self::Param) -> Result<f64, Error> {
+        Ok(self.objective.at(&bounded(v)).cost * self.scale)
     }
 }
 
@@ -218,8 +211,11 @@ impl Gradient for Problem<'_, '_> {
     type Param = Vec<f64>;
     type Gradient = Vec<f64>;
 
-    fn gradient(&self, u: &Self::Param) -> Result<Vec<f64>, Error> {
-        Ok(self.0.at(u).gradient)
+    fn gradient(&self, v: &Self::Param) -> Result<Vec<f64>, Error> {
+        let u = bounded(v);
+        let gradient = self.objective.at(&u).gradient;
+        let slope = |u: f64| 1.0 - (u / FARTHEST).powi(2);
+        Ok(gradient.iter().zip(&u).map(|(g, u)| g * slope(*u) * self.scale).collect())
     }
 }
 
@@ -237,7 +233,8 @@ mod tests {
             Some(_) => PathKind::File,
             None => PathKind::Folder,
         };
-        let sweep = spec::resolve(text, std::path::Path::new("x.yaml"), &look).expect("it is right");
+        let sweep =
+            spec::resolve(text, std::path::Path::new("x.yaml"), &look).expect("it is right");
         for lora_prior in [true, false] {
             let features = Features::new(&sweep.space, lora_prior);
             let points: Vec<Point> = (0..12)
@@ -247,8 +244,7 @@ mod tests {
                 })
                 .collect();
             let losses: Vec<f64> = (0..12).map(|i| f64::from(i * i % 7) / 3.0 - 1.0).collect();
-            let objective =
-                Objective::new(&points, &losses, features.coordinates(), features.weights());
+            let objective = Objective::new(&points, &losses, features.coordinates());
             let u: Vec<f64> =
                 (0..features.coordinates().len() + 3).map(|i| 0.3 - 0.1 * i as f64).collect();
             let evaluated = objective.at(&u);
@@ -260,7 +256,11 @@ mod tests {
                 };
                 let difference = (cost(1e-5) - cost(-1e-5)) / 2e-5;
                 let error = (difference - evaluated.gradient[i]).abs();
-                assert!(error < 1e-5 * (1.0 + difference.abs()), "{i}: {difference} {evaluated:?}", evaluated = evaluated.gradient);
+                assert!(
+                    error < 1e-5 * (1.0 + difference.abs()),
+                    "{i}: {difference} {evaluated:?}",
+                    evaluated = evaluated.gradient
+                );
             }
         }
     }

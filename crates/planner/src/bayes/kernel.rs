@@ -1,15 +1,18 @@
 //! The covariance of losses at two points.
 //!
-//! `k(p, q) = s^2 m52(r) + sum_j w_j^2 b_j(p) b_j(q) + t^2 [same trial]`, with measurement noise
-//! `e^2` on top of a point's own variance. `m52` is the Matern kernel of smoothness 5/2
+//! `k(p, q) = c^2 + s^2 m52(r) + t^2 [same trial]`, with measurement noise `e^2` on top of a point's
+//! own variance. `m52` is the Matern kernel of smoothness 5/2
 //! (Rasmussen & Williams 2006, eq. 4.17) of the scaled distance
 //! `r^2 = sum_d ((p_d - q_d) / l_d)^2`, a nominal coordinate counting as 0 or 1 apart.
 //!
-//! Notation: D coordinates, l length scales, s signal, t the trial's random effect, e noise.
+//! Notation: D coordinates, c level, l length scales, s signal, t the trial's random effect, e noise.
 
-use super::features::{Coordinate, Point, Weight};
+use super::features::{Coordinate, Point};
 
 const SQRT_5: f64 = 2.236_067_977_499_79;
+
+/// Variance of the level: losses have mean 0 and deviation 1.
+pub(super) const LEVEL: f64 = 1.0;
 
 /// What the covariance depends on besides the points.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,9 +28,9 @@ pub(crate) struct Hyper {
 }
 
 /// Median and standard deviation of the logarithm of each hyper-parameter before the data.
-const LENGTH_DEVIATION: f64 = 0.6;
+const LENGTH_DEVIATION: f64 = 0.3;
 const SIGNAL: (f64, f64) = (0.6, 0.8);
-const EFFECT: (f64, f64) = (0.003, 1.2);
+const EFFECT: (f64, f64) = (0.003, 0.5);
 const NOISE: (f64, f64) = (0.001, 1.2);
 
 impl Hyper {
@@ -60,12 +63,11 @@ impl Hyper {
 pub(crate) struct Kernel {
     pub hyper: Hyper,
     nominal: Vec<bool>,
-    weights: &'static [Weight],
 }
 
 impl Kernel {
-    pub fn new(hyper: Hyper, coordinates: &[Coordinate], weights: &'static [Weight]) -> Self {
-        Self { hyper, nominal: coordinates.iter().map(|c| c.nominal).collect(), weights }
+    pub fn new(hyper: Hyper, coordinates: &[Coordinate]) -> Self {
+        Self { hyper, nominal: coordinates.iter().map(|c| c.nominal).collect() }
     }
 
     /// Covariance of the loss itself at two points, without what is particular to a trial.
@@ -74,7 +76,7 @@ impl Kernel {
         for (d, nominal) in self.nominal.iter().enumerate() {
             r2 += squared_difference(*nominal, p.x[d], q.x[d]) / self.hyper.lengths[d].powi(2);
         }
-        self.hyper.signal * matern(r2).0 + trend(self.weights, p, q)
+        LEVEL + self.hyper.signal * matern(r2).0
     }
 
     /// The same with the random effect that evaluations of one trial share.
@@ -82,16 +84,6 @@ impl Kernel {
         let effect = if p.trial == q.trial { self.hyper.effect } else { 0.0 };
         self.between(p, q) + effect
     }
-
-    /// The expected loss before the data.
-    pub fn mean(&self, p: &Point) -> f64 {
-        self.weights.iter().zip(&p.basis).map(|(w, b)| w.mean * b).sum()
-    }
-}
-
-/// Covariance through the basis functions' weights.
-pub(crate) fn trend(weights: &[Weight], p: &Point, q: &Point) -> f64 {
-    weights.iter().zip(p.basis.iter().zip(&q.basis)).map(|(w, (a, b))| w.deviation.powi(2) * a * b).sum()
 }
 
 /// Squared distance along one coordinate before its length scale.

@@ -6,6 +6,7 @@
 
 mod acquisition;
 mod candidates;
+mod cost;
 mod features;
 mod fit;
 mod kernel;
@@ -20,7 +21,8 @@ use crate::Planner;
 use crate::sobol;
 use crate::suggest::Ending;
 use acquisition::{log_expected_improvement, log_mean_exp};
-use candidates::{Search, readable};
+use candidates::Search;
+use cost::Cost;
 use features::{Features, Point, USUAL_RATE};
 use kernel::Kernel;
 use observations::Observations;
@@ -28,6 +30,12 @@ use posterior::Posterior;
 
 /// Trials before the model is asked, when nothing is known beforehand.
 const SPREAD_TRIALS: u64 = 4;
+/// Length scales are shortened by this for proposals. The most probable ones are longer than most
+/// that are likely, and a model too sure of what lies between its points never looks there.
+const BOLDNESS: f64 = 0.8;
+/// What is expected before the data counts as much as the improvement's logarithm when so many
+/// trials were observed, and ever less afterwards (Hvarfner et al. 2022, arXiv:2204.11051).
+const PRIOR_TRIALS: f64 = 2.0;
 /// Good trials whose neighbours are candidates.
 const GOOD_TRIALS: usize = 5;
 
@@ -61,16 +69,16 @@ impl Bayes {
 fn first_trials(space: &SearchSpace, seed: u64, lora_prior: bool) -> Vec<TrialConfig> {
     let mut first = vec![usual(space, lora_prior)];
     if !lora_prior {
-        first.extend((0..SPREAD_TRIALS).map(|i| readable(space, sobol::config(space, seed, i))));
+        first.extend((0..SPREAD_TRIALS).map(|i| space.readable(sobol::config(space, seed, i))));
     }
     first
 }
 
 /// The configuration nearest to what people use; without LoRA knowledge the middle of the space.
-fn usual(space: &SearchSpace, lora_prior: bool) -> TrialConfig {
+pub(crate) fn usual(space: &SearchSpace, lora_prior: bool) -> TrialConfig {
     let middle = space.sample(&[0.5; spec::Parameter::COUNT]);
     if !lora_prior {
-        return readable(space, middle);
+        return space.readable(middle);
     }
     let wanted = TrialConfig {
         rank: 16,
@@ -86,7 +94,7 @@ fn usual(space: &SearchSpace, lora_prior: bool) -> TrialConfig {
         lr_scheduler: spec::LrScheduler::Linear,
         ..middle
     };
-    readable(space, space.sample(&space.shares_of(&wanted)))
+    space.nearest(&wanted)
 }
 
 impl Planner for Bayes {
@@ -105,7 +113,7 @@ impl Planner for Bayes {
         if proposed.len() == count {
             return proposed;
         }
-        let model = Model::new(self, history);
+        let model = Model::new(self, history, BOLDNESS);
         let mut posterior = model.with_pending(history);
         for trial in &proposed {
             model.expect(&mut posterior, trial);
@@ -121,6 +129,10 @@ impl Planner for Bayes {
         proposed
     }
 
+    fn is_adaptive(&self) -> bool {
+        true
+    }
+
     fn total(&self) -> Option<usize> {
         self.ending.total(&self.space)
     }
@@ -134,12 +146,14 @@ struct Model<'a> {
 }
 
 impl<'a> Model<'a> {
-    fn new(bayes: &'a Bayes, history: &SweepState) -> Self {
+    /// `stretch` multiplies the length scales that were fitted.
+    fn new(bayes: &'a Bayes, history: &SweepState, stretch: f64) -> Self {
         let features = &bayes.features;
         let observed = Observations::new(history, features);
-        let (coordinates, weights) = (features.coordinates(), features.weights());
-        let hyper = fit::fit(&observed.points, &observed.losses, coordinates, weights);
-        let kernel = Kernel::new(hyper, coordinates, weights);
+        let coordinates = features.coordinates();
+        let mut hyper = fit::fit(&observed.points, &observed.losses, coordinates);
+        hyper.lengths.iter_mut().for_each(|length| *length *= stretch);
+        let kernel = Kernel::new(hyper, coordinates);
         Self { bayes, observed, kernel }
     }
 
@@ -177,6 +191,9 @@ impl<'a> Model<'a> {
                 means.fold(f64::INFINITY, f64::min)
             })
             .collect();
+        let observed: HashSet<TrialId> = self.observed.origins.iter().map(|o| o.trial).collect();
+        let trust = PRIOR_TRIALS / observed.len().max(1) as f64;
+        let cost = self.bayes.settings.cost_aware.then(|| Cost::new(history));
         let score = |configs: &[TrialConfig]| {
             let ends: Vec<Point> = configs.iter().map(|config| self.end_of(config, id)).collect();
             let predicted = posterior.predict(&ends);
@@ -187,7 +204,9 @@ impl<'a> Model<'a> {
                         let best = if best[s].is_finite() { best[s] } else { 0.0 };
                         log_expected_improvement(predicted.mean[(i, s)], variance, best)
                     };
-                    log_mean_exp((0..best.len()).map(improvement))
+                    let improvement = log_mean_exp((0..best.len()).map(improvement));
+                    let price = cost.map_or(0.0, |cost| cost.log_seconds(&configs[i]));
+                    improvement + trust * self.bayes.features.log_prior(&configs[i]) - price
                 })
                 .collect()
         };
@@ -219,7 +238,7 @@ pub struct Incumbent {
 /// unlike the lowest loss, was not chosen for its luck.
 pub fn incumbent(sweep: &Sweep, history: &SweepState) -> Option<Incumbent> {
     let bayes = Bayes::new(sweep);
-    let model = Model::new(&bayes, history);
+    let model = Model::new(&bayes, history, 1.0);
     let Observations { points, losses, origins, scale } = &model.observed;
     let posterior = Posterior::new(&model.kernel, points, losses, 1);
     let predicted = posterior.predict(points);

@@ -67,19 +67,19 @@ impl LossScale {
         scale
     }
 
-    fn compress(&self, loss: f64) -> f64 {
+    fn compress(self, loss: f64) -> f64 {
         let loss = loss.min(self.cap);
         let above = (loss - self.median) / self.knee;
         if above > 0.0 { self.median + self.knee * above.ln_1p() } else { loss }
     }
 
     /// To the model's scale.
-    pub fn to_model(&self, loss: f64) -> f64 {
+    pub fn to_model(self, loss: f64) -> f64 {
         (self.compress(loss) - self.mean) / self.deviation
     }
 
     /// Back to nats.
-    pub fn to_loss(&self, value: f64) -> f64 {
+    pub fn to_loss(self, value: f64) -> f64 {
         let compressed = value * self.deviation + self.mean;
         let above = (compressed - self.median) / self.knee;
         let loss = if above > 0.0 { self.median + self.knee * above.exp_m1() } else { compressed };

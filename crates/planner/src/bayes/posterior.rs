@@ -24,7 +24,7 @@ const PATHS: usize = 12;
 pub(crate) struct Posterior<'a> {
     kernel: &'a Kernel,
     points: Vec<Point>,
-    /// Losses less their mean before the data, n x S.
+    /// Losses, n x S.
     y: Mat<f64>,
     /// The Cholesky factor of the covariance, n x n.
     factor: Mat<f64>,
@@ -52,7 +52,7 @@ impl Prediction {
 impl<'a> Posterior<'a> {
     /// Given `losses` at `points`, with `paths` equal paths.
     pub fn new(kernel: &'a Kernel, points: &[Point], losses: &[f64], paths: usize) -> Self {
-        let y = Mat::from_fn(points.len(), paths, |i, _| losses[i] - kernel.mean(&points[i]));
+        let y = Mat::from_fn(points.len(), paths, |i, _| losses[i]);
         let mut posterior = Self {
             kernel,
             points: points.to_vec(),
@@ -95,11 +95,7 @@ impl<'a> Posterior<'a> {
         };
         self.alpha = self.y.clone();
         solve_lower_triangular_in_place(self.factor.as_ref(), self.alpha.as_mut(), Par::Seq);
-        solve_upper_triangular_in_place(
-            self.factor.transpose(),
-            self.alpha.as_mut(),
-            Par::Seq,
-        );
+        solve_upper_triangular_in_place(self.factor.transpose(), self.alpha.as_mut(), Par::Seq);
     }
 
     /// The expected loss at `queries`, without what is particular to one trial.
@@ -119,10 +115,9 @@ impl<'a> Posterior<'a> {
         covariance: impl Fn(&Point, &Point) -> f64,
         own: f64,
     ) -> Prediction {
-        let (n, m, paths) = (self.points.len(), queries.len(), self.y.ncols());
+        let (n, m) = (self.points.len(), queries.len());
         let mut cross = Mat::from_fn(n, m, |i, j| covariance(&self.points[i], &queries[j]));
         let mean = cross.transpose() * &self.alpha;
-        let mean = Mat::from_fn(m, paths, |j, s| mean[(j, s)] + self.kernel.mean(&queries[j]));
         solve_lower_triangular_in_place(self.factor.as_ref(), cross.as_mut(), Par::Seq);
         let variance = (0..m)
             .map(|j| {
@@ -141,9 +136,8 @@ impl<'a> Posterior<'a> {
         let mut generator = ChaCha8Rng::seed_from_u64(seed);
         generator.set_stream(u64::from(point.trial));
         let (n, paths) = (self.points.len(), self.y.ncols());
-        let before = self.kernel.mean(&point);
         let drawn: Vec<f64> = (0..paths)
-            .map(|s| prediction.mean[(0, s)] + deviation * standard_normal(&mut generator) - before)
+            .map(|s| prediction.mean[(0, s)] + deviation * standard_normal(&mut generator))
             .collect();
         self.y = Mat::from_fn(n + 1, paths, |i, s| if i < n { self.y[(i, s)] } else { drawn[s] });
         self.points.push(point);

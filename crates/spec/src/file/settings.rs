@@ -223,9 +223,8 @@ fn device(what: &str, node: &Node, findings: &mut Findings) -> Option<DeviceChoi
 pub(crate) fn bayes(node: &Node, findings: &mut Findings) -> Option<BayesSettings> {
     let section = Section::open("bayes", node, keys::BAYES, findings)?;
     let defaults = BayesSettings::default();
-    let mut truth = |key: &str, default: bool| {
-        section.read(key, findings, scalar::truth).unwrap_or(default)
-    };
+    let mut truth =
+        |key: &str, default: bool| section.read(key, findings, scalar::truth).unwrap_or(default);
     Some(BayesSettings {
         lora_prior: truth("lora_prior", defaults.lora_prior),
         cost_aware: truth("cost_aware", defaults.cost_aware),
