@@ -1,100 +1,153 @@
-//! How many trials the planners need: `cargo bench -p lorasweep-planner --bench planner -- --help`.
+//! How many trials the planners need to come close to the best configuration, on instances whose
+//! optimum is known and on tables of real runs.
 
 mod numpy;
+mod options;
+mod replay;
 mod runner;
 mod surrogate;
 
+use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use surrogate::{Instance, Shift};
+use options::Options;
+use runner::Score;
+use surrogate::{Instance, Optimum, Shift};
 
-fn main() {
-    let mut args = std::env::args().skip(1);
-    let mut get = std::collections::HashMap::new();
-    while let Some(a) = args.next() {
-        if let Some(k) = a.strip_prefix("--")
-            && k != "bench"
-        {
-            get.insert(k.to_owned(), args.next().unwrap_or_default());
+fn main() -> ExitCode {
+    // Cargo passes `--bench` on.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    if arguments.iter().any(|a| a == "--help") {
+        println!("{}", options::HELP);
+        return ExitCode::SUCCESS;
+    }
+    let done = match Options::parse(&arguments) {
+        Ok(_) if arguments.is_empty() => {
+            standard_lines().iter().for_each(line);
+            Ok(())
+        }
+        Ok(options) => match &options.table {
+            Some(table) => replay_table(Path::new(table), &options),
+            None => {
+                line(&options);
+                Ok(())
+            }
+        },
+        Err(error) => Err(error),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}\n\n{}", options::HELP);
+            ExitCode::FAILURE
         }
     }
-    let g = |k: &str, d: &str| get.get(k).cloned().unwrap_or(d.to_owned());
-    let method = g("method", "bayes");
-    let extra = g("extra", "").replace("\\n", "\n");
-    let batch: usize = g("batch", "1").parse().unwrap();
-    let first: u64 = g("first", "0").parse().unwrap();
-    let instances: u64 = g("instances", "20").parse().unwrap();
-    let seeds: u64 = g("seeds", "10").parse().unwrap();
-    let cap: u32 = g("trials", "32").parse().unwrap();
-    let threads: usize = g("threads", "1").parse().unwrap();
-    let shift = match g("shift", "none").as_str() {
-        "none" => Shift::None,
-        "rank" => Shift::LowRank,
-        f => Shift::Rate(f.parse().unwrap()),
-    };
-    let jobs: Vec<(u64, u64)> =
-        (first..first + instances).flat_map(|i| (0..seeds).map(move |s| (i, s))).collect();
-    let next = AtomicUsize::new(0);
-    let results = Mutex::new(vec![None; jobs.len()]);
-    let oracle = Mutex::new(Vec::new());
+}
+
+/// With and without LoRA knowledge, alone and in batches, and with the optimum elsewhere.
+fn standard_lines() -> Vec<Options> {
+    let mut lines = Vec::new();
+    for first in [0, 20] {
+        for settings in ["", "bayes: {lora_prior: false}\n"] {
+            for batch in [1, 8] {
+                let settings = settings.to_owned();
+                lines.push(Options { settings, batch, first, ..Options::default() });
+            }
+        }
+    }
+    for method in ["random", "sobol"] {
+        lines.push(Options { method: method.to_owned(), ..Options::default() });
+    }
+    for shift in [Shift::Rate(0.1), Shift::Rate(10.0), Shift::LowRank] {
+        lines.push(Options { shift, ..Options::default() });
+    }
+    lines
+}
+
+/// Runs the sweeps of one line and prints it.
+fn line(options: &Options) {
     let began = Instant::now();
-    let inst: Vec<_> = (first..first + instances)
-        .map(|i| {
-            let x = Instance::new(i).shifted(shift);
-            let o = x.optimum();
-            (x, o)
+    let Options { first, instances, seeds, .. } = *options;
+    let prepared: Vec<(Instance, Optimum)> = (first..first + instances)
+        .map(|number| {
+            let instance = Instance::new(number).shifted(options.shift);
+            let optimum = instance.optimum();
+            (instance, optimum)
         })
         .collect();
+    let (next, scores) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| loop {
-        let j = next.fetch_add(1, Ordering::Relaxed);
-        let Some(&(i, s)) = jobs.get(j) else { break };
-        let (instance, optimum) = &inst[(i - first) as usize];
-        let sweep = runner::sweep(&method, &extra, s, cap, instance.decays);
-        let state = runner::run(&sweep, instance, s, batch);
-        let sc = runner::score(&sweep, &state, instance, *optimum);
-        let any = state.trials.values().map(|t| { let st = runner::setting(&t.trial.config); (1..=if instance.decays { 1 } else { st.epochs }).map(|e| instance.expected(st, if instance.decays { st.epochs } else { e })).fold(9.0, f64::min) }).fold(9.0, f64::min);
-        let near = state.trials.values().filter(|t| { let st = runner::setting(&t.trial.config); instance.expected(st, st.epochs) <= 1.01 * optimum.grid }).count();
-        oracle.lock().unwrap().push((any <= 1.01 * optimum.grid, near));
-        if get.contains_key("why") && !sc.is_close {
-            let all = state.trials.values().map(|t| { let st = runner::setting(&t.trial.config); (instance.expected(st, st.epochs), st, t.trial.id.0) }).min_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
-            let inc = planner::incumbent(&sweep, &state);
-            let chosen = inc.map(|i| (runner::setting(&state.trials[&i.trial].trial.config), i.epoch, i.trial.0));
-            println!("  {i}/{s} regret {:.4} limit {:.4} best evaluated {:.4} {:?} #{} | chosen {:?} last eval {:?}", sc.regret, 1.01 * optimum.grid, all.0, all.1, all.2, chosen, chosen.map(|c| state.trials[&spec::TrialId(c.2)].evaluations.iter().map(|e| (e.eval_loss*1e3).round()/1e3).collect::<Vec<_>>()));
-        }
-        results.lock().unwrap()[j] = Some(sc);
-    });
+        for _ in 0..options.threads {
+            scope.spawn(|| {
+                loop {
+                    let job = next.fetch_add(1, Ordering::Relaxed) as u64;
+                    let Some((instance, optimum)) = prepared.get((job / seeds) as usize) else {
+                        return;
+                    };
+                    let score = score(options, instance, *optimum, job % seeds);
+                    scores.lock().expect("no thread panicked").push(score);
+                }
+            });
         }
     });
-    let results: Vec<runner::Score> = results.into_inner().unwrap().into_iter().flatten().collect();
-    let mut r: Vec<f64> = results.iter().map(|s| s.regret).collect();
-    r.sort_by(f64::total_cmp);
-    let oracle = oracle.into_inner().unwrap();
-    eprintln!(
-        "oracle {:.3} share of trials close {:.3}",
-        oracle.iter().filter(|o| o.0).count() as f64 / oracle.len() as f64,
-        oracle.iter().map(|o| o.1).sum::<usize>() as f64 / oracle.len() as f64 / 32.0
-    );
-    let close = results.iter().filter(|s| s.is_close).count() as f64 / results.len() as f64;
+    let scores = scores.into_inner().expect("no thread panicked");
+    let mut regrets: Vec<f64> = scores.iter().map(|score| score.regret).collect();
+    regrets.sort_by(f64::total_cmp);
+    let count = scores.len() as f64;
+    let close = scores.iter().filter(|score| score.is_close).count() as f64 / count;
     println!(
-        "{method} {extra:?} batch {batch} shift {shift:?} instances {first}+{instances}x{seeds}: median {:.4} mean {:.4} within1% {:.1}%  ({:.1}s)",
-        r[r.len() / 2],
-        r.iter().sum::<f64>() / r.len() as f64,
-        close * 100.0,
-        began.elapsed().as_secs_f64()
+        "{:<8}{:<29} batch {:<2} instances {first:>2} to {:<3} {:<12} regret: median {:.3}, mean \
+         {:.3}; within 1%: {:>3.0}% +- {:.0}; {:.0} s",
+        options.method,
+        options.settings.trim(),
+        options.batch,
+        first + instances - 1,
+        format!("{:?}", options.shift),
+        regrets[regrets.len() / 2],
+        regrets.iter().sum::<f64>() / count,
+        100.0 * close,
+        100.0 * (close * (1.0 - close) / count).sqrt(),
+        began.elapsed().as_secs_f64(),
     );
-    if get.contains_key("detail") {
-        for (j, &(i, _)) in jobs.iter().enumerate().step_by(seeds as usize) {
-            let rs = &results[j..j + seeds as usize];
-            println!(
-                "  {i}: decays {} close {} mean {:.4}",
-                inst[(i - first) as usize].0.decays,
-                rs.iter().filter(|s| s.is_close).count(),
-                rs.iter().map(|s| s.regret).sum::<f64>() / seeds as f64
-            );
+}
+
+fn score(options: &Options, instance: &Instance, optimum: Optimum, seed: u64) -> Score {
+    let Options { method, settings, trials, batch, .. } = options;
+    let sweep = runner::sweep(method, settings, seed, *trials, instance.decays);
+    let state = runner::run(&sweep, instance, seed, *batch);
+    runner::score(&sweep, &state, instance, optimum)
+}
+
+/// Mean regret over a table's models after 3, 5 and 8 runs.
+fn replay_table(path: &Path, options: &Options) -> Result<(), String> {
+    const AFTER: [usize; 3] = [3, 5, 8];
+    let models = replay::read(path)?;
+    for (method, settings) in
+        [("bayes", ""), ("bayes", "bayes: {lora_prior: false}\n"), ("random", ""), ("sobol", "")]
+    {
+        let mut means = Vec::new();
+        for seed in 0..options.seeds {
+            let all: Vec<Vec<f64>> = models
+                .values()
+                .map(|runs| replay::regrets(runs, method, settings, seed, 8))
+                .collect();
+            means.push(AFTER.map(|n| {
+                let after = all.iter().filter_map(|r| r.get(n - 1).or(r.last()));
+                after.sum::<f64>() / all.len() as f64
+            }));
         }
+        let count = means.len() as f64;
+        print!("{method:<8}{:<29}", settings.trim());
+        for (place, after) in AFTER.iter().enumerate() {
+            let mean = means.iter().map(|m| m[place]).sum::<f64>() / count;
+            let variance = means.iter().map(|m| (m[place] - mean).powi(2)).sum::<f64>() / count;
+            let error = 1.96 * (variance / count).sqrt();
+            print!(" after {after}: {:.3}% +- {:.3};", 100.0 * mean, 100.0 * error);
+        }
+        println!(" {} models, {} seeds", models.len(), options.seeds);
     }
+    Ok(())
 }

@@ -30,7 +30,7 @@ pub(crate) struct Hyper {
 /// Median and standard deviation of the logarithm of each hyper-parameter before the data.
 const LENGTH_DEVIATION: f64 = 0.3;
 const SIGNAL: (f64, f64) = (0.6, 0.8);
-const EFFECT: (f64, f64) = (0.003, 0.5);
+const EFFECT: (f64, f64) = (0.004, 0.7);
 const NOISE: (f64, f64) = (0.001, 1.2);
 
 impl Hyper {

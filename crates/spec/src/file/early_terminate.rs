@@ -19,8 +19,9 @@ enum Kind {
     NotAvailable,
 }
 
-const KINDS: [(&str, Kind); 4] = [
+const KINDS: [(&str, Kind); 5] = [
     ("hyperband", Kind::Hyperband),
+    ("asha", Kind::Hyperband),
     ("median", Kind::Median),
     ("overfit", Kind::Overfit),
     ("envelope", Kind::NotAvailable),
