@@ -123,6 +123,19 @@ impl Features {
         -0.5 * (decades / RATE_SPREAD).powi(2)
     }
 
+    /// With LoRA knowledge: gives the configuration the learning rate at the share `u` of those
+    /// that are likely to be the best for it; a normal distribution is close to a logistic one
+    /// with its deviation.
+    pub fn likely_rate(&self, config: TrialConfig, u: f64) -> TrialConfig {
+        if !self.lora_prior {
+            return config;
+        }
+        let decades = RATE_SPREAD * 3_f64.sqrt() / std::f64::consts::PI * (u / (1.0 - u)).ln();
+        let correction = corrected_rate(&config) - config.learning_rate.log10();
+        let learning_rate = 10_f64.powf(USUAL_RATE.log10() + decades - correction);
+        TrialConfig { learning_rate, ..config }
+    }
+
     /// The configuration after `epoch` of its epochs (which may be a fraction).
     pub fn point(&self, config: &TrialConfig, epoch: f64, trial: u32) -> Point {
         let x = self.coordinates.iter().map(|c| (raw(c.what, config, epoch) - c.origin) / c.unit);

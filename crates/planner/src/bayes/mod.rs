@@ -15,11 +15,15 @@ mod posterior;
 
 use std::collections::HashSet;
 
-use spec::{BayesSettings, ConfigKey, SearchSpace, Sweep, SweepState, Trial, TrialConfig, TrialId};
+use spec::{
+    BayesSettings, ConfigKey, Parameter, SearchSpace, Sweep, SweepState, Trial, TrialConfig,
+    TrialId,
+};
 
 use crate::Planner;
+use crate::draws::Draws;
 use crate::sobol;
-use crate::suggest::Ending;
+use crate::suggest::{Ending, next_trials};
 use acquisition::{log_expected_improvement, log_mean_exp};
 use candidates::Search;
 use cost::Cost;
@@ -64,6 +68,29 @@ impl Bayes {
     }
 }
 
+impl Bayes {
+    /// Trials before anything was measured: after the usual one, evenly spread over what is
+    /// likely.
+    fn spread(&self, history: &SweepState, count: usize) -> Vec<Trial> {
+        let draw = |number: u64| {
+            let Some(index) = number.checked_sub(self.first.len() as u64) else {
+                return self.first[number as usize].clone();
+            };
+            let shares = sobol::shares(self.seed, index);
+            let config = self.space.sample(&shares);
+            let likely = self.features.likely_rate(config.clone(), shares[RATE]);
+            let nearest = self.space.nearest(&likely);
+            // At the edge of the space likely rates would pile up.
+            let is_inside = (nearest.learning_rate / likely.learning_rate).ln().abs() < 0.7;
+            if is_inside { nearest } else { self.space.readable(config) }
+        };
+        next_trials(Draws::new(&self.space, draw), self.ending, history, count)
+    }
+}
+
+/// Place of the learning rate among the shares.
+const RATE: usize = Parameter::LearningRate.index();
+
 /// The trials that need no model: the usual configuration, and without LoRA knowledge a few more,
 /// evenly spread.
 fn first_trials(space: &SearchSpace, seed: u64, lora_prior: bool) -> Vec<TrialConfig> {
@@ -76,7 +103,7 @@ fn first_trials(space: &SearchSpace, seed: u64, lora_prior: bool) -> Vec<TrialCo
 
 /// The configuration nearest to what people use; without LoRA knowledge the middle of the space.
 pub(crate) fn usual(space: &SearchSpace, lora_prior: bool) -> TrialConfig {
-    let middle = space.sample(&[0.5; spec::Parameter::COUNT]);
+    let middle = space.sample(&[0.5; Parameter::COUNT]);
     if !lora_prior {
         return space.readable(middle);
     }
@@ -114,6 +141,9 @@ impl Planner for Bayes {
             return proposed;
         }
         let model = Model::new(self, history, BOLDNESS);
+        if model.observed.points.is_empty() {
+            return self.spread(history, count);
+        }
         let mut posterior = model.with_pending(history);
         for trial in &proposed {
             model.expect(&mut posterior, trial);
