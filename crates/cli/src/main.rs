@@ -49,6 +49,7 @@ fn run(args: Args, output: Output) -> Result<Exit, error::CliError> {
         Command::Check(args) => commands::check::run(&args),
         Command::Run(args) => commands::run::run(&args, output),
         Command::Status(args) => commands::status::run(&args),
+        Command::Explain(args) => commands::explain::run(&args),
         Command::Report(args) => commands::report::run(&args, output),
         Command::Export(args) => commands::export::run(&args),
     }

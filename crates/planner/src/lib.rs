@@ -20,7 +20,7 @@ mod suggest;
 
 use spec::{Method, Sweep, SweepState, Trial};
 
-pub use bayes::{Incumbent, incumbent};
+pub use bayes::{Expectation, Importance, Incumbent, expectation, importance, incumbent};
 pub use prune::{Decision, Pruner, pruner_for};
 
 /// Proposes trials.

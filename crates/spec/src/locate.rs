@@ -44,7 +44,8 @@ impl SearchSpace {
                 return x;
             }
             let rounded: f64 = format!("{x:.2e}").parse().unwrap_or(x);
-            let (low, high) = (distribution.quantile(0.0), distribution.quantile(1.0));
+            let (low, high) =
+                distribution.range().unwrap_or((distribution.lowest, distribution.highest));
             if (low..=high).contains(&rounded) { rounded } else { x }
         };
         TrialConfig {

@@ -1,6 +1,7 @@
 //! One file for each command.
 
 pub mod check;
+pub mod explain;
 pub mod export;
 pub mod init;
 pub mod report;

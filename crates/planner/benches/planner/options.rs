@@ -15,7 +15,7 @@ Without options: the standard table. With options: one line of it, for
   --instances N      how many (20)
   --seeds N          sweeps of each instance (10)
   --shift WHAT       rate=FACTOR or rank: moves the optimum away from where it usually is
-  --threads N        (1)
+  --threads N        (all cores)
   --table FILE       replay real runs instead: CSV with model, learning_rate, lora_rank, test_nll";
 
 /// One line of the table.
@@ -44,7 +44,7 @@ impl Default for Options {
             instances: 20,
             seeds: 10,
             shift: Shift::None,
-            threads: 1,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
             table: None,
         }
     }

@@ -7,6 +7,7 @@
 mod acquisition;
 mod candidates;
 mod cost;
+mod explain;
 mod features;
 mod fit;
 mod kernel;
@@ -27,6 +28,7 @@ use crate::suggest::{Ending, next_trials};
 use acquisition::{log_expected_improvement, log_mean_exp};
 use candidates::Search;
 use cost::Cost;
+pub use explain::{Expectation, Importance, expectation, importance};
 use features::{Features, Point, USUAL_RATE};
 use kernel::Kernel;
 use observations::Observations;
@@ -36,7 +38,7 @@ use posterior::Posterior;
 const SPREAD_TRIALS: u64 = 4;
 /// Length scales are shortened by this for proposals. The most probable ones are longer than most
 /// that are likely, and a model too sure of what lies between its points never looks there.
-const BOLDNESS: f64 = 0.8;
+const BOLDNESS: f64 = 0.7;
 /// What is expected before the data counts as much as the improvement's logarithm when so many
 /// trials were observed, and ever less afterwards (Hvarfner et al. 2022, arXiv:2204.11051).
 const PRIOR_TRIALS: f64 = 2.0;
