@@ -222,6 +222,15 @@ pub enum EarlyTerminate {
         /// No trial is stopped before it has this many evaluations.
         min_iter: u32,
     },
+    /// Unlikely, by the model of all curves, to end among the best.
+    Curve {
+        /// Among so many.
+        top: u32,
+        /// A trial is stopped below this probability, in (0, 1).
+        chance: f64,
+        /// No trial is stopped before it has this many evaluations.
+        min_iter: u32,
+    },
     /// The validation loss has risen from its own minimum; see [`ReportSettings`] for the rule.
     Overfit {
         /// So many consecutive evaluations must show the rise.

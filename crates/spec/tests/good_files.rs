@@ -240,6 +240,26 @@ fn settings_read_as_written() {
 }
 
 #[test]
+fn the_planners_have_settings_and_asha_is_another_name_for_hyperband() {
+    let read = |lines: &str| {
+        sweep(&format!(
+            "method: bayes\nrun_cap: 9\nmodel: base\ndata: {{train: rows.jsonl}}\nparameters: {{rank: 8}}\n{lines}"
+        ))
+    };
+    let changed = read(
+        "bayes: {lora_prior: false, cost_aware: true}\nrank_ladder: {trials_per_rung: 2, sigma: 3}\nearly_terminate: {type: asha, min_iter: 2}\n",
+    );
+    assert_eq!((changed.bayes.lora_prior, changed.bayes.cost_aware), (false, true));
+    assert_eq!((changed.rank_ladder.trials_per_rung, changed.rank_ladder.sigma), (2, 3.0));
+    assert!(matches!(changed.early_terminate, Some(EarlyTerminate::Hyperband { .. })));
+    let curve = read("early_terminate: {type: curve}\n").early_terminate;
+    assert_eq!(curve, Some(EarlyTerminate::Curve { top: 1, chance: 0.05, min_iter: 2 }));
+    // What another method would use changes no results.
+    assert_eq!(read("").fingerprint(), read("rank_ladder: {sigma: 3}\n").fingerprint());
+    assert_ne!(read("").fingerprint(), read("bayes: {lora_prior: false}\n").fingerprint());
+}
+
+#[test]
 fn a_grid_meets_every_combination_once() {
     let space = with_parameters(
         "  rank: [4, 8, 16]\n  learning_rate: [1e-4, 1e-3]\n  epochs: {min: 1, max: 4}\n  lora_dropout: {distribution: q_uniform, min: 0, max: 0.2, q: 0.1}\n",

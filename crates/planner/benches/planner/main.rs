@@ -25,8 +25,10 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let done = match Options::parse(&arguments) {
-        Ok(_) if arguments.is_empty() => {
-            standard_lines().iter().for_each(line);
+        Ok(given) if arguments.iter().step_by(2).all(|name| name == "--seeds") => {
+            for options in standard_lines() {
+                line(&Options { seeds: given.seeds, ..options });
+            }
             Ok(())
         }
         Ok(options) => match &options.table {

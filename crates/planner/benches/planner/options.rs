@@ -6,7 +6,7 @@ use super::surrogate::Shift;
 pub const HELP: &str = "\
 cargo bench -p lorasweep-planner --bench planner -- [OPTION VALUE]...
 
-Without options: the standard table. With options: one line of it, for
+Without options, or with --seeds alone: the standard table. With others: one line of it, for
   --method NAME      grid, random, sobol or bayes (bayes)
   --settings YAML    more lines of the sweep file, for instance 'bayes: {lora_prior: false}'
   --batch N          trials proposed at a time (1)

@@ -33,6 +33,11 @@ pub(crate) fn log_mean_exp(logs: impl Iterator<Item = f64> + Clone) -> f64 {
     highest + (sum / count as f64).ln()
 }
 
+/// Probability that a normal value lies below `level`.
+pub(crate) fn probability_below(level: f64, mean: f64, deviation: f64) -> f64 {
+    0.5 * libm::erfc((mean - level) / (SQRT_2 * deviation))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

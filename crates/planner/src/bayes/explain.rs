@@ -2,6 +2,7 @@
 
 use spec::{Parameter, Sweep, SweepState, TrialConfig};
 
+use super::observations::LossScale;
 use super::{Bayes, Model, Posterior};
 use crate::sobol;
 
@@ -23,6 +24,14 @@ pub struct Expectation {
     pub high: f64,
 }
 
+impl Expectation {
+    /// From a normal distribution on the model's scale.
+    pub(super) fn of(scale: LossScale, mean: f64, deviation: f64) -> Self {
+        let at = |deviations: f64| scale.to_loss(mean + deviations * deviation);
+        Self { loss: at(0.0), low: at(-1.96), high: at(1.96) }
+    }
+}
+
 /// What `history` lets one expect of a configuration; `None` before anything was measured.
 pub fn expectation(
     sweep: &Sweep,
@@ -40,10 +49,7 @@ pub fn expectation(
     let predicted = posterior.predict(&[end]);
     let hyper = &model.kernel.hyper;
     let deviation = (predicted.variance[0] + hyper.effect + hyper.noise).sqrt();
-    let at = |deviations: f64| {
-        model.observed.scale.to_loss(predicted.average(0) + deviations * deviation)
-    };
-    Some(Expectation { loss: at(0.0), low: at(-1.96), high: at(1.96) })
+    Some(Expectation::of(model.observed.scale, predicted.average(0), deviation))
 }
 
 /// How much of the loss' variation over the space a parameter has a part in.

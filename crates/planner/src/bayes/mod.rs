@@ -10,6 +10,7 @@ mod cost;
 mod explain;
 mod features;
 mod fit;
+mod forecast;
 mod kernel;
 mod observations;
 mod posterior;
@@ -30,6 +31,7 @@ use candidates::Search;
 use cost::Cost;
 pub use explain::{Expectation, Importance, expectation, importance};
 use features::{Features, Point, USUAL_RATE};
+pub(crate) use forecast::Forecaster;
 use kernel::Kernel;
 use observations::Observations;
 use posterior::Posterior;
@@ -274,7 +276,11 @@ pub fn incumbent(sweep: &Sweep, history: &SweepState) -> Option<Incumbent> {
     let Observations { points, losses, origins, scale } = &model.observed;
     let posterior = Posterior::new(&model.kernel, points, losses, 1);
     let predicted = posterior.predict(points);
+    // A run that got lost later on is not one to be had again.
+    let cap = history.base.as_ref().map_or(f64::INFINITY, |base| base.eval_loss);
+    let is_sound = |id: TrialId| history.trials[&id].last().is_some_and(|l| l.eval_loss < cap);
     (0..points.len())
+        .filter(|&i| is_sound(origins[i].trial))
         .filter_map(|i| Some((origins[i].trial, origins[i].epoch?, predicted.average(i))))
         .min_by(|a, b| a.2.total_cmp(&b.2))
         .map(|(trial, epoch, mean)| Incumbent { trial, epoch, expected_loss: scale.to_loss(mean) })

@@ -104,7 +104,7 @@ impl<'a> Posterior<'a> {
     }
 
     /// The loss that the queries' own trials will have.
-    fn predict_trials(&self, queries: &[Point]) -> Prediction {
+    pub fn predict_trials(&self, queries: &[Point]) -> Prediction {
         let effect = self.kernel.hyper.effect;
         self.predict_by(queries, |p, q| self.kernel.between_trials(p, q), effect)
     }
