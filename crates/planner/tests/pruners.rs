@@ -167,7 +167,7 @@ fn the_median_rule_needs_two_others_and_min_iter() {
 fn the_curve_rule_says_how_likely_the_trial_was_to_end_among_the_best() {
     let rule = pruner(CURVE);
     let good: &[f64] = &[2.0, 1.5, 1.4];
-    let state = history(&[&[3.0, 2.9], good, good, good]);
+    let state = history(&[&[3.0, 2.9, 2.9], good, good, good]);
     let reason = stopped(&*rule, &state, 1).unwrap_or_default();
     assert!(reason.contains("the probability of getting below 1.4000"), "{reason}");
     // With one good trial only, there is no second best to get below.
