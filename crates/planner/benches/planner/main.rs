@@ -31,13 +31,14 @@ fn main() -> ExitCode {
             }
             Ok(())
         }
-        Ok(options) => match &options.table {
-            Some(table) => replay_table(Path::new(table), &options),
-            None => {
+        Ok(options) => {
+            if let Some(table) = &options.table {
+                replay_table(Path::new(table), &options)
+            } else {
                 line(&options);
                 Ok(())
             }
-        },
+        }
         Err(error) => Err(error),
     };
     match done {
