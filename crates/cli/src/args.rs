@@ -36,6 +36,8 @@ pub enum Command {
     Run(RunArgs),
     /// Show how far sweeps are, also while they run
     Status(StatusArgs),
+    /// Show what was expected of each trial and what came, and which parameters matter
+    Explain(ExplainArgs),
     /// Rebuild the tables and plots of a sweep and show its report
     Report(ReportArgs),
     /// Show a sweep's report in the browser, live while it runs, on this machine only
@@ -106,6 +108,18 @@ pub struct StatusArgs {
     #[arg(default_value = "results")]
     pub path: PathBuf,
     /// Where results are, when PATH is a sweep file
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ExplainArgs {
+    /// The sweep file
+    pub sweep: PathBuf,
+    /// Where its results are
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub results: PathBuf,
     /// Print JSON instead of text

@@ -24,18 +24,18 @@ pub struct Workload {
 /// A trial in full.
 pub type TrialWork<'a> = (TrialId, &'a Work);
 
-/// All trials a fresh sweep will have; `None` when their number is not known.
+/// All trials a fresh sweep will have; `None` when that cannot be told beforehand.
 pub fn all_trials(planner: &dyn Planner) -> Option<Vec<Trial>> {
-    let total = planner.total().filter(|&total| total <= MOST_TRIALS)?;
+    let total = planner.total().filter(|&n| n <= MOST_TRIALS && !planner.is_adaptive())?;
     Some(planner.suggest(&SweepState::default(), total))
 }
 
-/// Trials drawn to plan with when the sweep has no end.
+/// Trials drawn to plan with when they are not known beforehand.
 const SAMPLE: usize = 64;
 
-/// The trials to plan memory with: all of them, or the first of a sweep without end.
-pub fn known_trials(planner: &dyn Planner, all: Option<&[Trial]>) -> Vec<Trial> {
-    all.map_or_else(|| planner.suggest(&SweepState::default(), SAMPLE), <[_]>::to_vec)
+/// The trials to plan memory with: all of them, or a sample where they are not known beforehand.
+pub fn known_trials(sweep: &Sweep, all: Option<&[Trial]>) -> Vec<Trial> {
+    all.map_or_else(|| planner::sample(sweep, SAMPLE), <[_]>::to_vec)
 }
 
 /// How the trials will be packed, and what is known of it before training.

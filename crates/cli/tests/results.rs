@@ -109,7 +109,7 @@ fn a_sweep_is_converted_for_other_tools_and_nothing_is_overwritten_unasked() {
     interrupted_sweep(dir.path());
     let convert = |more: &[&str]| {
         let tools = ["--tensorboard", "events", "--optuna", "study.log", "--csv", "all.csv"];
-        lorasweep(dir.path(), &[&["convert", "results/small"], &tools, more].concat())
+        lorasweep(dir.path(), &[&["convert", "results/small"][..], &tools, more].concat())
     };
     let ran = convert(&[]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);

@@ -9,28 +9,52 @@
 
 #![forbid(unsafe_code)]
 
+mod bayes;
+mod draws;
 mod grid;
 mod prune;
 mod random;
+mod rank_ladder;
+mod sobol;
 mod suggest;
 
 use spec::{Method, Sweep, SweepState, Trial};
 
+pub use bayes::{Expectation, Importance, Incumbent, expectation, importance, incumbent};
 pub use prune::{Decision, Pruner, pruner_for};
 
 /// Proposes trials.
 pub trait Planner: Send + Sync {
     /// Up to `count` new trials, given everything that happened so far; none when the search is
-    /// exhausted, the sweep's `run_cap` is reached, or a trial has reached the metric's target.
+    /// exhausted, the sweep's `run_cap` is reached, or a trial has reached the metric's target, and
+    /// none for now when the next one depends on trials that still run.
     ///
     /// The answer depends on the sweep and on `history` alone, never on earlier calls. No
     /// configuration is proposed that `history` or the answer itself already has. Numbers go on
     /// from the highest in `history`.
     fn suggest(&self, history: &SweepState, count: usize) -> Vec<Trial>;
 
-    /// How many trials there will be in all, unless the target ends the sweep before; `None` when
-    /// there is no end to them.
+    /// Why no further trial is proposed although there could be more, in words and numbers; `None`
+    /// while there will be more, and when the reason is the space's end or the `run_cap`.
+    fn conclusion(&self, history: &SweepState) -> Option<String> {
+        let _ = history;
+        None
+    }
+
+    /// Whether what is proposed depends on what was measured, so that nobody can tell beforehand
+    /// which trials there will be.
+    fn is_adaptive(&self) -> bool {
+        false
+    }
+
+    /// How many trials there will be in all (for an adaptive planner: at most), unless the target
+    /// ends the sweep before; `None` when there is no end to them.
     fn total(&self) -> Option<usize>;
+}
+
+/// Trials spread over the whole space of a sweep, to estimate from what its trials will need.
+pub fn sample(sweep: &Sweep, count: usize) -> Vec<Trial> {
+    sobol::Sobol::uncapped(sweep).suggest(&SweepState::default(), count)
 }
 
 /// The planner of a sweep's `method`.
@@ -38,5 +62,8 @@ pub fn for_sweep(sweep: &Sweep) -> Box<dyn Planner> {
     match sweep.method {
         Method::Grid => Box::new(grid::Grid::new(sweep)),
         Method::Random => Box::new(random::Random::new(sweep)),
+        Method::Sobol => Box::new(sobol::Sobol::new(sweep)),
+        Method::Bayes => Box::new(bayes::Bayes::new(sweep)),
+        Method::RankLadder => Box::new(rank_ladder::RankLadder::new(sweep)),
     }
 }

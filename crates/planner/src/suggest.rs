@@ -16,12 +16,15 @@ pub(crate) struct Ending {
 }
 
 impl Ending {
+    /// No end but the space's.
+    pub const NEVER: Self = Self { run_cap: None, target: None };
+
     pub fn new(sweep: &Sweep) -> Self {
         Self { run_cap: sweep.run_cap, target: sweep.metric.target }
     }
 
     /// How many trials may still be proposed.
-    fn room(self, history: &SweepState) -> usize {
+    pub fn room(self, history: &SweepState) -> usize {
         let reached = self.target.is_some_and(|target| {
             history.trials.values().filter_map(|t| t.best()).any(|e| e.eval_loss <= target)
         });

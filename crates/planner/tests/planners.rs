@@ -94,6 +94,29 @@ fn random_search_keeps_the_contract() {
 }
 
 #[test]
+fn the_sobol_sequence_keeps_the_contract() {
+    keeps_the_contract(&factory(&sweep(&format!("method: sobol\nrun_cap: 70\n{RANGES}"))));
+    keeps_the_contract(&factory(&sweep(&format!("method: sobol\nrun_cap: 5\n{RANGES}"))));
+    keeps_the_contract(&factory(&sweep(&format!("method: sobol\n{LISTS}"))));
+    keeps_the_contract(&factory(&sweep(
+        "method: sobol\nparameters: {rank: {values: [4, 8], probabilities: [0.9999999, 0.0000001]}}\n",
+    )));
+}
+
+#[test]
+fn the_bayesian_planner_keeps_the_contract() {
+    for settings in ["", "bayes: {lora_prior: false}\n", "bayes: {cost_aware: true}\n"] {
+        let method = format!("method: bayes\n{settings}");
+        keeps_the_contract(&factory(&sweep(&format!("{method}run_cap: 40\n{RANGES}"))));
+        keeps_the_contract(&factory(&sweep(&format!("{method}run_cap: 5\n{RANGES}"))));
+        keeps_the_contract(&factory(&sweep(&format!("{method}{LISTS}"))));
+        keeps_the_contract(&factory(&sweep(&format!(
+            "{method}parameters: {{rank: [8, 16], lora_alpha: [16, 2r, 32]}}\n"
+        ))));
+    }
+}
+
+#[test]
 fn a_grid_ends_when_every_combination_has_come() {
     let planner = for_sweep(&sweep(LISTS));
     assert_eq!(planner.total(), Some(12));
@@ -137,7 +160,7 @@ fn draws_follow_their_distributions() {
 
 #[test]
 fn nothing_is_proposed_once_a_trial_has_reached_the_target() {
-    for method in ["grid", "random"] {
+    for method in ["grid", "random", "sobol", "bayes"] {
         let sweep = sweep(&format!("method: {method}\nmetric: {{target: 1.5}}\n{LISTS}"));
         let planner = for_sweep(&sweep);
         let mut history = SweepState::default();

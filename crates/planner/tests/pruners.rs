@@ -67,6 +67,7 @@ const STRICT: &str = "early_terminate: {type: hyperband, min_iter: 2, eta: 2, st
 const BELOW: &str = "early_terminate: {type: hyperband, max_iter: 9, s: 2}\n";
 const MEDIAN: &str = "early_terminate: {type: median, min_iter: 2}\n";
 const OVERFIT: &str = "early_terminate: {type: overfit, patience: 2}\n";
+const CURVE: &str = "early_terminate: {type: curve, min_iter: 2}\n";
 const TARGET: &str = "metric: {target: 1.0}\n";
 
 #[test]
@@ -80,6 +81,7 @@ fn every_rule_keeps_the_contract() {
         (STRICT, &behind),
         (BELOW, &behind),
         (MEDIAN, &behind),
+        (CURVE, &behind),
         (OVERFIT, &rising),
         (TARGET, &there),
     ] {
@@ -89,7 +91,7 @@ fn every_rule_keeps_the_contract() {
 
 #[test]
 fn no_rule_gives_up_the_best_trial_while_it_improves() {
-    for rule in [HYPERBAND, STRICT, BELOW, MEDIAN, OVERFIT, "metric: {target: 0.1}\n"] {
+    for rule in [HYPERBAND, STRICT, BELOW, MEDIAN, CURVE, OVERFIT, "metric: {target: 0.1}\n"] {
         keeps_the_leader(&*pruner(rule));
     }
 }
@@ -159,6 +161,20 @@ fn the_median_rule_needs_two_others_and_min_iter() {
     let rule = pruner(MEDIAN);
     assert_eq!(stopped(&*rule, &history(&[&[9.0, 9.0], &[1.0, 1.0]]), 1), None);
     assert_eq!(stopped(&*rule, &history(&[&[9.0], &[1.0], &[1.0]]), 1), None);
+}
+
+#[test]
+fn the_curve_rule_says_how_likely_the_trial_was_to_end_among_the_best() {
+    let rule = pruner(CURVE);
+    let good: &[f64] = &[2.0, 1.5, 1.4];
+    let state = history(&[&[3.0, 2.9, 2.9], good, good, good]);
+    let reason = stopped(&*rule, &state, 1).unwrap_or_default();
+    assert!(reason.contains("the probability of getting below 1.4000"), "{reason}");
+    // With one good trial only, there is no second best to get below.
+    let two = pruner("early_terminate: {type: curve, top: 2}\n");
+    assert_eq!(stopped(&*two, &history(&[&[3.0, 2.9], good]), 1), None);
+    // Before min_iter nothing is said.
+    assert_eq!(stopped(&*rule, &history(&[&[9.0], good, good]), 1), None);
 }
 
 #[test]

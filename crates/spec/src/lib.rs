@@ -15,6 +15,7 @@ mod error;
 mod event;
 mod example;
 mod file;
+mod locate;
 mod mistake;
 mod normal;
 mod parameter;
@@ -36,8 +37,8 @@ pub use mistake::Mistake;
 pub use parameter::Parameter;
 pub use resolve::{PathKind, resolve};
 pub use settings::{
-    DataSettings, DeviceChoice, Dtype, EvalSettings, ExecutorSettings, OptimizerSettings,
-    ReportSettings, TrainSettings, ValidationSource,
+    BayesSettings, DataSettings, DeviceChoice, Dtype, EvalSettings, ExecutorSettings,
+    OptimizerSettings, RankLadderSettings, ReportSettings, TrainSettings, ValidationSource,
 };
 pub use space::{Alpha, Axis, Choice, FromNumber, Numeric, SearchSpace};
 pub use state::{Continued, SweepState, TrialState, TrialStatus};

@@ -180,9 +180,11 @@ pub enum Mistake {
         /// Its distribution, with an article.
         distribution: String,
     },
-    /// Random search that would never end.
-    #[error("`method: random` needs a `run_cap`: `{what}` has a range, so the draws never end")]
-    EndlessRandom {
+    /// A search that would never end.
+    #[error("`method: {method}` needs a `run_cap`: `{what}` has a range, so the draws never end")]
+    EndlessDraws {
+        /// The method.
+        method: &'static str,
         /// The parameter.
         what: String,
     },
@@ -247,10 +249,10 @@ impl Mistake {
             Self::RangeOfNames { .. } => Some("list its values under `values:`".to_owned()),
             Self::ContinuousInGrid { .. } => Some(
                 "list its `values:`, give it `distribution: q_uniform` or \
-                 `q_log_uniform_values`, or write `method: random` with a `run_cap`"
+                 `q_log_uniform_values`, or write `method: bayes` with a `run_cap`"
                     .to_owned(),
             ),
-            Self::EndlessRandom { .. } => {
+            Self::EndlessDraws { .. } => {
                 Some("write for instance `run_cap: 20` (the number of trials)".to_owned())
             }
             Self::TooManyTrials { .. } => Some(

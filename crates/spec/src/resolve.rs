@@ -85,6 +85,8 @@ impl Resolver<'_> {
             name: name?,
             description: written.description,
             method: written.method?.value,
+            bayes: written.bayes,
+            rank_ladder: written.rank_ladder,
             metric: written.metric?,
             space,
             model: model?,
@@ -209,13 +211,16 @@ impl Resolver<'_> {
                 }
                 self.warn_of_probabilities(space, places);
             }
-            Method::Random => {
+            Method::Random | Method::Sobol | Method::Bayes => {
                 if let (Some((parameter, _)), false) = (spread.into_iter().next(), capped) {
-                    let what = parameter.to_string();
-                    self.findings.mistake::<()>(method.place, Mistake::EndlessRandom { what });
+                    let (what, method_name) = (parameter.to_string(), method.value.name());
+                    let mistake = Mistake::EndlessDraws { method: method_name, what };
+                    self.findings.mistake::<()>(method.place, mistake);
                     return;
                 }
             }
+            // Its rungs and the trials on each are counted.
+            Method::RankLadder => return,
         }
         match space.grid_size() {
             Some(combinations) if combinations > MOST_UNCAPPED_TRIALS && !capped => {

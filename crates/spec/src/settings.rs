@@ -177,3 +177,34 @@ impl Default for ReportSettings {
         }
     }
 }
+
+/// What `method: bayes` may use besides the trials' results.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BayesSettings {
+    /// Use what is known of LoRA in general: features that correct the learning rate for the
+    /// batch size and for alpha, and a weak expectation that the data overrule.
+    pub lora_prior: bool,
+    /// Weigh the expected improvement of a trial against its predicted time.
+    pub cost_aware: bool,
+}
+
+impl Default for BayesSettings {
+    fn default() -> Self {
+        Self { lora_prior: true, cost_aware: false }
+    }
+}
+
+/// How `method: rank_ladder` climbs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RankLadderSettings {
+    /// Trials at each rank, all else re-tuned near the last best.
+    pub trials_per_rung: u32,
+    /// A higher rank must lower the validation loss by more than this many standard errors.
+    pub sigma: f64,
+}
+
+impl Default for RankLadderSettings {
+    fn default() -> Self {
+        Self { trials_per_rung: 4, sigma: 1.0 }
+    }
+}

@@ -104,6 +104,15 @@ impl<T> Choice<T> {
         &self.values
     }
 
+    /// The share below the value at `index`, and its own.
+    pub(crate) fn share_range(&self, index: usize) -> (f64, f64) {
+        if let Some(probabilities) = &self.probabilities {
+            return (probabilities[..index].iter().sum(), probabilities[index]);
+        }
+        let own = 1.0 / self.values.len() as f64;
+        (index as f64 * own, own)
+    }
+
     /// Which value lies at the share `u`.
     fn index_at(&self, u: f64) -> usize {
         let last = self.values.len() - 1;

@@ -8,7 +8,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::settings::{
-    DataSettings, ExecutorSettings, ReportSettings, TrainSettings, ValidationSource,
+    BayesSettings, DataSettings, ExecutorSettings, RankLadderSettings, ReportSettings,
+    TrainSettings, ValidationSource,
 };
 use crate::space::SearchSpace;
 
@@ -25,6 +26,10 @@ pub struct Sweep {
     pub description: Option<String>,
     /// How trials are chosen.
     pub method: Method,
+    /// Settings of the method `bayes`.
+    pub bayes: BayesSettings,
+    /// Settings of the method `rank_ladder`.
+    pub rank_ladder: RankLadderSettings,
     /// What is compared.
     pub metric: Metric,
     /// The configurations to choose from.
@@ -68,6 +73,8 @@ impl Sweep {
         let mut identity = serde_json::json!({
             "name": self.name,
             "method": self.method,
+            "bayes": (self.method == Method::Bayes).then_some(&self.bayes),
+            "rank_ladder": (self.method == Method::RankLadder).then_some(&self.rank_ladder),
             "metric": self.metric,
             "space": self.space,
             "model": self.written.model.to_string_lossy(),
@@ -138,6 +145,12 @@ pub enum Method {
     Grid,
     /// Independent draws from the parameters' distributions.
     Random,
+    /// A scrambled Sobol sequence: draws that leave no gaps.
+    Sobol,
+    /// A Gaussian process over all that was measured proposes what promises most.
+    Bayes,
+    /// From the lowest rank upwards, as long as a higher rank pays.
+    RankLadder,
 }
 
 impl Method {
@@ -146,6 +159,9 @@ impl Method {
         match self {
             Self::Grid => "grid",
             Self::Random => "random",
+            Self::Sobol => "sobol",
+            Self::Bayes => "bayes",
+            Self::RankLadder => "rank_ladder",
         }
     }
 }
@@ -207,6 +223,15 @@ pub enum EarlyTerminate {
     },
     /// Worse than the median of the other trials at the same iteration.
     Median {
+        /// No trial is stopped before it has this many evaluations.
+        min_iter: u32,
+    },
+    /// Unlikely, by the model of all curves, to end among the best.
+    Curve {
+        /// Among so many.
+        top: u32,
+        /// A trial is stopped below this probability, in (0, 1).
+        chance: f64,
         /// No trial is stopped before it has this many evaluations.
         min_iter: u32,
     },

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use spec::{
     Brackets, DeviceChoice, EXAMPLE, EarlyTerminate, LrScheduler, Method, Parameter, PathKind,
-    Shape, Sweep, TargetModule, ValidationSource, resolve,
+    Shape, Sweep, TargetModule, TrialConfig, ValidationSource, resolve,
 };
 
 const HEAD: &str = "method: random\nrun_cap: 9\nmodel: base\ndata: {train: rows.jsonl}\n";
@@ -241,6 +241,26 @@ fn settings_read_as_written() {
 }
 
 #[test]
+fn the_planners_have_settings_and_asha_is_another_name_for_hyperband() {
+    let read = |lines: &str| {
+        sweep(&format!(
+            "method: bayes\nrun_cap: 9\nmodel: base\ndata: {{train: rows.jsonl}}\nparameters: {{rank: 8}}\n{lines}"
+        ))
+    };
+    let changed = read(
+        "bayes: {lora_prior: false, cost_aware: true}\nrank_ladder: {trials_per_rung: 2, sigma: 3}\nearly_terminate: {type: asha, min_iter: 2}\n",
+    );
+    assert_eq!((changed.bayes.lora_prior, changed.bayes.cost_aware), (false, true));
+    assert_eq!((changed.rank_ladder.trials_per_rung, changed.rank_ladder.sigma), (2, 3.0));
+    assert!(matches!(changed.early_terminate, Some(EarlyTerminate::Hyperband { .. })));
+    let curve = read("early_terminate: {type: curve}\n").early_terminate;
+    assert_eq!(curve, Some(EarlyTerminate::Curve { top: 1, chance: 0.05, min_iter: 2 }));
+    // What another method would use changes no results.
+    assert_eq!(read("").fingerprint(), read("rank_ladder: {sigma: 3}\n").fingerprint());
+    assert_ne!(read("").fingerprint(), read("bayes: {lora_prior: false}\n").fingerprint());
+}
+
+#[test]
 fn a_grid_meets_every_combination_once() {
     let space = with_parameters(
         "  rank: [4, 8, 16]\n  learning_rate: [1e-4, 1e-3]\n  epochs: {min: 1, max: 4}\n  lora_dropout: {distribution: q_uniform, min: 0, max: 0.2, q: 0.1}\n",
@@ -270,6 +290,25 @@ fn combinations_that_resolve_to_the_same_trial_count_once() {
         with_parameters("  rank: [8, 16]\n  lora_alpha: [16, 2r]\n  epochs: [1, 2]\n").space;
     assert_eq!(space.grid_size(), Some(8));
     assert_eq!(space.distinct_size(), Some(6));
+}
+
+#[test]
+fn a_configuration_lies_at_the_shares_that_give_it() {
+    let space = with_parameters(
+        "  rank: {values: [4, 64, 16], probabilities: [0.2, 0.5, 0.3]}\n  lora_alpha: [16, 2r]\n  learning_rate: {distribution: log_uniform_values, min: 1e-4, max: 1e-2}\n  epochs: {min: 1, max: 5}\n  lr_scheduler: [linear, cosine]\n  target_modules: {values: [mlp, attention]}\n",
+    )
+    .space;
+    for i in 0..50 {
+        let shares = std::array::from_fn(|axis| f64::from((i * 37 + axis as u32 * 11) % 50) / 50.0);
+        let config = space.sample(&shares);
+        let again = space.sample(&space.shares_of(&config));
+        assert!((again.learning_rate / config.learning_rate - 1.0).abs() < 1e-9);
+        assert_eq!(TrialConfig { learning_rate: config.learning_rate, ..again }, config);
+    }
+    let usual =
+        TrialConfig { rank: 20, learning_rate: 5e-5, ..space.sample(&[0.5; Parameter::COUNT]) };
+    let nearest = space.nearest(&usual);
+    assert_eq!((nearest.rank, nearest.learning_rate), (16, 1e-4));
 }
 
 #[test]

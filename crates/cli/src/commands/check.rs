@@ -24,9 +24,9 @@ struct Findings<'a> {
     method: spec::Method,
     device: String,
     parameters: usize,
-    /// Trials in all; absent when the sweep has no end.
+    /// Trials in all (at most, for a method that may end before); absent without an end.
     trials: Option<usize>,
-    /// Work of all trials; absent when the sweep has no end.
+    /// Work of all trials; absent when they are not known beforehand.
     total: Option<Total>,
     per_trial: Vec<TrialRow>,
     memory: MemoryPlan,
@@ -79,7 +79,7 @@ fn find<'a>(sweep: &'a Sweep, data: &'a PreparedData) -> Result<Findings<'a>, Cl
     let decoder = DecoderConfig::read(&sweep.model).map_err(unusable)?;
     let planner = planner::for_sweep(sweep);
     let all = workload::all_trials(&*planner);
-    let trials = workload::known_trials(&*planner, all.as_deref());
+    let trials = workload::known_trials(sweep, all.as_deref());
     let work = Workload::of(&trials, sweep, data);
     let memory = MemoryPlan::of(sweep, &device, &trials, data)?;
     let mut warnings: Vec<String> =
@@ -92,7 +92,7 @@ fn find<'a>(sweep: &'a Sweep, data: &'a PreparedData) -> Result<Findings<'a>, Cl
         method: sweep.method,
         device: device.name(),
         parameters: decoder.parameters(),
-        trials: all.as_ref().map(Vec::len),
+        trials: planner.total(),
         total: all.is_some().then(|| total(&trials, &work, &sweep.train)),
         per_trial: rows(&trials, &work),
         memory,
@@ -154,6 +154,9 @@ fn render(found: &Findings) -> String {
                 grouped(total.train_tokens),
                 grouped(total.eval_tokens)
             );
+        }
+        (None, Some(trials)) => {
+            let _ = writeln!(out, "at most {trials} trials, chosen by what comes out");
         }
         _ => out += "trials without end: set `run_cap` for a number\n",
     }

@@ -50,7 +50,7 @@ impl<'a> Run<'a> {
         let planner = planner::for_sweep(&file.sweep);
         let pruner = planner::pruner_for(&file.sweep);
         let trials = workload::all_trials(&*planner);
-        let identity = inputs::identity(&file.sweep, trials.as_ref().map(Vec::len))?;
+        let identity = inputs::identity(&file.sweep, planner.total())?;
         Ok(Self { args, file, output, planner, pruner, trials, identity })
     }
 
@@ -131,7 +131,7 @@ impl<'a> Run<'a> {
         let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
         let (device, _) =
             trainer::select_device(sweep.executor.device, sweep.train.dtype).map_err(unusable)?;
-        let trials = workload::known_trials(&*self.planner, self.trials.as_deref());
+        let trials = workload::known_trials(sweep, self.trials.as_deref());
         MemoryPlan::of(sweep, &device, &trials, data)
     }
 
@@ -191,7 +191,7 @@ impl<'a> Run<'a> {
         let trials = self.trials.as_deref();
         let workload = trials
             .map_or_else(Workload::default, |trials| Workload::of(trials, &self.file.sweep, data));
-        Plan { trials: trials.map(<[_]>::len), workload }
+        Plan { trials: self.planner.total(), workload }
     }
 
     fn open(&self) -> Result<Opened, CliError> {
@@ -231,14 +231,17 @@ impl<'a> Run<'a> {
             return Ok(Exit::Interrupted);
         }
         if !self.args.quiet {
-            self.tell(&self.report(&ranking, folder));
+            self.tell(&self.report(&ranking, &opened.state, folder));
         }
         Ok(exit_of(&opened.state))
     }
 
-    fn report(&self, ranking: &Ranking, folder: &SweepFolder) -> String {
+    fn report(&self, ranking: &Ranking, state: &SweepState, folder: &SweepFolder) -> String {
         let colour = self.output.has_stdout_colour() && !self.args.json;
-        format!("{}\n{}", publish::text(ranking, colour), publish::places(folder))
+        let ending = self.planner.conclusion(state).map_or_else(String::new, |ending| {
+            format!("No further trial was proposed: {ending}.\n\n")
+        });
+        format!("{}\n{ending}{}", publish::text(ranking, colour), publish::places(folder))
     }
 
     fn command_to_go_on(&self) -> String {

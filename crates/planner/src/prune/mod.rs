@@ -1,5 +1,6 @@
 //! Which running trial to give up. An iteration is one evaluation; they count from 1.
 
+mod curve;
 mod hyperband;
 mod median;
 mod overfit;
@@ -42,6 +43,9 @@ pub fn pruner_for(sweep: &Sweep) -> Option<Box<dyn Pruner>> {
             boxed(hyperband::Hyperband { brackets, eta, strict })
         }
         EarlyTerminate::Median { min_iter } => boxed(median::Median { min_iter }),
+        EarlyTerminate::Curve { top, chance, min_iter } => {
+            boxed(curve::Curve::new(sweep, top, chance, min_iter))
+        }
         EarlyTerminate::Overfit { patience, sigma, min_rise } => {
             boxed(overfit::Overfit { patience, sigma, min_rise })
         }

@@ -16,13 +16,16 @@ enum Kind {
     Hyperband,
     Median,
     Overfit,
+    Curve,
     NotAvailable,
 }
 
-const KINDS: [(&str, Kind); 4] = [
+const KINDS: [(&str, Kind); 6] = [
     ("hyperband", Kind::Hyperband),
+    ("asha", Kind::Hyperband),
     ("median", Kind::Median),
     ("overfit", Kind::Overfit),
+    ("curve", Kind::Curve),
     ("envelope", Kind::NotAvailable),
 ];
 
@@ -54,12 +57,21 @@ pub(crate) fn read(
                 min_rise: report.overfit_min_rise,
             })
         }
+        Kind::Curve => {
+            only(&section, &["top", "chance", "min_iter"], kind_node, findings)?;
+            let share = Limits::above(0.0).below(1.0);
+            Some(EarlyTerminate::Curve {
+                top: whole(&section, "top", 1, findings).unwrap_or(1),
+                chance: real(&section, "chance", share, findings).unwrap_or(0.05),
+                min_iter: whole(&section, "min_iter", 1, findings).unwrap_or(2),
+            })
+        }
         Kind::NotAvailable => findings.mistake(
             kind_node.place,
             Mistake::NotAvailable {
                 what: "early stop",
                 found: kind_node.raw.clone(),
-                instead: "use `hyperband`, `median` or `overfit`",
+                instead: "use `hyperband`, `median`, `overfit` or `curve`",
             },
         ),
     }

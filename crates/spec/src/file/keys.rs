@@ -8,6 +8,8 @@ pub(crate) const TOP: &[&str] = &[
     "name",
     "description",
     "method",
+    "bayes",
+    "rank_ladder",
     "metric",
     "parameters",
     "early_terminate",
@@ -19,6 +21,8 @@ pub(crate) const TOP: &[&str] = &[
     "executor",
     "report",
 ];
+pub(crate) const BAYES: &[&str] = &["lora_prior", "cost_aware"];
+pub(crate) const RANK_LADDER: &[&str] = &["trials_per_rung", "sigma"];
 pub(crate) const METRIC: &[&str] = &["name", "goal", "target"];
 pub(crate) const DATA: &[&str] =
     &["train", "validation", "validation_fraction", "retention", "test"];
@@ -43,7 +47,7 @@ pub(crate) const EXECUTOR: &[&str] =
 pub(crate) const REPORT: &[&str] =
     &["overfit_sigma", "overfit_min_rise", "too_slow_share", "underfit_share", "forgetting_share"];
 pub(crate) const EARLY_TERMINATE: &[&str] =
-    &["type", "min_iter", "max_iter", "s", "eta", "strict", "patience"];
+    &["type", "min_iter", "max_iter", "s", "eta", "strict", "patience", "top", "chance"];
 pub(crate) const PARAMETER: &[&str] =
     &["value", "values", "probabilities", "distribution", "min", "max", "mu", "sigma", "q"];
 

@@ -11,8 +11,8 @@ use super::yaml::{Node, Value};
 use crate::error::Place;
 use crate::mistake::{Mistake, most_similar};
 use crate::settings::{
-    DeviceChoice, Dtype, EvalSettings, ExecutorSettings, OptimizerSettings, ReportSettings,
-    TrainSettings,
+    BayesSettings, DeviceChoice, Dtype, EvalSettings, ExecutorSettings, OptimizerSettings,
+    RankLadderSettings, ReportSettings, TrainSettings,
 };
 
 /// The section `data`, with paths as written.
@@ -265,6 +265,27 @@ fn device(what: &str, node: &Node, findings: &mut Findings) -> Option<DeviceChoi
         Some(index) => Some(DeviceChoice::Cuda(index)),
         None => findings.mistake(node.place, wrong_type(what, &DEVICE, node)),
     }
+}
+
+pub(crate) fn bayes(node: &Node, findings: &mut Findings) -> Option<BayesSettings> {
+    let section = Section::open("bayes", node, keys::BAYES, findings)?;
+    let defaults = BayesSettings::default();
+    let mut truth =
+        |key: &str, default: bool| section.read(key, findings, scalar::truth).unwrap_or(default);
+    Some(BayesSettings {
+        lora_prior: truth("lora_prior", defaults.lora_prior),
+        cost_aware: truth("cost_aware", defaults.cost_aware),
+    })
+}
+
+pub(crate) fn rank_ladder(node: &Node, findings: &mut Findings) -> Option<RankLadderSettings> {
+    let section = Section::open("rank_ladder", node, keys::RANK_LADDER, findings)?;
+    let defaults = RankLadderSettings::default();
+    Some(RankLadderSettings {
+        trials_per_rung: whole(&section, "trials_per_rung", 1, findings)
+            .unwrap_or(defaults.trials_per_rung),
+        sigma: real(&section, "sigma", Limits::from(0.0), findings).unwrap_or(defaults.sigma),
+    })
 }
 
 pub(crate) fn report(node: &Node, findings: &mut Findings) -> Option<ReportSettings> {

@@ -13,7 +13,9 @@ use super::settings::{self, DataFile, placed};
 use super::yaml::Node;
 use crate::error::Place;
 use crate::mistake::Mistake;
-use crate::settings::{ExecutorSettings, ReportSettings, TrainSettings};
+use crate::settings::{
+    BayesSettings, ExecutorSettings, RankLadderSettings, ReportSettings, TrainSettings,
+};
 use crate::sweep::{EarlyTerminate, Goal, Method, Metric, MetricName};
 
 /// A sweep file as written: sections read and their values checked one by one; paths not looked
@@ -23,6 +25,8 @@ pub(crate) struct SweepFile {
     pub name: Option<At<String>>,
     pub description: Option<String>,
     pub method: Option<At<Method>>,
+    pub bayes: BayesSettings,
+    pub rank_ladder: RankLadderSettings,
     pub metric: Option<Metric>,
     pub parameters: ParametersFile,
     /// The key `parameters`, for mistakes of the whole space.
@@ -67,6 +71,14 @@ impl SweepFile {
                 scalar::text(what, "a text", node, findings)
             }),
             method: method.and_then(|node| read_method(node, findings)),
+            bayes: top
+                .get("bayes")
+                .and_then(|node| settings::bayes(node, findings))
+                .unwrap_or_default(),
+            rank_ladder: top
+                .get("rank_ladder")
+                .and_then(|node| settings::rank_ladder(node, findings))
+                .unwrap_or_default(),
             metric: match top.get("metric") {
                 Some(node) => read_metric(node, findings),
                 None => Some(DEFAULT_METRIC),
@@ -102,9 +114,10 @@ fn read_method(node: &Node, findings: &mut Findings) -> Option<At<Method>> {
     let methods = [
         ("grid", Some(Method::Grid)),
         ("random", Some(Method::Random)),
-        ("bayes", None),
+        ("sobol", Some(Method::Sobol)),
+        ("bayes", Some(Method::Bayes)),
+        ("rank_ladder", Some(Method::RankLadder)),
         ("custom", None),
-        ("sobol", None),
         ("hyperband", None),
     ];
     match scalar::word("method", "method", &methods, node, findings)? {
@@ -114,7 +127,8 @@ fn read_method(node: &Node, findings: &mut Findings) -> Option<At<Method>> {
             Mistake::NotAvailable {
                 what: "method",
                 found: node.raw.clone(),
-                instead: "use `grid` or `random`",
+                instead: "use `grid`, `random`, `sobol`, `bayes` or `rank_ladder`; `hyperband` is a \
+                          `type` of `early_terminate`",
             },
         ),
     }

@@ -1,0 +1,197 @@
+//! What the Bayesian planner learns, and that it never repeats itself.
+
+mod common;
+
+use std::collections::HashSet;
+
+use common::{propose, sweep};
+use planner::for_sweep;
+use proptest::prelude::*;
+use spec::{Evaluation, Event, Outcome, Sweep, SweepState, Trial, TrialConfig};
+
+const SPACE: &str = "method: bayes\nrun_cap: 40\nparameters:\n  rank: [4, 8, 16, 32, 64]\n  batch_size: [4, 8, 16, 32]\n  lora_alpha: 32\n  epochs: 2\n  lr_scheduler: [constant, linear]\n  learning_rate: {distribution: log_uniform_values, min: 1e-5, max: 1e-2}\n";
+
+fn evaluation(epoch: f64, eval_loss: f64) -> Evaluation {
+    Evaluation {
+        step: (epoch * 10.0) as u32,
+        epoch,
+        eval_loss,
+        eval_loss_stderr: 0.01,
+        rise_stderr: None,
+        train_loss: eval_loss,
+        retention_loss: None,
+        tokens: 1,
+        seconds: epoch,
+    }
+}
+
+fn begun() -> SweepState {
+    let mut history = SweepState::default();
+    history.apply(&Event::BaseEvaluated { evaluation: evaluation(0.0, 3.0) });
+    history
+}
+
+/// Trains a trial whose losses after its epochs are these; no losses: it diverges.
+fn train(history: &mut SweepState, trial: &Trial, losses: &[f64]) {
+    propose(history, std::slice::from_ref(trial));
+    history.apply(&Event::TrialStarted {
+        trial: trial.id,
+        device: "cpu".to_owned(),
+        from_step: 0,
+        total_steps: 20,
+        continues: None,
+    });
+    for (epoch, loss) in (1..).zip(losses) {
+        let evaluation = evaluation(f64::from(epoch), *loss);
+        history.apply(&Event::Evaluated { trial: trial.id, evaluation });
+    }
+    let outcome = if losses.is_empty() {
+        Outcome::Diverged { step: 3, reason: "not a number".to_owned() }
+    } else {
+        Outcome::Completed
+    };
+    history.apply(&Event::TrialFinished { trial: trial.id, outcome });
+}
+
+/// A bowl with its bottom at this learning rate; far above it, runs diverge.
+fn bowl(config: &TrialConfig, best: f64) -> Vec<f64> {
+    let decades = (config.learning_rate / best).log10();
+    if decades > 0.9 {
+        return Vec::new();
+    }
+    let loss = 1.0 + 0.5 * decades * decades + 0.4 / f64::from(config.rank);
+    vec![loss + 0.3, loss]
+}
+
+fn run(sweep: &Sweep, batch: usize, best: f64) -> SweepState {
+    let planner = for_sweep(sweep);
+    let mut history = begun();
+    loop {
+        let trials = planner.suggest(&history, batch);
+        if trials.is_empty() {
+            return history;
+        }
+        for trial in &trials {
+            train(&mut history, trial, &bowl(&trial.config, best));
+        }
+    }
+}
+
+#[test]
+fn the_first_trial_is_what_people_usually_begin_with() {
+    let first = for_sweep(&sweep(SPACE)).suggest(&begun(), 1);
+    let config = &first[0].config;
+    assert_eq!((config.rank, config.batch_size, config.learning_rate), (16, 16, 2e-4));
+}
+
+#[test]
+fn learning_rates_are_numbers_that_people_would_write() {
+    for trial in for_sweep(&sweep(SPACE)).suggest(&begun(), 12) {
+        let rate = trial.config.learning_rate;
+        assert_eq!(format!("{rate:.2e}").parse(), Ok(rate));
+    }
+}
+
+#[test]
+fn it_finds_the_best_learning_rate_wherever_it_lies_alone_and_in_batches() {
+    for best in [3e-5, 4e-4, 3e-3] {
+        for (batch, prior) in [(1, true), (8, true), (1, false), (8, false)] {
+            let lines = SPACE.replace("run_cap: 40", "run_cap: 24");
+            let sweep = sweep(&format!("bayes: {{lora_prior: {prior}}}\n{lines}"));
+            let history = run(&sweep, batch, best);
+            let chosen = planner::incumbent(&sweep, &history).expect("something was measured");
+            let rate = history.trials[&chosen.trial].trial.config.learning_rate;
+            let decades = (rate / best).log10().abs();
+            assert!(decades < 0.25, "{rate} instead of {best}, batch {batch}, prior {prior}");
+        }
+    }
+}
+
+#[test]
+fn what_diverges_is_left_alone() {
+    let history = run(&sweep(SPACE), 1, 2e-4);
+    let wild = |t: &&spec::TrialState| matches!(t.outcome(), Some(Outcome::Diverged { .. }));
+    let late = history.trials.values().skip(12).filter(wild).count();
+    assert!(late <= 3, "{late} of the last trials diverged");
+}
+
+#[test]
+fn two_thousand_trials_of_history_leave_it_able_to_propose() {
+    let all = sweep(&SPACE.replace("method: bayes", "method: random").replace("40", "2000"));
+    let mut history = begun();
+    for trial in for_sweep(&all).suggest(&history, 2000) {
+        train(&mut history, &trial, &bowl(&trial.config, 3e-4));
+    }
+    let more = for_sweep(&sweep(&SPACE.replace("40", "2002"))).suggest(&history, 8);
+    assert_eq!(more.iter().map(|t| t.id.0).collect::<Vec<_>>(), [2001, 2002]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn whatever_was_measured_it_proposes_new_trials_of_the_space_and_the_same_again(
+        losses in proptest::collection::vec(
+            proptest::collection::vec(
+                prop_oneof![0.5..3.0_f64, Just(2.0), Just(1e-300), Just(1e300), Just(0.0)], 0..4),
+            0..12,
+        ),
+        has_base in any::<bool>(),
+    ) {
+        let sweep = sweep(SPACE);
+        let mut history = if has_base { begun() } else { SweepState::default() };
+        let drawn = for_sweep(&common::sweep(&SPACE.replace("bayes", "sobol")))
+            .suggest(&SweepState::default(), losses.len());
+        for (trial, losses) in drawn.iter().zip(&losses) {
+            train(&mut history, trial, losses);
+        }
+        let proposed = for_sweep(&sweep).suggest(&history, 4);
+        prop_assert_eq!(proposed.len(), 4);
+        prop_assert_eq!(&for_sweep(&sweep).suggest(&history, 4), &proposed);
+        let mut known: HashSet<_> = drawn.iter().map(|t| t.config.key()).collect();
+        for trial in &proposed {
+            prop_assert!(known.insert(trial.config.key()));
+            prop_assert!((1e-5..=1e-2).contains(&trial.config.learning_rate));
+        }
+        let _ = planner::incumbent(&sweep, &history);
+    }
+}
+
+#[test]
+fn the_learning_rate_matters_most_where_the_loss_depends_on_little_else() {
+    let sweep = sweep(SPACE);
+    let history = run(&sweep, 4, 3e-4);
+    let importance = planner::importance(&sweep, &history);
+    let names: Vec<&str> = importance.iter().map(|i| i.parameter.name()).collect();
+    assert_eq!(names[0], "learning_rate");
+    assert_eq!(names.len(), sweep.space.varied().len());
+    assert!(importance[0].share > 0.6, "{importance:?}");
+    assert!(importance.iter().all(|i| (0.0..1.5).contains(&i.share) && i.stderr >= 0.0));
+}
+
+#[test]
+fn what_is_expected_of_a_trial_is_what_comes_for_most_of_them() {
+    let sweep = sweep(SPACE);
+    let history = run(&sweep, 1, 3e-4);
+    let (mut within, mut all) = (0, 0);
+    let mut before = begun();
+    for trial in history.trials.values() {
+        let config = &trial.trial.config;
+        if let (Some(expected), Some(last)) =
+            (planner::expectation(&sweep, &before, config), trial.last())
+        {
+            assert!(expected.low <= expected.loss && expected.loss <= expected.high);
+            within += usize::from((expected.low..=expected.high).contains(&last.eval_loss));
+            all += 1;
+        }
+        before.trials.insert(trial.trial.id, trial.clone());
+    }
+    assert!(within * 4 >= all * 3, "{within} of {all}");
+}
+
+#[test]
+fn nothing_is_expected_and_nothing_matters_before_anything_was_measured() {
+    let sweep = sweep(SPACE);
+    let config = sweep.space.sample(&[0.5; spec::Parameter::COUNT]);
+    assert_eq!(planner::expectation(&sweep, &begun(), &config), None);
+    assert_eq!(planner::importance(&sweep, &begun()), []);
+}
