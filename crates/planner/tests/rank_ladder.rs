@@ -14,6 +14,7 @@ fn end(history: &mut SweepState, trial: &Trial, eval_loss: f64, train_loss: f64)
         device: "cpu".to_owned(),
         from_step: 0,
         total_steps: 10,
+        continues: None,
     });
     let evaluation = Evaluation {
         step: 10,
