@@ -67,6 +67,7 @@ pub fn start(state: &mut SweepState, trial: &Trial) {
         device: "cpu".to_owned(),
         from_step: 0,
         total_steps: trial.config.epochs * 100,
+        continues: None,
     });
 }
 
