@@ -160,13 +160,12 @@ pub struct ServeArgs {
 }
 
 #[derive(Debug, clap::Args)]
-#[group(id = "to", required = true, multiple = true, args = ["tensorboard", "optuna", "csv"])]
 pub struct ConvertArgs {
     /// The sweep's results folder
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
     /// Write TensorBoard event files, with the HParams tab, into this folder
-    #[arg(long, value_name = "OUT")]
+    #[arg(long, value_name = "OUT", required_unless_present_any = ["optuna", "csv"])]
     pub tensorboard: Option<PathBuf>,
     /// Write an Optuna study as a journal file
     #[arg(long, value_name = "FILE")]

@@ -108,8 +108,10 @@ fn a_sweep_is_converted_for_other_tools_and_nothing_is_overwritten_unasked() {
     let dir = tempfile::tempdir().unwrap();
     interrupted_sweep(dir.path());
     let convert = |more: &[&str]| {
-        let tools = ["--tensorboard", "events", "--optuna", "study.log", "--csv", "all.csv"];
-        lorasweep(dir.path(), &[&["convert", "results/small"][..], &tools, more].concat())
+        let mut args = vec!["convert", "results/small", "--tensorboard", "events"];
+        args.extend(["--optuna", "study.log", "--csv", "all.csv"]);
+        args.extend(more);
+        lorasweep(dir.path(), &args)
     };
     let ran = convert(&[]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
