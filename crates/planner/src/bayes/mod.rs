@@ -85,7 +85,7 @@ impl Bayes {
             let likely = self.features.likely_rate(config.clone(), shares[RATE]);
             let nearest = self.space.nearest(&likely);
             // At the edge of the space likely rates would pile up.
-            let is_inside = (nearest.learning_rate / likely.learning_rate).ln().abs() < 0.7;
+            let is_inside = (nearest.learning_rate / likely.learning_rate).ln().abs() < 0.1;
             if is_inside { nearest } else { self.space.readable(config) }
         };
         next_trials(Draws::new(&self.space, draw), self.ending, history, count)
