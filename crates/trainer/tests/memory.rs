@@ -99,8 +99,11 @@ impl Case {
         let dir = tempfile::tempdir().expect("a temporary folder");
         self.write_model(dir.path());
         let train_set = self.rows(32);
-        let data =
-            TrainingSets { train: train_set.clone(), validation: self.rows(4), retention: None };
+        let data = TrainingSets {
+            train: train_set.clone(),
+            validation: self.rows(4),
+            ..TrainingSets::default()
+        };
         let trials: Vec<Trial> = (1..=self.packing.slots as u32).map(|id| self.trial(id)).collect();
         let train = TrainSettings::default();
         let mut engine = Packed::load(Cpu::<f32>::new(), dir.path(), data, &train, self.packing)
