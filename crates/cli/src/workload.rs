@@ -33,6 +33,10 @@ pub fn all_trials(planner: &dyn Planner) -> Option<Vec<Trial>> {
 /// Trials drawn to plan with when they are not known beforehand.
 const SAMPLE: usize = 64;
 
+/// What an optimizer step leaves in memory: its point in the state, and once more with its journal
+/// line while the page is drawn (measured on the quickstart).
+const BYTES_OF_A_STEP: u64 = 640;
+
 /// The trials to plan memory with: all of them, or a sample where they are not known beforehand.
 pub fn known_trials(sweep: &Sweep, all: Option<&[Trial]>) -> Vec<Trial> {
     all.map_or_else(|| planner::sample(sweep, SAMPLE), <[_]>::to_vec)
@@ -44,7 +48,7 @@ pub struct MemoryPlan {
     pub packing: Packing,
     /// Predicted peak of what training takes, in bytes.
     pub memory: Memory,
-    /// Bytes that the process takes already: program, tokenizer and rows.
+    /// Bytes of the process itself: program, tokenizer, rows, and the records of the steps.
     pub process: u64,
     /// Bytes that are free for it; absent where the system does not tell.
     pub available: Option<u64>,
@@ -67,7 +71,8 @@ impl MemoryPlan {
         let demand = Demand { config: &config, value_bytes, trials, train_set, eval_tokens, train };
         let available = device.available_memory(sweep.executor.memory_limit);
         let packing = demand.fit(&sweep.executor, available).map_err(unusable)?;
-        let process = trainer::memory::resident().unwrap_or(0);
+        let steps: u64 = plan::works(trials, data, train).iter().map(|w| u64::from(w.steps)).sum();
+        let process = trainer::memory::resident().unwrap_or(0) + steps * BYTES_OF_A_STEP;
         Ok(Self { packing, memory: demand.memory(&packing), process, available })
     }
 

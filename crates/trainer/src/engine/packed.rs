@@ -299,7 +299,7 @@ impl<B: Backend> Packed<B> {
             (0..self.slots.len()).filter(|i| self.slots[*i].is_active()).collect();
         let in_turn = active.partition_point(|i| *i < self.turn);
         let budget = self.packing.tokens_per_step;
-        let each = budget / active.len().max(1);
+        let each = budget.min(plan::TOKENS_PER_MICRO_BATCH);
         let examples = self.settings.micro_batch_size.map_or(usize::MAX, |n| n as usize);
         let mut tokens = 0;
         let mut chosen = Vec::with_capacity(active.len());

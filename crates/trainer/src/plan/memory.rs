@@ -153,7 +153,8 @@ impl Demand<'_> {
     fn wanted(&self, executor: &ExecutorSettings) -> Packing {
         let tokens: usize = self.train_set.examples.iter().map(|e| e.input_ids.len()).sum();
         let mean = (tokens / self.train_set.examples.len().max(1)).max(1);
-        let batch = self.trials.iter().map(|t| t.batch_size as usize).min().unwrap_or(1);
+        let batches: usize = self.trials.iter().map(|t| t.batch_size as usize).sum();
+        let batch = (batches / self.trials.len().max(1)).max(1);
         let filling = TOKENS_PER_STEP.div_ceil(mean.saturating_mul(batch)).min(MOST_SLOTS);
         let wish = self.train.gradient_checkpointing;
         Packing {

@@ -11,6 +11,11 @@ pub use work::{Sets, Work, eval_tokens, works};
 /// the machine's peak. A single longer sequence is never cut.
 pub const TOKENS_PER_STEP: usize = 1024;
 
+/// Tokens of a trial's micro-batch, unless one sequence alone is longer. It does not depend on how
+/// many trials share the step, so that a trial's gradients are summed in the same order in any
+/// company.
+pub const TOKENS_PER_MICRO_BATCH: usize = 512;
+
 /// More trials at a time would each advance slowly without a faster step.
 const MOST_SLOTS: usize = 32;
 
