@@ -198,10 +198,12 @@ fn sharing(total: &Total) -> String {
 fn memory(plan: &MemoryPlan) -> String {
     let Memory { base, slots, activations, .. } = plan.memory;
     let Packing { slots: trials, tokens_per_step, recompute, .. } = plan.packing;
-    let free = plan.available.map_or_else(String::new, |free| format!(" of {} free", bytes(free)));
+    let free = plan
+        .available
+        .map_or_else(String::new, |free| format!("; {} are free beside the program", bytes(free)));
     let mut out = format!(
-        "memory: about {}{free} (program and data {}, base {}, adapters and optimizer {}, \
-         activations {})\n",
+        "memory: about {} (program and data {}, base {}, adapters and optimizer {}, \
+         activations {}){free}\n",
         bytes(plan.total()),
         bytes(plan.process),
         bytes(base),
