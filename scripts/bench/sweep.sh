@@ -19,6 +19,12 @@ began=$(date +%s.%N)
 target/release/lorasweep run "$sweep" --results "$temporary" --quiet
 ended=$(date +%s.%N)
 awk -v a="$began" -v b="$ended" 'BEGIN { printf "seconds from command to ranking: %.1f\n", b - a }'
-cut -d, -f1-8 "$temporary/sweep-16/ranking.csv"
+python3 - "$temporary/sweep-16/ranking.csv" <<'PY'
+import csv, sys
+columns = "trial rank learning_rate batch_size eval_loss eval_loss_stderr flag".split()
+print(",".join(columns))
+for row in csv.DictReader(open(sys.argv[1])):
+    print(",".join(row[column] for column in columns))
+PY
 echo "# Optuna GridSampler + transformers Trainer + peft"
 "$python" scripts/bench/peft_sweep_trainer.py "$sweep" --threads 2
