@@ -21,6 +21,7 @@ mod normal;
 mod parameter;
 mod resolve;
 mod settings;
+mod slurm;
 mod space;
 mod state;
 mod sweep;
@@ -37,9 +38,10 @@ pub use mistake::Mistake;
 pub use parameter::Parameter;
 pub use resolve::{PathKind, resolve};
 pub use settings::{
-    BayesSettings, DataSettings, DeviceChoice, Dtype, EvalSettings, ExecutorSettings,
+    BayesSettings, DataSettings, DeviceChoice, Dtype, EvalSettings, ExecutorKind, ExecutorSettings,
     OptimizerSettings, RankLadderSettings, ReportSettings, TrainSettings, ValidationSource,
 };
+pub use slurm::SlurmSettings;
 pub use space::{Alpha, Axis, Choice, FromNumber, Numeric, SearchSpace};
 pub use state::{Continued, SweepState, TrialState, TrialStatus};
 pub use sweep::{Brackets, EarlyTerminate, Goal, Method, Metric, MetricName, Sweep, Warning};

@@ -108,6 +108,16 @@ pub enum Mistake {
         /// What to do.
         help: String,
     },
+    /// An option for `sbatch` that cannot be given.
+    #[error("`{found}` cannot be one of `executor.additional_parameters`: {why}")]
+    BadOption {
+        /// The option as written.
+        found: String,
+        /// Why not.
+        why: String,
+        /// What to write.
+        instead: String,
+    },
     /// The name would not make a folder's name.
     #[error("the sweep's name `{found}` cannot name a results folder")]
     BadName {
@@ -235,7 +245,9 @@ impl Mistake {
             }
             Self::DuplicateKey { .. } => Some("keep one of the two".to_owned()),
             Self::MissingKey { example, .. } => Some(format!("write `{example}`")),
-            Self::Conflict { help, .. } => Some(help.clone()),
+            Self::Conflict { help, .. } | Self::BadOption { instead: help, .. } => {
+                Some(help.clone())
+            }
             Self::BadName { .. } => Some(
                 "use letters, digits, `-`, `_` and `.`, beginning with a letter or a digit"
                     .to_owned(),

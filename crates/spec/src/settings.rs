@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::slurm::SlurmSettings;
+
 /// Where the rows come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DataSettings {
@@ -124,9 +126,23 @@ pub enum DeviceChoice {
     Cuda(u32),
 }
 
-/// How trials are executed on this machine.
+/// Where workers run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ExecutorKind {
+    /// Processes on this machine.
+    #[default]
+    Local,
+    /// Jobs of a Slurm cluster that shares the results folder with this machine.
+    Slurm(SlurmSettings),
+}
+
+/// How trials are executed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExecutorSettings {
+    /// Where workers run.
+    #[serde(default)]
+    pub kind: ExecutorKind,
     /// The device to use.
     pub device: DeviceChoice,
     /// Trials that train in the same step; `None`: chosen from the model's size.
@@ -140,6 +156,7 @@ pub struct ExecutorSettings {
 impl Default for ExecutorSettings {
     fn default() -> Self {
         Self {
+            kind: ExecutorKind::Local,
             device: DeviceChoice::Auto,
             max_packed: None,
             checkpoint_seconds: 60,

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use spec::{
-    Brackets, DeviceChoice, EXAMPLE, EarlyTerminate, LrScheduler, Method, Parameter, PathKind,
-    Shape, Sweep, TargetModule, TrialConfig, ValidationSource, resolve,
+    Brackets, DeviceChoice, EXAMPLE, EarlyTerminate, ExecutorKind, LrScheduler, Method, Parameter,
+    PathKind, Shape, SlurmSettings, Sweep, TargetModule, TrialConfig, ValidationSource, resolve,
 };
 
 const HEAD: &str = "method: random\nrun_cap: 9\nmodel: base\ndata: {train: rows.jsonl}\n";
@@ -238,6 +238,79 @@ fn settings_read_as_written() {
     let brackets = Brackets::Below { max_iter: 27, s: 2 };
     let expected = EarlyTerminate::Hyperband { brackets, eta: 3.0, strict: false };
     assert_eq!(sweep.early_terminate, Some(expected));
+}
+
+/// The executor of a small sweep whose file ends with these lines, and the warnings.
+fn executor(lines: &str) -> (ExecutorKind, Vec<String>) {
+    let sweep = sweep(&format!(
+        "method: grid\nmodel: base\ndata: {{train: rows.jsonl}}\nparameters: {{rank: 8}}\n{lines}"
+    ));
+    let warnings = sweep.warnings.iter().map(|warning| warning.message.clone()).collect();
+    (sweep.executor.kind, warnings)
+}
+
+#[test]
+fn a_cluster_is_asked_for_what_the_file_says() {
+    let (kind, warnings) = executor(
+        "executor:\n  type: slurm\n  partition: gpu,long\n  account: lab\n  qos: high\n  time: 1-12:00\n\
+         \x20 gpus_per_node: a100:1\n  cpus_per_task: 8\n  mem: 32GiB\n  constraint: 'a100&ib'\n\
+         \x20 exclude: [n7, n8]\n  signal_delay_seconds: 300\n  max_jobs: 4\n\
+         \x20 setup:\n    - module load cuda\n    - export A=\"b c\"\n\
+         \x20 additional_parameters: {reservation: course, exclusive: true, mail_type: END}\n",
+    );
+    let text = |text: &str| Some(text.to_owned());
+    let expected = SlurmSettings {
+        partition: text("gpu,long"),
+        account: text("lab"),
+        qos: text("high"),
+        time: text("1-12:00"),
+        gpus_per_node: text("a100:1"),
+        gres: None,
+        cpus_per_task: Some(8),
+        mem: text("32G"),
+        constraint: text("a100&ib"),
+        exclude: text("n7,n8"),
+        setup: vec!["module load cuda".to_owned(), "export A=\"b c\"".to_owned()],
+        signal_delay_seconds: 300,
+        additional_parameters: [
+            ("reservation".to_owned(), text("course")),
+            ("exclusive".to_owned(), None),
+            ("mail-type".to_owned(), text("END")),
+        ]
+        .into(),
+        max_jobs: 4,
+    };
+    assert_eq!((kind, warnings), (ExecutorKind::Slurm(expected), Vec::new()));
+    let (bare, _) = executor("executor: {type: slurm}\n");
+    assert_eq!(bare, ExecutorKind::Slurm(SlurmSettings::default()));
+}
+
+#[test]
+fn what_slurm_would_read_otherwise_than_meant_is_warned_of() {
+    let (_, warnings) = executor("executor: {type: slurm, time: '4:00', gpus_per_node: 4}\n");
+    assert_eq!(
+        warnings,
+        [
+            "Slurm reads `4:00` as minutes and seconds",
+            "a worker uses one GPU, but each job would hold 4"
+        ]
+    );
+    for (time, read) in [("90", "90"), ("2-0", "2-0"), ("24:00:00", "24:00:00")] {
+        let (kind, warnings) = executor(&format!("executor: {{type: slurm, time: {time}}}\n"));
+        let ExecutorKind::Slurm(settings) = kind else { panic!("`type: slurm` is Slurm") };
+        assert_eq!((settings.time.as_deref(), warnings.as_slice()), (Some(read), [].as_slice()));
+    }
+}
+
+#[test]
+fn a_sweep_may_move_to_a_cluster_and_keep_its_results() {
+    let read = |lines: &str| {
+        sweep(&format!(
+            "method: grid\nmodel: base\ndata: {{train: rows.jsonl}}\nparameters: {{rank: 8}}\n{lines}"
+        ))
+    };
+    let moved = read("executor: {type: slurm, partition: gpu}\n");
+    assert_eq!(read("").fingerprint(), moved.fingerprint());
 }
 
 #[test]

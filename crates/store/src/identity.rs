@@ -20,8 +20,14 @@ const FORMAT: u32 = 1;
 const LISTED_DIFFERENCES: usize = 8;
 
 /// Settings that a fingerprint leaves out: they may differ within one sweep.
-const OUTSIDE_THE_FINGERPRINT: [&str; 5] =
-    ["description", "warnings", "report", "executor.max_packed", "executor.checkpoint_seconds"];
+const OUTSIDE_THE_FINGERPRINT: [&str; 6] = [
+    "description",
+    "warnings",
+    "report",
+    "executor.kind",
+    "executor.max_packed",
+    "executor.checkpoint_seconds",
+];
 
 /// A sweep's settings and inputs, as `resolved.json` keeps them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -44,6 +44,23 @@ pub(crate) const TRAIN: &[&str] = &[
 ];
 pub(crate) const EXECUTOR: &[&str] =
     &["type", "device", "devices", "max_packed", "checkpoint_seconds", "memory_limit"];
+/// The keys of `executor` that only `type: slurm` has.
+pub(crate) const SLURM: &[&str] = &[
+    "partition",
+    "account",
+    "qos",
+    "time",
+    "gpus_per_node",
+    "gres",
+    "cpus_per_task",
+    "mem",
+    "constraint",
+    "exclude",
+    "setup",
+    "signal_delay_seconds",
+    "additional_parameters",
+    "max_jobs",
+];
 pub(crate) const REPORT: &[&str] =
     &["overfit_sigma", "overfit_min_rise", "too_slow_share", "underfit_share", "forgetting_share"];
 pub(crate) const EARLY_TERMINATE: &[&str] =
@@ -59,6 +76,11 @@ pub(crate) fn parameters() -> Vec<&'static str> {
 /// The keys of `train`: its own and the trial parameters.
 pub(crate) fn train() -> Vec<&'static str> {
     [TRAIN, &parameters()].concat()
+}
+
+/// The keys of `executor`, of all its types.
+pub(crate) fn executor() -> Vec<&'static str> {
+    [EXECUTOR, SLURM].concat()
 }
 
 /// Names that other programs have for our keys.
@@ -89,6 +111,11 @@ const ALIASES: &[(&str, &str)] = &[
     ("val_fraction", "validation_fraction"),
     ("early_stopping", "early_terminate"),
     ("distributions", "distribution"),
+    ("signal_delay_s", "signal_delay_seconds"),
+    ("array_parallelism", "max_jobs"),
+    ("timeout_min", "time"),
+    ("mem_gb", "mem"),
+    ("slurm_setup", "setup"),
 ];
 
 /// A key of W&B sweeps: why lorasweep has no use for it, and what to write.

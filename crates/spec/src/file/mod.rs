@@ -12,6 +12,7 @@ mod parameters;
 mod scalar;
 mod section;
 mod settings;
+mod slurm;
 mod sweep_file;
 mod value;
 mod yaml;

@@ -7,12 +7,13 @@ use super::keys;
 use super::limits::Limits;
 use super::scalar::{self, wrong_type};
 use super::section::Section;
+use super::slurm;
 use super::yaml::{Node, Value};
 use crate::error::Place;
-use crate::mistake::{Mistake, most_similar};
+use crate::mistake::Mistake;
 use crate::settings::{
-    BayesSettings, DeviceChoice, Dtype, EvalSettings, ExecutorSettings, OptimizerSettings,
-    RankLadderSettings, ReportSettings, TrainSettings,
+    BayesSettings, DeviceChoice, Dtype, EvalSettings, ExecutorKind, ExecutorSettings,
+    OptimizerSettings, RankLadderSettings, ReportSettings, TrainSettings,
 };
 
 /// The section `data`, with paths as written.
@@ -156,10 +157,8 @@ fn max_grad_norm(section: &Section, default: Option<f64>, findings: &mut Finding
 }
 
 pub(crate) fn executor(node: &Node, findings: &mut Findings) -> Option<ExecutorSettings> {
-    let section = Section::open("executor", node, keys::EXECUTOR, findings)?;
-    if let Some(kind) = section.get("type") {
-        executor_type(kind, findings);
-    }
+    let section = Section::open("executor", node, &keys::executor(), findings)?;
+    let kind = executor_kind(&section, findings);
     let both = (section.get("device"), section.get("devices"));
     let device = match both {
         (Some(_), Some(node)) => findings.mistake(
@@ -175,6 +174,7 @@ pub(crate) fn executor(node: &Node, findings: &mut Findings) -> Option<ExecutorS
     };
     let defaults = ExecutorSettings::default();
     Some(ExecutorSettings {
+        kind: kind.unwrap_or(defaults.kind),
         device: device.unwrap_or(defaults.device),
         max_packed: whole(&section, "max_packed", 1, findings),
         checkpoint_seconds: whole(&section, "checkpoint_seconds", 1, findings)
@@ -207,26 +207,34 @@ fn bytes(what: &str, node: &Node, findings: &mut Findings) -> Option<u64> {
     }
 }
 
-/// Only `local` exists in this version.
-fn executor_type(node: &Node, findings: &mut Findings) {
-    match scalar::text("executor.type", "the name of an executor", node, findings).as_deref() {
-        Some("local") | None => {}
-        Some(other @ ("slurm" | "command")) => {
+/// What `type` says, with the settings of that type.
+fn executor_kind(section: &Section, findings: &mut Findings) -> Option<ExecutorKind> {
+    let types = [("local", Some("local")), ("slurm", Some("slurm")), ("command", None)];
+    let written = section.get("type");
+    let name = match written {
+        Some(node) => scalar::word("executor.type", "executor", &types, node, findings)?,
+        None => Some("local"),
+    };
+    match name {
+        Some("slurm") => Some(ExecutorKind::Slurm(slurm::read(section, findings))),
+        Some(name) => {
+            for (key, _) in section.iter().filter(|(key, _)| keys::SLURM.contains(&&*key.name)) {
+                let mistake = Mistake::Conflict {
+                    both: format!("`type: {name}` and `executor.{}`", key.name),
+                    help: format!("`{}` is asked of a cluster: write `type: slurm`", key.name),
+                };
+                findings.mistake::<()>(key.place, mistake);
+            }
+            Some(ExecutorKind::Local)
+        }
+        None => {
+            let node = written?;
             let mistake = Mistake::NotAvailable {
                 what: "executor",
-                found: other.to_owned(),
-                instead: "write `type: local`",
+                found: node.raw.clone(),
+                instead: "write `type: local` or `type: slurm`",
             };
-            findings.mistake::<()>(node.place, mistake);
-        }
-        Some(other) => {
-            let mistake = Mistake::UnknownName {
-                what: "executor",
-                found: other.to_owned(),
-                similar: most_similar(other, &["local"]),
-                known: vec!["local"],
-            };
-            findings.mistake::<()>(node.place, mistake);
+            findings.mistake(node.place, mistake)
         }
     }
 }
