@@ -134,7 +134,7 @@ pub enum ExecutorKind {
     #[default]
     Local,
     /// Jobs of a Slurm cluster that shares the results folder with this machine.
-    Slurm(SlurmSettings),
+    Slurm(Box<SlurmSettings>),
 }
 
 /// How trials are executed.

@@ -280,9 +280,9 @@ fn a_cluster_is_asked_for_what_the_file_says() {
         .into(),
         max_jobs: 4,
     };
-    assert_eq!((kind, warnings), (ExecutorKind::Slurm(expected), Vec::new()));
+    assert_eq!((kind, warnings), (ExecutorKind::Slurm(Box::new(expected)), Vec::new()));
     let (bare, _) = executor("executor: {type: slurm}\n");
-    assert_eq!(bare, ExecutorKind::Slurm(SlurmSettings::default()));
+    assert_eq!(bare, ExecutorKind::Slurm(Box::default()));
 }
 
 #[test]

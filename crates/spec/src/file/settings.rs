@@ -216,7 +216,7 @@ fn executor_kind(section: &Section, findings: &mut Findings) -> Option<ExecutorK
         None => Some("local"),
     };
     match name {
-        Some("slurm") => Some(ExecutorKind::Slurm(slurm::read(section, findings))),
+        Some("slurm") => Some(ExecutorKind::Slurm(Box::new(slurm::read(section, findings)))),
         Some(name) => {
             for (key, _) in section.iter().filter(|(key, _)| keys::SLURM.contains(&&*key.name)) {
                 let mistake = Mistake::Conflict {

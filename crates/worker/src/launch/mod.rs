@@ -4,9 +4,14 @@
 //! files in the sweep's folder decide what was trained, so that a job that is said to run may be
 //! dead, and one that is said to be dead may still write.
 
+mod command;
+mod slurm;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
+
+pub use slurm::{SlurmLauncher, render_script};
 
 /// A worker to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
