@@ -177,3 +177,132 @@ pub(super) fn believe(id: u64, listed: Option<&Job>, end: Option<&Job>) -> Hint 
         (None, None) => Hint::Gone { how: format!("Slurm no longer knows job {id}") },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// As Slurm 22.05 printed it.
+    const QUEUE: &str = "\
+1|COMPLETED|n[1-2]|(null)|None
+2|RUNNING|n1|lorasweep:x@1:w1|None
+3|PENDING||lorasweep:x@1:w2|Resources
+4|PENDING||(null)|(ReqNodeNotAvail, UnavailableNodes:n[1-2])
+5|COMPLETING|n2|lorasweep:x@1:w3|NodeDown
+";
+    const DETAILS: &str = "\
+JobId=2 JobName=lorasweep-x-w1 UserId=root(0) GroupId=root(0) MCS_label=N/A JobState=CANCELLED \
+Reason=None Dependency=(null) Requeue=1 Restarts=0 BatchFlag=1 Reboot=0 ExitCode=0:9 \
+RunTime=00:00:03 TimeLimit=00:05:00 ReqNodeList=(null) ExcNodeList=(null) NodeList=n1 BatchHost=n1 \
+Command=/a b/j.sh WorkDir=/a b Comment=lorasweep:x@1:w1  StdOut=/a b/out.2.log Power=
+JobId=7 JobName=JobState=RUNNING JobState=FAILED Reason=NonZeroExitCode ExitCode=7:0 NodeList=n2
+";
+
+    fn hints(jobs: &[Job]) -> Vec<Hint> {
+        jobs.iter().map(Job::hint).collect()
+    }
+
+    fn queued(reason: &str) -> Hint {
+        Hint::Queued { reason: reason.to_owned() }
+    }
+
+    fn running(place: &str) -> Hint {
+        Hint::Running { place: place.to_owned() }
+    }
+
+    fn gone(how: &str) -> Hint {
+        Hint::Gone { how: how.to_owned() }
+    }
+
+    #[test]
+    fn a_queue_is_read_as_it_is_listed() {
+        let jobs = parse_queue(QUEUE);
+        assert_eq!(jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        assert_eq!((jobs[0].comment.as_str(), jobs[1].comment.as_str()), ("", "lorasweep:x@1:w1"));
+        assert_eq!(
+            hints(&jobs),
+            [
+                gone("COMPLETED on n[1-2]"),
+                running("n1"),
+                queued("Resources"),
+                queued("(ReqNodeNotAvail, UnavailableNodes:n[1-2])"),
+                running("n2"),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_end_is_told_with_its_status_or_signal() {
+        let jobs = parse_details(DETAILS);
+        assert_eq!(
+            hints(&jobs),
+            [gone("CANCELLED, signal 9 on n1"), gone("FAILED, exit status 7 on n2")]
+        );
+        let accounts = parse_accounts(
+            "12|OUT_OF_MEMORY|n1|c|0:125\n12.batch|OUT_OF_MEMORY|n1||0:125\n\
+             13|CANCELLED by 1000|n2||0:15\n14|TIMEOUT|n3||0:0\n",
+        );
+        assert_eq!(
+            hints(&accounts),
+            [
+                gone("OUT_OF_MEMORY, signal 125 on n1"),
+                gone("CANCELLED, signal 15 on n2"),
+                gone("TIMEOUT on n3")
+            ]
+        );
+    }
+
+    #[test]
+    fn lines_of_other_things_are_left_out() {
+        assert_eq!(parse_queue("CLUSTER: alps\n\nslurm_load_jobs error: x|y\n"), []);
+        assert_eq!(parse_details("No jobs in the system\n"), []);
+        assert_eq!(parse_submitted("sbatch: hello\n"), None);
+        assert_eq!(parse_submitted("0\n"), None);
+    }
+
+    #[test]
+    fn the_accounting_is_believed_only_about_ends() {
+        let job = |state: &str| Job { id: 3, state: state.to_owned(), ..Job::default() };
+        let (runs, failed) = (job("RUNNING"), job("FAILED"));
+        assert_eq!(believe(3, Some(&runs), Some(&failed)), running(""));
+        assert_eq!(believe(3, Some(&failed), Some(&runs)), gone("FAILED"));
+        assert!(matches!(believe(3, None, Some(&runs)), Hint::Unknown { .. }));
+        assert_eq!(believe(3, None, Some(&failed)), gone("FAILED"));
+        assert_eq!(believe(3, None, None), gone("Slurm no longer knows job 3"));
+    }
+
+    /// Text that looks like Slurm's.
+    fn listing() -> impl Strategy<Value = String> {
+        let word = prop_oneof![
+            any::<String>(),
+            "[0-9]{1,25}",
+            "(RUNNING|PENDING|CANCELLED by 0|FAILED\\+|[A-Z_ ]{0,9})",
+            "(JobId|JobState|ExitCode|NodeList)=[^ ]{0,9}",
+        ];
+        let words = prop::collection::vec(word, 0..9);
+        let line = (words, prop_oneof![Just("|"), Just(" ")]).prop_map(|(w, by)| w.join(by));
+        prop::collection::vec(line, 0..6).prop_map(|lines| lines.join("\n"))
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_readers_panic(text in listing()) {
+            let _ = parse_submitted(&text);
+            for jobs in [parse_queue(&text), parse_accounts(&text), parse_details(&text)] {
+                prop_assert!(jobs.len() <= text.lines().count());
+                for job in &jobs {
+                    prop_assert_eq!(job.has_ended(), matches!(job.hint(), Hint::Gone { .. }));
+                }
+            }
+        }
+
+        #[test]
+        fn a_job_is_read_from_a_listing_whatever_its_reason(reason in "[^\n\r|]{0,40}", id in 1..u64::MAX) {
+            let jobs = parse_queue(&format!("{id}|PENDING||c|{reason}\n"));
+            prop_assert_eq!(jobs.len(), 1);
+            prop_assert_eq!(jobs[0].id, id);
+        }
+    }
+}

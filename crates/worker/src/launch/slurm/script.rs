@@ -222,3 +222,75 @@ fn text<'a>(value: &'a std::ffi::OsStr, what: &dyn Fn() -> String) -> Result<&'a
         help: Some("rename the folder".to_owned()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn worker(folder: &str) -> WorkerCommand {
+        WorkerCommand {
+            name: "worker-003".to_owned(),
+            program: "/opt/lora sweep/lorasweep".into(),
+            args: ["worker", "--sweep", folder, "--name", "worker-003"].map(Into::into).into(),
+            env: BTreeMap::from([("GREETING".to_owned(), "it's $5".to_owned())]),
+            log: format!("{folder}/workers/worker-003.log").into(),
+        }
+    }
+
+    fn script(settings: &SlurmSettings, folder: &str) -> String {
+        let mark = Mark {
+            sweep: "x".to_owned(),
+            id: "0badcafe".to_owned(),
+            file: format!("{folder}/slurm/id").into(),
+        };
+        render(settings, &mark, &worker(folder)).expect("it is all text")
+    }
+
+    #[test]
+    fn a_script_holds_everything_that_was_asked_for() {
+        let text = |text: &str| Some(text.to_owned());
+        let settings = SlurmSettings {
+            partition: text("gpu"),
+            account: text("lab"),
+            qos: text("high"),
+            time: text("4:00:00"),
+            gpus_per_node: text("a100:1"),
+            gres: text("shard:2"),
+            cpus_per_task: Some(8),
+            mem: text("32G"),
+            constraint: text("a100&ib"),
+            exclude: text("n[7-8]"),
+            setup: vec!["module load cuda".to_owned(), "source ~/env.sh".to_owned()],
+            signal_delay_seconds: 90,
+            additional_parameters: BTreeMap::from([
+                ("exclusive".to_owned(), None),
+                ("reservation".to_owned(), text("a \"b\" \\c")),
+            ]),
+            max_jobs: 4,
+        };
+        insta::assert_snapshot!(script(&settings, "/data/x"));
+    }
+
+    #[test]
+    fn a_bare_script_in_a_folder_with_an_awkward_name_is_quoted() {
+        insta::assert_snapshot!(script(&SlurmSettings::default(), "/data/it's 100% \"$mine\""));
+    }
+
+    #[test]
+    fn a_log_without_an_extension_gets_the_number_at_its_end() {
+        assert_eq!(around_the_number("/a.b/log"), ("/a.b/log.".to_owned(), String::new()));
+        assert_eq!(around_the_number("/a/w.log"), ("/a/w.".to_owned(), ".log".to_owned()));
+    }
+
+    #[test]
+    fn a_path_that_is_not_text_is_refused() {
+        use std::os::unix::ffi::OsStringExt;
+        let mut worker = worker("/data");
+        worker.args.push(std::ffi::OsString::from_vec(vec![0xff]));
+        let mark = Mark { sweep: String::new(), id: String::new(), file: "/id".into() };
+        let error = render(&SlurmSettings::default(), &mark, &worker).expect_err("not UTF-8");
+        assert!(error.to_string().contains("not UTF-8"), "{error}");
+    }
+}
