@@ -230,7 +230,7 @@ fn what_the_cluster_does_not_have_is_refused_with_help() {
     let text = |text: &str| Some(text.to_owned());
     let cases = [
         (SlurmSettings { partition: text("gpuu"), ..small() }, "sinfo --summarize"),
-        (SlurmSettings { cpus_per_task: Some(500), ..small() }, "no node has all of it"),
+        (SlurmSettings { gpus_per_node: text("9"), ..small() }, "no node has all of it"),
         (SlurmSettings { gres: text("fpga:1"), ..small() }, "executor.gres"),
         (SlurmSettings { constraint: text("moon"), ..small() }, "executor.constraint"),
         (SlurmSettings { exclude: text("mars"), ..small() }, "executor.exclude"),
@@ -248,6 +248,19 @@ fn what_the_cluster_does_not_have_is_refused_with_help() {
         let help = error.help.clone().unwrap_or_default();
         assert!(help.contains(words), "{error}\nhelp: {help}");
     }
+}
+
+#[test]
+#[ignore = "needs scripts/slurm/test.sh"]
+fn a_job_that_can_never_start_says_so() {
+    let world = RealSlurm::new();
+    let mut slurm = world.slurm(SlurmSettings { cpus_per_task: Some(500), ..small() });
+    let handle = start(&mut slurm, &worker(&world, "worker-001", "true", &[]));
+    until("the reason", || match hint(&mut slurm, &handle) {
+        Hint::Queued { reason } if reason.contains("will not start") => Some(()),
+        _ => None,
+    });
+    finish(&mut slurm, &handle);
 }
 
 #[test]

@@ -106,8 +106,7 @@ impl Job {
     pub fn hint(&self) -> Hint {
         let waits = |why: &str| Hint::Queued { reason: why.to_owned() };
         match self.state.as_str() {
-            "PENDING" if self.reason.is_empty() => waits("no reason given"),
-            "PENDING" => waits(&self.reason),
+            "PENDING" => Hint::Queued { reason: why_it_waits(&self.reason) },
             // Its nodes boot, or it was taken off them and will get others, or it stands still.
             "CONFIGURING" | "REQUEUED" | "REQUEUE_FED" | "SUSPENDED" | "STOPPED" => {
                 waits(&self.state.to_lowercase())
@@ -148,6 +147,31 @@ impl Job {
             let _ = write!(how, " on {}", self.nodes);
         }
         how
+    }
+}
+
+/// Why a job waits, with what that means where Slurm's word for it does not say it.
+fn why_it_waits(reason: &str) -> String {
+    const NEVER: &str = "it asks for more than the partition gives, and will not start";
+    const LIMIT: &str = "a limit of your account or QOS is reached";
+    const MEANINGS: [(&str, &str); 10] = [
+        ("PartitionConfig", NEVER),
+        ("PartitionNodeLimit", NEVER),
+        ("PartitionTimeLimit", "it asks for more time than the partition gives; it will not start"),
+        ("BadConstraints", "no node has all that it asks for; it will not start"),
+        ("JobHeld", "it is held until `scontrol release`"),
+        ("BeginTime", "it may start later; being queued again takes about two minutes"),
+        ("Priority", "others are first"),
+        ("Resources", "nodes are busy"),
+        ("QOS", LIMIT),
+        ("Assoc", LIMIT),
+    ];
+    if reason.is_empty() {
+        return "no reason given".to_owned();
+    }
+    match MEANINGS.iter().find(|(word, _)| reason.trim_start_matches('(').starts_with(word)) {
+        Some((_, meaning)) => format!("{reason}: {meaning}"),
+        None => reason.to_owned(),
     }
 }
 
@@ -226,7 +250,7 @@ JobId=7 JobName=JobState=RUNNING JobState=FAILED Reason=NonZeroExitCode ExitCode
             [
                 gone("COMPLETED on n[1-2]"),
                 running("n1"),
-                queued("Resources"),
+                queued("Resources: nodes are busy"),
                 queued("(ReqNodeNotAvail, UnavailableNodes:n[1-2])"),
                 running("n2"),
             ]
