@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::file::MOST_MISTAKES;
 use crate::mistake::Mistake;
 
 /// All mistakes of one sweep file, in the order of its lines; never empty.
@@ -33,7 +34,8 @@ impl fmt::Display for SweepErrors {
             error.fmt(f)?;
         }
         if let [first, _, ..] = self.0.as_slice() {
-            write!(f, "\n\n{} mistakes in {}", self.0.len(), first.file.display())?;
+            let counted = if self.0.len() < MOST_MISTAKES { "" } else { "the first " };
+            write!(f, "\n\n{counted}{} mistakes in {}", self.0.len(), first.file.display())?;
         }
         Ok(())
     }
@@ -105,6 +107,9 @@ struct Excerpt {
     width: usize,
 }
 
+/// Characters of a long line that are shown before and after the mark.
+const AROUND: usize = 100;
+
 impl Excerpt {
     fn new(text: &str, place: Place) -> Self {
         let line = text.lines().nth(place.line.saturating_sub(1)).unwrap_or_default();
@@ -113,10 +118,14 @@ impl Excerpt {
             line.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let start = place.column.saturating_sub(1).min(line.len());
         let end = (start + place.length).min(line.len());
+        // A line that somebody reads is shown whole; of one that a program wrote, what is near.
+        let (from, to) = (start.saturating_sub(AROUND), (end.min(start + AROUND) + AROUND));
+        let (from, to) =
+            if line.len() <= 2 * AROUND { (0, line.len()) } else { (from, to.min(line.len())) };
         Self {
-            indent: columns(&line[..start]),
-            width: columns(&line[start..end]).max(1),
-            line: line.into_iter().collect(),
+            indent: columns(&line[from..start]),
+            width: columns(&line[start..end.min(to)]).max(1),
+            line: line[from..to].iter().collect(),
         }
     }
 }

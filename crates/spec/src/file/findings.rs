@@ -10,6 +10,9 @@ pub(crate) struct At<T> {
     pub place: Place,
 }
 
+/// A file with more mistakes than these is not meant as a sweep; each holds its line of the file.
+pub(crate) const MOST_MISTAKES: usize = 100;
+
 /// Collects mistakes and warnings.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
@@ -25,9 +28,11 @@ pub(crate) struct Notice {
 }
 
 impl Findings {
-    /// Adds a mistake and gives `None`, so that a reader can end with it.
+    /// Adds a mistake, unless there are too many, and gives `None`, so that a reader can end with it.
     pub fn mistake<T>(&mut self, place: Place, mistake: Mistake) -> Option<T> {
-        self.mistakes.push(At { value: mistake, place });
+        if self.mistakes.len() < MOST_MISTAKES {
+            self.mistakes.push(At { value: mistake, place });
+        }
         None
     }
 

@@ -17,7 +17,7 @@ mod sweep_file;
 mod value;
 mod yaml;
 
-pub(crate) use findings::{At, Findings};
+pub(crate) use findings::{At, Findings, MOST_MISTAKES};
 pub(crate) use parameters::ParametersFile;
 pub(crate) use settings::{DataFile, ValidationFile};
 pub(crate) use sweep_file::SweepFile;

@@ -16,6 +16,9 @@ use crate::parameter::Parameter;
 use crate::space::{Alpha, Choice, FromNumber, Numeric};
 use crate::trial::{LrScheduler, TargetModule};
 
+/// More values than these are a range; each is compared with all others.
+const MOST_LISTED: usize = 10_000;
+
 /// What the file says of each parameter, and where.
 #[derive(Debug, Default)]
 pub(crate) struct ParametersFile {
@@ -214,6 +217,14 @@ impl<'a> Entry<'a> {
             Written::Several { list, items, probabilities } => (list, items, probabilities),
             Written::Spread(_) => return None,
         };
+        if items.len() > MOST_LISTED {
+            let mistake = Mistake::OutOfRange {
+                what: self.what.to_owned(),
+                required: format!("a list of at most {MOST_LISTED} values"),
+                found: format!("one of {}", items.len()),
+            };
+            return findings.mistake(list.place, mistake);
+        }
         let mut values: Vec<T> = Vec::with_capacity(items.len());
         let mut complete = true;
         for item in *items {

@@ -173,12 +173,13 @@ impl<'de> Visitor<'de> for RawVisitor {
 
 /// The text, by characters, to cut scalars out as they are written.
 struct Source<'a> {
-    lines: Vec<&'a str>,
+    /// Lines, and whether each is ASCII: there, characters are bytes and are found without counting.
+    lines: Vec<(&'a str, bool)>,
 }
 
 impl<'a> Source<'a> {
     fn new(text: &'a str) -> Self {
-        Self { lines: text.lines().collect() }
+        Self { lines: text.lines().map(|line| (line, line.is_ascii())).collect() }
     }
 
     fn node(&self, spanned: Spanned<Raw>) -> Node {
@@ -209,7 +210,13 @@ impl<'a> Source<'a> {
     }
 
     fn cut(&self, place: Place) -> String {
-        let line = self.lines.get(place.line.saturating_sub(1)).copied().unwrap_or_default();
+        let line = self.lines.get(place.line.saturating_sub(1));
+        let (line, is_ascii) = line.copied().unwrap_or_default();
+        if is_ascii {
+            let start = place.column.saturating_sub(1).min(line.len());
+            let end = start.saturating_add(place.length).min(line.len());
+            return line[start..end].to_owned();
+        }
         line.chars().skip(place.column.saturating_sub(1)).take(place.length).collect()
     }
 }
