@@ -27,6 +27,14 @@ pub fn write_file(path: &Path, contents: &[u8]) -> Result<(), StoreError> {
     rename(&temporary, path)
 }
 
+/// Writes `contents` to `path` as [`write_file`] does, but leaves it to the system when they reach
+/// the disk: for what is of no use after a loss of power.
+pub(crate) fn write_unsynced(path: &Path, contents: &[u8]) -> Result<(), StoreError> {
+    let temporary = beside(path, TEMPORARY);
+    fs::write(&temporary, contents).map_err(StoreError::io("write", &temporary))?;
+    fs::rename(&temporary, path).map_err(StoreError::io("rename a finished file to", path))
+}
+
 /// Fills a new folder with `build` and puts it in the place of `target`, whose former content is
 /// deleted once the new one stands. Nothing changes when `build` fails.
 pub fn replace_dir<T>(
@@ -60,10 +68,13 @@ pub(crate) fn create_dir(path: &Path) -> Result<(), StoreError> {
     fs::create_dir_all(path).map_err(StoreError::io("create the folder", path))
 }
 
-/// A name beside `path` that no other process uses.
+/// A name beside `path` that no other process uses, on this machine or on one that shares the
+/// file system.
 pub(crate) fn beside(path: &Path, mark: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!("{mark}{}", std::process::id()));
+    name.push(mark);
+    name.push(gethostname::gethostname());
+    name.push(format!("-{}", std::process::id()));
     path.with_file_name(name)
 }
 
