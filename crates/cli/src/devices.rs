@@ -8,7 +8,9 @@ use crate::error::CliError;
 pub fn of(executor: &ExecutorSettings) -> Vec<DeviceChoice> {
     let one = executor.device;
     let several = |count: u32| match one {
-        DeviceChoice::Auto if trainer::cuda_available() => (0..count).map(DeviceChoice::Cuda).collect(),
+        DeviceChoice::Auto if trainer::cuda_available() => {
+            (0..count).map(DeviceChoice::Cuda).collect()
+        }
         DeviceChoice::Cuda(first) => (first..first + count).map(DeviceChoice::Cuda).collect(),
         cpu => vec![cpu; count as usize],
     };

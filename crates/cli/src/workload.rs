@@ -77,7 +77,11 @@ impl MemoryPlan {
     }
 
     /// Plans the packing of `trials` on the sweep's device.
-    pub fn for_sweep(sweep: &Sweep, trials: &[Trial], data: &PreparedData) -> Result<Self, CliError> {
+    pub fn for_sweep(
+        sweep: &Sweep,
+        trials: &[Trial],
+        data: &PreparedData,
+    ) -> Result<Self, CliError> {
         let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
         let (device, _) =
             trainer::select_device(sweep.executor.device, sweep.train.dtype).map_err(unusable)?;

@@ -73,16 +73,21 @@ pub(crate) fn create_dir(path: &Path) -> Result<(), StoreError> {
 pub(crate) fn beside(path: &Path, mark: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(mark);
-    name.push(gethostname::gethostname());
-    name.push(format!("-{}", std::process::id()));
+    name.push(this_process());
     path.with_file_name(name)
 }
 
-/// Removes what a process that died in the middle of a write left in `dir`.
+fn this_process() -> String {
+    format!("{}-{}", gethostname::gethostname().to_string_lossy(), std::process::id())
+}
+
+/// Removes what other processes, which died in the middle of a write, left in `dir`.
 pub(crate) fn remove_leftovers(dir: &Path) -> Result<(), StoreError> {
+    let own = this_process();
     for path in entries(dir)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.contains(TEMPORARY) || name.contains(REPLACED) {
+        let is_leftover = name.contains(TEMPORARY) || name.contains(REPLACED);
+        if is_leftover && !name.ends_with(&own) {
             if path.is_dir() {
                 remove_dir_if_there(&path)?;
             } else {

@@ -2,9 +2,7 @@
 
 use std::path::Path;
 
-use spec::{
-    Evaluation, Event, ExampleLosses, TestEvaluation, Trial, TrialId,
-};
+use spec::{Evaluation, Event, ExampleLosses, TestEvaluation, Trial, TrialId};
 
 /// An error of the trainer, whatever its type.
 pub type TrainerError = Box<dyn std::error::Error + Send + Sync>;

@@ -5,7 +5,7 @@ mod json;
 mod lines;
 mod pace;
 
-use spec::{SweepState, TrialId, TrialState};
+use spec::{SweepState, TrialState};
 use worker::Observer;
 
 use crate::export;

@@ -162,9 +162,8 @@ pub(crate) fn executor(node: &Node, findings: &mut Findings) -> Option<ExecutorS
     }
     let (device, devices) = devices(&section, findings);
     let defaults = ExecutorSettings::default();
-    let mut count = |key: &str, low: u32, default: u32| {
-        whole(&section, key, low, findings).unwrap_or(default)
-    };
+    let mut count =
+        |key: &str, low: u32, default: u32| whole(&section, key, low, findings).unwrap_or(default);
     Some(ExecutorSettings {
         device: device.unwrap_or(defaults.device),
         checkpoint_seconds: count("checkpoint_seconds", 1, defaults.checkpoint_seconds),
@@ -182,10 +181,7 @@ pub(crate) fn executor(node: &Node, findings: &mut Findings) -> Option<ExecutorS
 }
 
 /// `device`, and what `devices` says: a number of them, `all`, a list, or one device.
-fn devices(
-    section: &Section,
-    findings: &mut Findings,
-) -> (Option<DeviceChoice>, Option<Devices>) {
+fn devices(section: &Section, findings: &mut Findings) -> (Option<DeviceChoice>, Option<Devices>) {
     let one = section.get("device").and_then(|node| device("executor.device", node, findings));
     let Some(node) = section.get("devices") else { return (one, None) };
     let several = match &node.value {

@@ -50,9 +50,16 @@ impl Run<'_> {
         ready.map(|worker| self.room(worker.capacity).saturating_sub(worker.trials.len())).sum()
     }
 
-    /// Trials that a worker may have at a time.
+    /// Trials that a worker may have at a time: no more than its share of those that are left, so
+    /// that none is idle while another has several.
     fn room(&self, capacity: usize) -> usize {
-        if self.suspects.is_empty() { capacity.max(1) } else { 1 }
+        if !self.suspects.is_empty() {
+            return 1;
+        }
+        let Some(total) = self.drive.planner.total() else { return capacity.max(1) };
+        let ended = self.trials().filter(|trial| trial.outcome().is_some()).count();
+        let share = total.saturating_sub(ended).div_ceil(self.fleet.at_work().max(1));
+        capacity.min(share).max(1)
     }
 
     /// Journals up to `count` new trials and returns how many there were.
@@ -86,7 +93,8 @@ impl Run<'_> {
         let rooms: Vec<usize> =
             self.fleet.workers.iter().map(|worker| room(worker.capacity)).collect();
         let workers = self.fleet.workers.iter_mut().zip(rooms);
-        let free = workers.filter(|(worker, room)| worker.is_ready() && worker.trials.len() < *room);
+        let free =
+            workers.filter(|(worker, room)| worker.is_ready() && worker.trials.len() < *room);
         // Of equals the first, so that a sweep on one machine goes the same way every time.
         let most_free = free.min_by_key(|(worker, room)| worker.trials.len() as i64 - *room as i64);
         match most_free {

@@ -48,6 +48,8 @@ pub(super) struct Worker {
     pub trials: Vec<TrialId>,
     /// An earlier driver has started it.
     pub is_adopted: bool,
+    /// It waits in a queue, nobody knows how long.
+    pub is_queued: bool,
     /// Why it could not go on.
     pub error: Option<String>,
     handle: Option<Handle>,
@@ -71,6 +73,7 @@ impl Worker {
             capacity: 0,
             trials: Vec::new(),
             is_adopted: false,
+            is_queued: false,
             error: None,
             handle,
             orders,
@@ -125,6 +128,16 @@ impl Fleet {
 
     pub fn has(&self, trial: TrialId) -> bool {
         self.trials().any(|other| other == trial)
+    }
+
+    /// Workers that take trials now or will soon.
+    pub fn at_work(&self) -> usize {
+        let is_at_work = |worker: &&Worker| match worker.phase {
+            Phase::Starting => !worker.is_queued,
+            Phase::Ready => true,
+            Phase::Ending | Phase::Ended => false,
+        };
+        self.workers.iter().filter(is_at_work).count()
     }
 
     pub fn ready(&mut self) -> impl Iterator<Item = &mut Worker> {
@@ -244,6 +257,7 @@ impl Worker {
             Some(Hint::Queued { .. }) => self.sign(),
             Some(Hint::Running { .. } | Hint::Unknown { .. }) | None => {}
         }
+        self.is_queued = matches!(hint, Some(Hint::Queued { .. }));
         if self.last_sign.elapsed() < limits.silence {
             return Ok(None);
         }

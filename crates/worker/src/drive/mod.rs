@@ -88,7 +88,7 @@ impl From<&Sweep> for Settings {
 pub type WriteTables = dyn Fn(&TrialState, Option<&Evaluation>) -> Result<TrialTables, BuildError>;
 
 /// Chooses the trial whose adapter the test rows are evaluated with.
-pub type ChooseTested = dyn Fn(&spec::SweepState) -> Option<TrialId>;
+pub type ChooseTested<'a> = dyn Fn(&spec::SweepState) -> Option<TrialId> + 'a;
 
 /// Everything a sweep is driven with.
 pub struct Drive<'a> {
@@ -113,7 +113,7 @@ pub struct Drive<'a> {
     /// Writes the points of an ended trial as text.
     pub tables: &'a WriteTables,
     /// Present when there are held-out test rows to evaluate at the end.
-    pub tested: Option<&'a ChooseTested>,
+    pub tested: Option<&'a ChooseTested<'a>>,
     /// Set from outside to stop after the current step.
     pub stop: &'a AtomicBool,
 }
@@ -241,7 +241,9 @@ impl<'a> Run<'a> {
     /// Whether no trial is left.
     fn is_done(&self) -> bool {
         self.drive.sweep.state.finished
-            || (self.is_exhausted && self.waiting.is_empty() && self.fleet.trials().next().is_none())
+            || (self.is_exhausted
+                && self.waiting.is_empty()
+                && self.fleet.trials().next().is_none())
     }
 
     /// Ends the sweep; false while the test rows are being evaluated.

@@ -85,8 +85,7 @@ impl Launcher for LocalLauncher {
             said: error.to_string(),
             help: None,
         };
-        let log =
-            OpenOptions::new().create(true).append(true).open(&worker.log).map_err(failed)?;
+        let log = OpenOptions::new().create(true).append(true).open(&worker.log).map_err(failed)?;
         let mut command = Command::new(&worker.program);
         command
             .args(&worker.args)

@@ -227,7 +227,8 @@ impl<T: Trainer> Serve<T> {
             if trial != TrialId::BASE && adapter.is_none() {
                 continue;
             }
-            let tested = self.trainer.evaluate_test(adapter.as_deref()).map_err(ServeError::Test)?;
+            let tested =
+                self.trainer.evaluate_test(adapter.as_deref()).map_err(ServeError::Test)?;
             let event = tested.map(|test| Event::TestEvaluated { trial, test });
             self.record(None, event.as_slice())?;
         }
@@ -486,8 +487,7 @@ impl<T: Trainer> Serve<T> {
     }
 
     fn record(&mut self, attempt: Option<u32>, events: &[Event]) -> Result<(), ServeError> {
-        let is_news =
-            |e: &Event| !matches!(e, Event::Trained { .. } | Event::Checkpointed { .. });
+        let is_news = |e: &Event| !matches!(e, Event::Trained { .. } | Event::Checkpointed { .. });
         self.has_news |= events.iter().any(is_news);
         Ok(self.dir.record(attempt, events)?)
     }

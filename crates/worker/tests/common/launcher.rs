@@ -43,7 +43,10 @@ impl FakeLauncher {
 
     /// Occupied slots at each step, worker by worker.
     pub fn occupancy(&self) -> Vec<usize> {
-        self.workers.values().flat_map(|process| process.serve.trainer().occupancy.clone()).collect()
+        self.workers
+            .values()
+            .flat_map(|process| process.serve.trainer().occupancy.clone())
+            .collect()
     }
 
     fn turn_of(&mut self, handle: &Handle) {
