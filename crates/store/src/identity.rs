@@ -20,13 +20,17 @@ const FORMAT: u32 = 1;
 const LISTED_DIFFERENCES: usize = 8;
 
 /// Settings that a fingerprint leaves out: they may differ within one sweep.
-const OUTSIDE_THE_FINGERPRINT: [&str; 6] = [
+const OUTSIDE_THE_FINGERPRINT: [&str; 10] = [
     "description",
     "warnings",
     "report",
     "executor.kind",
     "executor.max_packed",
     "executor.checkpoint_seconds",
+    "executor.devices",
+    "executor.max_retries",
+    "executor.heartbeat_seconds",
+    "executor.max_consecutive_failures",
 ];
 
 /// A sweep's settings and inputs, as `resolved.json` keeps them.

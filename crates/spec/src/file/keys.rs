@@ -42,8 +42,17 @@ pub(crate) const TRAIN: &[&str] = &[
     "eval_steps",
     "eval_train_examples",
 ];
-pub(crate) const EXECUTOR: &[&str] =
-    &["type", "device", "devices", "max_packed", "checkpoint_seconds", "memory_limit"];
+pub(crate) const EXECUTOR: &[&str] = &[
+    "type",
+    "device",
+    "devices",
+    "max_packed",
+    "checkpoint_seconds",
+    "memory_limit",
+    "max_retries",
+    "heartbeat_seconds",
+    "max_consecutive_failures",
+];
 /// The keys of `executor` that only `type: slurm` has.
 pub(crate) const SLURM: &[&str] = &[
     "partition",
