@@ -15,10 +15,9 @@ pub fn of(executor: &ExecutorSettings) -> Vec<DeviceChoice> {
         cpu => vec![cpu; count as usize],
     };
     match &executor.devices {
-        None => vec![one],
         Some(Devices::List(list)) => list.clone(),
         Some(Devices::Count(count)) => several(*count),
-        Some(Devices::All) => vec![one],
+        None | Some(Devices::All) => vec![one],
     }
 }
 

@@ -235,7 +235,9 @@ impl SweepState {
                 });
             }
             Event::SweepFinished => self.finished = true,
-            Event::TrialsReturned { cause: ReturnCause::Superseded, .. } => {}
+            Event::TrialsReturned { cause: ReturnCause::Superseded, .. }
+            | Event::Warned { .. }
+            | Event::WorkerStarted { .. } => {}
             Event::TrialsReturned { trials, .. } => self.set_pending(trials),
             Event::WorkerLost { worker, cause, log, trials } => {
                 self.set_pending(trials);
@@ -252,7 +254,6 @@ impl SweepState {
             Event::WorkerEnded { peak_bytes, .. } => {
                 self.peak_bytes = self.peak_bytes.max(*peak_bytes);
             }
-            Event::Warned { .. } | Event::WorkerStarted { .. } => {}
         }
     }
 

@@ -75,23 +75,19 @@ fn prepare(args: &WorkerArgs, folder: &SweepFolder) -> Result<(Sweep, EngineTrai
     Ok((sweep, trainer))
 }
 
-/// Bytes that come in say that there are orders; their end says that the driver is gone. What has
-/// not begun yet then ends at once.
+/// Bytes that come in say that there are orders; their end says that the driver is gone.
 fn listen(args: &WorkerArgs, stop: &Arc<AtomicBool>) -> Receiver<()> {
     let (nudge, nudges) = mpsc::channel();
-    let is_piped = args.piped;
-    let stop = Arc::clone(stop);
+    let (is_piped, stop) = (args.piped, Arc::clone(stop));
     std::thread::spawn(move || {
-        let mut bytes = [0; 64];
-        while is_piped {
-            match std::io::stdin().read(&mut bytes) {
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+        while is_piped && !stop.load(Ordering::Relaxed) {
+            match std::io::stdin().read(&mut [0; 64]) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Ok(0) | Err(_) => stop.store(true, Ordering::Relaxed),
                 Ok(_) => {}
             }
-            if nudge.send(()).is_err() || stop.load(Ordering::Relaxed) {
-                break;
-            }
+            // Nobody waits any more once the worker has ended.
+            let _ = nudge.send(());
         }
         // Keeps the channel open, so that waiting on it takes its time.
         std::thread::park();

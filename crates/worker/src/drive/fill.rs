@@ -1,6 +1,6 @@
 //! Which worker gets which trial.
 
-use spec::{Event, StopReason, Trial, TrialId, TrialState};
+use spec::{Event, Outcome, StopReason, Trial, TrialId, TrialState};
 
 use super::Run;
 use crate::error::WorkerError;
@@ -135,8 +135,9 @@ impl Run<'_> {
         self.is_exhausted = true;
         let target = self.drive.settings.target.unwrap_or(f64::NAN);
         let reason = StopReason::TargetReached { target };
+        let stopped = Outcome::Stopped { reason: reason.clone() };
         for id in std::mem::take(&mut self.waiting) {
-            self.end(id, spec::Outcome::Stopped { reason: reason.clone() })?;
+            self.end(id, &stopped)?;
         }
         if !std::mem::replace(&mut self.is_stopping, true) {
             for id in self.fleet.trials().collect::<Vec<_>>() {

@@ -261,20 +261,16 @@ impl Worker {
         if self.last_sign.elapsed() < limits.silence {
             return Ok(None);
         }
-        match &self.killed {
-            Some((why, at)) => Ok((at.elapsed() > limits.silence).then(|| why.clone())),
-            None => {
-                let why = format!(
-                    "it gave no sign of life for {} s (executor.heartbeat_seconds) and was ended",
-                    limits.silence.as_secs()
-                );
-                if let Some(handle) = &self.handle {
-                    launcher.kill(handle).map_err(WorkerError::Launch)?;
-                }
-                self.killed = Some((why, Instant::now()));
-                Ok(None)
-            }
+        if let Some((why, at)) = &self.killed {
+            return Ok((at.elapsed() > limits.silence).then(|| why.clone()));
         }
+        let why = format!(
+            "it gave no sign of life for {} s (executor.heartbeat_seconds) and was ended",
+            limits.silence.as_secs()
+        );
+        self.kill(launcher)?;
+        self.killed = Some((why, Instant::now()));
+        Ok(None)
     }
 
     /// Ends it without waiting for a sign.

@@ -13,14 +13,16 @@ use crate::orders::Order;
 impl Run<'_> {
     /// A running trial was evaluated.
     pub(super) fn evaluated(&mut self, id: TrialId, step: u32) -> Result<(), WorkerError> {
-        if self.is_target_reached() { self.stop_for_target() } else { self.judge(id, step) }
+        if self.is_target_reached() {
+            return self.stop_for_target();
+        }
+        self.judge(id, step);
+        Ok(())
     }
 
     /// Asks the pruner about a running trial and tells its worker.
-    pub(super) fn judge(&mut self, id: TrialId, step: u32) -> Result<(), WorkerError> {
-        let Some(pruner) = self.drive.pruner.filter(|_| self.fleet.has(id)) else {
-            return Ok(());
-        };
+    pub(super) fn judge(&mut self, id: TrialId, step: u32) {
+        let Some(pruner) = self.drive.pruner.filter(|_| self.fleet.has(id)) else { return };
         match pruner.judge(&self.drive.sweep.state, id) {
             Decision::Stop { reason } => self.order_stop(id, reason),
             Decision::Keep => {
@@ -29,7 +31,6 @@ impl Run<'_> {
                 }
             }
         }
-        Ok(())
     }
 
     pub(super) fn order_stop(&mut self, id: TrialId, reason: StopReason) {

@@ -226,7 +226,7 @@ impl Run<'_> {
             let times = self.state(id).losses;
             let error = format!("its worker was lost {times} times; the last time: {cause}");
             self.record(&[Event::FailureLogged { trial: id, log: log.clone() }])?;
-            self.end(id, Outcome::Failed { error })?;
+            self.end(id, &Outcome::Failed { error })?;
         }
         if had_trials { Ok(()) } else { self.count_loss(berth, worker, cause, log) }
     }

@@ -295,7 +295,7 @@ impl<'a> Run<'a> {
                 self.take_back(&writer, trials, cause, capacity as usize);
             }
             Event::TrialStarted { trial, from_step, .. } if from_step > 0 => {
-                self.judge(trial, from_step)?;
+                self.judge(trial, from_step);
             }
             Event::Evaluated { trial, evaluation } => self.evaluated(trial, evaluation.step)?,
             Event::TrialFinished { trial, outcome } => self.ended(trial, &outcome, &writer)?,
@@ -327,9 +327,9 @@ impl<'a> Run<'a> {
     }
 
     /// Ends a trial that no worker has.
-    fn end(&mut self, id: TrialId, outcome: Outcome) -> Result<(), WorkerError> {
+    fn end(&mut self, id: TrialId, outcome: &Outcome) -> Result<(), WorkerError> {
         self.record(&[Event::TrialFinished { trial: id, outcome: outcome.clone() }])?;
-        self.ended(id, &outcome, "")?;
+        self.ended(id, outcome, "")?;
         self.drive.sweep.dir.discard_checkpoint(id, Purpose::Resume)?;
         Ok(())
     }

@@ -76,7 +76,7 @@ impl Run<'_> {
             continues,
         }])?;
         self.share_best(trial)?;
-        self.end(id, outcome)
+        self.end(id, &outcome)
     }
 
     /// Takes over what is kept of `trial`'s best evaluation (adapter, losses of the single

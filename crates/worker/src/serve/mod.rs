@@ -313,7 +313,7 @@ impl<T: Trainer> Serve<T> {
         for event in events {
             match event {
                 Event::TrialFinished { trial, outcome } => ends.push((trial, outcome)),
-                event => self.progress(event)?,
+                event => self.progress(&event)?,
             }
         }
         for (trial, outcome) in ends {
@@ -322,23 +322,24 @@ impl<T: Trainer> Serve<T> {
         Ok(())
     }
 
-    fn progress(&mut self, event: Event) -> Result<(), ServeError> {
-        let slot = event.trial().and_then(|id| self.slots.iter_mut().find(|s| s.id() == id));
-        let attempt = slot.as_ref().map(|slot| slot.assignment.attempt);
-        match (&event, slot) {
-            (Event::Trained { point, .. }, Some(slot)) => slot.step = point.step,
-            (Event::Evaluated { evaluation, .. }, Some(slot)) => {
+    fn progress(&mut self, event: &Event) -> Result<(), ServeError> {
+        let id = event.trial();
+        let slot = self.slots.iter().find(|slot| Some(slot.id()) == id);
+        self.record(slot.map(|slot| slot.assignment.attempt), std::slice::from_ref(event))?;
+        let Some(slot) = self.slots.iter_mut().find(|slot| Some(slot.id()) == id) else {
+            return Ok(());
+        };
+        let (id, is_judged) = (slot.id(), slot.assignment.is_judged);
+        match event {
+            Event::Trained { point, .. } => {
+                slot.step = point.step;
+                self.fork_if_shared(id, false)?;
+            }
+            Event::Evaluated { evaluation, .. } => {
                 let here = (evaluation.step, evaluation.eval_loss);
                 slot.best = slot.best.filter(|best| best.1 <= here.1).or(Some(here));
-            }
-            _ => {}
-        }
-        self.record(attempt, std::slice::from_ref(&event))?;
-        match event {
-            Event::Trained { trial, .. } => self.fork_if_shared(trial, false)?,
-            Event::Evaluated { trial, .. } => {
-                if self.slot(trial).is_some_and(|slot| slot.assignment.is_judged) {
-                    self.wait_to_be_judged(trial);
+                if is_judged {
+                    self.wait_to_be_judged(id);
                 }
             }
             _ => {}
