@@ -76,6 +76,9 @@ pub struct WorkerArgs {
     /// End when the input ends: the driver holds its other end
     #[arg(long)]
     pub piped: bool,
+    /// A file that changes as long as there is a driver; without one and without work, end
+    #[arg(long, value_name = "FILE", conflicts_with = "piped")]
+    pub driver: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

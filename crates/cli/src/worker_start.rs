@@ -1,12 +1,13 @@
-//! How worker processes are started: this program once more, with its share of the machine.
+//! How worker processes are started: this program once more, with its share of the machine, or as
+//! jobs of a cluster.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use spec::{DeviceChoice, ExecutorSettings};
+use spec::{DeviceChoice, ExecutorKind, ExecutorSettings, SlurmSettings};
 use store::SweepFolder;
 use worker::Berth;
-use worker::launch::WorkerCommand;
+use worker::launch::{WorkerCommand, driver_file};
 
 use crate::devices;
 use crate::error::CliError;
@@ -22,33 +23,75 @@ pub struct WorkerStart {
     folder: SweepFolder,
     dir: PathBuf,
     file: PathBuf,
-    /// The device of each worker.
-    pub devices: Vec<DeviceChoice>,
+    place: Place,
     memory_limit: Option<u64>,
     /// Threads of each worker, where they share the processor's cores.
     threads: Option<usize>,
 }
 
+/// Where workers run.
+#[derive(Debug)]
+enum Place {
+    /// One on each of these devices of this machine.
+    Here(Vec<DeviceChoice>),
+    /// So many jobs of a cluster, in which each worker looks for its device itself.
+    Jobs { most: usize, driver: PathBuf },
+}
+
 impl WorkerStart {
-    /// Workers of `file`'s sweep, one on each of `devices`.
-    pub fn new(
+    /// Workers of `file`'s sweep where its `executor` says.
+    pub fn new(file: &SweepFile, folder: &SweepFolder) -> Result<Self, CliError> {
+        let executor = &file.sweep.executor;
+        match &executor.kind {
+            ExecutorKind::Local => Self::here(file, folder, devices::of(executor)),
+            ExecutorKind::Slurm(slurm) => Self::jobs(file, folder, slurm),
+        }
+    }
+
+    fn jobs(
+        file: &SweepFile,
+        folder: &SweepFolder,
+        slurm: &SlurmSettings,
+    ) -> Result<Self, CliError> {
+        let most = slurm.max_jobs as usize;
+        let dir = inputs::absolute(folder.path())?;
+        let driver = driver_file(&slurm_folder(&dir));
+        Ok(Self {
+            program: program()?,
+            folder: SweepFolder::at(&dir),
+            dir,
+            file: inputs::absolute(&file.path)?,
+            place: Place::Jobs { most, driver },
+            memory_limit: file.sweep.executor.memory_limit,
+            threads: None,
+        })
+    }
+
+    fn here(
         file: &SweepFile,
         folder: &SweepFolder,
         devices: Vec<DeviceChoice>,
     ) -> Result<Self, CliError> {
-        let program = std::env::current_exe().map_err(CliError::io("find", "lorasweep"))?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let share = (cores / devices.len()).max(1);
         let is_set = std::env::var_os(THREADS).is_some();
         Ok(Self {
-            program,
+            program: program()?,
             dir: inputs::absolute(folder.path())?,
             folder: folder.clone(),
             file: inputs::absolute(&file.path)?,
             memory_limit: memory_limit(&file.sweep.executor, devices.len()),
             threads: (devices.len() > 1 && !is_set).then_some(share),
-            devices,
+            place: Place::Here(devices),
         })
+    }
+
+    /// How many workers run at a time, at most.
+    pub fn most(&self) -> usize {
+        match &self.place {
+            Place::Here(devices) => devices.len(),
+            Place::Jobs { most, .. } => *most,
+        }
     }
 
     /// The command of one worker.
@@ -63,10 +106,15 @@ impl WorkerStart {
             berth.name.into(),
             "--seq".into(),
             berth.seq.to_string().into(),
-            "--piped".into(),
         ];
-        if let Some(&device) = self.devices.get(berth.index) {
-            args.extend(["--device".into(), devices::name(device).into()]);
+        match &self.place {
+            Place::Here(devices) => {
+                args.push("--piped".into());
+                if let Some(&device) = devices.get(berth.index) {
+                    args.extend(["--device".into(), devices::name(device).into()]);
+                }
+            }
+            Place::Jobs { driver, .. } => args.extend(["--driver".into(), driver.into()]),
         }
         if let Some(bytes) = self.memory_limit {
             args.extend(["--memory-limit".into(), bytes.to_string().into()]);
@@ -80,6 +128,15 @@ impl WorkerStart {
             log: self.folder.worker(berth.name).log(),
         }
     }
+}
+
+/// The part of a sweep's results folder that holds the job scripts and what belongs to them.
+pub fn slurm_folder(sweep: &Path) -> PathBuf {
+    sweep.join("slurm")
+}
+
+fn program() -> Result<PathBuf, CliError> {
+    std::env::current_exe().map_err(CliError::io("find", "lorasweep"))
 }
 
 /// Bytes that each of several workers may take; what the settings say for one.

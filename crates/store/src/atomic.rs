@@ -35,6 +35,21 @@ pub(crate) fn write_unsynced(path: &Path, contents: &[u8]) -> Result<(), StoreEr
     fs::rename(&temporary, path).map_err(StoreError::io("rename a finished file to", path))
 }
 
+/// Lets processes on other machines see what was written to `file`: a network file system sends it
+/// when a handle is closed, whichever. On a local disk this does nothing.
+pub(crate) fn send(file: &File) {
+    // What is not sent now is later; a failed write says so itself.
+    drop(file.try_clone());
+}
+
+/// Lets the next read see what processes on other machines have written to the file at `path`: of
+/// a file that stays open, a network file system may not know for a minute that it has grown; on
+/// opening it asks.
+pub(crate) fn refresh(path: &Path) {
+    // An error shows when the file is read.
+    drop(File::open(path));
+}
+
 /// Fills a new folder with `build` and puts it in the place of `target`, whose former content is
 /// deleted once the new one stands. Nothing changes when `build` fails.
 pub fn replace_dir<T>(

@@ -38,6 +38,11 @@ impl SweepFolder {
         }
     }
 
+    /// The folder `root`, whether or not it holds a sweep yet.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
     /// Every sweep under `results`, by name.
     pub fn all_in(results: &Path) -> Result<Vec<Self>, StoreError> {
         let paths = atomic::entries(results)?;

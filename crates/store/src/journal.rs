@@ -99,7 +99,13 @@ impl Writer {
         }
         self.committed += batch.len() as u64;
         self.seq += events.len() as u64;
-        if events.iter().any(is_durable) { self.sync() } else { Ok(()) }
+        if events.iter().any(is_durable) {
+            return self.sync();
+        }
+        if events.iter().any(|event| matches!(event, Event::Evaluated { .. })) {
+            atomic::send(&self.file);
+        }
+        Ok(())
     }
 
     /// Makes everything appended so far durable.
@@ -207,6 +213,7 @@ const CHUNK: u64 = 1 << 20;
 
 impl Tail {
     fn read(&mut self, seq: &mut u64, news: &mut Vec<News>) -> Result<(), StoreError> {
+        atomic::refresh(&self.path);
         loop {
             let read = (&self.file).take(CHUNK).read_to_end(&mut self.partial);
             if read.map_err(StoreError::io("read the journal", &self.path))? == 0 {

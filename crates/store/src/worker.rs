@@ -168,6 +168,7 @@ impl Orders {
             return Err(StoreError::io("append to the orders", &self.path)(source));
         }
         self.committed += batch.len() as u64;
+        atomic::send(&self.file);
         Ok(())
     }
 }
@@ -237,6 +238,7 @@ impl WorkerDir {
             }
         }
         let Some(file) = &mut self.orders else { return Ok(()) };
+        atomic::refresh(&path);
         file.read_to_end(&mut self.unread)
             .map(|_| ())
             .map_err(StoreError::io("read the orders", &path))

@@ -12,7 +12,7 @@ use spec::SlurmSettings;
 use tempfile::TempDir;
 use worker::launch::{Handle, Hint, LaunchError, Launcher, SlurmLauncher, Submission};
 
-use self::launcher::{World, end, hint, lines, start, until, worker};
+use self::launcher::{World, end, hint, lines, start, worker};
 
 /// A machine on which Slurm is played, and a sweep's folder with a name that needs quotes.
 struct FakeSlurm {
@@ -198,23 +198,6 @@ fn a_job_near_its_time_limit_saves_and_is_queued_again() {
     launcher.kill(&handle).expect("killing works");
     end(&mut *launcher, &handle);
     assert_eq!(lines(&counted, 4).last().map(String::as_str), Some("saved"));
-}
-
-#[test]
-fn a_nudge_is_heard_by_a_worker_that_listens() {
-    let world = FakeSlurm::new();
-    let heard = world.folder.join("heard");
-    let script = format!("trap 'echo heard >> \"$1\"' CONT; echo ready; {}", launcher::NAPS);
-    let worker = worker(&world, "worker-001", &script, &[heard.to_str().expect("UTF-8")]);
-    let mut launcher = world.launcher();
-    let handle = start(&mut *launcher, &worker);
-    lines(&worker.log, 1);
-    until("the nudge to be heard", || {
-        launcher.nudge(&handle).expect("nudging works");
-        heard.exists().then_some(())
-    });
-    launcher.kill(&handle).expect("killing works");
-    end(&mut *launcher, &handle);
 }
 
 #[test]

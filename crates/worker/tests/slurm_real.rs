@@ -211,20 +211,6 @@ fn a_job_whose_node_dies_runs_again_on_the_other_node() {
 
 #[test]
 #[ignore = "needs scripts/slurm/test.sh"]
-fn a_nudge_reaches_the_worker_through_the_shell() {
-    let world = RealSlurm::new();
-    let script = format!("trap 'echo heard' CONT; echo ready; {NAPS}");
-    let worker = worker(&world, "worker-001", &script, &[]);
-    let mut slurm = world.slurm(small());
-    let handle = start(&mut slurm, &worker);
-    lines(&worker.log, 1);
-    slurm.nudge(&handle).expect("nudging works");
-    assert_eq!(lines(&worker.log, 2), ["ready", "heard"]);
-    finish(&mut slurm, &handle);
-}
-
-#[test]
-#[ignore = "needs scripts/slurm/test.sh"]
 fn what_the_cluster_does_not_have_is_refused_with_help() {
     let world = RealSlurm::new();
     let text = |text: &str| Some(text.to_owned());

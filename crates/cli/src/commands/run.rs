@@ -3,14 +3,18 @@
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use planner::{Planner, Pruner};
 use reporter::Ranking;
-use spec::{DeviceChoice, Evaluation, Event, Outcome, SweepState, TrialId, TrialState};
+use spec::{
+    DeviceChoice, Evaluation, Event, ExecutorKind, Outcome, SweepState, TrialId, TrialState,
+};
 use store::{BuildError, Identity, Opened, ReportFile, SweepDir, SweepFolder, TrialTables};
 use trainer::data::PreparedData;
 use trainer::engine::Steps;
 use worker::launch::local::LocalLauncher;
+use worker::launch::{Launcher, SlurmLauncher};
 use worker::{ChooseTested, Drive, Finish, WorkerError};
 
 use crate::args::RunArgs;
@@ -90,8 +94,7 @@ impl<'a> Run<'a> {
     fn train(&self) -> Result<Exit, CliError> {
         let data = self.prepare_data()?;
         let plan = self.plan(&data);
-        let devices = devices::of(&self.file.sweep.executor);
-        let memory = self.plan_memory(&data, &devices)?;
+        let memory = self.plan_memory(&data)?;
         let facts = inputs::facts(&self.file.sweep, &data)?;
         let examples = data.train.examples.len();
         // Workers prepare it for themselves.
@@ -106,7 +109,8 @@ impl<'a> Run<'a> {
         let live = self.follow(&opened)?;
         let mut progress = progress::start(self.mode(), plan, self.output);
         let folder = opened.dir.folder().clone();
-        let start = WorkerStart::new(self.file, &folder, devices)?;
+        let start = WorkerStart::new(self.file, &folder)?;
+        let mut launcher = self.launcher(&folder)?;
         let report = Settings::of(&self.identity)?.report;
         let choose = |state: &SweepState| {
             let ranking = reporter::rank(state, &report, self.args.lang.into());
@@ -116,15 +120,15 @@ impl<'a> Run<'a> {
             if self.file.sweep.data.test.is_some() { Some(&choose) } else { None };
         let train = &self.file.sweep.train;
         let finish = Drive {
-            settings: (&self.file.sweep).into(),
+            settings: self.drive_settings(),
             planner: &*self.planner,
             pruner: self.pruner.as_deref(),
             steps: &|trial| {
                 let Steps { total, shared } = Steps::of(trial, examples, train);
                 worker::Steps { total, shared }
             },
-            launcher: &mut LocalLauncher::new(folder.clone()),
-            workers: start.devices.len(),
+            launcher: &mut *launcher,
+            workers: start.most(),
             command: &|berth| start.command(berth),
             sweep: &mut opened,
             observer: &mut *progress,
@@ -136,23 +140,52 @@ impl<'a> Run<'a> {
         progress.close();
         live.stop();
         if !self.args.quiet {
-            output::note(&spent(&opened.state, &memory));
+            output::note(&spent(&opened.state, memory.as_ref()));
         }
         self.conclude(&opened, finish)
     }
 
+    /// What starts the workers.
+    fn launcher(&self, folder: &SweepFolder) -> Result<Box<dyn Launcher>, CliError> {
+        Ok(match &self.file.sweep.executor.kind {
+            ExecutorKind::Local => Box::new(LocalLauncher::new(folder.clone())),
+            ExecutorKind::Slurm(slurm) => {
+                let (name, dir) =
+                    (&self.file.sweep.name, worker_start::slurm_folder(folder.path()));
+                let launcher = SlurmLauncher::open((**slurm).clone(), name, &dir);
+                Box::new(launcher.map_err(WorkerError::Launch)?)
+            }
+        })
+    }
+
+    fn drive_settings(&self) -> worker::Settings {
+        /// What a cluster's controller is asked no more often.
+        const BETWEEN_POLLS: Duration = Duration::from_secs(15);
+        /// What a shared file system is asked no more often.
+        const BETWEEN_READS: Duration = Duration::from_millis(500);
+        let settings = worker::Settings::from(&self.file.sweep);
+        match self.file.sweep.executor.kind {
+            ExecutorKind::Local => settings,
+            ExecutorKind::Slurm(_) => worker::Settings {
+                poll_every: BETWEEN_POLLS,
+                read_every: BETWEEN_READS,
+                ..settings
+            },
+        }
+    }
+
     /// Plans the memory of the first worker, so that what cannot fit is refused before anything
-    /// is started.
-    fn plan_memory(
-        &self,
-        data: &PreparedData,
-        devices: &[DeviceChoice],
-    ) -> Result<MemoryPlan, CliError> {
+    /// is started; `None` where workers run on other machines.
+    fn plan_memory(&self, data: &PreparedData) -> Result<Option<MemoryPlan>, CliError> {
+        if let ExecutorKind::Slurm(_) = self.file.sweep.executor.kind {
+            return Ok(None);
+        }
+        let devices = devices::of(&self.file.sweep.executor);
         let mut sweep = self.file.sweep.clone();
         sweep.executor.device = devices.first().copied().unwrap_or(DeviceChoice::Auto);
         sweep.executor.memory_limit = worker_start::memory_limit(&sweep.executor, devices.len());
         let trials = workload::known_trials(&sweep, self.trials.as_deref());
-        MemoryPlan::for_sweep(&sweep, &trials, data)
+        MemoryPlan::for_sweep(&sweep, &trials, data).map(Some)
     }
 
     /// Keeps `report.html` up to date while the sweep runs.
@@ -255,11 +288,12 @@ impl<'a> Run<'a> {
 }
 
 /// What training took: tokens, and memory beside what was predicted.
-fn spent(state: &SweepState, plan: &MemoryPlan) -> String {
+fn spent(state: &SweepState, plan: Option<&MemoryPlan>) -> String {
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     let peak = state.peak_bytes.map_or_else(String::new, |peak| {
-        let predicted = mib(plan.total());
-        format!(", peak memory of a worker {} MiB ({predicted} MiB predicted)", mib(peak))
+        let predicted =
+            plan.map_or_else(String::new, |plan| format!(" ({} MiB predicted)", mib(plan.total())));
+        format!(", peak memory of a worker {} MiB{predicted}", mib(peak))
     });
     format!("trained {} tokens{peak}", state.trained_tokens())
 }

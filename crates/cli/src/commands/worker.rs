@@ -1,10 +1,11 @@
 //! `lorasweep worker`: one base model on one device, trained with as the driver orders.
 
 use std::io::{Read, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use spec::{Event, Sweep, TrialId};
 use store::{SweepFolder, WorkerDir};
@@ -51,11 +52,48 @@ pub fn run(args: &WorkerArgs) -> Result<Exit, CliError> {
         beat_every: (silence / BEATS).clamp(LEAST_BETWEEN_BEATS, MOST_BETWEEN_BEATS),
         stop: Arc::clone(&stop),
     };
-    Serve::begin(trainer, dir, settings, Box::new(tell_driver))?.run(|longest| {
+    let tell: Box<dyn FnMut()> = if args.piped { Box::new(tell_driver) } else { Box::new(|| {}) };
+    let mut driver = args.driver.as_deref().map(DriverSign::new);
+    Serve::begin(trainer, dir, settings, tell)?.run(|longest| {
+        if driver.as_mut().is_some_and(|driver| driver.silence() > silence) {
+            eprintln!("there is nothing to do, and no sign of the driver for {silence:?}");
+            stop.store(true, Ordering::Relaxed);
+        }
         // Without a pipe there is only the clock.
         let _ = nudges.recv_timeout(longest);
     })?;
     Ok(if stop.load(Ordering::Relaxed) { Exit::Interrupted } else { Exit::Done })
+}
+
+/// A file that changes as long as there is a driver, looked at by this process's own clock.
+struct DriverSign<'a> {
+    path: &'a Path,
+    last: Vec<u8>,
+    changed: Instant,
+}
+
+impl<'a> DriverSign<'a> {
+    fn new(path: &'a Path) -> Self {
+        Self { path, last: Vec::new(), changed: Instant::now() }
+    }
+
+    /// How long it has not changed.
+    fn silence(&mut self) -> Duration {
+        if let Ok(now) = std::fs::read(self.path)
+            && now != self.last
+        {
+            (self.last, self.changed) = (now, Instant::now());
+        }
+        self.changed.elapsed()
+    }
+}
+
+/// Bytes of memory that Slurm gives this job, where it says so.
+fn job_memory() -> Option<u64> {
+    let mib = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
+    let whole = mib("SLURM_MEM_PER_NODE");
+    let of_cpus = || mib("SLURM_MEM_PER_CPU")?.checked_mul(mib("SLURM_CPUS_ON_NODE")?);
+    whole.or_else(of_cpus)?.checked_mul(1 << 20).filter(|&bytes| bytes > 0)
 }
 
 /// Loads what is trained and what it is trained on.
@@ -64,7 +102,8 @@ fn prepare(args: &WorkerArgs, folder: &SweepFolder) -> Result<(Sweep, EngineTrai
     if let Some(name) = &args.device {
         sweep.executor.device = devices::parse(name)?;
     }
-    sweep.executor.memory_limit = args.memory_limit.or(sweep.executor.memory_limit);
+    let limit = args.memory_limit.or(sweep.executor.memory_limit);
+    sweep.executor.memory_limit = [limit, job_memory()].into_iter().flatten().min();
     let length = sweep.train.max_seq_len as usize;
     let data = trainer::data::prepare(&sweep.data, &sweep.model, length).map_err(CliError::Data)?;
     let planner = planner::for_sweep(&sweep);

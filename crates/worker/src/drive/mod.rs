@@ -360,9 +360,10 @@ impl<'a> Run<'a> {
         let began = Instant::now();
         for worker in &mut self.fleet.workers {
             match worker.phase {
-                Phase::Starting => worker.kill(self.drive.launcher)?,
+                // A job that has ended, with everything saved, may be waiting to run again.
+                Phase::Starting | Phase::Ended => worker.kill(self.drive.launcher)?,
                 Phase::Ready => worker.order(Order::End),
-                Phase::Ending | Phase::Ended => continue,
+                Phase::Ending => continue,
             }
             worker.phase = Phase::Ending;
         }

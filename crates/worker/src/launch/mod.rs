@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub mod local;
 
-pub use slurm::{SlurmLauncher, render_script};
+pub use slurm::{SlurmLauncher, driver_file, render_script};
 
 /// A worker to start.
 #[derive(Debug, Clone, PartialEq, Eq)]

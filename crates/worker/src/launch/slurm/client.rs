@@ -102,9 +102,9 @@ impl Client {
     }
 
     /// Runs `scancel` on a job; one that has ended meanwhile has nothing left to cancel.
-    pub fn cancel(&self, id: u64, options: &[&str]) -> Result<(), Trouble> {
+    pub fn cancel(&self, id: u64) -> Result<(), Trouble> {
         let mut scancel = self.slurm("scancel");
-        match self.run(scancel.args(options).arg(id.to_string())) {
+        match self.run(scancel.arg(id.to_string())) {
             Err(Trouble { kind: Kind::Refused, error })
                 if ["Invalid job id", "already completing", "not running", "pending"]
                     .iter()

@@ -24,6 +24,8 @@ use super::{Handle, Hint, LaunchError, Launcher, Submission, WorkerCommand};
 
 /// Holds the sweep's id, in the folder for Slurm's files.
 const ID_FILE: &str = "id";
+/// Changes as long as there is a driver: its workers' inputs do not end when it dies.
+const DRIVER_FILE: &str = "driver";
 /// How long a command of Slurm may take; its own messages are given up after 10 s by default, and
 /// `sbatch` repeats them.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -37,6 +39,13 @@ pub struct SlurmLauncher {
     mark: Mark,
     folder: PathBuf,
     client: Client,
+    /// Times that the driver has asked for its workers.
+    polls: u64,
+}
+
+/// The file in the sweep's folder for Slurm's files that changes as long as there is a driver.
+pub fn driver_file(folder: &Path) -> PathBuf {
+    folder.join(DRIVER_FILE)
 }
 
 /// The script that would run `worker`, for a person to look at; `folder` is where the sweep's files
@@ -65,7 +74,7 @@ impl SlurmLauncher {
             id: id(&folder).map_err(|error| unusable(&folder, &*error))?,
             file: folder.join(ID_FILE),
         };
-        Ok(Self { settings, mark, folder, client: Client::new(LIMIT) })
+        Ok(Self { settings, mark, folder, client: Client::new(LIMIT), polls: 0 })
     }
 
     /// Gives up a command of Slurm after `limit`.
@@ -134,6 +143,10 @@ impl Launcher for SlurmLauncher {
     }
 
     fn poll(&mut self, workers: &[Handle]) -> Result<BTreeMap<Handle, Hint>, LaunchError> {
+        self.polls += 1;
+        let sign = format!("{} {}\n", std::process::id(), self.polls);
+        // A sign that is missed is no harm: many are.
+        let _ = std::fs::write(driver_file(&self.folder), sign);
         if workers.is_empty() {
             return Ok(BTreeMap::new());
         }
@@ -158,22 +171,20 @@ impl Launcher for SlurmLauncher {
         Ok(workers.iter().map(|worker| (worker.clone(), hint(worker))).collect())
     }
 
-    fn nudge(&mut self, worker: &Handle) -> Result<(), LaunchError> {
-        self.cancel(worker, &["--signal=CONT", "--batch"])
+    /// Nothing: a worker looks at its orders at every step, and four times a second when it has
+    /// none. A signal through the controller would not be faster, and would load it.
+    fn nudge(&mut self, _: &Handle) -> Result<(), LaunchError> {
+        Ok(())
     }
 
     /// Slurm sends TERM and, after the cluster's `KillWait`, KILL.
     fn kill(&mut self, worker: &Handle) -> Result<(), LaunchError> {
-        self.cancel(worker, &[])
-    }
-}
-
-impl SlurmLauncher {
-    fn cancel(&self, worker: &Handle, options: &[&str]) -> Result<(), LaunchError> {
-        match number(worker) {
-            Some(id) => self.client.cancel(id, options).map_err(|trouble| trouble.error),
-            // No job has such a number, so that there is nothing to end.
-            None => Ok(()),
+        // No job has a number that is none, so that there is nothing to end.
+        let Some(id) = number(worker) else { return Ok(()) };
+        match self.client.cancel(id) {
+            // It is asked again when the job goes on.
+            Err(trouble) if trouble.kind == Kind::Lost => Ok(()),
+            other => other.map_err(|trouble| trouble.error),
         }
     }
 }

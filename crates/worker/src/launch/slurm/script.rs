@@ -29,10 +29,10 @@ impl Mark {
 ///
 /// The shell stays beside the worker to turn signals into what the worker knows:
 ///
-/// - USR1, sent before the time limit: save and end (TERM), then queue this job again.
+/// - USR1, sent before the time limit: save and end (TERM), then queue this job again unless the
+///   worker says, by a status of 0, that it has nothing left to do.
 /// - TERM, sent when the job is cancelled or preempted: save and end; Slurm queues the job again
 ///   where that is its way.
-/// - CONT: look at the orders now. A program that does not listen to it is not harmed.
 pub(super) fn render(
     settings: &SlurmSettings,
     mark: &Mark,
@@ -102,7 +102,6 @@ worker= ending= again=
 end_worker() { ending=1; if [ -n "$worker" ]; then kill -TERM "$worker" 2>/dev/null; fi; }
 trap 'again=1; end_worker' USR1
 trap end_worker TERM
-trap 'if [ -n "$worker" ]; then kill -CONT "$worker" 2>/dev/null; fi' CONT
 
 "#;
 
@@ -113,7 +112,7 @@ const WAIT: &str = r#"  worker=$!
   wait "$worker"
   status=$?
 fi
-if [ -n "$again" ]; then
+if [ -n "$again" ] && [ "$status" != 0 ]; then
   echo "the time limit is near: job $SLURM_JOB_ID is queued again"
   exec scontrol requeue "$SLURM_JOB_ID"
 fi
