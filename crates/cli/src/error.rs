@@ -61,6 +61,9 @@ pub enum CliError {
     /// A name under which nothing was found.
     #[error("there is no sweep at `{}`", path.display())]
     NoSweepAt { path: PathBuf },
+    /// A folder of several sweeps, where one is meant.
+    #[error("`{}` holds {found} sweeps; name one of them", path.display())]
+    NotOneSweep { path: PathBuf, found: usize },
     /// A worker found another sweep than it was started for.
     #[error("the sweep file in `{}` is not the sweep of that folder any more", path.display())]
     OtherSweep { path: PathBuf },
@@ -102,6 +105,7 @@ impl CliError {
             | Self::NotAnExport { .. }
             | Self::NoSuchTrial { .. }
             | Self::NoSweepAt { .. }
+            | Self::NotOneSweep { .. }
             | Self::Worker(WorkerError::WorkerFailed { at_start: true, .. })
             | Self::Store(StoreError::DifferentSweep { .. } | StoreError::NotASweep { .. }) => {
                 Exit::BadInput

@@ -53,6 +53,7 @@ fn run(args: Args, output: Output) -> Result<Exit, error::CliError> {
         Command::Check(args) => commands::check::run(&args),
         Command::Run(args) => commands::run::run(&args, output),
         Command::Status(args) => commands::status::run(&args),
+        Command::Cancel(args) => commands::cancel::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Report(args) => commands::report::run(&args, output),
         Command::Serve(args) => commands::serve::run(&args, output),
