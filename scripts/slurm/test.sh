@@ -24,3 +24,4 @@ MIN_JOB_AGE=${MIN_JOB_AGE:-2} scripts/slurm/up.sh "$cluster" "${PORT:-28817}"
 export SLURM_CONF=$cluster/slurm.conf
 
 cargo test --locked -p lorasweep-worker --test slurm_real -- --ignored --test-threads=1 "$@"
+cargo test --locked -p lorasweep --test slurm_real -- --ignored --test-threads=1 "$@"

@@ -111,12 +111,17 @@ pub struct CheckArgs {
     pub json: bool,
 }
 
+impl RunArgs {
+    /// Where results go unless said otherwise.
+    pub const RESULTS: &str = "results";
+}
+
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
     /// The sweep file
     pub sweep: PathBuf,
     /// Where results go, in a folder named after the sweep
-    #[arg(long, value_name = "DIR", default_value = "results")]
+    #[arg(long, value_name = "DIR", default_value = Self::RESULTS)]
     pub results: PathBuf,
     /// Begin anew: move the sweep's old results aside (they are never deleted)
     #[arg(long)]

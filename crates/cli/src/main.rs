@@ -14,6 +14,7 @@ mod error;
 mod exit;
 mod export;
 mod inputs;
+mod jobs;
 mod live;
 mod output;
 mod progress;

@@ -86,6 +86,11 @@ impl WorkerStart {
         })
     }
 
+    /// The sweep's results folder, absolute.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// How many workers run at a time, at most.
     pub fn most(&self) -> usize {
         match &self.place {

@@ -111,6 +111,9 @@ pub(crate) fn find(
     if found.v > FORMAT {
         return Err(damage(&manifest, "it was written by a newer lorasweep".to_owned()));
     }
+    if Path::new(&found.file).file_name() != Some(found.file.as_ref()) {
+        return Err(damage(&manifest, format!("it names `{}`, outside its folder", found.file)));
+    }
     let path = dir.join(&found.file);
     let content = hash_file(&path).map_err(|error| damage(&path, causes(&error)))?;
     if content.bytes != found.bytes {
@@ -218,6 +221,20 @@ mod tests {
             find(dir.path(), TRIAL, Purpose::Resume).unwrap_err().reason,
             "its checksum is wrong"
         );
+    }
+
+    #[test]
+    fn a_manifest_that_names_a_file_elsewhere_is_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        saved(dir.path(), 10, "ten");
+        let manifest = layout::checkpoint(dir.path(), TRIAL, Purpose::Resume).join(MANIFEST);
+        let text = fs::read_to_string(&manifest).unwrap();
+        let name = file_of(dir.path()).file_name().unwrap().to_str().unwrap().to_owned();
+        for elsewhere in ["../../secret", "/etc/passwd", "..", "", "a/b"] {
+            fs::write(&manifest, text.replace(&name, elsewhere)).unwrap();
+            let damage = find(dir.path(), TRIAL, Purpose::Resume).unwrap_err();
+            assert!(damage.reason.ends_with("outside its folder"), "{damage}");
+        }
     }
 
     #[test]

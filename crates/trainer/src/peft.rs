@@ -9,10 +9,12 @@ use spec::{TargetModule, TrialConfig};
 
 use crate::adapter::{AdapterLayout, Site};
 use crate::error::{Result, TrainerError};
-use crate::model::DecoderConfig;
+use crate::model::{DecoderConfig, pickle_refusal, pickled_file};
 
 /// Name of the configuration file.
 pub const CONFIG_FILE: &str = "adapter_config.json";
+/// The largest rank that a sweep may ask for, too.
+const MOST_RANK: u32 = 8192;
 /// Name of the weight file.
 pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
 
@@ -139,8 +141,18 @@ pub fn load(dir: &Path, model: &DecoderConfig) -> Result<LoadedAdapter> {
     refuse_variants(&config).map_err(wrong)?;
     let layout = AdapterLayout::new(model, config.r as usize, &config.target_modules);
     let file = dir.join(WEIGHTS_FILE);
-    let bytes = std::fs::read(&file).map_err(TrainerError::io("read", &file))?;
     let damaged = |message: String| TrainerError::Checkpoint { path: file.clone(), message };
+    if !file.is_file()
+        && let Some(name) = pickled_file(dir)
+    {
+        return Err(damaged(format!("is not there; {}", pickle_refusal(&name))));
+    }
+    let bytes = std::fs::read(&file).map_err(TrainerError::io("read", &file))?;
+    // Nothing is allocated for values that the file cannot hold.
+    if layout.len > bytes.len() / size_of::<f32>() {
+        let (r, needed) = (config.r, layout.len);
+        return Err(damaged(format!("is too short for the {needed} values that r {r} asks for")));
+    }
     let tensors = SafeTensors::deserialize(&bytes)
         .map_err(|e| damaged(format!("is not a complete safetensors file: {e}")))?;
     let mut values = vec![0.0; layout.len];
@@ -174,6 +186,7 @@ fn refuse_variants(config: &AdapterConfig) -> std::result::Result<(), String> {
     let refused = [
         (config.peft_type != "LORA", "peft_type other than LORA"),
         (config.r == 0, "r 0"),
+        (config.r > MOST_RANK, "r above 8192"),
         (config.use_dora, "use_dora"),
         (config.fan_in_fan_out, "fan_in_fan_out"),
         (config.bias != "none", "bias other than none"),

@@ -3,11 +3,14 @@
 use std::time::{Duration, Instant};
 
 use store::SweepFolder;
+use worker::WorkerError;
+use worker::launch::Launcher;
 
 use super::status;
 use crate::args::CancelArgs;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::jobs;
 use crate::output;
 
 /// A step of a large model may take a while; saving comes after it.
@@ -34,6 +37,19 @@ pub fn run(args: &CancelArgs) -> Result<Exit, CliError> {
                 output::result("It has not ended yet; it does after its current step.");
             }
         }
+    }
+    cancel_jobs(folder)
+}
+
+/// Ends jobs that are left: those in a queue look at no file. One that runs saves first.
+fn cancel_jobs(folder: &SweepFolder) -> Result<Exit, CliError> {
+    let Some(mut cluster) = jobs::cluster(folder, &folder.identity()?.name)? else {
+        return Ok(Exit::Done);
+    };
+    for (worker, (job, hint)) in cluster.jobs().map_err(WorkerError::Launch)? {
+        cluster.kill(&job).map_err(WorkerError::Launch)?;
+        let state = jobs::in_words(&hint);
+        output::result(&format!("Cancelled job {} ({worker}), which was {state}.", job.0));
     }
     Ok(Exit::Done)
 }

@@ -2,18 +2,20 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use serde::Serialize;
-use spec::{ConfigKey, Sweep, TrainSettings, Trial, TrialConfig};
+use spec::{ConfigKey, ExecutorKind, TrainSettings, Trial, TrialConfig};
 use trainer::data::{DataReport, PreparedData};
 use trainer::model::DecoderConfig;
 use trainer::plan::{self, Memory, Packing};
 
-use crate::args::CheckArgs;
+use crate::args::{CheckArgs, RunArgs};
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::jobs;
 use crate::output;
-use crate::sweep_file;
+use crate::sweep_file::{self, SweepFile};
 use crate::workload::{self, MemoryPlan, Workload};
 
 /// What `check` found.
@@ -29,8 +31,12 @@ struct Findings<'a> {
     /// Work of all trials; absent when they are not known beforehand.
     total: Option<Total>,
     per_trial: Vec<TrialRow>,
-    memory: MemoryPlan,
-    memory_total: u64,
+    /// Absent where workers run on other machines, whose memory is not known here.
+    memory: Option<MemoryPlan>,
+    memory_total: Option<u64>,
+    /// The script of the first job, where workers are jobs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job_script: Option<String>,
     data: &'a DataReport,
     warnings: Vec<String>,
 }
@@ -59,7 +65,7 @@ pub fn run(args: &CheckArgs) -> Result<Exit, CliError> {
     let sweep = &file.sweep;
     let length = sweep.train.max_seq_len as usize;
     let data = trainer::data::prepare(&sweep.data, &sweep.model, length).map_err(CliError::Data)?;
-    let findings = find(sweep, &data)?;
+    let findings = find(&file, &data)?;
     if args.json {
         let text = serde_json::to_string_pretty(&findings)
             .map_err(|source| CliError::Json { what: "the findings", source })?;
@@ -72,16 +78,23 @@ pub fn run(args: &CheckArgs) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-fn find<'a>(sweep: &'a Sweep, data: &'a PreparedData) -> Result<Findings<'a>, CliError> {
+fn find<'a>(file: &'a SweepFile, data: &'a PreparedData) -> Result<Findings<'a>, CliError> {
+    let sweep = &file.sweep;
     let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
-    let (device, note) =
-        trainer::select_device(sweep.executor.device, sweep.train.dtype).map_err(unusable)?;
     let decoder = DecoderConfig::read(&sweep.model).map_err(unusable)?;
     let planner = planner::for_sweep(sweep);
     let all = workload::all_trials(&*planner);
     let trials = workload::known_trials(sweep, all.as_deref());
     let work = Workload::of(&trials, sweep, data);
-    let memory = MemoryPlan::of(sweep, &device, &trials, data)?;
+    let (device, note, memory) = match sweep.executor.kind {
+        ExecutorKind::Local => {
+            let (device, note) = trainer::select_device(sweep.executor.device, sweep.train.dtype)
+                .map_err(unusable)?;
+            let memory = MemoryPlan::of(sweep, &device, &trials, data)?;
+            (device.name(), note, Some(memory))
+        }
+        ExecutorKind::Slurm(_) => ("Slurm's nodes".to_owned(), None, None),
+    };
     let mut warnings: Vec<String> =
         sweep.warnings.iter().map(|warning| warning.message.clone()).collect();
     warnings.extend(data.report.warnings());
@@ -90,13 +103,14 @@ fn find<'a>(sweep: &'a Sweep, data: &'a PreparedData) -> Result<Findings<'a>, Cl
         name: &sweep.name,
         fingerprint: sweep.fingerprint(),
         method: sweep.method,
-        device: device.name(),
+        device,
         parameters: decoder.parameters(),
         trials: planner.total(),
         total: all.is_some().then(|| total(&trials, &work, &sweep.train)),
         per_trial: rows(&trials, &work),
         memory,
-        memory_total: memory.total(),
+        memory_total: memory.map(|plan| plan.total()),
+        job_script: jobs::script(file, Path::new(RunArgs::RESULTS))?,
         data: &data.report,
         warnings,
     })
@@ -162,11 +176,17 @@ fn render(found: &Findings) -> String {
     }
     out += &found.total.as_ref().map(sharing).unwrap_or_default();
     let _ = writeln!(out, "per trial: {}", ranges(&found.per_trial));
-    out += &memory(&found.memory);
+    out += &found
+        .memory
+        .as_ref()
+        .map_or_else(|| "memory: each job plans with what its node gives it\n".to_owned(), memory);
     for warning in &found.warnings {
         if !out.contains(warning.as_str()) {
             let _ = writeln!(out, "warning: {warning}");
         }
+    }
+    if let Some(script) = &found.job_script {
+        let _ = write!(out, "\nThe script of its first job:\n\n{script}");
     }
     out
 }

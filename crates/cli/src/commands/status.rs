@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use spec::{Event, Outcome, StopReason, SweepState, TrialState, TrialStatus};
 use store::SweepFolder;
+use worker::launch::{Handle, Hint};
 
 use crate::args::StatusArgs;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::export;
+use crate::jobs;
 use crate::output;
 use crate::sweep_file;
 
@@ -33,6 +35,12 @@ struct Status {
     trained_tokens: u64,
     /// Worker processes that have not ended.
     workers: Vec<WorkerLine>,
+    /// Jobs on a cluster that have not ended.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    jobs: Vec<JobLine>,
+    /// Why the jobs are not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jobs_unknown: Option<String>,
     trials: Vec<TrialLine>,
 }
 
@@ -46,6 +54,13 @@ struct WorkerLine {
     /// Seconds since its last sign of life, by the clocks of its machine and of this one.
     heartbeat_age: u64,
     trials: Vec<u32>,
+}
+
+#[derive(Serialize)]
+struct JobLine {
+    job: String,
+    worker: String,
+    state: String,
 }
 
 #[derive(Serialize)]
@@ -75,6 +90,7 @@ pub fn run(args: &StatusArgs) -> Result<Exit, CliError> {
             if !sweep.workers.is_empty() {
                 output::result(&workers_table(&sweep.workers));
             }
+            output::result(&jobs_table(sweep));
             output::result(&table(&sweep.trials));
         }
     }
@@ -104,6 +120,10 @@ fn look(folder: &SweepFolder) -> Result<Status, CliError> {
     let state = SweepState::from_events(&events);
     let workers = workers(folder, &events)?;
     let best = export::best_so_far(&state);
+    // A finished sweep has none, and asking takes time.
+    let is_over = state.finished && holder.is_none();
+    let (jobs, jobs_unknown) =
+        if is_over { (Vec::new(), None) } else { jobs(folder, &identity.name)? };
     Ok(Status {
         name: identity.name,
         dir: folder.path().to_path_buf(),
@@ -120,6 +140,8 @@ fn look(folder: &SweepFolder) -> Result<Status, CliError> {
         base_eval_loss: state.base.as_ref().map(|base| base.eval_loss),
         trained_tokens: state.trained_tokens(),
         workers,
+        jobs,
+        jobs_unknown,
         trials: lines(&state),
     })
 }
@@ -156,6 +178,27 @@ fn workers(folder: &SweepFolder, events: &[Event]) -> Result<Vec<WorkerLine>, Cl
         });
     }
     Ok(lines)
+}
+
+/// The sweep's jobs, or why they are not known.
+fn jobs(folder: &SweepFolder, sweep: &str) -> Result<(Vec<JobLine>, Option<String>), CliError> {
+    let Some(cluster) = jobs::cluster(folder, sweep)? else { return Ok((Vec::new(), None)) };
+    let line = |(worker, (job, hint)): (String, (Handle, Hint))| JobLine {
+        job: job.0,
+        worker,
+        state: jobs::in_words(&hint),
+    };
+    Ok(match cluster.jobs() {
+        Ok(jobs) => (jobs.into_iter().map(line).collect(), None),
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    })
+}
+
+fn jobs_table(sweep: &Status) -> String {
+    let line = |job: &JobLine| format!("job {} ({}): {}\n", job.job, job.worker, job.state);
+    let lines: String = sweep.jobs.iter().map(line).collect();
+    let unknown = sweep.jobs_unknown.iter().map(|why| format!("jobs are not known: {why}\n"));
+    lines + &unknown.collect::<String>()
 }
 
 fn workers_table(workers: &[WorkerLine]) -> String {

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use spec::TargetModule;
 
+use super::bounds::bounded;
 use crate::backend::AttentionShape;
 use crate::error::{Result, TrainerError};
 
@@ -78,7 +79,7 @@ impl DecoderConfig {
     /// Interprets the text of a `config.json`; the error says which key is wrong and why.
     pub fn parse(text: &str) -> std::result::Result<Self, String> {
         let raw: Raw = serde_json::from_str(text).map_err(|e| format!("cannot be read: {e}"))?;
-        raw.resolve()
+        raw.resolve().and_then(bounded)
     }
 
     /// Input and output size of a target module.

@@ -80,12 +80,9 @@ pub fn weight_files(model_dir: &Path) -> Result<Vec<PathBuf>> {
     }
     let index_path = model_dir.join(INDEX);
     if !index_path.is_file() {
-        let pickle = model_dir.join("pytorch_model.bin").is_file();
-        let hint = if pickle {
-            "; pytorch_model.bin can run code when it is loaded and is not read: convert it with \
-             transformers' save_pretrained"
-        } else {
-            ""
+        let hint = match pickled_file(model_dir) {
+            Some(name) => format!("; {}", pickle_refusal(&name)),
+            None => String::new(),
         };
         return Err(weights(model_dir, format!("holds neither {SINGLE} nor {INDEX}{hint}")));
     }
@@ -102,11 +99,42 @@ pub fn weight_files(model_dir: &Path) -> Result<Vec<PathBuf>> {
 /// A shard's path; it must lie in the model's own folder.
 fn shard(model_dir: &Path, index: &Path, name: &str) -> Result<PathBuf> {
     let relative = Path::new(name);
-    if relative.components().all(|c| matches!(c, Component::Normal(_))) {
-        Ok(model_dir.join(relative))
-    } else {
-        Err(weights(index, format!("names the file `{name}` outside the model's folder")))
+    if !relative.components().all(|c| matches!(c, Component::Normal(_))) {
+        return Err(weights(index, format!("names the file `{name}` outside the model's folder")));
     }
+    if is_pickled(relative) {
+        return Err(weights(
+            index,
+            format!("names a file that is not read: {}", pickle_refusal(name)),
+        ));
+    }
+    Ok(model_dir.join(relative))
+}
+
+/// Whether a file's name is one of those that PyTorch's own format goes by.
+fn is_pickled(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|extension| ["bin", "pt", "pth", "ckpt", "pkl"].contains(&extension))
+}
+
+/// A file in the folder that would run code if it were loaded.
+pub fn pickled_file(dir: &Path) -> Option<String> {
+    let entries = std::fs::read_dir(dir).ok()?;
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| is_pickled(path))
+        .filter_map(|path| path.file_name()?.to_str().map(str::to_owned))
+        .collect();
+    names.sort();
+    names.into_iter().next()
+}
+
+/// Why a pickled file is not read, and what to do.
+pub fn pickle_refusal(name: &str) -> String {
+    format!(
+        "{name} can run code when it is loaded and is not read: convert it to safetensors with \
+         save_pretrained of transformers or peft"
+    )
 }
 
 /// Maps a file into memory to read it.

@@ -77,6 +77,19 @@ impl SlurmLauncher {
         Ok(Self { settings, mark, folder, client: Client::new(LIMIT), polls: 0 })
     }
 
+    /// The sweep's jobs that have not ended, by their worker. Of two jobs of one worker, the later
+    /// one is its: the earlier one's answer was lost.
+    pub fn jobs(&self) -> Result<BTreeMap<String, (Handle, Hint)>, LaunchError> {
+        let prefix = self.mark.prefix();
+        let jobs = self.client.list().map_err(|trouble| trouble.error)?;
+        let running = by_id(jobs).into_values().filter(|job| !job.has_ended());
+        let of_worker = |job: Job| {
+            let worker = job.comment.strip_prefix(&prefix)?.to_owned();
+            Some((worker, (Handle(job.id.to_string()), job.hint())))
+        };
+        Ok(running.filter_map(of_worker).collect())
+    }
+
     /// Gives up a command of Slurm after `limit`.
     #[must_use]
     pub fn with_limit(mut self, limit: Duration) -> Self {
@@ -129,17 +142,8 @@ impl Launcher for SlurmLauncher {
         }
     }
 
-    /// Of two jobs of one worker, the later one is its: the earlier one's answer was lost.
     fn find(&mut self) -> Result<BTreeMap<String, Handle>, LaunchError> {
-        let prefix = self.mark.prefix();
-        let jobs = self.client.list().map_err(|trouble| trouble.error)?;
-        let running = by_id(jobs).into_values().filter(|job| !job.has_ended());
-        Ok(running
-            .filter_map(|job| {
-                let worker = job.comment.strip_prefix(&prefix)?.to_owned();
-                Some((worker, Handle(job.id.to_string())))
-            })
-            .collect())
+        Ok(self.jobs()?.into_iter().map(|(worker, (job, _))| (worker, job)).collect())
     }
 
     fn poll(&mut self, workers: &[Handle]) -> Result<BTreeMap<Handle, Hint>, LaunchError> {

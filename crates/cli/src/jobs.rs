@@ -1,0 +1,53 @@
+//! A sweep's jobs on a cluster, as its controller tells of them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use spec::{ExecutorKind, SlurmSettings};
+use store::SweepFolder;
+use worker::launch::{Handle, Hint, SlurmLauncher, render_script};
+use worker::{Berth, WorkerError};
+
+use crate::error::CliError;
+use crate::sweep_file::SweepFile;
+use crate::worker_start::{WorkerStart, slurm_folder};
+
+/// Somebody waits for the answer.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// What can be asked of the cluster on which a sweep has had jobs; `None` for a sweep that has not.
+pub fn cluster(folder: &SweepFolder, sweep: &str) -> Result<Option<SlurmLauncher>, CliError> {
+    let dir = slurm_folder(folder.path());
+    if !dir.is_dir() {
+        return Ok(None);
+    }
+    // What new jobs would ask for does not matter here.
+    let cluster = SlurmLauncher::open(SlurmSettings::default(), sweep, &dir);
+    Ok(Some(cluster.map_err(WorkerError::Launch)?.with_limit(LIMIT)))
+}
+
+/// Jobs that have not ended, by their worker.
+pub type Jobs = BTreeMap<String, (Handle, Hint)>;
+
+/// A job's state in a few words.
+pub fn in_words(hint: &Hint) -> String {
+    match hint {
+        Hint::Queued { reason } => format!("queued ({reason})"),
+        Hint::Running { place } => format!("running on {place}"),
+        Hint::Gone { how } => how.clone(),
+        Hint::Unknown { said } => said.clone(),
+    }
+}
+
+/// The script of a sweep's first job, if it asks for jobs; `results` is where the sweep's folder
+/// will be.
+pub fn script(file: &SweepFile, results: &Path) -> Result<Option<String>, CliError> {
+    let ExecutorKind::Slurm(slurm) = &file.sweep.executor.kind else { return Ok(None) };
+    let folder = SweepFolder::at(results.join(&file.sweep.name));
+    let start = WorkerStart::new(file, &folder)?;
+    let command = start.command(&Berth { name: "worker-001", index: 0, seq: 0 });
+    let dir = slurm_folder(start.dir());
+    let script = render_script(slurm, &file.sweep.name, &dir, &command);
+    Ok(Some(script.map_err(WorkerError::Launch)?))
+}
