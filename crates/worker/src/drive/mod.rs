@@ -94,7 +94,9 @@ pub struct Drive<'a> {
 impl Drive<'_> {
     /// Runs the sweep to its end, or until it is stopped.
     pub fn run(self) -> Result<Finish, WorkerError> {
-        if self.sweep.state.finished {
+        let history = &self.sweep.state;
+        // Replicates may be asked for after the end.
+        if history.finished && self.planner.suggest(history, 1).is_empty() {
             return Ok(Finish::AlreadyFinished);
         }
         let mut run = Run::new(self);
