@@ -44,8 +44,17 @@ pub(crate) const TRAIN: &[&str] = &[
     "eval_steps",
     "eval_train_examples",
 ];
-pub(crate) const EXECUTOR: &[&str] =
-    &["type", "device", "devices", "max_packed", "checkpoint_seconds", "memory_limit"];
+pub(crate) const EXECUTOR: &[&str] = &[
+    "type",
+    "device",
+    "devices",
+    "max_packed",
+    "checkpoint_seconds",
+    "memory_limit",
+    "max_retries",
+    "heartbeat_seconds",
+    "max_consecutive_failures",
+];
 pub(crate) const REPORT: &[&str] =
     &["overfit_sigma", "overfit_min_rise", "too_slow_share", "underfit_share", "forgetting_share"];
 pub(crate) const EARLY_TERMINATE: &[&str] =
