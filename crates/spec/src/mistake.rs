@@ -164,6 +164,14 @@ pub enum Mistake {
         /// The parameter.
         what: String,
     },
+    /// A command line that cannot be filled in.
+    #[error("`{what}` {problem}")]
+    BadCommand {
+        /// The setting.
+        what: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// Probabilities that do not fit the values.
     #[error("`{what}`: {problem}")]
     BadProbabilities {
@@ -259,6 +267,9 @@ impl Mistake {
                 "write a `run_cap:`, list fewer values, or use `method: random` with a `run_cap`"
                     .to_owned(),
             ),
+            Self::BadCommand { .. } => {
+                Some("a trial's values stand in double braces, such as `{{rank}}`".to_owned())
+            }
             Self::BadPath { help, .. } => Some((*help).to_owned()),
             Self::SameFile { .. } => Some(
                 "give `data.validation` a file of its own, or write `validation_fraction: 0.1` to \

@@ -8,7 +8,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::settings::{
-    BayesSettings, DataSettings, ExecutorSettings, RankLadderSettings, ReportSettings,
+    BayesSettings, DataSettings, ExecutorKind, ExecutorSettings, RankLadderSettings, ReportSettings,
     TrainSettings, ValidationSource,
 };
 use crate::space::SearchSpace;
@@ -95,6 +95,16 @@ impl Sweep {
         // Not there at all without a test set: sweeps of versions that had none keep theirs.
         if let Some(test) = &self.written.data.test {
             identity["data"]["test"] = test.to_string_lossy().into();
+        }
+        match &self.executor.kind {
+            ExecutorKind::Local => {}
+            ExecutorKind::Command(command) => {
+                identity["command"] = serde_json::json!([
+                    command.command.to_string(),
+                    command.base_command.as_ref().map(ToString::to_string),
+                ]);
+            }
+            ExecutorKind::External => identity["external"] = true.into(),
         }
         let mut text = String::new();
         write_canonical(&identity, &mut text);

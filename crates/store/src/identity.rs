@@ -20,8 +20,16 @@ const FORMAT: u32 = 1;
 const LISTED_DIFFERENCES: usize = 8;
 
 /// Settings that a fingerprint leaves out: they may differ within one sweep.
-const OUTSIDE_THE_FINGERPRINT: [&str; 5] =
-    ["description", "warnings", "report", "executor.max_packed", "executor.checkpoint_seconds"];
+const OUTSIDE_THE_FINGERPRINT: [&str; 8] = [
+    "description",
+    "warnings",
+    "report",
+    "executor.max_packed",
+    "executor.checkpoint_seconds",
+    "executor.kind.dir",
+    "executor.kind.max_parallel",
+    "executor.kind.grace_seconds",
+];
 
 /// A sweep's settings and inputs, as `resolved.json` keeps them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

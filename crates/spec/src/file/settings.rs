@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::executor;
 use super::findings::{At, Findings};
 use super::keys;
 use super::limits::Limits;
@@ -9,7 +10,7 @@ use super::scalar::{self, wrong_type};
 use super::section::Section;
 use super::yaml::{Node, Value};
 use crate::error::Place;
-use crate::mistake::{Mistake, most_similar};
+use crate::mistake::Mistake;
 use crate::settings::{
     BayesSettings, DeviceChoice, Dtype, EvalSettings, ExecutorSettings, OptimizerSettings,
     RankLadderSettings, ReportSettings, TrainSettings,
@@ -157,9 +158,7 @@ fn max_grad_norm(section: &Section, default: Option<f64>, findings: &mut Finding
 
 pub(crate) fn executor(node: &Node, findings: &mut Findings) -> Option<ExecutorSettings> {
     let section = Section::open("executor", node, keys::EXECUTOR, findings)?;
-    if let Some(kind) = section.get("type") {
-        executor_type(kind, findings);
-    }
+    let kind = executor::kind(&section, findings);
     let both = (section.get("device"), section.get("devices"));
     let device = match both {
         (Some(_), Some(node)) => findings.mistake(
@@ -175,6 +174,7 @@ pub(crate) fn executor(node: &Node, findings: &mut Findings) -> Option<ExecutorS
     };
     let defaults = ExecutorSettings::default();
     Some(ExecutorSettings {
+        kind: kind.unwrap_or(defaults.kind),
         device: device.unwrap_or(defaults.device),
         max_packed: whole(&section, "max_packed", 1, findings),
         checkpoint_seconds: whole(&section, "checkpoint_seconds", 1, findings)
@@ -204,30 +204,6 @@ fn bytes(what: &str, node: &Node, findings: &mut Findings) -> Option<u64> {
             node.place,
             wrong_type(what, &"a size with its unit, such as `8GiB` or `500MB`", node),
         ),
-    }
-}
-
-/// Only `local` exists in this version.
-fn executor_type(node: &Node, findings: &mut Findings) {
-    match scalar::text("executor.type", "the name of an executor", node, findings).as_deref() {
-        Some("local") | None => {}
-        Some(other @ ("slurm" | "command")) => {
-            let mistake = Mistake::NotAvailable {
-                what: "executor",
-                found: other.to_owned(),
-                instead: "write `type: local`",
-            };
-            findings.mistake::<()>(node.place, mistake);
-        }
-        Some(other) => {
-            let mistake = Mistake::UnknownName {
-                what: "executor",
-                found: other.to_owned(),
-                similar: most_similar(other, &["local"]),
-                known: vec!["local"],
-            };
-            findings.mistake::<()>(node.place, mistake);
-        }
     }
 }
 
