@@ -31,6 +31,18 @@ pub enum CliError {
     /// The results folder cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The commands of trials cannot be started at all.
+    #[error(transparent)]
+    Command(#[from] worker::CommandError),
+    /// A sweep whose trials lorasweep does not train.
+    #[error("the trials of `{}` are trained elsewhere (`executor: {{type: external}}`)", path.display())]
+    TrainsElsewhere { path: PathBuf },
+    /// A sweep whose trials nobody else is asked to train.
+    #[error("the trials of `{}` are trained by `lorasweep run`", path.display())]
+    TrainsItself { path: PathBuf },
+    /// A line that was told cannot be taken.
+    #[error("line {number}: {source}")]
+    Tell { number: usize, source: worker::TellError },
     /// Running failed.
     #[error(transparent)]
     Worker(#[from] WorkerError),
@@ -96,6 +108,9 @@ impl CliError {
             | Self::NotAnExport { .. }
             | Self::NoSuchTrial { .. }
             | Self::NoSweepAt { .. }
+            | Self::TrainsElsewhere { .. }
+            | Self::TrainsItself { .. }
+            | Self::Tell { .. }
             | Self::Store(StoreError::DifferentSweep { .. } | StoreError::NotASweep { .. }) => {
                 Exit::BadInput
             }
@@ -108,6 +123,19 @@ impl CliError {
         match self {
             Self::Store(error) => error.help(),
             Self::Worker(error) => error.help(),
+            Self::TrainsItself { .. } => Some(
+                "write `executor: {type: external}` to train them elsewhere".to_owned(),
+            ),
+            Self::Tell { .. } => Some(
+                "the lines before it were taken; tell, for instance, {\"trial\": 3, \"epoch\": 1, \
+                 \"eval_loss\": 1.25} and at the end {\"trial\": 3, \"outcome\": \"completed\"}"
+                    .to_owned(),
+            ),
+            Self::TrainsElsewhere { path } => Some(format!(
+                "`lorasweep ask {0}` gives the next trials and `lorasweep tell {0}` takes their \
+                 results",
+                path.display()
+            )),
             Self::SweepFile { .. } => Some(
                 "`lorasweep init FILE` writes a commented sweep; `lorasweep init --quickstart` \
                  writes an example that runs"

@@ -58,6 +58,14 @@ pub fn page(
     Ok(reporter::html(page)?)
 }
 
+/// What is kept of a trial beside the journal.
+pub fn tables(trial: &TrialState, base: Option<&Evaluation>) -> Result<TrialTables, BuildError> {
+    Ok(TrialTables {
+        metrics_csv: reporter::metrics_csv(trial, base)?,
+        steps_csv: reporter::steps_csv(trial)?,
+    })
+}
+
 /// Whether every file that `publish` writes for certain is there.
 pub fn is_published(folder: &SweepFolder, state: &SweepState) -> bool {
     use ReportFile::{RankingCsv, RankingJson, ReportHtml, ReportText};

@@ -26,8 +26,9 @@ pub use prune::{Decision, Pruner, pruner_for};
 /// Proposes trials.
 pub trait Planner: Send + Sync {
     /// Up to `count` new trials, given everything that happened so far; none when the search is
-    /// exhausted, the sweep's `run_cap` is reached, or a trial has reached the metric's target, and
-    /// none for now when the next one depends on trials that still run.
+    /// exhausted, the sweep's `run_cap` is reached, or a trial has reached the metric's target.
+    /// Fewer, or none for now, when the next one depends on trials that still run: whoever asks asks
+    /// again when one of them has ended.
     ///
     /// The answer depends on the sweep and on `history` alone, never on earlier calls. No
     /// configuration is proposed that `history` or the answer itself already has. Numbers go on

@@ -100,6 +100,14 @@ impl CommandTemplate {
         Ok(Self { written: written.to_owned(), pieces })
     }
 
+    /// The values it has places for.
+    pub(crate) fn values(&self) -> impl Iterator<Item = CommandValue> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Text(_) => None,
+            Piece::Value(value) => Some(*value),
+        })
+    }
+
     /// The line with `value`'s texts, which it has quoted for the shell, in their places.
     pub fn render(&self, value: impl Fn(CommandValue) -> String) -> String {
         let piece = |piece: &Piece| match piece {

@@ -267,9 +267,11 @@ impl Mistake {
                 "write a `run_cap:`, list fewer values, or use `method: random` with a `run_cap`"
                     .to_owned(),
             ),
-            Self::BadCommand { .. } => {
-                Some("a trial's values stand in double braces, such as `{{rank}}`".to_owned())
-            }
+            Self::BadCommand { .. } => Some(
+                "values stand in double braces: `{{rank}}` and other parameters of a trial, \
+                 `{{model}}`, `{{train}}`, `{{trial_dir}}`"
+                    .to_owned(),
+            ),
             Self::BadPath { help, .. } => Some((*help).to_owned()),
             Self::SameFile { .. } => Some(
                 "give `data.validation` a file of its own, or write `validation_fraction: 0.1` to \

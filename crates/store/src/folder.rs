@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use spec::{Evaluation, Event, Record, SweepState, TrialId, TrialState};
 
@@ -72,6 +73,14 @@ impl SweepFolder {
     /// The folder with the trial's best adapter; `None` when there is none.
     pub fn adapter(&self, trial: TrialId) -> Option<PathBuf> {
         Some(layout::adapter(&self.root, trial)).filter(|path| path.is_dir())
+    }
+
+    /// The folder in which the command that trains a trial may write, and its log; created where it
+    /// is not there.
+    pub fn command_dir(&self, trial: TrialId) -> Result<PathBuf, StoreError> {
+        let path = layout::command(&self.root, trial);
+        atomic::create_dir(&path)?;
+        std::path::absolute(&path).map_err(StoreError::io("resolve", &path))
     }
 
     /// The folder of the sweep's best adapter, whether or not it exists yet.
@@ -148,6 +157,28 @@ impl SweepDir {
         let folder = SweepFolder { root };
         let state = folder.state()?;
         let journal = journal::Writer::create(&layout::journal(&folder.root))?;
+        Ok(Opened { dir: Self { folder, journal, _lock: lock }, state })
+    }
+
+    /// Opens or creates `results/<name>` to write a few events, waiting for others who do the same.
+    /// Nothing is tidied up, and the last journal file is gone on with, so that this may happen
+    /// thousands of times.
+    pub fn join(
+        results: &Path,
+        identity: &Identity,
+        written: &str,
+        patience: Duration,
+    ) -> Result<Opened, StoreError> {
+        let root = results.join(&identity.name);
+        atomic::create_dir(&root)?;
+        let lock = DriverLock::wait_for(&root, patience)?;
+        match refuse_different(&root, identity) {
+            Err(StoreError::NotASweep { .. }) => claim(&root, identity, written)?,
+            other => other?,
+        }
+        let folder = SweepFolder { root };
+        let journal = journal::Writer::join(&layout::journal(&folder.root))?;
+        let state = folder.state()?;
         Ok(Opened { dir: Self { folder, journal, _lock: lock }, state })
     }
 

@@ -48,6 +48,19 @@ impl Writer {
         Ok(Self { path, file, committed: 0 })
     }
 
+    /// Goes on with the last file, once its torn tail is cut; begins one where there is none. Only
+    /// the holder of the sweep's lock may call this, and only while nobody drives the sweep.
+    pub(crate) fn join(dir: &Path) -> Result<Self, StoreError> {
+        let Some((_, path)) = files(dir)?.pop() else { return Self::create(dir) };
+        cut_torn_tail(&path)?;
+        let opened = OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .and_then(|file| Ok((file.metadata()?.len(), file)));
+        let (committed, file) = opened.map_err(StoreError::io("open the journal", &path))?;
+        Ok(Self { path, file, committed })
+    }
+
     /// Appends `events` in one write and makes them durable when one of them is worth it. After
     /// an error the file is as it was before.
     pub(crate) fn append(&mut self, events: &[Event]) -> Result<(), StoreError> {

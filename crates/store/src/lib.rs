@@ -10,7 +10,8 @@
 //!   resolved.json           the resolved sweep, its fingerprint and its input files' hashes
 //!   lock                    held by the one process that drives the sweep
 //!   journal/driver-<n>.jsonl  one `spec::Record` a line, append only, one file a launch
-//!   trials/trial-003/       trial.json, metrics.csv, steps.csv, checkpoint/, fork/, adapter/ (best)
+//!   trials/trial-003/       trial.json, metrics.csv, steps.csv, checkpoint/, fork/, adapter/ (best),
+//!                         command/ (what a command that trains the trial writes, and its log)
 //!   ranking.csv ranking.json report.txt plots/ best/
 //! ```
 //!

@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +17,8 @@ use crate::layout;
 
 /// `status` takes the lock for an instant to see whether it is free; a driver that starts in
 /// that instant must not be refused.
-const ATTEMPTS: u32 = 5;
-const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(40);
+const PATIENCE: Duration = Duration::from_millis(200);
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(10);
 
 /// The process that drives a sweep.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +70,12 @@ pub(crate) struct DriverLock {
 impl DriverLock {
     /// Takes the lock of the sweep in `root`, or says who has it.
     pub(crate) fn acquire(root: &Path) -> Result<Self, StoreError> {
+        Self::wait_for(root, PATIENCE)
+    }
+
+    /// Takes the lock, waiting for one that others hold for a moment.
+    pub(crate) fn wait_for(root: &Path, patience: Duration) -> Result<Self, StoreError> {
+        let begun = Instant::now();
         let path = layout::lock(root);
         let mut file = OpenOptions::new()
             .read(true)
@@ -78,10 +84,10 @@ impl DriverLock {
             .truncate(false)
             .open(&path)
             .map_err(StoreError::io("open the lock", &path))?;
-        for attempt in 1.. {
+        loop {
             match file.try_lock() {
                 Ok(()) => break,
-                Err(TryLockError::WouldBlock) if attempt < ATTEMPTS => {
+                Err(TryLockError::WouldBlock) if begun.elapsed() < patience => {
                     std::thread::sleep(BETWEEN_ATTEMPTS);
                 }
                 Err(TryLockError::WouldBlock) => {

@@ -10,13 +10,19 @@
 
 #![forbid(unsafe_code)]
 
+mod board;
+mod command;
 mod drive;
 mod error;
 pub mod launch;
+mod metrics;
 mod observer;
 mod trainer;
 
+pub use board::{Answer, Asked, Board, TellError, Verdict};
+pub use command::{CommandError, CommandTrainer};
 pub use drive::{Drive, Finish, MAX_CONSECUTIVE_FAILURES, Settings, WriteTables};
 pub use error::WorkerError;
+pub use metrics::AdapterError;
 pub use observer::{Observer, Warning};
 pub use trainer::{Admission, Steps, Trainer, TrainerError};

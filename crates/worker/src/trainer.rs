@@ -41,6 +41,11 @@ pub trait Trainer {
     /// How many trials may share a step.
     fn capacity(&self) -> usize;
 
+    /// Whether the untouched base model can be evaluated; a command may have nothing that does.
+    fn has_base(&self) -> bool {
+        true
+    }
+
     /// Evaluates the untouched base model.
     fn evaluate_base(&mut self) -> Result<Evaluation, TrainerError>;
 

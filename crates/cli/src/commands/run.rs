@@ -1,12 +1,14 @@
 //! `lorasweep run`: plan, train, report.
 
+mod by_command;
+
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use planner::{Planner, Pruner};
 use reporter::Ranking;
-use spec::{Evaluation, Event, Outcome, SweepState, TrialId, TrialState};
+use spec::{Evaluation, Event, ExecutorKind, Outcome, SweepState, TrialId, TrialState};
 use store::{BuildError, Identity, Opened, ReportFile, SweepDir, SweepFolder, TrialTables};
 use trainer::data::PreparedData;
 use worker::{Drive, Finish, WorkerError};
@@ -31,7 +33,11 @@ pub fn run(args: &RunArgs, output: Output) -> Result<Exit, CliError> {
     if let Some(state) = run.finished_before()? {
         return run.say_finished(&state);
     }
-    run.train()
+    match &file.sweep.executor.kind {
+        ExecutorKind::Local => run.train(),
+        ExecutorKind::Command(settings) => run.train_by_command(settings),
+        ExecutorKind::External => Err(CliError::TrainsElsewhere { path: file.path.clone() }),
+    }
 }
 
 /// One launch.
@@ -63,7 +69,9 @@ impl<'a> Run<'a> {
         let state = SweepDir::look(&self.args.results, &self.identity)?;
         // The test rows are evaluated once all trials have ended: that may be left to do.
         let is_tested = |state: &SweepState| {
-            self.file.sweep.data.test.is_none() || state.test.contains_key(&TrialId::BASE)
+            self.file.sweep.data.test.is_none()
+                || !self.file.sweep.executor.kind.is_own()
+                || state.test.contains_key(&TrialId::BASE)
         };
         Ok(state.filter(|state| state.finished && is_tested(state)))
     }
@@ -266,13 +274,6 @@ fn spent(state: &SweepState, plan: &MemoryPlan) -> String {
         format!(", peak memory {} MiB ({} MiB predicted)", mib(peak), mib(plan.total()))
     });
     format!("trained {} tokens{peak}", state.trained_tokens())
-}
-
-fn tables(trial: &TrialState, base: Option<&Evaluation>) -> Result<TrialTables, BuildError> {
-    Ok(TrialTables {
-        metrics_csv: reporter::metrics_csv(trial, base)?,
-        steps_csv: reporter::steps_csv(trial)?,
-    })
 }
 
 fn exit_of(state: &SweepState) -> Exit {

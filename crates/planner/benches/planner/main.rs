@@ -119,8 +119,10 @@ fn line(options: &Options) {
 
 fn score(options: &Options, instance: &Instance, optimum: Optimum, seed: u64) -> Score {
     let Options { method, settings, trials, batch, .. } = options;
-    let sweep = runner::sweep(method, settings, seed, *trials, instance.decays);
-    let state = runner::run(&sweep, instance, seed, *batch);
+    // A planner that limits the trials in training to a share of all would make the batch smaller.
+    let cap = (*trials).max(4 * *batch as u32);
+    let sweep = runner::sweep(method, settings, seed, cap, instance.decays);
+    let state = runner::run(&sweep, instance, seed, *trials, *batch);
     runner::score(&sweep, &state, instance, optimum)
 }
 

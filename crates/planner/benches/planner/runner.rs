@@ -104,12 +104,13 @@ pub fn score(sweep: &Sweep, state: &SweepState, instance: &Instance, optimum: Op
     }
 }
 
-/// Runs a sweep of full trials in batches; returns its history.
-pub fn run(sweep: &Sweep, instance: &Instance, seed: u64, batch: usize) -> SweepState {
+/// Runs a sweep of so many full trials in batches; returns its history.
+pub fn run(sweep: &Sweep, instance: &Instance, seed: u64, trials: u32, batch: usize) -> SweepState {
     let planner = for_sweep(sweep);
     let mut state = begun(instance.base_loss);
     loop {
-        let trials = planner.suggest(&state, batch);
+        let left = trials as usize - state.trials.len();
+        let trials = planner.suggest(&state, batch.min(left));
         if trials.is_empty() {
             return state;
         }

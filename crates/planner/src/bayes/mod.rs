@@ -44,6 +44,9 @@ const BOLDNESS: f64 = 0.7;
 /// What is expected before the data counts as much as the improvement's logarithm when so many
 /// trials were observed, and ever less afterwards (Hvarfner et al. 2022, arXiv:2204.11051).
 const PRIOR_TRIALS: f64 = 2.0;
+/// At most this share of a sweep's trials is in training at a time: trials that are proposed
+/// together learn nothing from each other (results/bench/planner.txt has regret by batch size).
+const PENDING_SHARE: usize = 4;
 /// Good trials whose neighbours are candidates.
 const GOOD_TRIALS: usize = 5;
 
@@ -73,6 +76,13 @@ impl Bayes {
 }
 
 impl Bayes {
+    /// How many trials may be proposed beside those that have not ended: at least one at a time.
+    fn room_beside_pending(&self, history: &SweepState) -> usize {
+        let Some(total) = self.total() else { return usize::MAX };
+        let pending = history.trials.values().filter(|trial| trial.outcome().is_none()).count();
+        total.div_ceil(PENDING_SHARE).saturating_sub(pending)
+    }
+
     /// Trials before anything was measured: after the usual one, evenly spread over what is
     /// likely.
     fn spread(&self, history: &SweepState, count: usize) -> Vec<Trial> {
@@ -130,7 +140,7 @@ pub(crate) fn usual(space: &SearchSpace, lora_prior: bool) -> TrialConfig {
 
 impl Planner for Bayes {
     fn suggest(&self, history: &SweepState, count: usize) -> Vec<Trial> {
-        let count = count.min(self.ending.room(history));
+        let count = count.min(self.ending.room(history)).min(self.room_beside_pending(history));
         let mut known: HashSet<ConfigKey> =
             history.trials.values().map(|t| t.trial.config.key()).collect();
         let last = history.trials.keys().next_back().copied().unwrap_or(TrialId::BASE);

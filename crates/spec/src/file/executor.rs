@@ -97,11 +97,21 @@ fn command(section: &Section, findings: &mut Findings) -> Option<CommandSettings
     section.require("command", example, findings)?;
     Some(CommandSettings {
         command: section.read("command", findings, template)?,
-        base_command: section.read("base_command", findings, template),
+        base_command: section.read("base_command", findings, base_template),
         dir: PathBuf::new(),
         max_parallel: whole(section, "max_parallel", 1, findings).unwrap_or(1),
         grace_seconds: whole(section, "grace_seconds", 0, findings).unwrap_or(GRACE_SECONDS),
     })
+}
+
+/// The base model has no parameters of a trial.
+fn base_template(what: &str, node: &Node, findings: &mut Findings) -> Option<CommandTemplate> {
+    let line = template(what, node, findings)?;
+    if line.values().any(|v| matches!(v, CommandValue::Parameter(_) | CommandValue::Params)) {
+        let problem = "has a trial's parameter, but it evaluates the base model";
+        return findings.mistake(node.place, Mistake::BadCommand { what: what.to_owned(), problem });
+    }
+    Some(line)
 }
 
 fn template(what: &str, node: &Node, findings: &mut Findings) -> Option<CommandTemplate> {

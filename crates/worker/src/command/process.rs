@@ -59,7 +59,7 @@ impl Process {
         let log = OpenOptions::new().create(true).append(true).open(start.log)?;
         let (out_log, error_log) = (log.try_clone()?, log.try_clone()?);
         writeln!(&log, "$ {}", start.line)?;
-        let mut child = shell(start.line)
+        let mut child = shell(start.line)?
             .current_dir(start.dir)
             .envs(start.env)
             .stdin(Stdio::null())
@@ -130,10 +130,10 @@ enum Signal {
 }
 
 #[cfg(unix)]
-fn shell(line: &str) -> Command {
+fn shell(line: &str) -> io::Result<Command> {
     let mut command = Command::new("sh");
     command.arg("-c").arg(line).process_group(0);
-    command
+    Ok(command)
 }
 
 #[cfg(unix)]
@@ -160,24 +160,18 @@ fn pid(number: u32) -> Option<rustix::process::Pid> {
     rustix::process::Pid::from_raw(i32::try_from(number).ok()?)
 }
 
+/// Without process groups a command could not be ended with what it started.
 #[cfg(not(unix))]
-fn shell(line: &str) -> Command {
-    let mut command = Command::new("cmd");
-    command.arg("/C").arg(line).kill_on_drop(true);
-    command
+fn shell(_: &str) -> io::Result<Command> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "commands need a Unix system"))
 }
 
 #[cfg(not(unix))]
-fn signal(group: u32, signal: Signal) {
-    if matches!(signal, Signal::Kill) {
-        let number = group.to_string();
-        let _ = std::process::Command::new("taskkill").args(["/T", "/F", "/PID", &number]).output();
-    }
-}
+fn signal(_: u32, _: Signal) {}
 
 #[cfg(not(unix))]
 fn is_there(_: u32) -> bool {
-    true
+    false
 }
 
 /// The last `count` lines of a log, of its last kilobytes.

@@ -161,7 +161,7 @@ impl<'a> Run<'a> {
         for trial in ended {
             self.drive.sweep.dir.discard_checkpoint(trial, Purpose::Resume)?;
         }
-        if self.drive.sweep.state.base.is_none() {
+        if self.drive.sweep.state.base.is_none() && self.drive.trainer.has_base() {
             let evaluation =
                 self.drive.trainer.evaluate_base().map_err(WorkerError::BaseEvaluation)?;
             self.drive.sweep.dir.write_base(&evaluation)?;

@@ -1,4 +1,4 @@
-//! What a command says of its trial: one JSON object a line.
+//! What another trainer says of a trial: one JSON object a line.
 //!
 //! ```text
 //! {"step": 40, "epoch": 0.5, "train_loss": 1.31}
@@ -6,14 +6,14 @@
 //! ```
 //!
 //! The keys are those that transformers' Trainer logs (`loss` is `train_loss`); further ones are
-//! ignored. Everything else that a command prints is for its log alone.
+//! ignored. Everything else that it prints is for its log alone.
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// One line of a command; what it does not say is `None`.
+/// One line; what it does not say is `None`.
 #[derive(Debug, Default, Clone, PartialEq, Deserialize)]
-pub(super) struct Line {
+pub(crate) struct Line {
     /// Optimizer steps taken.
     pub step: Option<u32>,
     /// Epochs completed, as a fraction.
@@ -30,17 +30,27 @@ pub(super) struct Line {
     pub seconds: Option<f64>,
     /// A folder with a PEFT adapter: that of the evaluation at this step or epoch, or of the last.
     pub adapter: Option<String>,
-    /// Something from which the command can go on at `step`.
+    /// Something from which the trainer can go on at `step`.
     pub checkpoint: Option<String>,
 }
 
 /// A loss as a trainer reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(try_from = "Value")]
-pub(super) enum Loss {
+pub(crate) enum Loss {
     Finite(f64),
     /// `NaN`, `Infinity` or the like.
     NotANumber,
+}
+
+impl Loss {
+    /// The loss, if it is a number.
+    pub fn finite(self) -> Option<f64> {
+        match self {
+            Self::Finite(loss) => Some(loss),
+            Self::NotANumber => None,
+        }
+    }
 }
 
 /// What stands for Python's `NaN` and `Infinity`, which are no JSON.
@@ -63,7 +73,7 @@ impl TryFrom<Value> for Loss {
 
 /// What a printed line is.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Said {
+pub(crate) enum Said {
     /// It is of the trial.
     Metrics(Box<Line>),
     /// It looks like an object but is not JSON, such as a printed Python dictionary.
@@ -73,11 +83,18 @@ pub(super) enum Said {
 }
 
 /// Reads a printed line; an error says which value cannot be used.
-pub(super) fn read(text: &str) -> Result<Said, String> {
-    let text = text.trim();
-    if !text.starts_with('{') {
+pub(crate) fn read(text: &str) -> Result<Said, String> {
+    if !text.trim_start().starts_with('{') {
         return Ok(Said::Text);
     }
+    match object(text) {
+        Some(value) => Line::of(value).map(|line| Said::Metrics(Box::new(line))),
+        None => Ok(Said::Unreadable),
+    }
+}
+
+/// A line's JSON object, with Python's words for losses that are no numbers.
+pub(crate) fn object(text: &str) -> Option<Value> {
     let value = serde_json::from_str::<Value>(text).or_else(|_| {
         let quoted = format!(": \"{NOT_A_NUMBER}\"");
         let mended = ["-Infinity", "Infinity", "NaN"].iter().fold(text.to_owned(), |text, word| {
@@ -85,14 +102,25 @@ pub(super) fn read(text: &str) -> Result<Said, String> {
         });
         serde_json::from_str(&mended)
     });
-    let Ok(value @ Value::Object(_)) = value else { return Ok(Said::Unreadable) };
-    let line = Line::deserialize(value).map_err(|error| error.to_string())?;
-    let numbers =
-        [line.epoch, line.eval_loss_stderr, line.retention_loss, line.learning_rate, line.seconds];
-    if numbers.iter().flatten().any(|x| !x.is_finite() || *x < 0.0) {
-        return Err("a number must be finite and not negative".to_owned());
+    value.ok().filter(Value::is_object)
+}
+
+impl Line {
+    /// From an object; an error says which value cannot be used.
+    pub fn of(object: Value) -> Result<Self, String> {
+        let line = Self::deserialize(object).map_err(|error| error.to_string())?;
+        let numbers = [
+            line.epoch,
+            line.eval_loss_stderr,
+            line.retention_loss,
+            line.learning_rate,
+            line.seconds,
+        ];
+        if numbers.iter().flatten().any(|x| !x.is_finite() || *x < 0.0) {
+            return Err("a number must be finite and not negative".to_owned());
+        }
+        Ok(line)
     }
-    Ok(Said::Metrics(Box::new(line)))
 }
 
 #[cfg(test)]
