@@ -1,12 +1,13 @@
 #!/bin/sh
-# A table of real runs for the planner's benchmark: every combination of rank, learning rate, batch
-# size and number of epochs, with three seeds, on the embedded example. Writes
-# results/bench/real_grid.csv; sweep and journal are in results/real-grid.
+# A table of real runs for the planner's benchmark: 540 trainings of the embedded example (5 ranks,
+# 9 learning rates, 4 batch sizes, 3 seeds; 12 epochs each). Writes results/bench/real_grid.csv; the
+# sweep itself is in results/real-grid. About 40 minutes on two cores.
 #
 #   scripts/bench/real_grid.sh [LORASWEEP]        (target/release/lorasweep)
+#   cargo bench -p lorasweep-planner --bench planner -- --table results/bench/real_grid.csv
 #
-# The schedule is constant, so that a run of 12 epochs is also one of 1, 2, ... 11: 432 runs are
-# trained and 1,728 combinations measured. An interrupted sweep goes on when it is started again.
+# The learning rate is constant, so that every run of 12 epochs is also one of 1, 2, ... 11: the
+# table has 6,480 rows. An interrupted sweep goes on when it is started again.
 set -eu
 cd "$(dirname "$0")/../.."
 lorasweep=${1:-target/release/lorasweep}

@@ -40,6 +40,9 @@ pub enum CliError {
     /// A sweep whose trials nobody else is asked to train.
     #[error("the trials of `{}` are trained by `lorasweep run`", path.display())]
     TrainsItself { path: PathBuf },
+    /// An earlier sweep that may still change.
+    #[error("the sweep in `{}`, from which this one is to start, has not ended", path.display())]
+    Unfinished { path: PathBuf },
     /// A line that was told cannot be taken.
     #[error("line {number}: {source}")]
     Tell { number: usize, source: worker::TellError },
@@ -111,6 +114,7 @@ impl CliError {
             | Self::TrainsElsewhere { .. }
             | Self::TrainsItself { .. }
             | Self::Tell { .. }
+            | Self::Unfinished { .. }
             | Self::Store(StoreError::DifferentSweep { .. } | StoreError::NotASweep { .. }) => {
                 Exit::BadInput
             }
@@ -123,6 +127,11 @@ impl CliError {
         match self {
             Self::Store(error) => error.help(),
             Self::Worker(error) => error.help(),
+            Self::Unfinished { .. } => Some(
+                "end it first (`lorasweep run` goes on with it), so that it says the same whenever \
+                 this sweep is interrupted"
+                    .to_owned(),
+            ),
             Self::TrainsItself { .. } => Some(
                 "write `executor: {type: external}` to train them elsewhere".to_owned(),
             ),

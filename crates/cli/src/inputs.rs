@@ -8,7 +8,7 @@ use serde_json::Value;
 use spec::{
     DataFacts, DataSettings, ReportSettings, Sweep, TargetModule, TrainSettings, ValidationSource,
 };
-use store::{Identity, InputFile};
+use store::{Identity, InputFile, SweepFolder};
 use trainer::data::{DataRole, PreparedData};
 use trainer::model::DecoderConfig;
 
@@ -16,6 +16,9 @@ use crate::error::CliError;
 
 /// The training file's name among a sweep's inputs.
 pub const TRAINING_DATA: &str = "training data";
+
+/// What the name of an earlier sweep among a sweep's inputs begins with.
+pub const EARLIER_SWEEP: &str = "earlier sweep";
 
 /// The parts of `resolved.json` that are read back after the run.
 #[derive(Debug, Deserialize)]
@@ -132,6 +135,10 @@ fn inputs(sweep: &Sweep) -> Result<BTreeMap<String, InputFile>, CliError> {
     }
     let weights =
         if is_own || sweep.model.is_dir() { weight_files(&sweep.model)? } else { Vec::new() };
+    for path in &sweep.warm_start {
+        let history = SweepFolder::open(path)?.history()?;
+        inputs.insert(format!("{EARLIER_SWEEP}'s journal in {}", path.display()), history);
+    }
     for path in weights {
         let bytes = path.metadata().map_err(CliError::io("look at", &path))?.len();
         let name = path.file_name().unwrap_or_default().to_string_lossy();

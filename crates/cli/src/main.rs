@@ -18,6 +18,7 @@ mod output;
 mod progress;
 mod publish;
 mod sweep_file;
+mod warm_start;
 mod workload;
 
 use clap::{CommandFactory, FromArgMatches};

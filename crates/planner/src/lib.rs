@@ -20,7 +20,7 @@ mod suggest;
 
 use spec::{Method, Sweep, SweepState, Trial};
 
-pub use bayes::{Expectation, Importance, Incumbent, expectation, importance, incumbent};
+pub use bayes::{Earlier, Expectation, Importance, Incumbent, expectation, importance, incumbent};
 pub use prune::{Decision, Pruner, pruner_for};
 
 /// Proposes trials.
@@ -56,6 +56,14 @@ pub trait Planner: Send + Sync {
 /// Trials spread over the whole space of a sweep, to estimate from what its trials will need.
 pub fn sample(sweep: &Sweep, count: usize) -> Vec<Trial> {
     sobol::Sobol::uncapped(sweep).suggest(&SweepState::default(), count)
+}
+
+/// The planner of a sweep that begins from earlier ones (`warm_start`); only `bayes` learns from them.
+pub fn knowing(sweep: &Sweep, earlier: Vec<Earlier>) -> Box<dyn Planner> {
+    match sweep.method {
+        Method::Bayes => Box::new(bayes::Bayes::knowing(sweep, earlier)),
+        _ => for_sweep(sweep),
+    }
 }
 
 /// The planner of a sweep's `method`.

@@ -117,9 +117,10 @@ pub fn rank(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Rankin
     }
 }
 
-fn interval(evaluation: &Evaluation) -> [f64; 2] {
+/// `None` where the trainer does not tell the noise of its losses.
+fn interval(evaluation: &Evaluation) -> Option<[f64; 2]> {
     let half = Z95 * evaluation.eval_loss_stderr;
-    [evaluation.eval_loss - half, evaluation.eval_loss + half]
+    (half > 0.0).then(|| [evaluation.eval_loss - half, evaluation.eval_loss + half])
 }
 
 fn base_row(base: Option<&Evaluation>, lang: Lang) -> Row {
@@ -134,7 +135,7 @@ fn base_row(base: Option<&Evaluation>, lang: Lang) -> Row {
         notes: Vec::new(),
         eval_loss: base.map(|e| e.eval_loss),
         eval_loss_stderr: base.map(|e| e.eval_loss_stderr),
-        eval_loss_interval: base.map(interval),
+        eval_loss_interval: base.and_then(interval),
         against_best: None,
         best_step: base.map(|e| e.step),
         best_epoch: base.map(|e| e.epoch),
@@ -165,7 +166,7 @@ fn run_row(trial: &TrialState, diagnosis: Diagnosis, base_retention: Option<f64>
         notes: diagnosis.notes,
         eval_loss: best.map(|e| e.eval_loss),
         eval_loss_stderr: best.map(|e| e.eval_loss_stderr),
-        eval_loss_interval: best.map(interval),
+        eval_loss_interval: best.and_then(interval),
         against_best: None,
         best_step: best.map(|e| e.step),
         best_epoch: best.map(|e| e.epoch),

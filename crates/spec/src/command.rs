@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::parameter::Parameter;
 
@@ -62,7 +62,8 @@ impl CommandValue {
 }
 
 /// A line for the shell with places for values.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct CommandTemplate {
     written: String,
     pieces: Vec<Piece>,
@@ -75,11 +76,13 @@ enum Piece {
 }
 
 /// What is wrong with a command line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadTemplate {
     /// A `{{` without its `}}`.
+    #[error("has `{{{{` without `}}}}`")]
     Unclosed,
     /// A name that no value has.
+    #[error("has no value called `{0}`")]
     Unknown(String),
 }
 
@@ -124,9 +127,17 @@ impl fmt::Display for CommandTemplate {
     }
 }
 
-impl Serialize for CommandTemplate {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.written)
+impl TryFrom<String> for CommandTemplate {
+    type Error = String;
+
+    fn try_from(written: String) -> Result<Self, String> {
+        Self::parse(&written).map_err(|bad| bad.to_string())
+    }
+}
+
+impl From<CommandTemplate> for String {
+    fn from(template: CommandTemplate) -> Self {
+        template.written
     }
 }
 

@@ -83,6 +83,7 @@ impl Resolver<'_> {
             let capped = written.has_run_cap;
             self.check_size(method, &space, &places, capped, written.parameters_place);
         }
+        let warm_start = self.warm_start(written.method.as_ref(), &written.warm_start);
         let (written_data, model_path) = (written.data?, written.model?.value);
         Some(Sweep {
             name: name?,
@@ -99,9 +100,14 @@ impl Resolver<'_> {
             report: written.report,
             early_terminate: written.early_terminate,
             run_cap: written.run_cap,
+            warm_start: warm_start?,
             seed: written.seed.unwrap_or(DEFAULT_SEED),
             warnings: Vec::new(),
-            written: WrittenPaths { model: model_path, data: as_written(&written_data) },
+            written: WrittenPaths {
+                model: model_path,
+                warm_start: written.warm_start.into_iter().map(|path| path.value).collect(),
+                data: as_written(&written_data),
+            },
         })
     }
 
@@ -118,6 +124,30 @@ impl Resolver<'_> {
             return Some(name);
         }
         self.findings.mistake(place, Mistake::BadName { found: name })
+    }
+
+    /// The folders of earlier sweeps, if there is a use for them.
+    fn warm_start(
+        &mut self,
+        method: Option<&At<Method>>,
+        written: &[At<PathBuf>],
+    ) -> Option<Vec<PathBuf>> {
+        let help = "`warm_start` names results folders of sweeps that have ended (results/<name>); \
+                    relative paths start at the sweep file's folder";
+        if let (Some(first), Some(method)) = (written.first(), method)
+            && method.value != Method::Bayes
+        {
+            let both = format!("`warm_start` and `method: {}`", method.value);
+            let help = "only `method: bayes` learns from results".to_owned();
+            return self.findings.mistake(first.place, Mistake::Conflict { both, help });
+        }
+        let looks = std::mem::replace(&mut self.looks, true);
+        let found: Vec<Option<PathBuf>> = written
+            .iter()
+            .map(|path| self.existing("warm_start", path, PathKind::Folder, help))
+            .collect();
+        self.looks = looks;
+        found.into_iter().collect()
     }
 
     /// Commands run in the sweep file's folder.

@@ -127,10 +127,11 @@ pub enum DeviceChoice {
 }
 
 /// Who trains the trials.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ExecutorKind {
     /// lorasweep itself, on this machine.
+    #[default]
     Local,
     /// A command for each trial.
     Command(CommandSettings),
@@ -146,7 +147,7 @@ impl ExecutorKind {
 }
 
 /// How a command trains a trial.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CommandSettings {
     /// What the shell runs for a trial.
     pub command: CommandTemplate,
@@ -161,9 +162,10 @@ pub struct CommandSettings {
 }
 
 /// How trials are executed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExecutorSettings {
     /// Who trains.
+    #[serde(default)]
     pub kind: ExecutorKind,
     /// The device to use.
     pub device: DeviceChoice,

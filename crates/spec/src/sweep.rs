@@ -48,6 +48,8 @@ pub struct Sweep {
     pub early_terminate: Option<EarlyTerminate>,
     /// At most this many trials.
     pub run_cap: Option<u32>,
+    /// Results folders of earlier sweeps that `method: bayes` learns from.
+    pub warm_start: Vec<PathBuf>,
     /// Seeds the choice of trials and the split of the data; a trial's own seed is a parameter.
     pub seed: u64,
     /// What the file leaves open to misunderstanding.
@@ -62,6 +64,7 @@ pub struct Sweep {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct WrittenPaths {
     pub model: PathBuf,
+    pub warm_start: Vec<PathBuf>,
     pub data: DataSettings,
 }
 
@@ -95,6 +98,10 @@ impl Sweep {
         // Not there at all without a test set: sweeps of versions that had none keep theirs.
         if let Some(test) = &self.written.data.test {
             identity["data"]["test"] = test.to_string_lossy().into();
+        }
+        if !self.warm_start.is_empty() {
+            let paths = self.written.warm_start.iter().map(|path| path.to_string_lossy());
+            identity["warm_start"] = paths.collect();
         }
         match &self.executor.kind {
             ExecutorKind::Local => {}

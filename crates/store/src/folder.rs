@@ -9,7 +9,7 @@ use spec::{Evaluation, Event, Record, SweepState, TrialId, TrialState};
 
 use crate::checkpoint::{self, Checkpoint, CheckpointDamage, Purpose};
 use crate::error::{BuildError, StoreError};
-use crate::identity::Identity;
+use crate::identity::{Identity, InputFile};
 use crate::layout::ReportFile;
 use crate::lock::{DriverLock, Holder};
 use crate::{atomic, journal, layout, lock};
@@ -63,6 +63,11 @@ impl SweepFolder {
     /// The journal, in order, with the clock of its writers.
     pub fn records(&self) -> Result<Vec<Record>, StoreError> {
         journal::replay(&layout::journal(&self.root))
+    }
+
+    /// Size and hash of the whole history, as of an input file.
+    pub fn history(&self) -> Result<InputFile, StoreError> {
+        journal::hash(&layout::journal(&self.root))
     }
 
     /// The process that drives the sweep right now, if any does.

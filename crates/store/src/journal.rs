@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use spec::{Event, Record, SCHEMA_VERSION};
 
 use crate::atomic;
 use crate::error::StoreError;
+use crate::identity::{InputFile, hex};
 
 /// Milliseconds since the Unix epoch; for people, never for decisions.
 pub(crate) fn now_ms() -> u64 {
@@ -107,6 +109,19 @@ pub(crate) fn replay(dir: &Path) -> Result<Vec<Record>, StoreError> {
         read_file(&path, &mut records)?;
     }
     Ok(records)
+}
+
+/// Size and hash of the records of all files in `dir`, whichever files they are in.
+pub(crate) fn hash(dir: &Path) -> Result<InputFile, StoreError> {
+    let mut hasher = Sha256::new();
+    let mut bytes = 0;
+    for (_, path) in files(dir)? {
+        bytes += File::open(&path)
+            .and_then(|mut file| std::io::copy(&mut file, &mut hasher))
+            .map_err(StoreError::io("read the journal", &path))?;
+    }
+    let sha256 = Some(hex(&hasher.finalize()));
+    Ok(InputFile { path: dir.display().to_string(), bytes, sha256 })
 }
 
 fn read_file(path: &Path, records: &mut Vec<Record>) -> Result<(), StoreError> {

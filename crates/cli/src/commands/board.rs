@@ -20,6 +20,7 @@ use crate::inputs;
 use crate::output;
 use crate::publish::tables;
 use crate::sweep_file::{self, SweepFile};
+use crate::warm_start;
 
 /// How long others may hold the sweep.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -38,9 +39,10 @@ impl<'a> Joined<'a> {
         if file.sweep.executor.kind != ExecutorKind::External {
             return Err(CliError::TrainsItself { path: file.path.clone() });
         }
-        let planner = planner::for_sweep(&file.sweep);
+        let total = planner::for_sweep(&file.sweep).total();
+        let identity = inputs::identity(&file.sweep, total)?;
+        let planner = warm_start::planner(&file.sweep, &identity)?;
         let pruner = planner::pruner_for(&file.sweep);
-        let identity = inputs::identity(&file.sweep, planner.total())?;
         Ok(Self { file, results, identity, planner, pruner })
     }
 

@@ -24,6 +24,7 @@ use crate::output::{self, Output};
 use crate::progress::{self, Mode, Plan};
 use crate::publish;
 use crate::sweep_file::{self, SweepFile};
+use crate::warm_start;
 use crate::workload::{self, MemoryPlan, Workload};
 
 pub fn run(args: &RunArgs, output: Output) -> Result<Exit, CliError> {
@@ -57,6 +58,7 @@ impl<'a> Run<'a> {
         let pruner = planner::pruner_for(&file.sweep);
         let trials = workload::all_trials(&*planner);
         let identity = inputs::identity(&file.sweep, planner.total())?;
+        let planner = warm_start::planner(&file.sweep, &identity)?;
         Ok(Self { args, file, output, planner, pruner, trials, identity })
     }
 

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use planner::{for_sweep, incumbent};
+use planner::{Earlier, incumbent, knowing};
 use spec::{
     Evaluation, Event, Method, Outcome, PathKind, Sweep, SweepState, Trial, TrialConfig, TrialId,
 };
@@ -104,9 +104,16 @@ pub fn score(sweep: &Sweep, state: &SweepState, instance: &Instance, optimum: Op
     }
 }
 
-/// Runs a sweep of so many full trials in batches; returns its history.
-pub fn run(sweep: &Sweep, instance: &Instance, seed: u64, trials: u32, batch: usize) -> SweepState {
-    let planner = for_sweep(sweep);
+/// Runs a sweep of so many full trials in batches; returns its history. It begins from `earlier`
+/// sweeps.
+pub fn run(
+    sweep: &Sweep,
+    instance: &Instance,
+    seed: u64,
+    (trials, batch): (u32, usize),
+    earlier: Vec<Earlier>,
+) -> SweepState {
+    let planner = knowing(sweep, earlier);
     let mut state = begun(instance.base_loss);
     loop {
         let left = trials as usize - state.trials.len();

@@ -14,7 +14,7 @@ use faer::linalg::solvers::DenseSolveCore;
 use faer::{Mat, Side};
 
 use super::features::{Coordinate, Point};
-use super::kernel::{Hyper, LEVEL, matern, squared_difference};
+use super::kernel::{Hyper, LEVEL, between_problems, matern, squared_difference};
 
 /// The fit sees at most so many points; its time grows with their cube.
 const MOST_POINTS: usize = 140;
@@ -51,6 +51,8 @@ struct Objective<'a> {
     differences: Vec<f64>,
     /// For every pair: whether both belong to one trial.
     same_trial: Vec<bool>,
+    /// For every pair: the level they share, and how much of the signal.
+    problems: Vec<(f64, f64)>,
     last: RefCell<Option<Evaluated>>,
     best: RefCell<Option<(f64, Vec<f64>)>>,
 }
@@ -70,6 +72,7 @@ impl<'a> Objective<'a> {
             y: Vec::new(),
             differences: Vec::new(),
             same_trial: Vec::new(),
+            problems: Vec::new(),
             last: RefCell::new(None),
             best: RefCell::new(None),
         };
@@ -82,7 +85,8 @@ impl<'a> Objective<'a> {
                 objective
                     .differences
                     .extend(pair.map(|(c, (a, b))| squared_difference(c.nominal, *a, *b)));
-                objective.same_trial.push(p.trial == q.trial);
+                objective.same_trial.push(p.trial == q.trial && p.problem == q.problem);
+                objective.problems.push(between_problems(p, q));
             }
         }
         objective
@@ -133,9 +137,11 @@ impl<'a> Objective<'a> {
             for j in 0..i {
                 let differences = &self.differences[pair * d..(pair + 1) * d];
                 let r2: f64 = differences.iter().zip(&per_length).map(|(x, w)| x * w).sum();
+                let (level, alike) = self.problems[pair];
                 let (value, slope) = matern(r2);
+                let (value, slope) = (alike * value, alike * slope);
                 let effect = if self.same_trial[pair] { hyper.effect } else { 0.0 };
-                k[(i, j)] = LEVEL + hyper.signal * value + effect;
+                k[(i, j)] = level + hyper.signal * value + effect;
                 slopes.push((hyper.signal * value, hyper.signal * slope));
                 pair += 1;
             }

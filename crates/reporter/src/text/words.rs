@@ -32,8 +32,10 @@ texts! {
         "Chưa có lượt chạy nào được đánh giá ({0}).";
     NoRuns: "no runs",
         "không có lượt chạy";
-    Take: "Take trial {0}{1}: validation loss {2} (95 % {3} to {4}) at epoch {5}{6}.",
-        "Nên chọn lượt {0}{1}: mất mát kiểm định {2} (95 %: {3} đến {4}) tại epoch {5}{6}.";
+    Take: "Take trial {0}{1}: validation loss {2}{3} at epoch {4}{5}.",
+        "Nên chọn lượt {0}{1}: mất mát kiểm định {2}{3} tại epoch {4}{5}.";
+    Interval: " (95 % {0} to {1})",
+        " (95 %: {0} đến {1})";
     BelowBase: ", {0} below the base model",
         ", thấp hơn mô hình gốc {0}";
     NotBelowBase: ", which is no better than the base model ({0})",

@@ -14,6 +14,7 @@ pub(crate) const TOP: &[&str] = &[
     "parameters",
     "early_terminate",
     "run_cap",
+    "warm_start",
     "seed",
     "model",
     "data",

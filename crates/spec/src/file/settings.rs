@@ -83,6 +83,14 @@ pub(crate) fn path(what: &str, node: &Node, findings: &mut Findings) -> Option<A
     Some(At { value: PathBuf::from(text), place: node.place })
 }
 
+/// One path or a list of them.
+pub(crate) fn paths(what: &str, node: &Node, findings: &mut Findings) -> Vec<At<PathBuf>> {
+    match &node.value {
+        Value::List(nodes) => nodes.iter().filter_map(|node| path(what, node, findings)).collect(),
+        _ => path(what, node, findings).into_iter().collect(),
+    }
+}
+
 const DTYPES: [(&str, Dtype); 6] = [
     ("auto", Dtype::Auto),
     ("f32", Dtype::F32),
