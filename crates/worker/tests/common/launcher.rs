@@ -14,7 +14,7 @@ use super::{FakeTrainer, Fuse, World};
 pub struct FakeLauncher<T> {
     folder: SweepFolder,
     /// Makes a worker's trainer.
-    make: Box<dyn Fn() -> T>,
+    make: Box<dyn Fn() -> T + Send>,
     checkpoint_every: Duration,
     kill_after_turns: Vec<usize>,
     turns: usize,
@@ -54,7 +54,7 @@ impl FakeLauncher<FakeTrainer> {
 
 impl<T: Trainer> FakeLauncher<T> {
     /// Workers with trainers of any kind, which save at their end alone.
-    pub fn with(folder: SweepFolder, make: Box<dyn Fn() -> T>) -> Self {
+    pub fn with(folder: SweepFolder, make: Box<dyn Fn() -> T + Send>) -> Self {
         Self {
             folder,
             make,
