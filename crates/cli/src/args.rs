@@ -52,6 +52,34 @@ pub enum Command {
     Convert(ConvertArgs),
     /// Copy a trial's adapter out, ready for PEFT
     Export(ExportArgs),
+    /// Train what the driver of a sweep orders; `run` starts these
+    #[command(hide = true)]
+    Worker(WorkerArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct WorkerArgs {
+    /// The sweep's results folder
+    #[arg(long, value_name = "DIR")]
+    pub sweep: PathBuf,
+    /// The sweep file, which its paths are relative to; the folder holds its text
+    #[arg(long, value_name = "FILE")]
+    pub file: PathBuf,
+    /// The worker's name
+    #[arg(long)]
+    pub name: String,
+    /// The number of the journal's last record
+    #[arg(long, value_name = "NUMBER")]
+    pub seq: u64,
+    /// The device instead of the sweep file's: `cpu` or the index of a GPU
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Bytes of memory that it may take, instead of the sweep file's
+    #[arg(long, value_name = "BYTES")]
+    pub memory_limit: Option<u64>,
+    /// End when the input ends: the driver holds its other end
+    #[arg(long)]
+    pub piped: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -8,6 +8,7 @@
 mod args;
 mod card;
 mod commands;
+mod devices;
 mod engine;
 mod error;
 mod exit;
@@ -19,6 +20,7 @@ mod progress;
 mod publish;
 mod sweep_file;
 mod warm_start;
+mod worker_start;
 mod workload;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -60,5 +62,6 @@ fn run(args: Args, output: Output) -> Result<Exit, error::CliError> {
         Command::Convert(args) => commands::convert::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
         Command::Export(args) => commands::export::run(&args),
+        Command::Worker(args) => commands::worker::run(&args),
     }
 }

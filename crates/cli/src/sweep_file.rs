@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use spec::{PathKind, Sweep};
+use store::SweepFolder;
 
 use crate::error::CliError;
 use crate::output;
@@ -21,6 +22,16 @@ pub fn load(path: &Path) -> Result<SweepFile, CliError> {
         .map_err(|source| CliError::SweepFile { path: path.to_path_buf(), source })?;
     let sweep = spec::resolve(&text, path, &look).map_err(CliError::Sweep)?;
     Ok(SweepFile { path: path.to_path_buf(), text, sweep })
+}
+
+/// Resolves the sweep in `folder` as the driver did, with paths relative to the file `path`. An
+/// error when it has become another sweep.
+pub fn of_folder(folder: &SweepFolder, path: &Path) -> Result<Sweep, CliError> {
+    let sweep = spec::resolve(&folder.written()?, path, &look).map_err(CliError::Sweep)?;
+    if sweep.fingerprint() != folder.identity()?.fingerprint {
+        return Err(CliError::OtherSweep { path: folder.path().to_path_buf() });
+    }
+    Ok(sweep)
 }
 
 impl SweepFile {

@@ -31,19 +31,19 @@ pub use command::{CommandTemplate, CommandValue};
 pub use distribution::{Distribution, Shape};
 pub use error::{SweepError, SweepErrors};
 pub use event::{
-    DataFacts, Evaluation, Event, ExampleLosses, Outcome, Record, SCHEMA_VERSION, StopReason,
-    TestEvaluation, TrainPoint,
+    DataFacts, Evaluation, Event, ExampleLosses, Outcome, Record, ReturnCause, SCHEMA_VERSION,
+    StopReason, TestEvaluation, TrainPoint,
 };
 pub use example::EXAMPLE;
 pub use mistake::Mistake;
 pub use parameter::Parameter;
 pub use resolve::{PathKind, resolve};
 pub use settings::{
-    BayesSettings, CommandSettings, DataSettings, DeviceChoice, Dtype, EvalSettings, ExecutorKind,
-    ExecutorSettings,
+    BayesSettings, CommandSettings, DataSettings, DeviceChoice, Devices, Dtype, EvalSettings,
+    ExecutorKind, ExecutorSettings,
     OptimizerSettings, RankLadderSettings, ReportSettings, TrainSettings, ValidationSource,
 };
 pub use space::{Alpha, Axis, Choice, FromNumber, Numeric, SearchSpace};
-pub use state::{Continued, SweepState, TrialState, TrialStatus};
+pub use state::{Continued, LostWorker, SweepState, TrialState, TrialStatus};
 pub use sweep::{Brackets, EarlyTerminate, Goal, Method, Metric, MetricName, Sweep, Warning};
 pub use trial::{ConfigKey, LrScheduler, TargetModule, Trial, TrialConfig, TrialId};

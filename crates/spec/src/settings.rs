@@ -126,6 +126,18 @@ pub enum DeviceChoice {
     Cuda(u32),
 }
 
+/// Several devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Devices {
+    /// So many of the kind that `device` says: GPUs, or workers that share the CPU's cores.
+    Count(u32),
+    /// Every GPU that is visible; the CPU where there is none.
+    All,
+    /// These.
+    List(Vec<DeviceChoice>),
+}
+
 /// Who trains the trials.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -175,6 +187,15 @@ pub struct ExecutorSettings {
     pub checkpoint_seconds: u32,
     /// Bytes that a worker may take on the CPU; `None`: what is free.
     pub memory_limit: Option<u64>,
+    /// Several devices, each with a worker process and a base model of its own; `None`: `device`
+    /// alone.
+    pub devices: Option<Devices>,
+    /// How often a trial is tried again after its worker died, as long as it gets no further.
+    pub max_retries: u32,
+    /// A worker that gives no sign of life for so many seconds is ended.
+    pub heartbeat_seconds: u32,
+    /// So many trials that fail one after another end the sweep: the cause is likely not theirs.
+    pub max_consecutive_failures: u32,
 }
 
 impl Default for ExecutorSettings {
@@ -185,6 +206,10 @@ impl Default for ExecutorSettings {
             max_packed: None,
             checkpoint_seconds: 60,
             memory_limit: None,
+            devices: None,
+            max_retries: 2,
+            heartbeat_seconds: 900,
+            max_consecutive_failures: 3,
         }
     }
 }

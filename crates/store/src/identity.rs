@@ -20,7 +20,7 @@ const FORMAT: u32 = 1;
 const LISTED_DIFFERENCES: usize = 8;
 
 /// Settings that a fingerprint leaves out: they may differ within one sweep.
-const OUTSIDE_THE_FINGERPRINT: [&str; 8] = [
+const OUTSIDE_THE_FINGERPRINT: [&str; 12] = [
     "description",
     "warnings",
     "report",
@@ -29,6 +29,10 @@ const OUTSIDE_THE_FINGERPRINT: [&str; 8] = [
     "executor.kind.dir",
     "executor.kind.max_parallel",
     "executor.kind.grace_seconds",
+    "executor.devices",
+    "executor.max_retries",
+    "executor.heartbeat_seconds",
+    "executor.max_consecutive_failures",
 ];
 
 /// A sweep's settings and inputs, as `resolved.json` keeps them.

@@ -63,6 +63,19 @@ pub(crate) fn command(root: &Path, id: TrialId) -> PathBuf {
     own.join("command")
 }
 
+/// Where attempts at a trial are claimed.
+pub(crate) fn claims(root: &Path, id: TrialId) -> PathBuf {
+    trial(root, id).join("claims")
+}
+
+pub(crate) fn workers(root: &Path) -> PathBuf {
+    root.join("workers")
+}
+
+pub(crate) fn worker(root: &Path, name: &str) -> PathBuf {
+    workers(root).join(name)
+}
+
 pub(crate) fn base_json(root: &Path) -> PathBuf {
     root.join("base").join("base.json")
 }

@@ -10,8 +10,11 @@
 //!   resolved.json           the resolved sweep, its fingerprint and its input files' hashes
 //!   lock                    held by the one process that drives the sweep
 //!   journal/driver-<n>.jsonl  one `spec::Record` a line, append only, one file a launch
+//!   journal/worker-003-<n>.jsonl  the same, of a worker process
+//!   workers/worker-003/     orders.jsonl (from the driver), heartbeat.json, alive (a lock), log.txt
 //!   trials/trial-003/       trial.json, metrics.csv, steps.csv, checkpoint/, fork/, adapter/ (best),
-//!                         command/ (what a command that trains the trial writes, and its log)
+//!                           claims/ (the attempts at it), command/ (what a command that trains it
+//!                           writes, and its log)
 //!   ranking.csv ranking.json report.txt plots/ best/
 //! ```
 //!
@@ -28,11 +31,14 @@ mod identity;
 mod journal;
 mod layout;
 mod lock;
+mod worker;
 
 pub use atomic::{replace_dir, write_file};
 pub use checkpoint::{Checkpoint, CheckpointDamage, Purpose};
 pub use error::{BuildError, StoreError};
 pub use folder::{Opened, SweepDir, SweepFolder, TrialTables, set_aside};
 pub use identity::{Identity, InputFile, hash_file};
+pub use journal::News;
 pub use layout::ReportFile;
 pub use lock::Holder;
+pub use worker::{Beat, Orders, WorkerDir, WorkerFiles, this_machine};

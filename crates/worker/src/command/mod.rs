@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use spec::{
-    CommandSettings, CommandValue, Evaluation, Event, Sweep, Trial, TrialConfig, TrialId,
+    CommandSettings, CommandValue, Evaluation, Event, Sweep, Trial, TrialId,
 };
 use store::{StoreError, SweepFolder};
 use tokio::runtime::{Builder, Runtime};
@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::metrics::{AdapterError, Line, Loss, Said, copy_adapter, read};
-use crate::trainer::{Admission, Steps, Trainer, TrainerError};
+use crate::trainer::{Admission, Trainer, TrainerError};
 use process::{News, Process, Start, Tagged};
 use run::Run;
 use values::Values;
@@ -162,12 +162,9 @@ impl CommandTrainer {
         self.attempts
     }
 
-    fn take(&mut self, (id, attempt): Tag, news: News, events: &mut Vec<Event>) {
+    fn take(&mut self, (id, attempt): Tag, news: News) {
         if let Some(run) = self.running.get_mut(&id).filter(|run| run.attempt == attempt) {
-            match news {
-                News::Line(text) => run.line(&text, events),
-                News::Ended(status) => run.ended(&status, events),
-            }
+            run.news.push_back(news);
         }
     }
 
@@ -216,10 +213,6 @@ impl Trainer for CommandTrainer {
         self.settings.max_parallel as usize
     }
 
-    fn has_base(&self) -> bool {
-        self.settings.base_command.is_some()
-    }
-
     fn evaluate_base(&mut self) -> Result<Evaluation, TrainerError> {
         let Some(command) = self.settings.base_command.clone() else {
             return Err("there is no `base_command`".into());
@@ -240,11 +233,6 @@ impl Trainer for CommandTrainer {
             tokens: 0,
             seconds: line.seconds.unwrap_or_else(|| begun.elapsed().as_secs_f64()),
         })
-    }
-
-    /// Nobody can tell before; a command's trials share no steps.
-    fn steps(&self, _: &TrialConfig) -> Steps {
-        Steps { total: 0, shared: None }
     }
 
     fn admit(
@@ -271,14 +259,25 @@ impl Trainer for CommandTrainer {
 
     /// Waits for news and returns what they mean; after a moment without any, nothing.
     fn step(&mut self) -> Result<Vec<Event>, TrainerError> {
-        let mut events = Vec::new();
-        let first = async { timeout(LONGEST_STEP, self.news.recv()).await };
+        let longest =
+            if self.running.values().any(Run::has_news) { Duration::ZERO } else { LONGEST_STEP };
+        let first = async { timeout(longest, self.news.recv()).await };
         let mut next = self.runtime.block_on(first).ok().flatten();
         while let Some((tag, news)) = next {
-            self.take(tag, news, &mut events);
+            self.take(tag, news);
             next = self.news.try_recv().ok();
         }
+        let mut events = Vec::new();
+        self.running.values_mut().for_each(|run| run.read(&mut events));
         Ok(events)
+    }
+
+    /// The command goes on, but what it says is not heard until the trial was judged.
+    fn hold(&mut self, trial: TrialId, held: bool) -> bool {
+        if let Some(run) = self.running.get_mut(&trial) {
+            run.is_held = held;
+        }
+        true
     }
 
     fn save_checkpoint(&self, trial: TrialId, path: &Path) -> Result<u32, TrainerError> {

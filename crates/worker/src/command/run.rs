@@ -1,5 +1,6 @@
 //! One trial's command while it runs: what it prints, and how it ends.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -7,7 +8,7 @@ use std::time::Instant;
 
 use spec::{Event, Outcome, Trial, TrialId};
 
-use super::process::{self, Process};
+use super::process::{self, News, Process};
 use super::{CommandError, SHOWN_LINES};
 use crate::error::chain;
 use crate::metrics::{Curve, Line, Said, check_adapter, read};
@@ -20,6 +21,10 @@ pub(super) struct Run {
     pub process: Process,
     /// It needs no ending any more.
     pub is_over: bool,
+    /// What it did and what is not read yet.
+    pub news: VecDeque<News>,
+    /// What it did is not to be read now.
+    pub is_held: bool,
     /// From what the command said that it can go on, and at which step.
     pub checkpoint: Option<(u32, String)>,
     log: PathBuf,
@@ -49,6 +54,8 @@ impl Run {
             attempt,
             process,
             is_over: false,
+            news: VecDeque::new(),
+            is_held: false,
             checkpoint: None,
             log,
             dir,
@@ -60,8 +67,28 @@ impl Run {
         }
     }
 
+    /// Whether there is something to read now.
+    pub fn has_news(&self) -> bool {
+        !self.is_held && !self.news.is_empty()
+    }
+
+    /// Reads what it did, up to its next evaluation: by that the trial may be judged.
+    pub fn read(&mut self, events: &mut Vec<Event>) {
+        while self.has_news() {
+            let first = events.len();
+            match self.news.pop_front() {
+                Some(News::Line(text)) => self.line(&text, events),
+                Some(News::Ended(status)) => self.ended(&status, events),
+                None => return,
+            }
+            if events[first..].iter().any(|event| matches!(event, Event::Evaluated { .. })) {
+                return;
+            }
+        }
+    }
+
     /// A printed line.
-    pub fn line(&mut self, text: &str, events: &mut Vec<Event>) {
+    fn line(&mut self, text: &str, events: &mut Vec<Event>) {
         if self.is_told {
             return;
         }
@@ -104,7 +131,7 @@ impl Run {
     }
 
     /// The command has ended.
-    pub fn ended(&mut self, status: &io::Result<ExitStatus>, events: &mut Vec<Event>) {
+    fn ended(&mut self, status: &io::Result<ExitStatus>, events: &mut Vec<Event>) {
         self.is_over = true;
         if self.is_told {
             return;
