@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use reporter::{Lang, Page, Ranking, TerminalOptions};
-use spec::SweepState;
-use store::{ReportFile, SweepFolder};
+use spec::{Evaluation, SweepState, TrialState};
+use store::{BuildError, ReportFile, SweepFolder, TrialTables};
 
 use crate::error::CliError;
 use crate::export::{self, Export, Form};

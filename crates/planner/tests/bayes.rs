@@ -231,7 +231,8 @@ fn a_warm_start_that_misleads_is_outweighed() {
 #[test]
 fn trials_of_other_settings_than_the_spaces_are_left_out_of_a_warm_start() {
     let sweep = sweep(SPACE);
-    let other = common::sweep(&SPACE.replace("lora_alpha: 32", "weight_decay: 0.1"));
+    let other =
+        common::sweep(&SPACE.replace("lora_alpha: 32", "weight_decay: 0.1\n  lora_alpha: 32"));
     let earlier = Earlier { history: run(&other, 4, 2e-5), is_same_problem: true };
     let first = knowing(&sweep, vec![earlier]).suggest(&begun(), 1);
     assert_eq!(first, for_sweep(&sweep).suggest(&begun(), 1));

@@ -42,7 +42,9 @@ pub fn resolve(
     let mut findings = Findings::default();
     let sweep = file::parse(text, &mut findings)
         .and_then(|root| SweepFile::read(&root, &mut findings))
-        .and_then(|written| Resolver { file, look, looks: true, findings: &mut findings }.sweep(written));
+        .and_then(|written| {
+            Resolver { file, look, looks: true, findings: &mut findings }.sweep(written)
+        });
     let errors = findings
         .mistakes
         .into_iter()

@@ -8,8 +8,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::settings::{
-    BayesSettings, DataSettings, ExecutorKind, ExecutorSettings, RankLadderSettings, ReportSettings,
-    TrainSettings, ValidationSource,
+    BayesSettings, DataSettings, ExecutorKind, ExecutorSettings, RankLadderSettings,
+    ReportSettings, TrainSettings, ValidationSource,
 };
 use crate::space::SearchSpace;
 

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use spec::{
-    Brackets, CommandValue, DeviceChoice, EXAMPLE, EarlyTerminate, ExecutorKind, LrScheduler, Method, Parameter, PathKind,
-    Shape, Sweep, TargetModule, TrialConfig, ValidationSource, resolve,
+    Brackets, CommandValue, DeviceChoice, EXAMPLE, EarlyTerminate, ExecutorKind, LrScheduler,
+    Method, Parameter, PathKind, Shape, Sweep, TargetModule, TrialConfig, ValidationSource,
+    resolve,
 };
 
 const HEAD: &str = "method: random\nrun_cap: 9\nmodel: base\ndata: {train: rows.jsonl}\n";

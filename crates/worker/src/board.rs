@@ -9,8 +9,7 @@ use planner::{Decision, Planner, Pruner};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spec::{
-    Evaluation, Event, Outcome, StopReason, Trial, TrialConfig, TrialId, TrialState,
-    TrialStatus,
+    Evaluation, Event, Outcome, StopReason, Trial, TrialConfig, TrialId, TrialState, TrialStatus,
 };
 use store::{Opened, StoreError};
 

@@ -152,9 +152,8 @@ fn the_best_evaluations_adapter_is_copied_when_it_is_told() {
     fs::create_dir(&adapter).unwrap();
     for (epoch, loss) in [(1, 1.5), (2, 1.2), (3, 1.3)] {
         fs::write(adapter.join("adapter_config.json"), format!("epoch {epoch}")).unwrap();
-        let line = format!(
-            r#"{{"trial": 1, "epoch": {epoch}, "eval_loss": {loss}, "adapter": "out"}}"#
-        );
+        let line =
+            format!(r#"{{"trial": 1, "epoch": {epoch}, "eval_loss": {loss}, "adapter": "out"}}"#);
         told(results, &line);
     }
     let kept = results.join("s/trials/trial-001/adapter/adapter_config.json");

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use planner::{Planner, Pruner};
 use reporter::Ranking;
-use spec::{DeviceChoice, ExecutorKind, Outcome, SweepState};
-use store::{BuildError, Identity, Opened, ReportFile, SweepDir, SweepFolder, TrialTables};
+use spec::{DeviceChoice, Event, ExecutorKind, Outcome, SweepState, TrialId};
+use store::{Identity, Opened, ReportFile, SweepDir, SweepFolder};
 use trainer::data::PreparedData;
 use trainer::engine::Steps;
 use worker::launch::local::LocalLauncher;

@@ -92,10 +92,7 @@ fn time_line(trials: u32) {
         assert_eq!(planner::for_sweep(&sweep).suggest(&history, 8).len(), 8);
         began.elapsed().as_secs_f64()
     });
-    println!(
-        "a proposal of 8 after {trials} trials: {:.3} s",
-        times.fold(f64::INFINITY, f64::min)
-    );
+    println!("a proposal of 8 after {trials} trials: {:.3} s", times.fold(f64::INFINITY, f64::min));
 }
 
 /// Rules of early stops, as in a sweep file.

@@ -78,9 +78,8 @@ pub fn regrets(runs: &Runs, method: &str, settings: &str, seed: u64, trials: u32
     ));
     let planner = for_sweep(&sweep);
     let best = runs.lowest_expected();
-    let (low, worst) = losses
-        .iter()
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), x| (l.min(*x), h.max(*x)));
+    let (low, worst) =
+        losses.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), x| (l.min(*x), h.max(*x)));
     // The table does not have the base model's loss: somewhat above the worst run's.
     let mut history = begun(worst + (worst - low));
     let mut chosen = (f64::INFINITY, worst);

@@ -125,7 +125,8 @@ pub fn toll(sweep: &Sweep, instance: &Instance, seed: u64, slots: usize) -> Toll
             would.push((best, id));
         }
     }
-    let reached = |id: TrialId| world.state.trials[&id].best().map_or(f64::INFINITY, |b| b.eval_loss);
+    let reached =
+        |id: TrialId| world.state.trials[&id].best().map_or(f64::INFINITY, |b| b.eval_loss);
     let left = would.iter().map(|(_, id)| reached(*id)).fold(f64::INFINITY, f64::min);
     let best = would.iter().map(|(loss, _)| *loss).fold(f64::INFINITY, f64::min);
     Toll {

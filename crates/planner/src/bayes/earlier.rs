@@ -2,7 +2,8 @@
 //!
 //! A sweep of the same data and base measured the same loss, and its trials count as this sweep's.
 //! Another one's losses lie elsewhere and their optimum may, too: they have their own level and
-//! scale, and what varies about the level agrees only in part (`RELATED` in the kernel).
+//! scale, and what varies about the level agrees as far as the measured losses say (`related` in the
+//! kernel).
 
 use spec::{Parameter, SearchSpace, SweepState, TrialConfig, TrialState};
 
@@ -49,8 +50,6 @@ impl Earlier {
 fn is_equal(parameter: Parameter, a: &TrialConfig, b: &TrialConfig) -> bool {
     match parameter {
         Parameter::Rank => a.rank == b.rank,
-        // Mostly a multiple of the rank: what it amounts to is a coordinate of its own.
-        Parameter::LoraAlpha => true,
         Parameter::LoraDropout => a.lora_dropout == b.lora_dropout,
         Parameter::UseRslora => a.use_rslora == b.use_rslora,
         Parameter::TargetModules => a.target_modules == b.target_modules,
@@ -59,7 +58,8 @@ fn is_equal(parameter: Parameter, a: &TrialConfig, b: &TrialConfig) -> bool {
         Parameter::LrScheduler => a.lr_scheduler == b.lr_scheduler,
         Parameter::WarmupRatio => a.warmup_ratio == b.warmup_ratio,
         Parameter::WeightDecay => a.weight_decay == b.weight_decay,
-        // Curves show every number of epochs, and a seed is chance.
-        Parameter::Epochs | Parameter::Seed => true,
+        // Alpha is mostly a multiple of the rank, curves show every number of epochs, and a seed is
+        // chance.
+        Parameter::LoraAlpha | Parameter::Epochs | Parameter::Seed => true,
     }
 }

@@ -291,7 +291,9 @@ impl<'a> Model<'a> {
                 good.push(config);
             }
         }
-        good.extend(self.bayes.earlier.iter().flat_map(|earlier| earlier.best(GOOD_EARLIER_TRIALS)));
+        good.extend(
+            self.bayes.earlier.iter().flat_map(|earlier| earlier.best(GOOD_EARLIER_TRIALS)),
+        );
         Search::new(&self.bayes.space, known, self.bayes.seed, id.0).best(&good, score)
     }
 }

@@ -125,8 +125,7 @@ fn overfit(lang: Lang, overfit: &Overfit, base: Option<&Evaluation>) -> String {
         return say!(lang, NeverBelowBase, lowest, rise, loss(end), at_end, onset, train);
     }
     let best_epoch = epoch(overfit.best_epoch);
-    let sentence =
-        say!(lang, Overfit, best_epoch, lowest, rise, loss(end), at_end, onset, train);
+    let sentence = say!(lang, Overfit, best_epoch, lowest, rise, loss(end), at_end, onset, train);
     match base.filter(|base| end > base.eval_loss) {
         Some(base) => format!("{sentence} {}", say!(lang, AboveBase, loss(base.eval_loss))),
         None => sentence,

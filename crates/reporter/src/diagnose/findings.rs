@@ -309,11 +309,9 @@ impl ByValue {
     fn in_words(&self, lang: Lang) -> String {
         const MOST: usize = 6;
         let step = (self.best.len() - 1).div_ceil(MOST - 1).max(1);
-        let words = self.best.iter().step_by(step).map(|(value, (_, best, gap))| {
-            match gap {
-                Some(gap) => say!(lang, ByValue, value.to_string(), loss(*best), change(*gap)),
-                None => format!("{value}: {}", loss(*best)),
-            }
+        let words = self.best.iter().step_by(step).map(|(value, (_, best, gap))| match gap {
+            Some(gap) => say!(lang, ByValue, value.to_string(), loss(*best), change(*gap)),
+            None => format!("{value}: {}", loss(*best)),
         });
         words.collect::<Vec<_>>().join("; ")
     }

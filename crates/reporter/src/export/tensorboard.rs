@@ -55,8 +55,7 @@ fn run(trial: &TrialState, start: f64) -> Records {
     let mut file = Records::new(start);
     file.plugin(start, "_hparams_/session_start_info", started(trial, start));
     for p in &trial.train_points {
-        let mut scalars =
-            vec![("train/loss", p.loss), ("train/learning_rate", p.learning_rate)];
+        let mut scalars = vec![("train/loss", p.loss), ("train/learning_rate", p.learning_rate)];
         scalars.extend(p.grad_norm.map(|norm| ("train/grad_norm", norm)));
         file.scalars(start + p.seconds, p.step, &scalars);
     }

@@ -109,7 +109,8 @@ fn base_template(what: &str, node: &Node, findings: &mut Findings) -> Option<Com
     let line = template(what, node, findings)?;
     if line.values().any(|v| matches!(v, CommandValue::Parameter(_) | CommandValue::Params)) {
         let problem = "has a trial's parameter, but it evaluates the base model";
-        return findings.mistake(node.place, Mistake::BadCommand { what: what.to_owned(), problem });
+        return findings
+            .mistake(node.place, Mistake::BadCommand { what: what.to_owned(), problem });
     }
     Some(line)
 }

@@ -97,9 +97,9 @@ impl SweepFile {
                 .and_then(|node| early_terminate::read(node, &report, findings)),
             run_cap: settings::whole(&top, "run_cap", 1, findings),
             has_run_cap: top.get("run_cap").is_some(),
-            warm_start: top.get("warm_start").map_or_else(Vec::new, |node| {
-                settings::paths("warm_start", node, findings)
-            }),
+            warm_start: top
+                .get("warm_start")
+                .map_or_else(Vec::new, |node| settings::paths("warm_start", node, findings)),
             seed: top.read("seed", findings, scalar::seed),
             model: model.and_then(|node| settings::path("model", node, findings)),
             data: data.and_then(|node| settings::data(node, findings)),

@@ -13,9 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use spec::{
-    CommandSettings, CommandValue, Evaluation, Event, Sweep, Trial, TrialId,
-};
+use spec::{CommandSettings, CommandValue, Evaluation, Event, Sweep, Trial, TrialId};
 use store::{StoreError, SweepFolder};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -175,8 +173,7 @@ impl CommandTrainer {
             let news = self.runtime.block_on(self.news.recv());
             match news {
                 Some((from, News::Line(text))) if from == tag => {
-                    let unusable =
-                        |why| CommandError::Line { why, line: text.trim().to_owned() };
+                    let unusable = |why| CommandError::Line { why, line: text.trim().to_owned() };
                     if let Said::Metrics(line) = read(&text).map_err(unusable)? {
                         match line.eval_loss {
                             Some(Loss::Finite(loss)) => found = Some((*line, loss)),

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use planner::{Planner, Pruner};
 use spec::{
-    ConfigKey, Evaluation, Event, ExecutorKind, Outcome, Sweep, TrainSettings, Trial, TrialConfig, TrialId,
-    TrialState, TrialStatus,
+    ConfigKey, Evaluation, Event, ExecutorKind, Outcome, Sweep, TrainSettings, Trial, TrialConfig,
+    TrialId, TrialState, TrialStatus,
 };
 use store::{BuildError, News, Opened, Purpose, TrialTables};
 

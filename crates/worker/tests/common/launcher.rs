@@ -49,7 +49,6 @@ impl FakeLauncher<FakeTrainer> {
             .flat_map(|process| process.serve.trainer().occupancy.clone())
             .collect()
     }
-
 }
 
 impl<T: Trainer> FakeLauncher<T> {
