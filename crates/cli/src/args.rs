@@ -153,8 +153,8 @@ pub struct AskArgs {
 pub struct TellArgs {
     /// The sweep file
     pub sweep: PathBuf,
-    /// What to tell, such as '{"trial": 3, "epoch": 1, "eval_loss": 1.25}'; without any, the lines
-    /// of stdin
+    /// What to tell, one object each (`{"trial": 3, "epoch": 1, "eval_loss": 1.25}`); without any,
+    /// the lines of stdin
     #[arg(value_name = "JSON")]
     pub lines: Vec<String>,
     /// Where results are

@@ -120,7 +120,7 @@ pub fn rank(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Rankin
 /// `None` where the trainer does not tell the noise of its losses.
 fn interval(evaluation: &Evaluation) -> Option<[f64; 2]> {
     let half = Z95 * evaluation.eval_loss_stderr;
-    (half > 0.0).then(|| [evaluation.eval_loss - half, evaluation.eval_loss + half])
+    (half > 0.0).then_some([evaluation.eval_loss - half, evaluation.eval_loss + half])
 }
 
 fn base_row(base: Option<&Evaluation>, lang: Lang) -> Row {

@@ -225,7 +225,7 @@ impl Board<'_> {
             })?;
         }
         if let Some(end) = telling.outcome.filter(|_| !self.is_ended(id)) {
-            let outcome = self.outcome(id, end, telling.error).map_err(unusable)?;
+            let outcome = self.outcome(id, end, telling.error.as_deref()).map_err(unusable)?;
             self.end(id, outcome)?;
             recorded = true;
         }
@@ -295,9 +295,9 @@ impl Board<'_> {
         Ok(recorded.map(|()| answer(true)))
     }
 
-    fn outcome(&self, id: TrialId, end: End, error: Option<String>) -> Result<Outcome, String> {
+    fn outcome(&self, id: TrialId, end: End, error: Option<&str>) -> Result<Outcome, String> {
         let trial = &self.sweep.state.trials[&id];
-        let said = |default: &str| error.clone().unwrap_or_else(|| default.to_owned());
+        let said = |default: &str| error.unwrap_or(default).to_owned();
         match end {
             End::Completed if trial.evaluations.is_empty() => {
                 Err("a completed trial needs an `eval_loss`, here or before".to_owned())
@@ -333,7 +333,9 @@ impl Board<'_> {
 
     fn record(&mut self, events: &[Event]) -> Result<(), WorkerError> {
         self.sweep.dir.record(events)?;
-        events.iter().for_each(|event| self.sweep.state.apply(event));
+        for event in events {
+            self.sweep.state.apply(event);
+        }
         Ok(())
     }
 }

@@ -33,7 +33,7 @@ pub fn run(args: &WorkerArgs) -> Result<Exit, CliError> {
     let mut dir = WorkerDir::open(folder, &args.name, args.seq)?;
     let prepared = prepare(args, dir.folder());
     let (sweep, trainer) = match prepared {
-        Ok((sweep, Prepared::Engine(engine))) => (sweep, engine),
+        Ok((sweep, Prepared::Engine(engine))) => (sweep, *engine),
         Ok((sweep, Prepared::Command(trainer))) => {
             is_loaded.store(true, Ordering::Relaxed);
             return serve(trainer, dir, &sweep, &stop, &nudges);
@@ -74,7 +74,7 @@ fn serve(
 
 /// What trains.
 enum Prepared {
-    Engine(EngineTrainer),
+    Engine(Box<EngineTrainer>),
     Command(CommandTrainer),
 }
 
@@ -96,7 +96,7 @@ fn prepare(args: &WorkerArgs, folder: &SweepFolder) -> Result<(Sweep, Prepared),
     let trials = workload::known_trials(&sweep, known.as_deref());
     let memory = MemoryPlan::for_sweep(&sweep, &trials, &data)?;
     let trainer = EngineTrainer::load(&sweep, data, memory.packing)?;
-    Ok((sweep, Prepared::Engine(trainer)))
+    Ok((sweep, Prepared::Engine(Box::new(trainer))))
 }
 
 /// Bytes that come in say that there are orders; their end says that the driver is gone.

@@ -59,7 +59,7 @@ impl Process {
         let log = OpenOptions::new().create(true).append(true).open(start.log)?;
         let (out_log, error_log) = (log.try_clone()?, log.try_clone()?);
         writeln!(&log, "$ {}", start.line)?;
-        let mut child = shell(start.line)?
+        let mut child = shell(start.line)
             .current_dir(start.dir)
             .envs(start.env)
             .stdin(Stdio::null())
@@ -129,11 +129,13 @@ enum Signal {
     Kill,
 }
 
-#[cfg(unix)]
-fn shell(line: &str) -> io::Result<Command> {
+/// The shell, as the leader of a process group where there is such a thing.
+fn shell(line: &str) -> Command {
     let mut command = Command::new("sh");
-    command.arg("-c").arg(line).process_group(0);
-    Ok(command)
+    command.arg("-c").arg(line).kill_on_drop(cfg!(not(unix)));
+    #[cfg(unix)]
+    command.process_group(0);
+    command
 }
 
 #[cfg(unix)]
@@ -158,12 +160,6 @@ fn is_there(group: u32) -> bool {
 #[cfg(unix)]
 fn pid(number: u32) -> Option<rustix::process::Pid> {
     rustix::process::Pid::from_raw(i32::try_from(number).ok()?)
-}
-
-/// Without process groups a command could not be ended with what it started.
-#[cfg(not(unix))]
-fn shell(_: &str) -> io::Result<Command> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "commands need a Unix system"))
 }
 
 #[cfg(not(unix))]

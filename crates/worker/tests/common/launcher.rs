@@ -14,7 +14,7 @@ use super::{FakeTrainer, Fuse, World};
 pub struct FakeLauncher<T> {
     folder: SweepFolder,
     /// Makes a worker's trainer.
-    make: Box<dyn Fn() -> T + Send>,
+    make: Box<dyn Fn() -> T>,
     checkpoint_every: Duration,
     kill_after_turns: Vec<usize>,
     turns: usize,
@@ -53,7 +53,7 @@ impl FakeLauncher<FakeTrainer> {
 
 impl<T: Trainer> FakeLauncher<T> {
     /// Workers with trainers of any kind, which save at their end alone.
-    pub fn with(folder: SweepFolder, make: Box<dyn Fn() -> T + Send>) -> Self {
+    pub fn with(folder: SweepFolder, make: Box<dyn Fn() -> T>) -> Self {
         Self {
             folder,
             make,
@@ -82,7 +82,7 @@ impl<T: Trainer> FakeLauncher<T> {
     }
 }
 
-impl<T: Trainer + Send> Launcher for FakeLauncher<T> {
+impl<T: Trainer> Launcher for FakeLauncher<T> {
     fn submit(&mut self, worker: &WorkerCommand) -> Result<Submission, LaunchError> {
         let seq = worker.args[0].to_str().unwrap().parse().unwrap();
         let dir = WorkerDir::open(self.folder.clone(), &worker.name, seq).unwrap();
