@@ -21,7 +21,9 @@ fn all(planner: &dyn Planner, chunk: usize, most: usize) -> Vec<Trial> {
             if pending.is_empty() {
                 break;
             }
-            pending.iter().for_each(|id| finish(&mut history, id.0));
+            for id in pending {
+                finish(&mut history, id.0);
+            }
             continue;
         }
         propose(&mut history, &next);
@@ -52,7 +54,9 @@ fn keeps_the_contract(make: &dyn Fn() -> Box<dyn Planner>) {
     assert!(at_once.len() == trials.len() || make().is_adaptive());
     let mut history = SweepState::default();
     propose(&mut history, &trials[..trials.len() / 2]);
-    pending(&history).iter().for_each(|id| finish(&mut history, id.0));
+    for id in pending(&history) {
+        finish(&mut history, id.0);
+    }
     let rest = make().suggest(&history, most - trials.len() / 2);
     assert!(!rest.is_empty() && trials[trials.len() / 2..].starts_with(&rest));
 
@@ -64,7 +68,9 @@ fn keeps_the_contract(make: &dyn Fn() -> Box<dyn Planner>) {
     // A proposal that was lost comes again, under a new number.
     let mut gap = SweepState::default();
     propose(&mut gap, &trials[1..]);
-    pending(&gap).iter().for_each(|id| finish(&mut gap, id.0));
+    for id in pending(&gap) {
+        finish(&mut gap, id.0);
+    }
     let again = make().suggest(&gap, 1);
     let room = planner.total().is_none_or(|total| gap.trials.len() < total);
     assert_eq!(again.first().map(|t| &t.config), room.then_some(&trials[0].config));

@@ -34,9 +34,9 @@ pub fn run(args: &WorkerArgs) -> Result<Exit, CliError> {
     let prepared = prepare(args, dir.folder());
     let (sweep, trainer) = match prepared {
         Ok((sweep, Prepared::Engine(engine))) => (sweep, *engine),
-        Ok((sweep, Prepared::Command(trainer))) => {
+        Ok((sweep, Prepared::Command(Box::new(trainer)))) => {
             is_loaded.store(true, Ordering::Relaxed);
-            return serve(trainer, dir, &sweep, &stop, &nudges);
+            return serve(*trainer, dir, &sweep, &stop, &nudges);
         }
         Err(error) => {
             let (worker, text) = (args.name.clone(), in_full(&error));
@@ -75,7 +75,7 @@ fn serve(
 /// What trains.
 enum Prepared {
     Engine(Box<EngineTrainer>),
-    Command(CommandTrainer),
+    Command(Box<CommandTrainer>),
 }
 
 /// Loads what is trained and what it is trained on, where that is this program's business.
@@ -83,7 +83,7 @@ fn prepare(args: &WorkerArgs, folder: &SweepFolder) -> Result<(Sweep, Prepared),
     let mut sweep = sweep_file::of_folder(folder, &args.file)?;
     if let ExecutorKind::Command(settings) = &sweep.executor.kind {
         let trainer = CommandTrainer::new(&sweep, settings.clone(), folder.clone())?;
-        return Ok((sweep, Prepared::Command(trainer)));
+        return Ok((sweep, Prepared::Command(Box::new(trainer))));
     }
     if let Some(name) = &args.device {
         sweep.executor.device = devices::parse(name)?;

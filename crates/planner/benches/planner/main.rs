@@ -40,7 +40,9 @@ fn main() -> ExitCode {
                 [20, 200, 2000].into_iter().for_each(time_line);
                 Ok(())
             } else if options.rules {
-                RULES.iter().for_each(|rule| rule_line(&options, rule));
+                for rule in RULES {
+                    rule_line(&options, rule);
+                }
                 Ok(())
             } else if let Some(budget) = options.budget {
                 budget_line(&options, budget);

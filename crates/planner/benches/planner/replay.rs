@@ -74,7 +74,7 @@ pub fn regrets(runs: &Runs, method: &str, settings: &str, seed: u64, trials: u32
         Vec::from_iter(ranks),
         Vec::from_iter(rates).join(", "),
         Vec::from_iter(batches),
-        Vec::from_iter(1..=runs.most_epochs()),
+        (1..=runs.most_epochs()).collect::<Vec<_>>(),
     ));
     let planner = for_sweep(&sweep);
     let best = runs.lowest_expected();
