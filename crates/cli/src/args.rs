@@ -40,6 +40,8 @@ pub enum Command {
     Tell(TellArgs),
     /// Show how far sweeps are, also while they run
     Status(StatusArgs),
+    /// Ask the processes of a running sweep to save and end, wherever they run
+    Cancel(CancelArgs),
     /// Show what was expected of each trial and what came, and which parameters matter
     Explain(ExplainArgs),
     /// Rebuild the tables and plots of a sweep and show its report
@@ -173,6 +175,16 @@ pub struct StatusArgs {
     /// Print JSON instead of text
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct CancelArgs {
+    /// A sweep file, or a sweep's results folder
+    #[arg(value_name = "SWEEP")]
+    pub path: PathBuf,
+    /// Where results are, when SWEEP is a sweep file
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]

@@ -76,6 +76,9 @@ pub enum CliError {
     /// A name under which nothing was found.
     #[error("there is no sweep at `{}`", path.display())]
     NoSweepAt { path: PathBuf },
+    /// A folder of several sweeps, where one is meant.
+    #[error("`{}` holds {found} sweeps; name one of them", path.display())]
+    NotOneSweep { path: PathBuf, found: usize },
     /// A worker found another sweep than it was started for.
     #[error("the sweep file in `{}` is not the sweep of that folder any more", path.display())]
     OtherSweep { path: PathBuf },
@@ -121,6 +124,7 @@ impl CliError {
             | Self::TrainsItself { .. }
             | Self::Tell { .. }
             | Self::Unfinished { .. }
+            | Self::NotOneSweep { .. }
             | Self::Worker(WorkerError::WorkerFailed { at_start: true, .. })
             | Self::Store(StoreError::DifferentSweep { .. } | StoreError::NotASweep { .. }) => {
                 Exit::BadInput

@@ -56,6 +56,7 @@ fn run(args: Args, output: Output) -> Result<Exit, error::CliError> {
         Command::Ask(args) => commands::board::ask(&args),
         Command::Tell(args) => commands::board::tell(&args),
         Command::Status(args) => commands::status::run(&args),
+        Command::Cancel(args) => commands::cancel::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Report(args) => commands::report::run(&args, output),
         Command::Serve(args) => commands::serve::run(&args, output),

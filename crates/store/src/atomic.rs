@@ -113,6 +113,16 @@ pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
     Ok(paths)
 }
 
+/// Removes a file.
+pub(crate) fn remove_file_if_there(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::io("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Removes a folder with all it holds.
 pub(crate) fn remove_dir_if_there(path: &Path) -> Result<(), StoreError> {
     match fs::remove_dir_all(path) {

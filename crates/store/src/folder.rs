@@ -86,6 +86,16 @@ impl SweepFolder {
         lock::holder(&self.root)
     }
 
+    /// Asks the processes of the sweep, wherever they run, to save and end.
+    pub fn cancel(&self) -> Result<(), StoreError> {
+        atomic::write_file(&layout::cancel(&self.root), b"")
+    }
+
+    /// Whether they were asked to, since the sweep was last launched.
+    pub fn is_cancelled(&self) -> bool {
+        layout::cancel(&self.root).exists()
+    }
+
     /// The folder with the trial's best adapter; `None` when there is none.
     pub fn adapter(&self, trial: TrialId) -> Option<PathBuf> {
         Some(layout::adapter(&self.root, trial)).filter(|path| path.is_dir())
@@ -184,6 +194,7 @@ impl SweepDir {
         let lock = DriverLock::acquire(&root)?;
         claim(&root, identity, written)?;
         check_room(&root)?;
+        atomic::remove_file_if_there(&layout::cancel(&root))?;
         let folder = SweepFolder { root };
         let journals = layout::journal(&folder.root);
         journal::cut_torn_tails(&journals, DRIVER)?;

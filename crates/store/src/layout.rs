@@ -63,6 +63,11 @@ pub(crate) fn command(root: &Path, id: TrialId) -> PathBuf {
     own.join("command")
 }
 
+/// Is there while the sweep's processes are to save and end.
+pub(crate) fn cancel(root: &Path) -> PathBuf {
+    root.join("cancel")
+}
+
 /// Where attempts at a trial are claimed.
 pub(crate) fn claims(root: &Path, id: TrialId) -> PathBuf {
     trial(root, id).join("claims")

@@ -9,6 +9,7 @@
 //!   sweep.yaml              the sweep file as written
 //!   resolved.json           the resolved sweep, its fingerprint and its input files' hashes
 //!   lock                    held by the one process that drives the sweep
+//!   cancel                  there while the sweep's processes are to save and end
 //!   journal/driver-<n>.jsonl  one `spec::Record` a line, append only, one file a launch
 //!   journal/worker-003-<n>.jsonl  the same, of a worker process
 //!   workers/worker-003/     orders.jsonl (from the driver), heartbeat.json, alive (a lock), log.txt

@@ -41,6 +41,13 @@ pub struct Beat {
     pub trials: Vec<TrialId>,
 }
 
+impl Beat {
+    /// Seconds since it was given, by its machine's clock and this one's; for people only.
+    pub fn age_seconds(&self) -> u64 {
+        now_ms().saturating_sub(self.at_ms) / 1000
+    }
+}
+
 /// A worker's files as anyone may see them.
 #[derive(Debug, Clone)]
 pub struct WorkerFiles {

@@ -1,6 +1,7 @@
 //! One file for each command.
 
 pub mod board;
+pub mod cancel;
 pub mod check;
 pub mod compare;
 pub mod convert;

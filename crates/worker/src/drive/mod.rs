@@ -230,7 +230,8 @@ impl<'a> Run<'a> {
 
     fn go(&mut self) -> Result<Finish, WorkerError> {
         loop {
-            if self.drive.stop.load(Ordering::Relaxed) {
+            let is_cancelled = self.drive.sweep.dir.folder().is_cancelled();
+            if is_cancelled || self.drive.stop.load(Ordering::Relaxed) {
                 return Ok(Finish::Interrupted);
             }
             self.listen()?;

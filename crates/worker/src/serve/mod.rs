@@ -170,12 +170,12 @@ impl<T: Trainer> Serve<T> {
                 self.is_ending |= to > self.dir.number();
             }
         }
+        self.beat_if_due()?;
         if self.is_ending || self.settings.stop.load(Ordering::Relaxed) {
             self.checkpoint_all()?;
             self.record_end(None)?;
             return Ok(Turn::Ended);
         }
-        self.beat_if_due()?;
         let waits = |slot: &Slot| slot.is_waiting;
         let must_wait = self.slots.iter().any(|slot| waits(slot) && !slot.is_held);
         if must_wait || self.slots.iter().all(waits) {
@@ -503,6 +503,7 @@ impl<T: Trainer> Serve<T> {
         if self.last_beat.is_none_or(|at| at.elapsed() >= self.settings.beat_every) {
             let trials = self.slots.iter().map(Slot::id).collect();
             self.dir.beat(trials)?;
+            self.is_ending |= self.dir.folder().is_cancelled();
             self.last_beat = Some(Instant::now());
         }
         Ok(())
