@@ -337,7 +337,6 @@ impl<B: Backend> Packed<B> {
             adapters.push(ActiveAdapter {
                 layout: &slot.layout,
                 params: &slot.params,
-                scale: slot.trial.config.scale(),
                 rows: part.rows.clone(),
                 dropout: part.dropout,
             });
