@@ -121,11 +121,10 @@ fn tensor_name(site: &Site) -> String {
         TargetModule::VProj => "attn_v",
         TargetModule::OProj => "attn_output",
         TargetModule::GateProj => "ffn_gate",
-        TargetModule::UpProj => "ffn_up",
+        // llama.cpp keeps Phi-3's fused projection under the name of its second part.
+        TargetModule::UpProj | TargetModule::GateUpProj => "ffn_up",
         TargetModule::DownProj => "ffn_down",
         TargetModule::QkvProj => "attn_qkv",
-        // llama.cpp keeps Phi-3's fused projection under the name of its second part.
-        TargetModule::GateUpProj => "ffn_up",
     };
     format!("blk.{}.{part}.weight", site.layer)
 }

@@ -240,7 +240,7 @@ pub trait Backend: Send + Sync + 'static {
         weight: &Self::Frozen,
     ) -> Result<()>;
     /// RMS norm of every head in `cols` of `x`, in place, with one weight for all heads. A head is
-    /// as wide as the weight: E values (Qwen3's q and k norm), or all columns (OLMo 2's). Returns
+    /// as wide as the weight: E values (Qwen3's q and k norm), or all columns (`OLMo` 2's). Returns
     /// what the backward pass needs.
     fn head_norm(
         &self,

@@ -212,11 +212,7 @@ impl<B: Backend> Block<'_, B> {
     }
 
     /// The norm of x and the factors for its backward pass, where the model has the norm.
-    fn norm_before(
-        &self,
-        x: &B::Tensor,
-        weight: Option<&B::Frozen>,
-    ) -> Result<(Option<B::Tensor>, Option<B::Tensor>)> {
+    fn norm_before(&self, x: &B::Tensor, weight: Option<&B::Frozen>) -> Result<MaybeNormed<B>> {
         let Some(weight) = weight else { return Ok((None, None)) };
         let (h, inverse_rms) = self.backend.rms_norm(x, weight, self.eps())?;
         Ok((Some(h), Some(inverse_rms)))
@@ -379,5 +375,7 @@ impl<B: Backend> Block<'_, B> {
         be.head_norm_backward(dqkv, self.columns(TargetModule::KProj), k, k_norm, eps)
     }
 }
+
+type MaybeNormed<B> = (Option<<B as Backend>::Tensor>, Option<<B as Backend>::Tensor>);
 
 type LowRanks<B> = [Option<<B as Backend>::LowRank>; TargetModule::COUNT];

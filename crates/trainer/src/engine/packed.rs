@@ -181,6 +181,7 @@ impl<B: Backend> Packed<B> {
 
     fn new_slot(&mut self, trial: &Trial, checkpoint: Option<&Path>) -> Result<Slot<B>> {
         let base_loss = self.evaluate_base()?.train_loss;
+        self.config().targets(&trial.config.target_modules).map_err(TrainerError::Targets)?;
         let layout = AdapterLayout::of_trial(self.config(), &trial.config);
         let health = Health::new(base_loss, self.settings.divergence_factor);
         let (train, settings) = (&self.data.train, &self.settings);

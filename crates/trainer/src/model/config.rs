@@ -79,7 +79,7 @@ pub struct LayerKind {
 pub enum NormPlacement {
     /// Before attention and feed-forward network (Llama).
     Before,
-    /// After each, before the sum (OLMo 2).
+    /// After each, before the sum (`OLMo` 2).
     After,
     /// Before and after each (Gemma).
     Around,
@@ -90,7 +90,7 @@ pub enum NormPlacement {
 pub enum QkNorm {
     /// Each head by itself, one weight for all (Qwen3, Gemma 3).
     Head,
-    /// All heads together (OLMo 2).
+    /// All heads together (`OLMo` 2).
     Projection,
 }
 
@@ -169,6 +169,18 @@ impl DecoderConfig {
     /// The rotation of a block's queries and keys.
     pub fn rope_of(&self, layer: usize) -> Option<&Rope> {
         self.layers[layer].rope.map(|index| &self.ropes[index])
+    }
+
+    /// Adapter values per rank that naming a module adds, over all blocks. Of a fused projection the
+    /// first part counts the whole and the others nothing, because the parts are named together.
+    pub fn parameters_per_rank(&self, module: TargetModule) -> usize {
+        let fused = self.modules().iter().find(|whole| whole.parts().contains(&module));
+        let counted = match fused {
+            Some(whole) => (whole.parts().first() == Some(&module)).then_some(*whole),
+            None => self.modules().contains(&module).then_some(module),
+        };
+        let (inputs, outputs) = counted.map_or((0, 0), |module| self.module_shape(module));
+        (inputs + outputs) * self.num_hidden_layers
     }
 
     /// Number of values in the frozen model, without biases and norms of heads.

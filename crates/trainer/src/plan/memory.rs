@@ -125,7 +125,11 @@ impl Demand<'_> {
     /// The packing for so much memory (`None`: as much as one likes): as many trials as fill a
     /// step, then, as far as it does not fit, shorter steps, activations computed again, and fewer
     /// trials. An error when not even one trial fits.
+    /// Adapters that the model cannot carry are refused here, too.
     pub fn fit(&self, executor: &ExecutorSettings, available: Option<u64>) -> Result<Packing> {
+        for trial in self.trials {
+            self.config.targets(&trial.target_modules).map_err(TrainerError::Targets)?;
+        }
         let wanted = self.wanted(executor);
         let Some(available) = available else { return Ok(wanted) };
         let usable = (available as f64 * USABLE) as u64;

@@ -275,7 +275,9 @@ impl<T: Real> Backend for Cpu<T> {
             rope::rotate(qkv, shape, &positions[rows], &angles, inverse);
         };
         if rope.depends_on_length() {
-            sequences.iter().for_each(|rows| rotate(rows.clone(), rows.len()));
+            for rows in sequences {
+                rotate(rows.clone(), rows.len());
+            }
         } else {
             rotate(0..positions.len(), longest);
         }

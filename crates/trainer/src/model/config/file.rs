@@ -142,16 +142,36 @@ struct Raw {
     no_rope_layers: Option<Vec<u8>>,
     no_rope_layer_interval: Option<usize>,
     query_pre_attn_scalar: Option<f64>,
-    // Written as null where there is no cap, so absent and null are told apart.
-    #[serde(default, deserialize_with = "present")]
-    attn_logit_softcapping: Option<Option<f64>>,
-    #[serde(default, deserialize_with = "present")]
-    final_logit_softcapping: Option<Option<f64>>,
+    #[serde(default)]
+    attn_logit_softcapping: Cap,
+    #[serde(default)]
+    final_logit_softcapping: Cap,
 }
 
-#[expect(clippy::option_option, reason = "absent and null mean different things")]
-fn present<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<Option<f64>>, D::Error> {
-    Option::<f64>::deserialize(d).map(Some)
+/// A soft cap as written: null means that there is none, an absent key the model's default.
+#[derive(Debug, Clone, Copy, Default)]
+enum Cap {
+    #[default]
+    Absent,
+    Null,
+    At(f64),
+}
+
+impl<'de> Deserialize<'de> for Cap {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Ok(Option::<f64>::deserialize(d)?.map_or(Self::Null, Self::At))
+    }
+}
+
+impl Cap {
+    fn resolve(self, key: &str, family: Family, default: f64) -> Parsed<Option<f64>> {
+        match self {
+            Self::At(cap) if cap.is_finite() && cap > 0.0 => Ok(Some(cap)),
+            Self::At(cap) => Err(format!("{key} is {cap}; a positive number is needed")),
+            Self::Null => Ok(None),
+            Self::Absent => Ok((family == Family::Gemma2).then_some(default)),
+        }
+    }
 }
 
 impl Raw {
@@ -169,13 +189,7 @@ impl Raw {
             _ if family.is_gemma() => 256.0,
             _ => attention.head_dim as f64,
         };
-        let default_cap = |cap: f64| (family == Family::Gemma2).then_some(cap);
-        let cap = |key: &str, written: Option<Option<f64>>, default: f64| match written {
-            Some(Some(cap)) if cap.is_finite() && cap > 0.0 => Ok(Some(cap)),
-            Some(Some(cap)) => Err(format!("{key} is {cap}; a positive number is needed")),
-            Some(None) => Ok(None),
-            None => Ok(default_cap(default)),
-        };
+        let (scores, logits) = (self.attn_logit_softcapping, self.final_logit_softcapping);
         Ok(DecoderConfig {
             vocab_size: positive("vocab_size", self.vocab_size)?,
             hidden_size,
@@ -186,8 +200,8 @@ impl Raw {
             layers: self.layers(family)?,
             ropes: self.ropes(family, attention)?,
             attention_scale: inverse_root("query_pre_attn_scalar", scalar)?,
-            attention_softcap: cap("attn_logit_softcapping", self.attn_logit_softcapping, 50.0)?,
-            final_softcap: cap("final_logit_softcapping", self.final_logit_softcapping, 30.0)?,
+            attention_softcap: scores.resolve("attn_logit_softcapping", family, 50.0)?,
+            final_softcap: logits.resolve("final_logit_softcapping", family, 30.0)?,
             embedding_scale: if family.is_gemma() { (hidden_size as f64).sqrt() } else { 1.0 },
             rms_norm_eps: self.rms_norm_eps.unwrap_or(family.rms_norm_eps()),
             norm_offset: if family.is_gemma() { 1.0 } else { 0.0 },
