@@ -1,12 +1,11 @@
 //! A sweep's jobs on a cluster, as its controller tells of them.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use spec::{ExecutorKind, SlurmSettings};
+use spec::SlurmSettings;
 use store::SweepFolder;
-use worker::launch::{Handle, Hint, SlurmLauncher, render_script};
+use worker::launch::{Hint, SlurmLauncher, render_script};
 use worker::{Berth, WorkerError};
 
 use crate::error::CliError;
@@ -27,9 +26,6 @@ pub fn cluster(folder: &SweepFolder, sweep: &str) -> Result<Option<SlurmLauncher
     Ok(Some(cluster.map_err(WorkerError::Launch)?.with_limit(LIMIT)))
 }
 
-/// Jobs that have not ended, by their worker.
-pub type Jobs = BTreeMap<String, (Handle, Hint)>;
-
 /// A job's state in a few words.
 pub fn in_words(hint: &Hint) -> String {
     match hint {
@@ -43,9 +39,9 @@ pub fn in_words(hint: &Hint) -> String {
 /// The script of a sweep's first job, if it asks for jobs; `results` is where the sweep's folder
 /// will be.
 pub fn script(file: &SweepFile, results: &Path) -> Result<Option<String>, CliError> {
-    let ExecutorKind::Slurm(slurm) = &file.sweep.executor.kind else { return Ok(None) };
+    let Some(slurm) = file.sweep.executor.kind.slurm() else { return Ok(None) };
     let folder = SweepFolder::at(results.join(&file.sweep.name));
-    let start = WorkerStart::new(file, &folder)?;
+    let start = WorkerStart::jobs(file, &folder, slurm)?;
     let command = start.command(&Berth { name: "worker-001", index: 0, seq: 0 });
     let dir = slurm_folder(start.dir());
     let script = render_script(slurm, &file.sweep.name, &dir, &command);

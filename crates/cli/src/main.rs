@@ -20,6 +20,7 @@ mod output;
 mod progress;
 mod publish;
 mod sweep_file;
+mod warm_start;
 mod worker_start;
 mod workload;
 
@@ -53,6 +54,8 @@ fn run(args: Args, output: Output) -> Result<Exit, error::CliError> {
         Command::Init(args) => commands::init::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::Run(args) => commands::run::run(&args, output),
+        Command::Ask(args) => commands::board::ask(&args),
+        Command::Tell(args) => commands::board::tell(&args),
         Command::Status(args) => commands::status::run(&args),
         Command::Cancel(args) => commands::cancel::run(&args),
         Command::Explain(args) => commands::explain::run(&args),

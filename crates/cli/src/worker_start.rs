@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use spec::{DeviceChoice, ExecutorKind, ExecutorSettings, SlurmSettings};
+use spec::{DeviceChoice, ExecutorSettings, SlurmSettings};
 use store::SweepFolder;
 use worker::Berth;
 use worker::launch::{WorkerCommand, driver_file};
@@ -39,16 +39,8 @@ enum Place {
 }
 
 impl WorkerStart {
-    /// Workers of `file`'s sweep where its `executor` says.
-    pub fn new(file: &SweepFile, folder: &SweepFolder) -> Result<Self, CliError> {
-        let executor = &file.sweep.executor;
-        match &executor.kind {
-            ExecutorKind::Local => Self::here(file, folder, devices::of(executor)),
-            ExecutorKind::Slurm(slurm) => Self::jobs(file, folder, slurm),
-        }
-    }
-
-    fn jobs(
+    /// Workers of `file`'s sweep, as jobs of a cluster.
+    pub fn jobs(
         file: &SweepFile,
         folder: &SweepFolder,
         slurm: &SlurmSettings,
@@ -67,7 +59,8 @@ impl WorkerStart {
         })
     }
 
-    fn here(
+    /// Workers of `file`'s sweep, one on each of `devices`.
+    pub fn new(
         file: &SweepFile,
         folder: &SweepFolder,
         devices: Vec<DeviceChoice>,

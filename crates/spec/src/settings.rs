@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::command::CommandTemplate;
 use crate::slurm::SlurmSettings;
 
 /// Where the rows come from.
@@ -126,17 +127,6 @@ pub enum DeviceChoice {
     Cuda(u32),
 }
 
-/// Where workers run.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum ExecutorKind {
-    /// Processes on this machine.
-    #[default]
-    Local,
-    /// Jobs of a Slurm cluster that shares the results folder with this machine.
-    Slurm(Box<SlurmSettings>),
-}
-
 /// Several devices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -149,10 +139,55 @@ pub enum Devices {
     List(Vec<DeviceChoice>),
 }
 
+/// Who trains the trials.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ExecutorKind {
+    /// lorasweep itself, on this machine.
+    #[default]
+    Local,
+    /// lorasweep itself, as jobs of a Slurm cluster that shares the results folder with this machine.
+    Slurm(Box<SlurmSettings>),
+    /// A command for each trial.
+    Command(CommandSettings),
+    /// Whoever asks for trials with `lorasweep ask` and gives their results with `tell`.
+    External,
+}
+
+impl ExecutorKind {
+    /// What is asked of a Slurm cluster, if workers are its jobs.
+    pub const fn slurm(&self) -> Option<&SlurmSettings> {
+        match self {
+            Self::Slurm(settings) => Some(settings),
+            _ => None,
+        }
+    }
+
+    /// Whether lorasweep trains: if not, the base model and the data are names that it passes on.
+    pub const fn is_own(&self) -> bool {
+        matches!(self, Self::Local | Self::Slurm(_))
+    }
+}
+
+/// How a command trains a trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CommandSettings {
+    /// What the shell runs for a trial.
+    pub command: CommandTemplate,
+    /// What it runs for the untouched base model; `None`: its losses are not known.
+    pub base_command: Option<CommandTemplate>,
+    /// Where it runs: the sweep file's folder.
+    pub dir: PathBuf,
+    /// Trials at a time.
+    pub max_parallel: u32,
+    /// Seconds between asking a command to end and ending it.
+    pub grace_seconds: u32,
+}
+
 /// How trials are executed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExecutorSettings {
-    /// Where workers run.
+    /// Who trains.
     #[serde(default)]
     pub kind: ExecutorKind,
     /// The device to use.
@@ -234,6 +269,20 @@ impl Default for BayesSettings {
     fn default() -> Self {
         Self { lora_prior: true, cost_aware: false }
     }
+}
+
+/// Runs of the best trials under other seeds, once the search is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replicates {
+    /// Further runs of each of them.
+    pub seeds: u32,
+    /// How many of the best trials are run again.
+    pub top: u32,
+}
+
+impl Replicates {
+    /// How many of the best are run again by default: as many as a person would look at.
+    pub const TOP: u32 = 3;
 }
 
 /// How `method: rank_ladder` climbs.

@@ -20,11 +20,10 @@ const FORMAT: u32 = 1;
 const LISTED_DIFFERENCES: usize = 8;
 
 /// Settings that a fingerprint leaves out: they may differ within one sweep.
-const OUTSIDE_THE_FINGERPRINT: [&str; 10] = [
+const OUTSIDE_THE_FINGERPRINT: [&str; 9] = [
     "description",
     "warnings",
     "report",
-    "executor.kind",
     "executor.max_packed",
     "executor.checkpoint_seconds",
     "executor.devices",
@@ -32,6 +31,14 @@ const OUTSIDE_THE_FINGERPRINT: [&str; 10] = [
     "executor.heartbeat_seconds",
     "executor.max_consecutive_failures",
 ];
+
+/// Of the executor's kind, only what says who trains counts, not where and with how much.
+const WHO_TRAINS: [&str; 3] = ["type", "command", "base_command"];
+
+fn is_outside_the_fingerprint(path: &str) -> bool {
+    let of_kind = path.strip_prefix("executor.kind.");
+    OUTSIDE_THE_FINGERPRINT.contains(&path) || of_kind.is_some_and(|key| !WHO_TRAINS.contains(&key))
+}
 
 /// A sweep's settings and inputs, as `resolved.json` keeps them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -166,7 +173,7 @@ fn differences(at: &str, there: &Value, here: &Value, found: &mut Vec<String>) {
             keys.dedup();
             for key in keys {
                 let path = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
-                if OUTSIDE_THE_FINGERPRINT.contains(&path.as_str()) {
+                if is_outside_the_fingerprint(&path) {
                     continue;
                 }
                 let value = |map: &serde_json::Map<_, _>| map.get(key).cloned().unwrap_or_default();

@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use serde::Serialize;
-use spec::{ConfigKey, ExecutorKind, TrainSettings, Trial, TrialConfig};
+use spec::{ConfigKey, TrainSettings, Trial, TrialConfig};
 use trainer::data::{DataReport, PreparedData};
 use trainer::model::DecoderConfig;
 use trainer::plan::{self, Memory, Packing};
+
+mod elsewhere;
 
 use crate::args::{CheckArgs, RunArgs};
 use crate::error::CliError;
@@ -63,6 +65,9 @@ struct Total {
 pub fn run(args: &CheckArgs) -> Result<Exit, CliError> {
     let file = sweep_file::load(&args.sweep)?;
     let sweep = &file.sweep;
+    if !sweep.executor.kind.is_own() {
+        return elsewhere::run(args, &file);
+    }
     let length = sweep.train.max_seq_len as usize;
     let data = trainer::data::prepare(&sweep.data, &sweep.model, length).map_err(CliError::Data)?;
     let findings = find(&file, &data)?;
@@ -86,14 +91,13 @@ fn find<'a>(file: &'a SweepFile, data: &'a PreparedData) -> Result<Findings<'a>,
     let all = workload::all_trials(&*planner);
     let trials = workload::known_trials(sweep, all.as_deref());
     let work = Workload::of(&trials, sweep, data);
-    let (device, note, memory) = match sweep.executor.kind {
-        ExecutorKind::Local => {
-            let (device, note) = trainer::select_device(sweep.executor.device, sweep.train.dtype)
-                .map_err(unusable)?;
-            let memory = MemoryPlan::of(sweep, &device, &trials, data)?;
-            (device.name(), note, Some(memory))
-        }
-        ExecutorKind::Slurm(_) => ("Slurm's nodes".to_owned(), None, None),
+    let (device, note, memory) = if sweep.executor.kind.slurm().is_some() {
+        ("Slurm's nodes".to_owned(), None, None)
+    } else {
+        let device = trainer::select_device(sweep.executor.device, sweep.train.dtype);
+        let (device, note) = device.map_err(unusable)?;
+        let memory = MemoryPlan::of(sweep, &device, &trials, data)?;
+        (device.name(), note, Some(memory))
     };
     let mut warnings: Vec<String> =
         sweep.warnings.iter().map(|warning| warning.message.clone()).collect();

@@ -1,5 +1,7 @@
 //! `lorasweep run`: plan, train, report.
 
+mod by_command;
+
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,10 +9,8 @@ use std::time::Duration;
 
 use planner::{Planner, Pruner};
 use reporter::Ranking;
-use spec::{
-    DeviceChoice, Evaluation, Event, ExecutorKind, Outcome, SweepState, TrialId, TrialState,
-};
-use store::{BuildError, Identity, Opened, ReportFile, SweepDir, SweepFolder, TrialTables};
+use spec::{DeviceChoice, Event, ExecutorKind, Outcome, SweepState, TrialId};
+use store::{Identity, Opened, ReportFile, SweepDir, SweepFolder};
 use trainer::data::PreparedData;
 use trainer::engine::Steps;
 use worker::launch::local::LocalLauncher;
@@ -26,8 +26,9 @@ use crate::inputs::{self, Settings};
 use crate::live::{self, Live};
 use crate::output::{self, Output};
 use crate::progress::{self, Mode, Plan};
-use crate::publish;
+use crate::publish::{self, tables};
 use crate::sweep_file::{self, SweepFile};
+use crate::warm_start;
 use crate::worker_start::{self, WorkerStart};
 use crate::workload::{self, MemoryPlan, Workload};
 
@@ -38,7 +39,11 @@ pub fn run(args: &RunArgs, output: Output) -> Result<Exit, CliError> {
     if let Some(state) = run.finished_before()? {
         return run.say_finished(&state);
     }
-    run.train()
+    match &file.sweep.executor.kind {
+        ExecutorKind::Local | ExecutorKind::Slurm(_) => run.train(),
+        ExecutorKind::Command(_) => run.train_by_command(),
+        ExecutorKind::External => Err(CliError::TrainsElsewhere { path: file.path.clone() }),
+    }
 }
 
 /// One launch.
@@ -58,6 +63,7 @@ impl<'a> Run<'a> {
         let pruner = planner::pruner_for(&file.sweep);
         let trials = workload::all_trials(&*planner);
         let identity = inputs::identity(&file.sweep, planner.total())?;
+        let planner = warm_start::planner(&file.sweep, &identity)?;
         Ok(Self { args, file, output, planner, pruner, trials, identity })
     }
 
@@ -70,9 +76,13 @@ impl<'a> Run<'a> {
         let state = SweepDir::look(&self.args.results, &self.identity)?;
         // The test rows are evaluated once all trials have ended: that may be left to do.
         let is_tested = |state: &SweepState| {
-            self.file.sweep.data.test.is_none() || state.test.contains_key(&TrialId::BASE)
+            self.file.sweep.data.test.is_none()
+                || !self.file.sweep.executor.kind.is_own()
+                || state.test.contains_key(&TrialId::BASE)
         };
-        Ok(state.filter(|state| state.finished && is_tested(state)))
+        // Replicates may have been asked for after the end.
+        let is_over = |state: &SweepState| self.planner.suggest(state, 1).is_empty();
+        Ok(state.filter(|state| state.finished && is_tested(state) && is_over(state)))
     }
 
     fn say_finished(&self, state: &SweepState) -> Result<Exit, CliError> {
@@ -109,7 +119,11 @@ impl<'a> Run<'a> {
         let live = self.follow(&opened)?;
         let mut progress = progress::start(self.mode(), plan, self.output);
         let folder = opened.dir.folder().clone();
-        let start = WorkerStart::new(self.file, &folder)?;
+        let executor = &self.file.sweep.executor;
+        let start = match executor.kind.slurm() {
+            Some(slurm) => WorkerStart::jobs(self.file, &folder, slurm)?,
+            None => WorkerStart::new(self.file, &folder, devices::of(executor))?,
+        };
         let mut launcher = self.launcher(&folder)?;
         let report = Settings::of(&self.identity)?.report;
         let choose = |state: &SweepState| {
@@ -147,15 +161,12 @@ impl<'a> Run<'a> {
 
     /// What starts the workers.
     fn launcher(&self, folder: &SweepFolder) -> Result<Box<dyn Launcher>, CliError> {
-        Ok(match &self.file.sweep.executor.kind {
-            ExecutorKind::Local => Box::new(LocalLauncher::new(folder.clone())),
-            ExecutorKind::Slurm(slurm) => {
-                let (name, dir) =
-                    (&self.file.sweep.name, worker_start::slurm_folder(folder.path()));
-                let launcher = SlurmLauncher::open((**slurm).clone(), name, &dir);
-                Box::new(launcher.map_err(WorkerError::Launch)?)
-            }
-        })
+        let Some(slurm) = self.file.sweep.executor.kind.slurm() else {
+            return Ok(Box::new(LocalLauncher::new(folder.clone())));
+        };
+        let (name, dir) = (&self.file.sweep.name, worker_start::slurm_folder(folder.path()));
+        let launcher = SlurmLauncher::open(slurm.clone(), name, &dir);
+        Ok(Box::new(launcher.map_err(WorkerError::Launch)?))
     }
 
     fn drive_settings(&self) -> worker::Settings {
@@ -164,9 +175,9 @@ impl<'a> Run<'a> {
         /// What a shared file system is asked no more often.
         const BETWEEN_READS: Duration = Duration::from_millis(500);
         let settings = worker::Settings::from(&self.file.sweep);
-        match self.file.sweep.executor.kind {
-            ExecutorKind::Local => settings,
-            ExecutorKind::Slurm(_) => worker::Settings {
+        match self.file.sweep.executor.kind.slurm() {
+            None => settings,
+            Some(_) => worker::Settings {
                 poll_every: BETWEEN_POLLS,
                 read_every: BETWEEN_READS,
                 ..settings
@@ -177,7 +188,7 @@ impl<'a> Run<'a> {
     /// Plans the memory of the first worker, so that what cannot fit is refused before anything
     /// is started; `None` where workers run on other machines.
     fn plan_memory(&self, data: &PreparedData) -> Result<Option<MemoryPlan>, CliError> {
-        if let ExecutorKind::Slurm(_) = self.file.sweep.executor.kind {
+        if self.file.sweep.executor.kind.slurm().is_some() {
             return Ok(None);
         }
         let devices = devices::of(&self.file.sweep.executor);
@@ -296,13 +307,6 @@ fn spent(state: &SweepState, plan: Option<&MemoryPlan>) -> String {
         format!(", peak memory of a worker {} MiB{predicted}", mib(peak))
     });
     format!("trained {} tokens{peak}", state.trained_tokens())
-}
-
-fn tables(trial: &TrialState, base: Option<&Evaluation>) -> Result<TrialTables, BuildError> {
-    Ok(TrialTables {
-        metrics_csv: reporter::metrics_csv(trial, base)?,
-        steps_csv: reporter::steps_csv(trial)?,
-    })
 }
 
 fn exit_of(state: &SweepState) -> Exit {

@@ -87,7 +87,12 @@ fn flag_sentence(facts: &Facts<'_>) -> String {
         Flag::Underfit => say!(lang, Underfit, share()),
         Flag::Ok => facts.trial.best().map_or_else(
             || say!(lang, EndedUnevaluated),
-            |best| say!(lang, Fine, loss(best.eval_loss), epoch(best.epoch), change(best.gap())),
+            |best| match best.gap() {
+                Some(gap) => {
+                    say!(lang, Fine, loss(best.eval_loss), epoch(best.epoch), change(gap))
+                }
+                None => say!(lang, FineAlone, loss(best.eval_loss), epoch(best.epoch)),
+            },
         ),
     }
 }
@@ -113,23 +118,14 @@ fn overfit(lang: Lang, overfit: &Overfit, base: Option<&Evaluation>) -> String {
         format!("{} ({})", loss(overfit.rise), percent(overfit.rise_share))
     };
     let (at_end, onset) = (epoch(overfit.end_epoch), epoch(overfit.onset_epoch));
-    let train = (loss(overfit.train_at_best), loss(overfit.train_at_end));
+    let train = overfit.train.map_or_else(String::new, |(at_best, at_end)| {
+        say!(lang, WhileTrainLoss, loss(at_best), loss(at_end))
+    });
     if overfit.best_step == 0 {
-        return say!(
-            lang,
-            NeverBelowBase,
-            lowest,
-            rise,
-            loss(end),
-            at_end,
-            onset,
-            train.0,
-            train.1
-        );
+        return say!(lang, NeverBelowBase, lowest, rise, loss(end), at_end, onset, train);
     }
     let best_epoch = epoch(overfit.best_epoch);
-    let sentence =
-        say!(lang, Overfit, best_epoch, lowest, rise, loss(end), at_end, onset, train.0, train.1);
+    let sentence = say!(lang, Overfit, best_epoch, lowest, rise, loss(end), at_end, onset, train);
     match base.filter(|base| end > base.eval_loss) {
         Some(base) => format!("{sentence} {}", say!(lang, AboveBase, loss(base.eval_loss))),
         None => sentence,

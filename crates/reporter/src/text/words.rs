@@ -32,8 +32,10 @@ texts! {
         "Chưa có lượt chạy nào được đánh giá ({0}).";
     NoRuns: "no runs",
         "không có lượt chạy";
-    Take: "Take trial {0}{1}: validation loss {2} (95 % {3} to {4}) at epoch {5}{6}.",
-        "Nên chọn lượt {0}{1}: mất mát kiểm định {2} (95 %: {3} đến {4}) tại epoch {5}{6}.";
+    Take: "Take trial {0}{1}: validation loss {2}{3} at epoch {4}{5}.",
+        "Nên chọn lượt {0}{1}: mất mát kiểm định {2}{3} tại epoch {4}{5}.";
+    Interval: " (95 % {0} to {1})",
+        " (95 %: {0} đến {1})";
     BelowBase: ", {0} below the base model",
         ", thấp hơn mô hình gốc {0}";
     NotBelowBase: ", which is no better than the base model ({0})",
@@ -166,14 +168,18 @@ texts! {
         "Kết thúc mà chưa được đánh giá.";
     Fine: "Validation loss {0} at epoch {1}, with a gap of {2} to the train loss.",
         "Mất mát kiểm định {0} tại epoch {1}, cách train loss {2}.";
+    FineAlone: "Validation loss {0} at epoch {1}.",
+        "Mất mát kiểm định {0} tại epoch {1}.";
     TargetReached: "It was stopped because it reached the target of {0}.",
         "Dừng vì đã đạt mục tiêu {0}.";
     StoppedEarly: "It was stopped early: {0}.",
         "Dừng sớm: {0}.";
-    NeverBelowBase: "Validation loss never fell below the base model's {0}; it rose by {1} to {2} at epoch {3}, clearly from epoch {4} on, while train loss went from {5} to {6}.",
-        "Mất mát kiểm định chưa bao giờ xuống dưới mức {0} của mô hình gốc; nó tăng {1} lên {2} tại epoch {3}, rõ rệt từ epoch {4}, trong khi train loss đi từ {5} đến {6}.";
-    Overfit: "Validation loss was lowest at epoch {0} ({1}), then rose by {2} to {3} at epoch {4}, clearly from epoch {5} on, while train loss went from {6} to {7}.",
-        "Mất mát kiểm định thấp nhất tại epoch {0} ({1}), rồi tăng {2} lên {3} tại epoch {4}, rõ rệt từ epoch {5}, trong khi train loss đi từ {6} đến {7}.";
+    NeverBelowBase: "Validation loss never fell below the base model's {0}; it rose by {1} to {2} at epoch {3}, clearly from epoch {4} on{5}.",
+        "Mất mát kiểm định chưa bao giờ xuống dưới mức {0} của mô hình gốc; nó tăng {1} lên {2} tại epoch {3}, rõ rệt từ epoch {4}{5}.";
+    Overfit: "Validation loss was lowest at epoch {0} ({1}), then rose by {2} to {3} at epoch {4}, clearly from epoch {5} on{6}.",
+        "Mất mát kiểm định thấp nhất tại epoch {0} ({1}), rồi tăng {2} lên {3} tại epoch {4}, rõ rệt từ epoch {5}{6}.";
+    WhileTrainLoss: ", while train loss went from {0} to {1}",
+        ", trong khi train loss đi từ {0} đến {1}";
     StandardErrors: "{0} ({1}, {2} standard errors)",
         "{0} ({1}, {2} sai số chuẩn)";
     AboveBase: "That is above the base model's {0}.",

@@ -17,7 +17,7 @@ fn curve(losses: &[(f64, f64)]) -> Vec<Evaluation> {
             eval_loss,
             eval_loss_stderr: 0.03,
             rise_stderr: (epoch > 1).then_some(0.01),
-            train_loss,
+            train_loss: Some(train_loss),
             retention_loss: None,
             tokens: 0,
             seconds: 0.0,
@@ -34,7 +34,7 @@ fn flag_of(losses: &[(f64, f64)]) -> (Flag, Vec<Note>) {
     let mut state = sweeps::sweep("pair", &[]);
     let mut base = sweeps::base();
     base.eval_loss = 2.0;
-    base.train_loss = 2.0;
+    base.train_loss = Some(2.0);
     state.apply(&Event::BaseEvaluated { evaluation: base });
     let good = [(1.2, 1.2), (1.05, 1.05), (1.0, 1.0), (1.0, 1.0)];
     for (number, losses) in (1..).zip([&good[..], losses]) {

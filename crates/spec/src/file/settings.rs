@@ -2,18 +2,18 @@
 
 use std::path::PathBuf;
 
+use super::executor;
 use super::findings::{At, Findings};
 use super::keys;
 use super::limits::Limits;
 use super::scalar::{self, wrong_type};
 use super::section::Section;
-use super::slurm;
 use super::yaml::{Node, Value};
 use crate::error::Place;
 use crate::mistake::Mistake;
 use crate::settings::{
-    BayesSettings, DeviceChoice, Devices, Dtype, EvalSettings, ExecutorKind, ExecutorSettings,
-    OptimizerSettings, RankLadderSettings, ReportSettings, TrainSettings,
+    BayesSettings, DeviceChoice, Devices, Dtype, EvalSettings, ExecutorSettings, OptimizerSettings,
+    RankLadderSettings, Replicates, ReportSettings, TrainSettings,
 };
 
 /// The section `data`, with paths as written.
@@ -81,6 +81,14 @@ pub(crate) fn path(what: &str, node: &Node, findings: &mut Findings) -> Option<A
         return findings.mistake(node.place, wrong_type(what, &"a path", node));
     }
     Some(At { value: PathBuf::from(text), place: node.place })
+}
+
+/// One path or a list of them.
+pub(crate) fn paths(what: &str, node: &Node, findings: &mut Findings) -> Vec<At<PathBuf>> {
+    match &node.value {
+        Value::List(nodes) => nodes.iter().filter_map(|node| path(what, node, findings)).collect(),
+        _ => path(what, node, findings).into_iter().collect(),
+    }
 }
 
 const DTYPES: [(&str, Dtype); 6] = [
@@ -158,7 +166,7 @@ fn max_grad_norm(section: &Section, default: Option<f64>, findings: &mut Finding
 
 pub(crate) fn executor(node: &Node, findings: &mut Findings) -> Option<ExecutorSettings> {
     let section = Section::open("executor", node, &keys::executor(), findings)?;
-    let kind = executor_kind(&section, findings);
+    let kind = executor::kind(&section, findings);
     let (device, devices) = devices(&section, findings);
     let defaults = ExecutorSettings::default();
     let mut count =
@@ -237,38 +245,6 @@ fn bytes(what: &str, node: &Node, findings: &mut Findings) -> Option<u64> {
     }
 }
 
-/// What `type` says, with the settings of that type.
-fn executor_kind(section: &Section, findings: &mut Findings) -> Option<ExecutorKind> {
-    let types = [("local", Some("local")), ("slurm", Some("slurm")), ("command", None)];
-    let written = section.get("type");
-    let name = match written {
-        Some(node) => scalar::word("executor.type", "executor", &types, node, findings)?,
-        None => Some("local"),
-    };
-    match name {
-        Some("slurm") => Some(ExecutorKind::Slurm(Box::new(slurm::read(section, findings)))),
-        Some(name) => {
-            for (key, _) in section.iter().filter(|(key, _)| keys::SLURM.contains(&&*key.name)) {
-                let mistake = Mistake::Conflict {
-                    both: format!("`type: {name}` and `executor.{}`", key.name),
-                    help: format!("`{}` is asked of a cluster: write `type: slurm`", key.name),
-                };
-                findings.mistake::<()>(key.place, mistake);
-            }
-            Some(ExecutorKind::Local)
-        }
-        None => {
-            let node = written?;
-            let mistake = Mistake::NotAvailable {
-                what: "executor",
-                found: node.raw.clone(),
-                instead: "write `type: local` or `type: slurm`",
-            };
-            findings.mistake(node.place, mistake)
-        }
-    }
-}
-
 const DEVICE: &str = "`auto`, `cpu` or `cuda:0` (the index of a GPU)";
 
 fn device(what: &str, node: &Node, findings: &mut Findings) -> Option<DeviceChoice> {
@@ -305,6 +281,20 @@ pub(crate) fn rank_ladder(node: &Node, findings: &mut Findings) -> Option<RankLa
         trials_per_rung: whole(&section, "trials_per_rung", 1, findings)
             .unwrap_or(defaults.trials_per_rung),
         sigma: real(&section, "sigma", Limits::from(0.0), findings).unwrap_or(defaults.sigma),
+    })
+}
+
+/// The number of further seeds, or a section with that and `top`.
+pub(crate) fn replicates(node: &Node, findings: &mut Findings) -> Option<Replicates> {
+    if !matches!(node.value, Value::Map(_)) {
+        let seeds = scalar::whole("replicates", node, Limits::whole(1), findings)?;
+        return Some(Replicates { seeds, top: Replicates::TOP });
+    }
+    let section = Section::open("replicates", node, keys::REPLICATES, findings)?;
+    section.require("seeds", "seeds: 2", findings)?;
+    Some(Replicates {
+        seeds: whole(&section, "seeds", 1, findings)?,
+        top: whole(&section, "top", 1, findings).unwrap_or(Replicates::TOP),
     })
 }
 

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use planner::{Planner, Pruner};
 use spec::{
-    ConfigKey, Evaluation, Event, Outcome, Sweep, TrainSettings, Trial, TrialConfig, TrialId,
-    TrialState, TrialStatus,
+    ConfigKey, Evaluation, Event, ExecutorKind, Outcome, Sweep, TrainSettings, Trial, TrialConfig,
+    TrialId, TrialState, TrialStatus,
 };
 use store::{BuildError, News, Opened, Purpose, TrialTables};
 
@@ -49,6 +49,8 @@ pub struct Settings {
     pub name: String,
     /// Hash of the resolved sweep.
     pub fingerprint: String,
+    /// The base model is evaluated; a command may have nothing that does.
+    pub has_base: bool,
     /// A validation loss that ends the sweep when a trial reaches it.
     pub target: Option<f64>,
     /// What tells which trials share their steps.
@@ -72,6 +74,10 @@ impl From<&Sweep> for Settings {
         Self {
             name: sweep.name.clone(),
             fingerprint: sweep.fingerprint(),
+            has_base: match &sweep.executor.kind {
+                ExecutorKind::Command(command) => command.base_command.is_some(),
+                ExecutorKind::Local | ExecutorKind::Slurm(_) | ExecutorKind::External => true,
+            },
             target: sweep.metric.target,
             train: sweep.train.clone(),
             most_epochs: sweep.space.most_epochs(),
@@ -121,9 +127,10 @@ pub struct Drive<'a> {
 impl Drive<'_> {
     /// Runs the sweep to its end, or until it is stopped.
     pub fn run(self) -> Result<Finish, WorkerError> {
-        let needs_test =
-            self.tested.is_some() && !self.sweep.state.test.contains_key(&TrialId::BASE);
-        if self.sweep.state.finished && !needs_test {
+        let history = &self.sweep.state;
+        let needs_test = self.tested.is_some() && !history.test.contains_key(&TrialId::BASE);
+        // Replicates may be asked for after the end.
+        if history.finished && !needs_test && self.planner.suggest(history, 1).is_empty() {
             return Ok(Finish::AlreadyFinished);
         }
         let mut run = Run::new(self);
@@ -199,7 +206,7 @@ impl<'a> Run<'a> {
         }
         // A sweep in which only the end is left to be said needs no worker for that.
         let state = &self.drive.sweep.state;
-        self.is_exhausted = state.base.is_some()
+        self.is_exhausted = (state.base.is_some() || !self.drive.settings.has_base)
             && self.waiting.is_empty()
             && self.drive.planner.suggest(state, 1).is_empty();
         Ok(())
