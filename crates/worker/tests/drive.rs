@@ -151,3 +151,18 @@ fn an_ended_trial_leaves_its_tables_and_no_checkpoint() {
     assert_eq!(json["best"]["step"], 6);
     assert!(!trial.join("checkpoint").exists());
 }
+
+#[test]
+fn trials_of_a_worker_that_waits_in_a_queue_again_go_on_in_another() {
+    let alone = tempfile::tempdir().unwrap();
+    let expected = run(alone.path(), &World::new(five_trials(), 2));
+    for turns in [3, 8, 20] {
+        let results = tempfile::tempdir().unwrap();
+        let world =
+            World { workers: 2, queue_after_turns: vec![turns], ..World::new(five_trials(), 2) };
+        let run = run(results.path(), &world);
+        assert_eq!(run.finish.unwrap(), Finish::Completed);
+        assert_eq!(outcome(&run.state), outcome(&expected.state), "after {turns} turns");
+        assert!(run.state.lost_workers.is_empty(), "nobody is to blame");
+    }
+}

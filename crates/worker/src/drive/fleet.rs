@@ -98,9 +98,10 @@ impl Worker {
         self.phase == Phase::Ready
     }
 
-    /// It was started by an earlier driver and has not reported yet.
+    /// It was started by an earlier driver and has not reported yet. One in a queue has nothing to
+    /// report.
     pub fn is_taken_over(&self) -> bool {
-        self.is_adopted && self.phase == Phase::Starting
+        self.is_adopted && self.phase == Phase::Starting && !self.is_queued
     }
 }
 
@@ -211,6 +212,17 @@ impl Fleet {
             }
         }
         Ok(gone)
+    }
+
+    /// Takes the trials of workers that were at work and wait in a queue now: what ran them is gone,
+    /// and nobody knows when they begin again.
+    pub fn queued_again(&mut self) -> Vec<(String, Vec<TrialId>)> {
+        let is_back = |worker: &&mut Worker| worker.is_queued && worker.is_ready();
+        let taken = self.workers.iter_mut().filter(is_back).map(|worker| {
+            worker.phase = Phase::Starting;
+            (worker.name.clone(), std::mem::take(&mut worker.trials))
+        });
+        taken.collect()
     }
 
     /// Forgets a worker that is gone.

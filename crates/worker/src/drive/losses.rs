@@ -52,6 +52,10 @@ impl Run<'_> {
                 self.clear_up(worker, how)?;
             }
         }
+        for (name, trials) in self.fleet.queued_again() {
+            self.forget_questions_to(&name);
+            self.put_back(trials);
+        }
         for index in 0..self.workers_wanted() {
             let is_taken = self.fleet.workers.iter().any(|worker| worker.berth == index);
             if !is_taken && !self.berths[index].is_given_up {

@@ -17,6 +17,7 @@ pub struct FakeLauncher<T> {
     make: Box<dyn Fn() -> T>,
     checkpoint_every: Duration,
     kill_after_turns: Vec<usize>,
+    queue_after_turns: Vec<usize>,
     turns: usize,
     workers: BTreeMap<Handle, Process<T>>,
 }
@@ -24,6 +25,7 @@ pub struct FakeLauncher<T> {
 struct Process<T> {
     serve: Serve<T>,
     gone: Option<String>,
+    is_queued: bool,
 }
 
 impl FakeLauncher<FakeTrainer> {
@@ -38,6 +40,7 @@ impl FakeLauncher<FakeTrainer> {
         Self {
             checkpoint_every: world.checkpoint_every,
             kill_after_turns: world.kill_after_turns.clone(),
+            queue_after_turns: world.queue_after_turns.clone(),
             ..Self::with(folder, Box::new(make))
         }
     }
@@ -59,6 +62,7 @@ impl<T: Trainer> FakeLauncher<T> {
             make,
             checkpoint_every: Duration::from_secs(3600),
             kill_after_turns: Vec::new(),
+            queue_after_turns: Vec::new(),
             turns: 0,
             workers: BTreeMap::new(),
         }
@@ -66,12 +70,16 @@ impl<T: Trainer> FakeLauncher<T> {
 
     fn turn_of(&mut self, handle: &Handle) {
         let process = self.workers.get_mut(handle).expect("a process that was started");
-        if process.gone.is_some() {
+        if process.gone.is_some() || process.is_queued {
             return;
         }
         self.turns += 1;
         if self.kill_after_turns.contains(&self.turns) {
             process.gone = Some("it was killed (signal 9)".into());
+            return;
+        }
+        if self.queue_after_turns.contains(&self.turns) {
+            process.is_queued = true;
             return;
         }
         match process.serve.turn() {
@@ -94,7 +102,7 @@ impl<T: Trainer> Launcher for FakeLauncher<T> {
         };
         let serve = Serve::begin(trainer, dir, settings, Box::new(|| {})).unwrap();
         let handle = Handle(worker.name.clone());
-        self.workers.insert(handle.clone(), Process { serve, gone: None });
+        self.workers.insert(handle.clone(), Process { serve, gone: None, is_queued: false });
         Ok(Submission::Known(handle))
     }
 
@@ -103,9 +111,10 @@ impl<T: Trainer> Launcher for FakeLauncher<T> {
     }
 
     fn poll(&mut self, workers: &[Handle]) -> Result<BTreeMap<Handle, Hint>, LaunchError> {
-        let hint = |handle: &Handle| match &self.workers[handle].gone {
-            Some(how) => Hint::Gone { how: how.clone() },
-            None => Hint::Running { place: "here".into() },
+        let hint = |handle: &Handle| match &self.workers[handle] {
+            Process { gone: Some(how), .. } => Hint::Gone { how: how.clone() },
+            Process { is_queued: true, .. } => Hint::Queued { reason: "BeginTime".into() },
+            Process { .. } => Hint::Running { place: "here".into() },
         };
         Ok(workers.iter().map(|handle| (handle.clone(), hint(handle))).collect())
     }

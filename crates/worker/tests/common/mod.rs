@@ -129,6 +129,9 @@ pub struct World {
     pub fail_shared_step: Option<u32>,
     /// Kills the worker that has taken so many turns, each time one has.
     pub kill_after_turns: Vec<usize>,
+    /// Ends the worker that has taken so many turns without a word, and puts it into a queue for ever,
+    /// as a cluster does whose node has died.
+    pub queue_after_turns: Vec<usize>,
     pub max_retries: u32,
 }
 
@@ -145,6 +148,7 @@ impl World {
             stop_after_events: None,
             fail_shared_step: None,
             kill_after_turns: Vec::new(),
+            queue_after_turns: Vec::new(),
             max_retries: 2,
         }
     }

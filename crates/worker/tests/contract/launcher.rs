@@ -23,9 +23,15 @@ pub trait World {
 /// Longer than anything here takes, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// As workers do: what they say goes to stderr, and where their input is a pipe its end asks them to
+/// end.
+const LIKE_A_WORKER: &str = "exec 1>&2; \
+    if [ -p /dev/stdin ]; then { cat > /dev/null; kill -TERM $$; } <&0 2>/dev/null & fi; ";
+
 /// A worker that runs this shell script with these arguments.
 pub fn worker(world: &impl World, name: &str, script: &str, args: &[&str]) -> WorkerCommand {
-    let shell = ["-c", script, "worker"].into_iter().chain(args.iter().copied());
+    let script = LIKE_A_WORKER.to_owned() + script;
+    let shell = ["-c", script.as_str(), "worker"].into_iter().chain(args.iter().copied());
     WorkerCommand {
         name: name.to_owned(),
         program: PathBuf::from("/bin/sh"),
