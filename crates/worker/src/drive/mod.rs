@@ -378,6 +378,10 @@ impl<'a> Run<'a> {
         self.deliver()?;
         while !self.fleet.workers.is_empty() && began.elapsed() < self.drive.settings.silence {
             let gone = self.gone()?;
+            // A cluster queues a job again whose node died, also when its worker had ended meanwhile.
+            for worker in self.fleet.workers.iter_mut().filter(|worker| worker.is_queued) {
+                worker.kill(self.drive.launcher)?;
+            }
             for News { writer, record, .. } in self.drive.sweep.dir.news()? {
                 self.see(&record.event);
                 match record.event {
@@ -386,6 +390,11 @@ impl<'a> Run<'a> {
                         self.warn(&Warning::OfWorker { text });
                     }
                     Event::TrialFinished { trial, .. } => self.write_tables(trial)?,
+                    Event::WorkerStarted { .. } => {
+                        if let Some(worker) = self.fleet.get(&writer) {
+                            worker.kill(self.drive.launcher)?;
+                        }
+                    }
                     _ => {}
                 }
             }

@@ -137,8 +137,9 @@ impl Launcher for LocalLauncher {
     fn poll(&mut self, workers: &[Handle]) -> Result<BTreeMap<Handle, Hint>, LaunchError> {
         let mut hints = BTreeMap::new();
         for handle in workers {
-            let Some(running) = self.children.get_mut(handle) else { continue };
-            hints.insert(handle.clone(), running.look());
+            let unknown = || Hint::Unknown { said: "it is no child of this process".to_owned() };
+            let hint = self.children.get_mut(handle).map_or_else(unknown, Running::look);
+            hints.insert(handle.clone(), hint);
         }
         Ok(hints)
     }
