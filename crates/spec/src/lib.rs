@@ -38,7 +38,8 @@ pub use parameter::Parameter;
 pub use resolve::{PathKind, resolve};
 pub use settings::{
     BayesSettings, DataSettings, DeviceChoice, Devices, Dtype, EvalSettings, ExecutorSettings,
-    OptimizerSettings, RankLadderSettings, ReportSettings, TrainSettings, ValidationSource,
+    OptimizerSettings, RankLadderSettings, Replicates, ReportSettings, TrainSettings,
+    ValidationSource,
 };
 pub use space::{Alpha, Axis, Choice, FromNumber, Numeric, SearchSpace};
 pub use state::{Continued, LostWorker, SweepState, TrialState, TrialStatus};

@@ -123,7 +123,7 @@ impl Drive<'_> {
     pub fn run(self) -> Result<Finish, WorkerError> {
         let needs_test =
             self.tested.is_some() && !self.sweep.state.test.contains_key(&TrialId::BASE);
-        if self.sweep.state.finished && !needs_test {
+        if is_over(&self) && !needs_test {
             return Ok(Finish::AlreadyFinished);
         }
         let mut run = Run::new(self);
@@ -132,6 +132,12 @@ impl Drive<'_> {
         let ended = run.end_workers();
         finish.and_then(|finish| ended.map(|()| finish))
     }
+}
+
+/// Whether no trial is left; replicates may be asked for after the end.
+fn is_over(drive: &Drive) -> bool {
+    let history = &drive.sweep.state;
+    history.finished && drive.planner.suggest(history, 1).is_empty()
 }
 
 struct Run<'a> {
@@ -186,7 +192,7 @@ impl<'a> Run<'a> {
 
     /// Journals the launch, tidies up after an earlier one, and starts workers.
     fn begin(&mut self) -> Result<(), WorkerError> {
-        if !self.drive.sweep.state.finished {
+        if !is_over(&self.drive) {
             let Settings { name, fingerprint, .. } = self.drive.settings.clone();
             let version = env!("CARGO_PKG_VERSION").to_owned();
             self.record(&[Event::SweepStarted { name, fingerprint, version }])?;
