@@ -70,6 +70,9 @@ pub enum CliError {
     /// A worker cannot go on.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// There are not enough GPUs.
+    #[error("the sweep asks for {asked} GPUs, but {visible} are visible")]
+    TooFewGpus { asked: u32, visible: u32 },
     /// The device of a worker is not one.
     #[error("`{name}` is not a device")]
     NoDevice { name: String },
@@ -106,6 +109,7 @@ impl CliError {
             | Self::NoSuchTrial { .. }
             | Self::NoSweepAt { .. }
             | Self::NotOneSweep { .. }
+            | Self::TooFewGpus { .. }
             | Self::Worker(WorkerError::WorkerFailed { at_start: true, .. })
             | Self::Store(StoreError::DifferentSweep { .. } | StoreError::NotASweep { .. }) => {
                 Exit::BadInput
@@ -122,6 +126,10 @@ impl CliError {
             Self::SweepFile { .. } => Some(
                 "`lorasweep init FILE` writes a commented sweep; `lorasweep init --quickstart` \
                  writes an example that runs"
+                    .to_owned(),
+            ),
+            Self::TooFewGpus { .. } => Some(
+                "lower `executor.devices`, write `devices: all`, or look at CUDA_VISIBLE_DEVICES"
                     .to_owned(),
             ),
             Self::Exists { .. } => {

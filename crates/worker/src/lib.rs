@@ -12,6 +12,7 @@
 
 mod drive;
 mod error;
+pub mod gpu;
 pub mod launch;
 mod observer;
 mod orders;

@@ -92,7 +92,7 @@ impl<'a> Run<'a> {
     fn train(&self) -> Result<Exit, CliError> {
         let data = self.prepare_data()?;
         let plan = self.plan(&data);
-        let devices = devices::of(&self.file.sweep.executor);
+        let devices = devices::of(&self.file.sweep.executor)?;
         let memory = self.plan_memory(&data, &devices)?;
         let facts = inputs::facts(&self.file.sweep, &data)?;
         let examples = data.train.examples.len();
@@ -152,7 +152,7 @@ impl<'a> Run<'a> {
     ) -> Result<MemoryPlan, CliError> {
         let mut sweep = self.file.sweep.clone();
         sweep.executor.device = devices.first().copied().unwrap_or(DeviceChoice::Auto);
-        sweep.executor.memory_limit = worker_start::memory_limit(&sweep.executor, devices.len());
+        sweep.executor.memory_limit = worker_start::memory_limit(&sweep.executor, devices);
         let trials = workload::known_trials(&sweep, self.trials.as_deref());
         MemoryPlan::for_sweep(&sweep, &trials, data)
     }

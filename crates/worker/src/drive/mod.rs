@@ -137,7 +137,14 @@ impl Drive<'_> {
 /// Whether no trial is left; replicates may be asked for after the end.
 fn is_over(drive: &Drive) -> bool {
     let history = &drive.sweep.state;
-    history.finished && drive.planner.suggest(history, 1).is_empty()
+    history.finished && (is_target_reached(drive) || drive.planner.suggest(history, 1).is_empty())
+}
+
+/// Whether a trial was as good as is asked for.
+fn is_target_reached(drive: &Drive) -> bool {
+    let Some(target) = drive.settings.target else { return false };
+    let mut trials = drive.sweep.state.trials.values();
+    trials.any(|trial| trial.best().is_some_and(|best| best.eval_loss <= target))
 }
 
 struct Run<'a> {
