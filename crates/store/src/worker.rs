@@ -314,10 +314,11 @@ impl WorkerDir {
     }
 
     /// Gives a sign of life.
-    pub fn beat(&mut self, trials: Vec<TrialId>) -> Result<(), StoreError> {
+    pub fn beat(&mut self, trials: &[TrialId]) -> Result<(), StoreError> {
         self.beats += 1;
         let place = this_machine();
         let (beats, at_ms, pid) = (self.beats, now_ms(), std::process::id());
+        let trials = trials.to_vec();
         let beat = Beat { beats, at_ms, place, pid, trials };
         let path = self.files.dir.join(HEARTBEAT);
         let text = serde_json::to_vec(&beat)

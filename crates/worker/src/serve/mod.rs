@@ -85,7 +85,8 @@ pub struct Serve<T> {
     tell: Box<dyn FnMut()>,
     slots: Vec<Slot>,
     last_checkpoint: Instant,
-    last_beat: Option<Instant>,
+    /// When it last showed that it lives, and with which trials.
+    last_beat: Option<(Instant, Vec<TrialId>)>,
     is_ending: bool,
     has_news: bool,
 }
@@ -499,13 +500,18 @@ impl<T: Trainer> Serve<T> {
         }
     }
 
+    /// Shows that it lives, and at once when its trials have changed.
     fn beat_if_due(&mut self) -> Result<(), ServeError> {
-        if self.last_beat.is_none_or(|at| at.elapsed() >= self.settings.beat_every) {
-            let trials = self.slots.iter().map(Slot::id).collect();
-            self.dir.beat(trials)?;
-            self.is_ending |= self.dir.folder().is_cancelled();
-            self.last_beat = Some(Instant::now());
+        let trials: Vec<TrialId> = self.slots.iter().map(Slot::id).collect();
+        let every = self.settings.beat_every;
+        let is_shown =
+            |(at, shown): &(Instant, Vec<TrialId>)| at.elapsed() < every && *shown == trials;
+        if self.last_beat.as_ref().is_some_and(is_shown) {
+            return Ok(());
         }
+        self.dir.beat(&trials)?;
+        self.is_ending |= self.dir.folder().is_cancelled();
+        self.last_beat = Some((Instant::now(), trials));
         Ok(())
     }
 
