@@ -83,6 +83,7 @@ mod tests {
     #[test]
     fn a_machine_without_the_driver_has_no_gpu_and_that_is_no_error() {
         for gpu in visible() {
+            println!("{gpu:?}");
             assert!(gpu.free_bytes <= gpu.total_bytes, "{gpu:?}");
         }
     }
