@@ -9,6 +9,7 @@ use trainer::data::DataError;
 use worker::WorkerError;
 
 use crate::exit::Exit;
+use crate::hub::HubError;
 
 /// A command failed.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,12 @@ pub enum CliError {
     /// The sweep has nothing to export.
     #[error("no trial of the sweep in `{}` has an adapter yet", dir.display())]
     NothingToExport { dir: PathBuf },
+    /// A row that a set does not have.
+    #[error("the {set} set has {rows} rows; there is no row {number}")]
+    NoSuchRow { set: &'static str, number: usize, rows: usize },
+    /// The base model could not be had from its hub.
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// An input of the sweep is not what it was when the sweep ran.
     #[error("the {what} file `{path}` has changed since the sweep ran")]
     ChangedInput { what: String, path: String },
@@ -95,6 +102,8 @@ impl CliError {
             | Self::Exists { .. }
             | Self::NotAnExport { .. }
             | Self::NoSuchTrial { .. }
+            | Self::NoSuchRow { .. }
+            | Self::Hub(_)
             | Self::NoSweepAt { .. }
             | Self::Store(StoreError::DifferentSweep { .. } | StoreError::NotASweep { .. }) => {
                 Exit::BadInput
@@ -108,6 +117,7 @@ impl CliError {
         match self {
             Self::Store(error) => error.help(),
             Self::Worker(error) => error.help(),
+            Self::Hub(error) => error.help(),
             Self::SweepFile { .. } => Some(
                 "`lorasweep init FILE` writes a commented sweep; `lorasweep init --quickstart` \
                  writes an example that runs"

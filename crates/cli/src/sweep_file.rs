@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use spec::{PathKind, Sweep};
 
 use crate::error::CliError;
+use crate::hub::Hub;
 use crate::output;
 
 /// A sweep as written and as resolved.
@@ -21,6 +22,17 @@ pub fn load(path: &Path) -> Result<SweepFile, CliError> {
         .map_err(|source| CliError::SweepFile { path: path.to_path_buf(), source })?;
     let sweep = spec::resolve(&text, path, &look).map_err(CliError::Sweep)?;
     Ok(SweepFile { path: path.to_path_buf(), text, sweep })
+}
+
+/// The same, with the base model on this machine: one that is named by its hub is taken from the
+/// cache, or downloaded.
+pub fn load_with_model(path: &Path) -> Result<SweepFile, CliError> {
+    let mut file = load(path)?;
+    if let Some(name) = &file.sweep.hub {
+        let hub = Hub::from_environment()?;
+        file.sweep.model = hub.model(name, &mut |text| output::note(text))?;
+    }
+    Ok(file)
 }
 
 impl SweepFile {

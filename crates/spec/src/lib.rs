@@ -15,6 +15,7 @@ mod error;
 mod event;
 mod example;
 mod file;
+mod hub;
 mod locate;
 mod mistake;
 mod normal;
@@ -33,6 +34,7 @@ pub use event::{
     TestEvaluation, TrainPoint,
 };
 pub use example::EXAMPLE;
+pub use hub::HubModel;
 pub use mistake::Mistake;
 pub use parameter::Parameter;
 pub use resolve::{PathKind, resolve};

@@ -12,12 +12,7 @@ fn prepare_bytes(name: &str, content: &[u8]) -> Result<PreparedData, DataError> 
     let dir = tempfile::tempdir().expect("a temporary folder");
     let train = dir.path().join(name);
     std::fs::write(&train, content).expect("writing the sample");
-    let settings = DataSettings {
-        train,
-        validation: ValidationSource::Fraction(0.5),
-        retention: None,
-        test: None,
-    };
+    let settings = DataSettings::new(train, ValidationSource::Fraction(0.5));
     prepare(&settings, Path::new("tests/bad_data/model"), LIMIT)
 }
 

@@ -55,7 +55,7 @@ struct Total {
 }
 
 pub fn run(args: &CheckArgs) -> Result<Exit, CliError> {
-    let file = sweep_file::load(&args.sweep)?;
+    let file = sweep_file::load_with_model(&args.sweep)?;
     let sweep = &file.sweep;
     let length = sweep.train.max_seq_len as usize;
     let data = trainer::data::prepare(&sweep.data, &sweep.model, length).map_err(CliError::Data)?;

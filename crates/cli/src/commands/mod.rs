@@ -3,6 +3,7 @@
 pub mod check;
 pub mod compare;
 pub mod convert;
+pub mod data;
 pub mod explain;
 pub mod export;
 pub mod init;
