@@ -88,7 +88,7 @@ fn answer(request: Request, gives: fn(&str) -> Vec<u8>) -> std::io::Result<()> {
         let text = format!(r#"{{"sha": "{COMMIT}", "siblings": [{}]}}"#, files.join(","));
         return request.respond(Response::from_string(text));
     }
-    let file = FILES.into_iter().find(|file| url.ends_with(file));
+    let file = FILES.into_iter().find(|file| url.rsplit('/').next() == Some(file));
     let Some(file) = file.filter(|_| has_token || !url.contains("tokenizer.json")) else {
         return request.respond(Response::from_string("no").with_status_code(404));
     };
