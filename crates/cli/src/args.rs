@@ -38,6 +38,8 @@ pub enum Command {
     Run(RunArgs),
     /// Show how far sweeps are, also while they run
     Status(StatusArgs),
+    /// Ask the processes of a running sweep to save and end, wherever they run
+    Cancel(CancelArgs),
     /// Show what was expected of each trial and what came, and which parameters matter
     Explain(ExplainArgs),
     /// Rebuild the tables and plots of a sweep and show its report
@@ -50,6 +52,34 @@ pub enum Command {
     Convert(ConvertArgs),
     /// Copy a trial's adapter out, ready for PEFT
     Export(ExportArgs),
+    /// Train what the driver of a sweep orders; `run` starts these
+    #[command(hide = true)]
+    Worker(WorkerArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct WorkerArgs {
+    /// The sweep's results folder
+    #[arg(long, value_name = "DIR")]
+    pub sweep: PathBuf,
+    /// The sweep file, which its paths are relative to; the folder holds its text
+    #[arg(long, value_name = "FILE")]
+    pub file: PathBuf,
+    /// The worker's name
+    #[arg(long)]
+    pub name: String,
+    /// The number of the journal's last record
+    #[arg(long, value_name = "NUMBER")]
+    pub seq: u64,
+    /// The device instead of the sweep file's: `cpu` or the index of a GPU
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Bytes of memory that it may take, instead of the sweep file's
+    #[arg(long, value_name = "BYTES")]
+    pub memory_limit: Option<u64>,
+    /// End when the input ends: the driver holds its other end
+    #[arg(long)]
+    pub piped: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -156,6 +186,16 @@ pub struct StatusArgs {
     /// Print JSON instead of text
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct CancelArgs {
+    /// A sweep file, or a sweep's results folder
+    #[arg(value_name = "SWEEP")]
+    pub path: PathBuf,
+    /// Where results are, when SWEEP is a sweep file
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]

@@ -6,7 +6,7 @@ use spec::{SweepErrors, TrialId};
 use store::StoreError;
 use trainer::TrainerError;
 use trainer::data::DataError;
-use worker::WorkerError;
+use worker::{ServeError, WorkerError};
 
 use crate::exit::Exit;
 use crate::hub::HubError;
@@ -68,12 +68,21 @@ pub enum CliError {
     /// A name under which nothing was found.
     #[error("there is no sweep at `{}`", path.display())]
     NoSweepAt { path: PathBuf },
-    /// The test rows cannot be evaluated.
-    #[error("failed to evaluate the test rows")]
-    Test { source: TrainerError },
+    /// A folder of several sweeps, where one is meant.
+    #[error("`{}` holds {found} sweeps; name one of them", path.display())]
+    NotOneSweep { path: PathBuf, found: usize },
+    /// A worker found another sweep than it was started for.
+    #[error("the sweep file in `{}` is not the sweep of that folder any more", path.display())]
+    OtherSweep { path: PathBuf },
+    /// A worker cannot go on.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// The device of a worker is not one.
+    #[error("`{name}` is not a device")]
+    NoDevice { name: String },
     /// The page cannot be served.
     #[error("failed to listen on port {port} of this machine")]
-    Serve { port: u16, source: Box<dyn std::error::Error + Send + Sync> },
+    Listen { port: u16, source: Box<dyn std::error::Error + Send + Sync> },
     /// A second handler was installed; cannot happen from the command line.
     #[error("failed to listen for Ctrl-C")]
     Signal(#[from] ctrlc::Error),
@@ -105,6 +114,8 @@ impl CliError {
             | Self::NoSuchRow { .. }
             | Self::Hub(_)
             | Self::NoSweepAt { .. }
+            | Self::NotOneSweep { .. }
+            | Self::Worker(WorkerError::WorkerFailed { at_start: true, .. })
             | Self::Store(StoreError::DifferentSweep { .. } | StoreError::NotASweep { .. }) => {
                 Exit::BadInput
             }

@@ -8,6 +8,7 @@
 mod args;
 mod card;
 mod commands;
+mod devices;
 mod engine;
 mod error;
 mod exit;
@@ -19,6 +20,7 @@ mod output;
 mod progress;
 mod publish;
 mod sweep_file;
+mod worker_start;
 mod workload;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -53,11 +55,13 @@ fn run(args: Args, output: Output) -> Result<Exit, error::CliError> {
         Command::Data(args) => commands::data::run(&args, output),
         Command::Run(args) => commands::run::run(&args, output),
         Command::Status(args) => commands::status::run(&args),
+        Command::Cancel(args) => commands::cancel::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Report(args) => commands::report::run(&args, output),
         Command::Serve(args) => commands::serve::run(&args, output),
         Command::Convert(args) => commands::convert::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
         Command::Export(args) => commands::export::run(&args),
+        Command::Worker(args) => commands::worker::run(&args),
     }
 }

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use spec::{PathKind, Sweep};
+use store::SweepFolder;
 
 use crate::error::CliError;
 use crate::hub::Hub;
+use crate::inputs::Settings;
 use crate::output;
 
 /// A sweep as written and as resolved.
@@ -33,6 +35,21 @@ pub fn load_with_model(path: &Path) -> Result<SweepFile, CliError> {
         file.sweep.model = hub.model(name, &mut |text| output::note(text))?;
     }
     Ok(file)
+}
+
+/// Resolves the sweep in `folder` as the driver did, with paths relative to the file `path`. An
+/// error when it has become another sweep.
+pub fn of_folder(folder: &SweepFolder, path: &Path) -> Result<Sweep, CliError> {
+    let mut sweep = spec::resolve(&folder.written()?, path, &look).map_err(CliError::Sweep)?;
+    let identity = folder.identity()?;
+    if sweep.fingerprint() != identity.fingerprint {
+        return Err(CliError::OtherSweep { path: folder.path().to_path_buf() });
+    }
+    if sweep.hub.is_some() {
+        // The very files that the driver found.
+        sweep.model = Settings::of(&identity)?.model;
+    }
+    Ok(sweep)
 }
 
 impl SweepFile {

@@ -5,6 +5,7 @@ use spec::{Evaluation, ReportSettings, SweepState, TrialConfig, TrialId, TrialSt
 
 use crate::compare::{Against, Comparison, Z95, compare};
 use crate::diagnose::{Diagnosis, Flag, Note, Verdict, VerdictInput, diagnose_all, verdict_of};
+use crate::failures::{Failure, failures};
 use crate::text::{Lang, say};
 
 /// The runs of a sweep, best first, with what they say together.
@@ -22,6 +23,9 @@ pub struct Ranking {
     pub comparison: Option<Comparison>,
     /// Runs and the base model by lowest validation loss; those without an evaluation come last.
     pub rows: Vec<Row>,
+    /// What went wrong outside the runs' own numbers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<Failure>,
 }
 
 /// One run, or the base model (trial 0, without a configuration). Losses are nats per target
@@ -114,6 +118,7 @@ pub fn rank(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Rankin
         verdict,
         comparison,
         rows,
+        failures: failures(state),
     }
 }
 

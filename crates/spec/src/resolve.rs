@@ -103,6 +103,7 @@ impl Resolver<'_> {
             report: written.report,
             early_terminate: written.early_terminate,
             run_cap: written.run_cap,
+            replicates: written.replicates,
             seed: written.seed.unwrap_or(DEFAULT_SEED),
             warnings: Vec::new(),
             written: WrittenPaths { model: model_path, data: as_written(&written_data) },

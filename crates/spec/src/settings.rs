@@ -162,6 +162,18 @@ pub enum DeviceChoice {
     Cuda(u32),
 }
 
+/// Several devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Devices {
+    /// So many of the kind that `device` says: GPUs, or workers that share the CPU's cores.
+    Count(u32),
+    /// Every GPU that is visible; the CPU where there is none.
+    All,
+    /// These.
+    List(Vec<DeviceChoice>),
+}
+
 /// How trials are executed on this machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExecutorSettings {
@@ -173,6 +185,15 @@ pub struct ExecutorSettings {
     pub checkpoint_seconds: u32,
     /// Bytes that a worker may take on the CPU; `None`: what is free.
     pub memory_limit: Option<u64>,
+    /// Several devices, each with a worker process and a base model of its own; `None`: `device`
+    /// alone.
+    pub devices: Option<Devices>,
+    /// How often a trial is tried again after its worker died, as long as it gets no further.
+    pub max_retries: u32,
+    /// A worker that gives no sign of life for so many seconds is ended.
+    pub heartbeat_seconds: u32,
+    /// So many trials that fail one after another end the sweep: the cause is likely not theirs.
+    pub max_consecutive_failures: u32,
 }
 
 impl Default for ExecutorSettings {
@@ -182,6 +203,10 @@ impl Default for ExecutorSettings {
             max_packed: None,
             checkpoint_seconds: 60,
             memory_limit: None,
+            devices: None,
+            max_retries: 2,
+            heartbeat_seconds: 900,
+            max_consecutive_failures: 3,
         }
     }
 }
@@ -230,6 +255,20 @@ impl Default for BayesSettings {
     fn default() -> Self {
         Self { lora_prior: true, cost_aware: false }
     }
+}
+
+/// Runs of the best trials under other seeds, once the search is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replicates {
+    /// Further runs of each of them.
+    pub seeds: u32,
+    /// How many of the best trials are run again.
+    pub top: u32,
+}
+
+impl Replicates {
+    /// How many of the best are run again by default: as many as a person would look at.
+    pub const TOP: u32 = 3;
 }
 
 /// How `method: rank_ladder` climbs.

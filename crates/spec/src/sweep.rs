@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::hub::HubModel;
 use crate::settings::{
-    BayesSettings, DataSettings, ExecutorSettings, RankLadderSettings, ReportSettings,
+    BayesSettings, DataSettings, ExecutorSettings, RankLadderSettings, Replicates, ReportSettings,
     TrainSettings, ValidationSource,
 };
 use crate::space::SearchSpace;
@@ -52,6 +52,8 @@ pub struct Sweep {
     pub early_terminate: Option<EarlyTerminate>,
     /// At most this many trials.
     pub run_cap: Option<u32>,
+    /// Further runs of the best trials under other seeds; they come on top of `run_cap`.
+    pub replicates: Option<Replicates>,
     /// Seeds the choice of trials and the split of the data; a trial's own seed is a parameter.
     pub seed: u64,
     /// What the file leaves open to misunderstanding.
@@ -71,8 +73,8 @@ pub(crate) struct WrittenPaths {
 
 impl Sweep {
     /// SHA-256 (64 lower-case hexadecimal digits) of the canonical JSON of everything that
-    /// changes results. Left out: the description, the warnings, the report's thresholds, and how
-    /// the executor packs and checkpoints. Two sweeps with one fingerprint may share results.
+    /// changes results. Left out: the description, the warnings, the report's thresholds, how
+    /// the executor packs and checkpoints, and the replicates, which can be asked for afterwards. Two sweeps with one fingerprint may share results.
     pub fn fingerprint(&self) -> String {
         let mut identity = serde_json::json!({
             "name": self.name,

@@ -20,8 +20,17 @@ const FORMAT: u32 = 1;
 const LISTED_DIFFERENCES: usize = 8;
 
 /// Settings that a fingerprint leaves out: they may differ within one sweep.
-const OUTSIDE_THE_FINGERPRINT: [&str; 5] =
-    ["description", "warnings", "report", "executor.max_packed", "executor.checkpoint_seconds"];
+const OUTSIDE_THE_FINGERPRINT: [&str; 9] = [
+    "description",
+    "warnings",
+    "report",
+    "executor.max_packed",
+    "executor.checkpoint_seconds",
+    "executor.devices",
+    "executor.max_retries",
+    "executor.heartbeat_seconds",
+    "executor.max_consecutive_failures",
+];
 
 /// A sweep's settings and inputs, as `resolved.json` keeps them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

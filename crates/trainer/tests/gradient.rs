@@ -92,3 +92,34 @@ fn dropout_masks_agree_between_backends() {
     let error = relative_error(&gradient(Cpu::<f32>::new()), &gradient(candle));
     assert!(error < 1e-5, "off by {error}");
 }
+
+#[test]
+fn however_many_threads_share_a_step_its_gradient_and_dropout_masks_are_the_same() {
+    use trainer::backend::candle::CandleBackend;
+    let (golden, _) = golden("llama");
+    let some: Vec<_> = golden.sequences.iter().collect();
+    let many = [&some[..]; 12].concat();
+    let rows = rows(&many);
+    let gradient_of = |decoder: &Decoder<Cpu<f32>>| {
+        let mut adapter = Adapter::golden(decoder, "llama", "adapter");
+        let nll = adapter.train(decoder, &rows, Some(DROPOUT), false);
+        (nll, adapter.grad_values(decoder))
+    };
+    let with_threads = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+        pool.install(|| gradient_of(&decoder(Cpu::<f32>::new(), "llama")))
+    };
+    let (nll, alone) = with_threads(1);
+    for threads in [2, 3, 7] {
+        let (nll_shared, shared) = with_threads(threads);
+        assert!(relative_error(&shared, &alone) < 1e-6, "{threads} threads");
+        assert!(relative_error(&nll_shared, &nll) < 1e-6, "{threads} threads");
+    }
+    // The oracle computes all rows at once.
+    let oracle =
+        decoder(CandleBackend::new(candle_core::Device::Cpu, candle_core::DType::F32), "llama");
+    let mut adapter = Adapter::golden(&oracle, "llama", "adapter");
+    adapter.train(&oracle, &rows, Some(DROPOUT), false);
+    let error = relative_error(&alone, &adapter.grad_values(&oracle));
+    assert!(error < 1e-5, "off by {error}");
+}

@@ -1,5 +1,6 @@
 //! One file for each command.
 
+pub mod cancel;
 pub mod check;
 pub mod compare;
 pub mod convert;
@@ -11,3 +12,4 @@ pub mod report;
 pub mod run;
 pub mod serve;
 pub mod status;
+pub mod worker;

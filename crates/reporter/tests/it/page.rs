@@ -185,7 +185,7 @@ fn spans_begin_with_a_start_and_end_with_the_last_word_of_the_trial() {
     ];
     let records: Vec<Record> = events
         .into_iter()
-        .map(|(at_ms, event)| Record { v: SCHEMA_VERSION, at_ms, event })
+        .map(|(at_ms, event)| Record { v: SCHEMA_VERSION, at_ms, seq: None, attempt: None, event })
         .collect();
     let spans: Vec<_> =
         timeline(&records).into_iter().map(|s| (s.trial.0, s.from_ms, s.to_ms)).collect();

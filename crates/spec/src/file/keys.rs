@@ -14,6 +14,7 @@ pub(crate) const TOP: &[&str] = &[
     "parameters",
     "early_terminate",
     "run_cap",
+    "replicates",
     "seed",
     "model",
     "data",
@@ -23,6 +24,7 @@ pub(crate) const TOP: &[&str] = &[
 ];
 pub(crate) const BAYES: &[&str] = &["lora_prior", "cost_aware"];
 pub(crate) const RANK_LADDER: &[&str] = &["trials_per_rung", "sigma"];
+pub(crate) const REPLICATES: &[&str] = &["seeds", "top"];
 pub(crate) const METRIC: &[&str] = &["name", "goal", "target"];
 pub(crate) const DATA: &[&str] =
     &["train", "validation", "validation_fraction", "retention", "test", "columns", "packing"];
@@ -42,8 +44,17 @@ pub(crate) const TRAIN: &[&str] = &[
     "eval_steps",
     "eval_train_examples",
 ];
-pub(crate) const EXECUTOR: &[&str] =
-    &["type", "device", "devices", "max_packed", "checkpoint_seconds", "memory_limit"];
+pub(crate) const EXECUTOR: &[&str] = &[
+    "type",
+    "device",
+    "devices",
+    "max_packed",
+    "checkpoint_seconds",
+    "memory_limit",
+    "max_retries",
+    "heartbeat_seconds",
+    "max_consecutive_failures",
+];
 pub(crate) const REPORT: &[&str] =
     &["overfit_sigma", "overfit_min_rise", "too_slow_share", "underfit_share", "forgetting_share"];
 pub(crate) const EARLY_TERMINATE: &[&str] =

@@ -115,6 +115,12 @@ pub trait Backend: Send + Sync + 'static {
     /// Gives memory that is kept for reuse back to the system.
     fn trim(&self);
 
+    /// How many parts of a step it computes well beside each other; `None` when every operation
+    /// fills it alone, as on a GPU.
+    fn lanes(&self) -> Option<usize> {
+        None
+    }
+
     /// A matrix from row-major values.
     fn tensor(&self, values: &[f32], rows: usize, cols: usize) -> Result<Self::Tensor>;
     /// A matrix of zeros.

@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::model::Model;
 
 mod block;
+pub(crate) mod shares;
 
 use block::{Block, Gradients};
 
@@ -97,6 +98,17 @@ impl<B: Backend> Decoder<B> {
         rows: &Rows,
         adapters: &[ActiveAdapter<'_, B::Tensor>],
     ) -> Result<Vec<f32>> {
+        match self.backend.lanes() {
+            Some(lanes) => self.losses_of_shares(rows, adapters, lanes),
+            None => self.losses_of_share(rows, adapters),
+        }
+    }
+
+    fn losses_of_share(
+        &self,
+        rows: &Rows,
+        adapters: &[ActiveAdapter<'_, B::Tensor>],
+    ) -> Result<Vec<f32>> {
         let h = self.hidden(rows, adapters)?;
         Ok(self.backend.cross_entropy(&h, self.model.head(), &rows.targets, false)?.0)
     }
@@ -125,6 +137,19 @@ impl<B: Backend> Decoder<B> {
     /// adapter's `grads` the gradient of `sum(weight * nll)` over its rows. With `recompute`, a
     /// block's activations are computed again in the backward pass instead of kept.
     pub fn train(
+        &self,
+        rows: &Rows,
+        adapters: &[ActiveAdapter<'_, B::Tensor>],
+        grads: &mut [&mut B::Tensor],
+        recompute: bool,
+    ) -> Result<Vec<f32>> {
+        match self.backend.lanes() {
+            Some(lanes) => self.train_shares(rows, adapters, grads, recompute, lanes),
+            None => self.train_share(rows, adapters, grads, recompute),
+        }
+    }
+
+    fn train_share(
         &self,
         rows: &Rows,
         adapters: &[ActiveAdapter<'_, B::Tensor>],

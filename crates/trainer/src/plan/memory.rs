@@ -6,9 +6,10 @@
 
 use spec::{ExecutorSettings, TrainSettings, TrialConfig};
 
-use super::{MOST_SLOTS, Packing, TOKENS_PER_STEP};
+use super::{MOST_SLOTS, Packing, TOKENS_PER_MICRO_BATCH, TOKENS_PER_STEP};
 use crate::adapter::AdapterLayout;
 use crate::data::Dataset;
+use crate::decoder::shares;
 use crate::error::{Result, TrainerError};
 use crate::model::DecoderConfig;
 
@@ -68,14 +69,23 @@ impl Demand<'_> {
         adapters.sort_unstable_by(|a, b| b.cmp(a));
         let packed = packing.slots.min(self.trials.len()).max(1);
         let slot_values: u64 = adapters.iter().take(packed).sum();
+        let cut = adapters.iter().take(packed).filter(|values| self.is_cut(**values));
         let largest = (c.vocab_size * c.hidden_size) as u64;
         Memory {
             base: c.parameters() as u64 * self.value_bytes,
-            slots: slot_values * ADAPTER_COPIES * F32,
+            slots: (slot_values * ADAPTER_COPIES + cut.sum::<u64>()) * F32,
             activations: self.activations(packing),
             // A copy in the file's format and one in f32.
             loading: 2 * largest * F32,
         }
+    }
+
+    /// Whether a micro-batch of an adapter of so many values is computed in two parts, which takes
+    /// a second gradient.
+    fn is_cut(&self, values: u64) -> bool {
+        let batch = self.trials.iter().map(|t| t.batch_size as usize).max().unwrap_or(1);
+        let rows = self.longest().saturating_mul(batch).min(TOKENS_PER_MICRO_BATCH);
+        batch > 1 && shares::is_cut(values as usize, rows, self.config.hidden_size)
     }
 
     fn activations(&self, packing: &Packing) -> u64 {

@@ -65,6 +65,10 @@ impl<T: Real> Backend for Cpu<T> {
         self.pool.trim();
     }
 
+    fn lanes(&self) -> Option<usize> {
+        Some(rayon::current_num_threads())
+    }
+
     fn tensor(&self, values: &[f32], rows: usize, cols: usize) -> Result<Buf<T>> {
         let mut buf = self.pool.stale(rows, cols)?;
         for (to, from) in buf.as_mut_slice().iter_mut().zip(values) {

@@ -61,21 +61,20 @@ impl Real for f32 {
         const LN2_HI: f32 = 0.693_359_4; // few bits, so that n * LN2_HI is exact
         const LN2_LO: f32 = -2.121_944_4e-4;
         let x = self.clamp(-87.0, 88.0);
-        let shifted = x * std::f32::consts::LOG2_E + ROUND;
+        let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
         let n = shifted - ROUND;
-        let r = (x - n * LN2_HI) - n * LN2_LO;
-        let p = 1.0 / 5040.0;
-        let p = p * r + 1.0 / 720.0;
-        let p = p * r + 1.0 / 120.0;
-        let p = p * r + 1.0 / 24.0;
-        let p = p * r + 1.0 / 6.0;
-        let p = p * r + 0.5;
-        let p = p * r + 1.0;
-        let p = p * r + 1.0;
+        let r = n.mul_add(-LN2_LO, n.mul_add(-LN2_HI, x));
+        let p = (1.0 / 5040.0_f32).mul_add(r, 1.0 / 720.0);
+        let p = p.mul_add(r, 1.0 / 120.0);
+        let p = p.mul_add(r, 1.0 / 24.0);
+        let p = p.mul_add(r, 1.0 / 6.0);
+        let p = p.mul_add(r, 0.5);
+        let p = p.mul_add(r, 1.0);
+        let p = p.mul_add(r, 1.0);
         // The low bits of `shifted` are n: as an exponent they are 2^n.
         let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
         // The clamp hides what is not finite; infinity and NaN times zero are NaN again.
-        p * power + self * 0.0
+        p.mul_add(power, self * 0.0)
     }
 
     #[inline(always)]

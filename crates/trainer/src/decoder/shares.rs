@@ -1,0 +1,246 @@
+//! A step cut into shares that threads compute beside each other.
+//!
+//! Sequences do not depend on each other, so that a thread can take some of them through all layers
+//! without waiting for another one at every operation. Within a share the operations still spread
+//! over idle threads, so that shares need not be equal.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{ActiveAdapter, Decoder, Rows, SlotDropout};
+use crate::backend::{Backend, Target};
+use crate::error::Result;
+
+/// Rows from which on an adapter's sequences are cut in two.
+const WORTH_CUTTING: usize = 128;
+/// Values of an adapter, by its rows and the hidden size, up to which a second gradient is little
+/// beside the activations of its rows.
+const SMALL_GRADIENT: usize = 16;
+
+/// Whether an adapter of `values` values over `rows` rows of several sequences is cut in two, which
+/// takes a second gradient. It depends on the adapter's own rows alone, so that its sums have the
+/// same order in any company and on any number of threads.
+pub(crate) const fn is_cut(values: usize, rows: usize, hidden: usize) -> bool {
+    rows >= WORTH_CUTTING && values <= SMALL_GRADIENT * rows * hidden
+}
+
+/// Whole sequences that stay together, all with the same adapter or all with none.
+#[derive(Debug, Clone, PartialEq)]
+struct Piece {
+    rows: Range<usize>,
+    /// Its place among the step's adapters.
+    adapter: Option<usize>,
+    /// Whether an earlier piece has rows of the same adapter.
+    is_second: bool,
+}
+
+/// Some sequences with the adapters over them.
+struct Share<'a, T> {
+    rows: Rows,
+    adapters: Vec<ActiveAdapter<'a, T>>,
+}
+
+impl<B: Backend> Decoder<B> {
+    /// Cuts the step into shares, trains them beside each other and adds up.
+    pub(super) fn train_shares(
+        &self,
+        rows: &Rows,
+        adapters: &[ActiveAdapter<'_, B::Tensor>],
+        grads: &mut [&mut B::Tensor],
+        recompute: bool,
+        lanes: usize,
+    ) -> Result<Vec<f32>> {
+        let pieces = pieces(rows, adapters, self.model.config.hidden_size);
+        let of_shares = share_out(&pieces, rows.len(), lanes);
+        let seconds = pieces.iter().filter(|p| p.is_second).filter_map(|p| p.adapter);
+        let mut seconds: Vec<(usize, B::Tensor)> = seconds
+            .map(|at| Ok((at, self.backend.zeros(1, adapters[at].layout.len)?)))
+            .collect::<Result<_>>()?;
+        let (mut first, mut second) = (grads.iter_mut(), seconds.iter_mut());
+        let mut next = |is_second: bool| {
+            if is_second { second.next().map(|(_, g)| g) } else { first.next().map(|g| &mut **g) }
+        };
+        let mut grads_of_shares: Vec<Vec<&mut B::Tensor>> = of_shares
+            .iter()
+            .map(|pieces| {
+                let adapted = pieces.iter().filter(|piece| piece.adapter.is_some());
+                adapted.filter_map(|piece| next(piece.is_second)).collect()
+            })
+            .collect();
+        let nll: Vec<Vec<f32>> = of_shares
+            .par_iter()
+            .zip(&mut grads_of_shares)
+            .map(|(pieces, grads)| {
+                let share = share(rows, adapters, pieces);
+                self.train_share(&share.rows, &share.adapters, grads, recompute)
+            })
+            .collect::<Result<_>>()?;
+        for (adapter, gradient) in &seconds {
+            self.backend.add_assign(grads[*adapter], gradient)?;
+        }
+        Ok(nll.concat())
+    }
+
+    /// The last hidden states' losses, share by share.
+    pub(super) fn losses_of_shares(
+        &self,
+        rows: &Rows,
+        adapters: &[ActiveAdapter<'_, B::Tensor>],
+        lanes: usize,
+    ) -> Result<Vec<f32>> {
+        let pieces = pieces(rows, adapters, self.model.config.hidden_size);
+        let of_shares = share_out(&pieces, rows.len(), lanes);
+        let nll: Vec<Vec<f32>> = of_shares
+            .par_iter()
+            .map(|pieces| {
+                let share = share(rows, adapters, pieces);
+                self.losses_of_share(&share.rows, &share.adapters)
+            })
+            .collect::<Result<_>>()?;
+        Ok(nll.concat())
+    }
+}
+
+/// The rows of each adapter, and those between them, in one piece or two.
+fn pieces<T>(rows: &Rows, adapters: &[ActiveAdapter<'_, T>], hidden: usize) -> Vec<Piece> {
+    let mut pieces = Vec::with_capacity(2 * adapters.len() + 1);
+    let mut done = 0;
+    for (place, adapter) in adapters.iter().enumerate() {
+        cut(rows, done..adapter.rows.start, None, true, &mut pieces);
+        let is_cut = is_cut(adapter.layout.len, adapter.rows.len(), hidden);
+        cut(rows, adapter.rows.clone(), Some(place), is_cut, &mut pieces);
+        done = adapter.rows.end;
+    }
+    cut(rows, done..rows.len(), None, true, &mut pieces);
+    pieces
+}
+
+/// Cuts `range` where a sequence begins nearest to its middle.
+fn cut(
+    rows: &Rows,
+    range: Range<usize>,
+    adapter: Option<usize>,
+    in_two: bool,
+    pieces: &mut Vec<Piece>,
+) {
+    let middle = usize::midpoint(range.start, range.end);
+    let begins = rows.sequences.iter().map(|sequence| sequence.start);
+    let inside = begins.filter(|begin| in_two && range.start < *begin && *begin < range.end);
+    let at = inside.min_by_key(|begin| begin.abs_diff(middle)).unwrap_or(range.end);
+    for (rows, is_second) in [(range.start..at, false), (at..range.end, true)] {
+        if !rows.is_empty() {
+            pieces.push(Piece { rows, adapter, is_second });
+        }
+    }
+}
+
+/// About equal runs of pieces, at most `lanes` of them.
+fn share_out(pieces: &[Piece], rows: usize, lanes: usize) -> Vec<&[Piece]> {
+    let mut shares = Vec::with_capacity(lanes);
+    let mut rest = pieces;
+    while let Some(piece) = rest.first() {
+        let left = lanes - shares.len();
+        let fair = piece.rows.start + (rows - piece.rows.start) / left.max(1);
+        let ends = rest.iter().map(|piece| piece.rows.end.abs_diff(fair)).enumerate();
+        let nearest = ends.min_by_key(|(_, distance)| *distance).map_or(0, |(place, _)| place);
+        let count = if left <= 1 { rest.len() } else { nearest + 1 };
+        let (share, later) = rest.split_at(count);
+        shares.push(share);
+        rest = later;
+    }
+    shares
+}
+
+/// The rows of `pieces`, which are neighbours, with their adapters.
+fn share<'a, T>(rows: &Rows, adapters: &[ActiveAdapter<'a, T>], pieces: &[Piece]) -> Share<'a, T> {
+    let start = pieces.first().map_or(0, |piece| piece.rows.start);
+    let end = pieces.last().map_or(0, |piece| piece.rows.end);
+    let own = |range: &Range<usize>| range.start - start..range.end - start;
+    let active = |piece: &Piece| {
+        let whole = &adapters[piece.adapter?];
+        let before = (piece.rows.start - whole.rows.start) as u64;
+        Some(ActiveAdapter {
+            layout: whole.layout,
+            params: whole.params,
+            scale: whole.scale,
+            rows: own(&piece.rows),
+            dropout: whole
+                .dropout
+                .map(|drop| SlotDropout { first_row: drop.first_row + before, ..drop }),
+        })
+    };
+    let within = start..end;
+    let sequences = rows.sequences.iter().filter(|s| within.contains(&s.start));
+    let targets = rows.targets.iter().filter(|t| within.contains(&t.row));
+    Share {
+        rows: Rows {
+            ids: rows.ids[start..end].to_vec(),
+            positions: rows.positions[start..end].to_vec(),
+            sequences: sequences.map(own).collect(),
+            targets: targets.map(|t| Target { row: t.row - start, ..*t }).collect(),
+        },
+        adapters: pieces.iter().filter_map(active).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(lengths: &[usize]) -> Rows {
+        let mut rows = Rows::default();
+        for &length in lengths {
+            rows.push(&vec![1; length], &vec![true; length], 1.0);
+        }
+        rows
+    }
+
+    fn cut_at(lengths: &[usize], in_two: bool) -> Vec<usize> {
+        let rows = rows(lengths);
+        let mut pieces = Vec::new();
+        cut(&rows, 0..rows.len(), Some(0), in_two, &mut pieces);
+        pieces.into_iter().map(|piece| piece.rows.end).collect()
+    }
+
+    #[test]
+    fn a_cut_lies_between_the_sequences_nearest_to_the_middle() {
+        assert_eq!(cut_at(&[30, 30, 100, 20], true), [60, 180]);
+        assert_eq!(cut_at(&[180], true), [180]);
+        assert_eq!(cut_at(&[90, 90], false), [180]);
+    }
+
+    #[test]
+    fn shares_cover_all_pieces_once_and_are_about_equal() {
+        let piece =
+            |i: usize| Piece { rows: 10 * i..10 * (i + 1), adapter: Some(i), is_second: false };
+        let pieces: Vec<Piece> = (0..7).map(piece).collect();
+        for lanes in 1..12 {
+            let shares = share_out(&pieces, 70, lanes);
+            assert_eq!(shares.concat(), pieces);
+            assert_eq!(shares.len(), lanes.min(7));
+            let sizes = shares.iter().map(|share| share.len());
+            assert!(sizes.clone().max() <= sizes.min().map(|least| least + 1));
+        }
+    }
+
+    #[test]
+    fn a_share_has_its_sequences_targets_and_dropout_rows_as_its_own() {
+        let rows = rows(&[4, 3, 5]);
+        let piece = Piece { rows: 4..12, adapter: None, is_second: false };
+        let share: Share<'_, ()> = share(&rows, &[], &[piece]);
+        assert_eq!(share.rows.sequences, [0..3, 3..8]);
+        assert_eq!(share.rows.positions, [0, 1, 2, 0, 1, 2, 3, 4]);
+        assert_eq!(
+            share.rows.targets.iter().map(|t| t.row).collect::<Vec<_>>(),
+            [0, 1, 3, 4, 5, 6]
+        );
+    }
+
+    #[test]
+    fn an_adapter_as_large_as_many_layers_of_activations_is_not_cut() {
+        assert!(is_cut(16 * 512 * 64, 512, 64));
+        assert!(!is_cut(16 * 512 * 64 + 1, 512, 64));
+        assert!(!is_cut(1, 127, 64));
+    }
+}
