@@ -9,6 +9,7 @@ use trainer::data::DataError;
 use worker::{ServeError, WorkerError};
 
 use crate::exit::Exit;
+use crate::hub::HubError;
 
 /// A command failed.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +71,12 @@ pub enum CliError {
     /// The sweep has nothing to export.
     #[error("no trial of the sweep in `{}` has an adapter yet", dir.display())]
     NothingToExport { dir: PathBuf },
+    /// A row that a set does not have.
+    #[error("the {set} set has {rows} rows; there is no row {number}")]
+    NoSuchRow { set: &'static str, number: usize, rows: usize },
+    /// The base model could not be had from its hub.
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// An input of the sweep is not what it was when the sweep ran.
     #[error("the {what} file `{path}` has changed since the sweep ran")]
     ChangedInput { what: String, path: String },
@@ -119,6 +126,8 @@ impl CliError {
             | Self::Exists { .. }
             | Self::NotAnExport { .. }
             | Self::NoSuchTrial { .. }
+            | Self::NoSuchRow { .. }
+            | Self::Hub(_)
             | Self::NoSweepAt { .. }
             | Self::TrainsElsewhere { .. }
             | Self::TrainsItself { .. }
@@ -156,6 +165,7 @@ impl CliError {
                  results",
                 path.display()
             )),
+            Self::Hub(error) => error.help(),
             Self::SweepFile { .. } => Some(
                 "`lorasweep init FILE` writes a commented sweep; `lorasweep init --quickstart` \
                  writes an example that runs"

@@ -16,6 +16,7 @@ mod error;
 mod event;
 mod example;
 mod file;
+mod hub;
 mod locate;
 mod mistake;
 mod normal;
@@ -35,6 +36,7 @@ pub use event::{
     StopReason, TestEvaluation, TrainPoint,
 };
 pub use example::EXAMPLE;
+pub use hub::HubModel;
 pub use mistake::Mistake;
 pub use parameter::Parameter;
 pub use resolve::{PathKind, resolve};

@@ -358,6 +358,32 @@ fn the_fingerprint_does_not_depend_on_where_the_program_was_started() {
     assert_eq!(from("x.yaml").fingerprint(), from("sweeps/x.yaml").fingerprint());
 }
 
+#[test]
+fn rows_may_be_folders_and_patterns() {
+    let text = format!("{HEAD}parameters: {{rank: 8}}\n").replace("rows.jsonl", "'rows/*.csv'");
+    assert_eq!(sweep(&text).data.train, Path::new("sweeps/rows/*.csv"));
+}
+
+#[test]
+fn columns_and_packing_change_the_fingerprint_and_a_model_on_a_hub_keeps_its_name() {
+    let base = format!("{HEAD}parameters: {{rank: 8}}\n");
+    let mapped = base.replace("data: {", "data: {columns: {prompt: question}, ");
+    let packed = base.replace("data: {", "data: {packing: true, ");
+    assert_eq!(sweep(&mapped).data.columns["prompt"], "question");
+    assert!(sweep(&packed).data.packing);
+    let own = sweep(&base).fingerprint();
+    assert_ne!(sweep(&mapped).fingerprint(), own);
+    assert_ne!(sweep(&packed).fingerprint(), own);
+    let nothing = |path: &Path| match path.extension() {
+        Some(extension) if extension == "jsonl" => PathKind::File,
+        _ => PathKind::Missing,
+    };
+    let on_hub = base.replace("model: base", "model: org/name@v1");
+    let on_hub = resolve(&on_hub, Path::new("x.yaml"), &nothing).expect("it is right");
+    assert_eq!(on_hub.hub.map(|name| name.to_string()).as_deref(), Some("org/name@v1"));
+    assert_eq!(sweep(&base).hub, None);
+}
+
 proptest! {
     #[test]
     fn no_text_makes_the_reader_panic(text in any::<String>()) {

@@ -57,7 +57,7 @@ struct Total {
 }
 
 pub fn run(args: &CheckArgs) -> Result<Exit, CliError> {
-    let file = sweep_file::load(&args.sweep)?;
+    let file = sweep_file::load_with_model(&args.sweep)?;
     let sweep = &file.sweep;
     if !sweep.executor.kind.is_own() {
         return elsewhere::run(args, &file);

@@ -31,7 +31,7 @@ use crate::worker_start::{self, WorkerStart};
 use crate::workload::{self, MemoryPlan, Workload};
 
 pub fn run(args: &RunArgs, output: Output) -> Result<Exit, CliError> {
-    let file = sweep_file::load(&args.sweep)?;
+    let file = sweep_file::load_with_model(&args.sweep)?;
     file.warn();
     let run = Run::new(args, &file, output)?;
     if let Some(state) = run.finished_before()? {

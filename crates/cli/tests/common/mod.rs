@@ -102,12 +102,7 @@ pub fn interrupted_sweep(dir: &Path) -> PathBuf {
     let model = dir.join("model");
     fs::create_dir(&model).unwrap();
     fs::write(model.join("tokenizer.json"), "{}").unwrap();
-    let data = DataSettings {
-        train: dir.join("train.jsonl"),
-        validation: ValidationSource::Fraction(0.5),
-        retention: None,
-        test: None,
-    };
+    let data = DataSettings::new(dir.join("train.jsonl"), ValidationSource::Fraction(0.5));
     let sweep = json!({
         "model": model,
         "data": data,

@@ -28,7 +28,7 @@ pub(crate) const RANK_LADDER: &[&str] = &["trials_per_rung", "sigma"];
 pub(crate) const REPLICATES: &[&str] = &["seeds", "top"];
 pub(crate) const METRIC: &[&str] = &["name", "goal", "target"];
 pub(crate) const DATA: &[&str] =
-    &["train", "validation", "validation_fraction", "retention", "test"];
+    &["train", "validation", "validation_fraction", "retention", "test", "columns", "packing"];
 pub(crate) const VALIDATION: &[&str] = &["fraction"];
 pub(crate) const TRAIN: &[&str] = &[
     "max_seq_len",
@@ -101,6 +101,9 @@ const ALIASES: &[(&str, &str)] = &[
     ("model_name_or_path", "model"),
     ("base_model", "model"),
     ("dataset", "data"),
+    ("column_mapping", "columns"),
+    ("pack", "packing"),
+    ("sample_packing", "packing"),
     ("val", "validation"),
     ("val_fraction", "validation_fraction"),
     ("early_stopping", "early_terminate"),
