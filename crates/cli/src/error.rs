@@ -9,6 +9,7 @@ use trainer::data::DataError;
 use worker::{ServeError, WorkerError};
 
 use crate::exit::Exit;
+use crate::hub::HubError;
 
 /// A command failed.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,21 @@ pub enum CliError {
     /// The results folder cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The commands of trials cannot be started at all.
+    #[error(transparent)]
+    Command(#[from] worker::CommandError),
+    /// A sweep whose trials lorasweep does not train.
+    #[error("the trials of `{}` are trained elsewhere (`executor: {{type: external}}`)", path.display())]
+    TrainsElsewhere { path: PathBuf },
+    /// A sweep whose trials nobody else is asked to train.
+    #[error("the trials of `{}` are trained by `lorasweep run`", path.display())]
+    TrainsItself { path: PathBuf },
+    /// An earlier sweep that may still change.
+    #[error("the sweep in `{}`, from which this one is to start, has not ended", path.display())]
+    Unfinished { path: PathBuf },
+    /// A line that was told cannot be taken.
+    #[error("line {number}: {source}")]
+    Tell { number: usize, source: worker::TellError },
     /// Running failed.
     #[error(transparent)]
     Worker(#[from] WorkerError),
@@ -55,6 +71,12 @@ pub enum CliError {
     /// The sweep has nothing to export.
     #[error("no trial of the sweep in `{}` has an adapter yet", dir.display())]
     NothingToExport { dir: PathBuf },
+    /// A row that a set does not have.
+    #[error("the {set} set has {rows} rows; there is no row {number}")]
+    NoSuchRow { set: &'static str, number: usize, rows: usize },
+    /// The base model could not be had from its hub.
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// An input of the sweep is not what it was when the sweep ran.
     #[error("the {what} file `{path}` has changed since the sweep ran")]
     ChangedInput { what: String, path: String },
@@ -107,7 +129,13 @@ impl CliError {
             | Self::Exists { .. }
             | Self::NotAnExport { .. }
             | Self::NoSuchTrial { .. }
+            | Self::NoSuchRow { .. }
+            | Self::Hub(_)
             | Self::NoSweepAt { .. }
+            | Self::TrainsElsewhere { .. }
+            | Self::TrainsItself { .. }
+            | Self::Tell { .. }
+            | Self::Unfinished { .. }
             | Self::NotOneSweep { .. }
             | Self::TooFewGpus { .. }
             | Self::Worker(WorkerError::WorkerFailed { at_start: true, .. })
@@ -123,6 +151,25 @@ impl CliError {
         match self {
             Self::Store(error) => error.help(),
             Self::Worker(error) => error.help(),
+            Self::Unfinished { .. } => Some(
+                "end it first (`lorasweep run` goes on with it), so that it says the same whenever \
+                 this sweep is interrupted"
+                    .to_owned(),
+            ),
+            Self::TrainsItself { .. } => Some(
+                "write `executor: {type: external}` to train them elsewhere".to_owned(),
+            ),
+            Self::Tell { .. } => Some(
+                "the lines before it were taken; tell, for instance, {\"trial\": 3, \"epoch\": 1, \
+                 \"eval_loss\": 1.25} and at the end {\"trial\": 3, \"outcome\": \"completed\"}"
+                    .to_owned(),
+            ),
+            Self::TrainsElsewhere { path } => Some(format!(
+                "`lorasweep ask {0}` gives the next trials and `lorasweep tell {0}` takes their \
+                 results",
+                path.display()
+            )),
+            Self::Hub(error) => error.help(),
             Self::SweepFile { .. } => Some(
                 "`lorasweep init FILE` writes a commented sweep; `lorasweep init --quickstart` \
                  writes an example that runs"

@@ -1,13 +1,16 @@
 //! Settings of a sweep that all of its trials share, resolved and checked.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::command::CommandTemplate;
+
 /// Where the rows come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DataSettings {
-    /// Training file (JSONL or CSV).
+    /// Training rows: a file, a folder of files, or a pattern such as `rows/*.jsonl`.
     pub train: PathBuf,
     /// Validation rows.
     pub validation: ValidationSource,
@@ -16,13 +19,50 @@ pub struct DataSettings {
     /// Held-out rows that nothing is chosen by; evaluated once, with the chosen adapter.
     #[serde(default)]
     pub test: Option<PathBuf>,
+    /// Names that the files have for our fields: `prompt` -> `question`. Where it is not empty, a
+    /// row is made of these columns alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub columns: BTreeMap<String, String>,
+    /// Whether rows of plain text are joined, and cut, into sequences of `max_seq_len` tokens.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub packing: bool,
+}
+
+impl DataSettings {
+    /// The fields that rows are made of: what `columns` may name.
+    pub const FIELDS: [&str; 12] = [
+        "messages",
+        "conversations",
+        "prompt",
+        "completion",
+        "instruction",
+        "input",
+        "output",
+        "text",
+        "chosen",
+        "rejected",
+        "system",
+        "tools",
+    ];
+
+    /// Settings that name nothing but the training rows and what validates them.
+    pub fn new(train: impl Into<PathBuf>, validation: ValidationSource) -> Self {
+        Self {
+            train: train.into(),
+            validation,
+            retention: None,
+            test: None,
+            columns: BTreeMap::new(),
+            packing: false,
+        }
+    }
 }
 
 /// Where validation rows come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ValidationSource {
-    /// A file of its own.
+    /// A file of its own; also a folder or a pattern.
     File(PathBuf),
     /// This share of the training rows, in `(0, 1)`, chosen by content hash.
     Fraction(f64),
@@ -136,9 +176,47 @@ pub enum Devices {
     List(Vec<DeviceChoice>),
 }
 
-/// How trials are executed on this machine.
+/// Who trains the trials.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ExecutorKind {
+    /// lorasweep itself, on this machine.
+    #[default]
+    Local,
+    /// A command for each trial.
+    Command(CommandSettings),
+    /// Whoever asks for trials with `lorasweep ask` and gives their results with `tell`.
+    External,
+}
+
+impl ExecutorKind {
+    /// Whether lorasweep trains: if not, the base model and the data are names that it passes on.
+    pub const fn is_own(&self) -> bool {
+        matches!(self, Self::Local)
+    }
+}
+
+/// How a command trains a trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CommandSettings {
+    /// What the shell runs for a trial.
+    pub command: CommandTemplate,
+    /// What it runs for the untouched base model; `None`: its losses are not known.
+    pub base_command: Option<CommandTemplate>,
+    /// Where it runs: the sweep file's folder.
+    pub dir: PathBuf,
+    /// Trials at a time.
+    pub max_parallel: u32,
+    /// Seconds between asking a command to end and ending it.
+    pub grace_seconds: u32,
+}
+
+/// How trials are executed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExecutorSettings {
+    /// Who trains.
+    #[serde(default)]
+    pub kind: ExecutorKind,
     /// The device to use.
     pub device: DeviceChoice,
     /// Trials that train in the same step; `None`: chosen from the model's size.
@@ -161,6 +239,7 @@ pub struct ExecutorSettings {
 impl Default for ExecutorSettings {
     fn default() -> Self {
         Self {
+            kind: ExecutorKind::Local,
             device: DeviceChoice::Auto,
             max_packed: None,
             checkpoint_seconds: 60,

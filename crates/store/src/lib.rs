@@ -14,7 +14,8 @@
 //!   journal/worker-003-<n>.jsonl  the same, of a worker process
 //!   workers/worker-003/     orders.jsonl (from the driver), heartbeat.json, alive (a lock), log.txt
 //!   trials/trial-003/       trial.json, metrics.csv, steps.csv, checkpoint/, fork/, adapter/ (best),
-//!                           claims/ (the attempts at it)
+//!                           claims/ (the attempts at it), command/ (what a command that trains it
+//!                           writes, and its log)
 //!   ranking.csv ranking.json report.txt plots/ best/
 //! ```
 //!
@@ -37,7 +38,7 @@ pub use atomic::{replace_dir, write_file};
 pub use checkpoint::{Checkpoint, CheckpointDamage, Purpose};
 pub use error::{BuildError, StoreError};
 pub use folder::{Opened, SweepDir, SweepFolder, TrialTables, set_aside};
-pub use identity::{Identity, InputFile, hash_file};
+pub use identity::{Identity, InputFile, hash_file, hash_text};
 pub use journal::News;
 pub use layout::ReportFile;
 pub use lock::Holder;

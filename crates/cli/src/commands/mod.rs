@@ -1,9 +1,11 @@
 //! One file for each command.
 
+pub mod board;
 pub mod cancel;
 pub mod check;
 pub mod compare;
 pub mod convert;
+pub mod data;
 pub mod explain;
 pub mod export;
 pub mod init;
