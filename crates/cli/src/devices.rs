@@ -21,12 +21,11 @@ fn choose(executor: &ExecutorSettings, gpus: u32) -> Result<Vec<DeviceChoice>, C
         Ok((first..first + count).map(DeviceChoice::Cuda).collect())
     };
     match (&executor.devices, one) {
-        (None, _) => Ok(vec![one]),
         (Some(Devices::List(list)), _) => Ok(list.clone()),
         (Some(Devices::All), DeviceChoice::Auto | DeviceChoice::Cuda(_)) if gpus > 0 => {
             of_gpus(0, gpus)
         }
-        (Some(Devices::All), _) => Ok(vec![one]),
+        (None | Some(Devices::All), _) => Ok(vec![one]),
         (Some(Devices::Count(count)), DeviceChoice::Cuda(first)) => of_gpus(first, *count),
         (Some(Devices::Count(count)), DeviceChoice::Auto) if gpus > 0 => of_gpus(0, *count),
         (Some(Devices::Count(count)), _) => Ok(vec![DeviceChoice::Cpu; *count as usize]),
