@@ -19,6 +19,7 @@ mod live;
 mod output;
 mod progress;
 mod publish;
+mod rows;
 mod sweep_file;
 mod worker_start;
 mod workload;

@@ -13,6 +13,7 @@ use crate::args::CheckArgs;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output;
+use crate::rows;
 use crate::sweep_file;
 use crate::workload::{self, MemoryPlan, Workload};
 
@@ -57,8 +58,7 @@ struct Total {
 pub fn run(args: &CheckArgs) -> Result<Exit, CliError> {
     let file = sweep_file::load_with_model(&args.sweep)?;
     let sweep = &file.sweep;
-    let length = sweep.train.max_seq_len as usize;
-    let data = trainer::data::prepare(&sweep.data, &sweep.model, length).map_err(CliError::Data)?;
+    let data = rows::prepare(&sweep.data, &sweep.model, &sweep.train)?;
     let findings = find(sweep, &data)?;
     if args.json {
         let text = serde_json::to_string_pretty(&findings)

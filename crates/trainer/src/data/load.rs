@@ -6,6 +6,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::Example;
+use super::cache::{self, TokenCache};
 use super::error::DataError;
 use super::read::{FileFacts, LocatedRow, each_row};
 use super::report::{DataRole, FileReport, Place};
@@ -28,12 +29,35 @@ pub(super) struct Loader<'a> {
     pub max_seq_len: usize,
     /// Rows of plain text are not cut: they will be joined.
     pub packing: bool,
+    /// Where tokens of large files are kept.
+    pub cache: Option<&'a TokenCache>,
 }
 
 impl Loader<'_> {
     /// Reads and tokenises one file, `index` among those of the sweep; an error when more than
     /// half of its rows are bad.
     pub fn load(
+        &self,
+        role: DataRole,
+        path: &Path,
+        index: u32,
+    ) -> Result<(Vec<PreparedRow>, FileReport), DataError> {
+        let entry = self.cache.map(|cache| cache.entry(path)).transpose()?.flatten();
+        if let Some((mut rows, report)) = entry.as_deref().and_then(cache::read) {
+            for row in &mut rows {
+                row.place.file = index;
+            }
+            return Ok((rows, FileReport { role, path: path.to_owned(), ..report }));
+        }
+        let (rows, report) = self.read(role, path, index)?;
+        if let Some(entry) = entry {
+            // It would have saved time; nothing depends on it.
+            let _ = cache::write(&entry, &rows, &report);
+        }
+        Ok((rows, report))
+    }
+
+    fn read(
         &self,
         role: DataRole,
         path: &Path,
@@ -183,7 +207,7 @@ impl<'a> Loading<'a> {
         if !self.text.is_new() {
             self.text.extend(self.text.line, &[self.loader.tokeniser.eos()]);
             self.cut_text();
-            if let Some((line, ids)) = self.text.rest() {
+            if let Some((line, ids)) = self.text.rest(self.loader.max_seq_len) {
                 self.take_text(line, ids);
             }
         }
@@ -240,8 +264,10 @@ impl TextStream {
         Some((self.line, std::mem::replace(&mut self.ids, rest)))
     }
 
-    fn rest(&mut self) -> Option<(u64, Vec<u32>)> {
-        let ids = std::mem::take(&mut self.ids);
+    /// What is left; of `len` tokens and one, that one is let go of.
+    fn rest(&mut self, len: usize) -> Option<(u64, Vec<u32>)> {
+        let mut ids = std::mem::take(&mut self.ids);
+        ids.truncate(len);
         (ids.len() > 1).then_some((self.line, ids))
     }
 }
