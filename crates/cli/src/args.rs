@@ -36,6 +36,10 @@ pub enum Command {
     Data(DataArgs),
     /// Run a sweep, or go on with one that was interrupted
     Run(RunArgs),
+    /// Give out trials of a sweep that is trained elsewhere, one JSON object a line
+    Ask(AskArgs),
+    /// Take the losses of such trials, one JSON object a line, and say which to stop
+    Tell(TellArgs),
     /// Show how far sweeps are, also while they run
     Status(StatusArgs),
     /// Ask the processes of a running sweep to save and end, wherever they run
@@ -173,6 +177,34 @@ pub struct RunArgs {
     /// The report's language
     #[arg(long, value_enum, default_value = "en", value_name = "LANG")]
     pub lang: Language,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct AskArgs {
+    /// The sweep file, with `executor: {type: external}`
+    pub sweep: PathBuf,
+    /// Where results go, in a folder named after the sweep
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+    /// How many trials to give out at most
+    #[arg(long, short, default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
+    pub number: u16,
+    /// Give out those again that have not ended, instead of new ones
+    #[arg(long)]
+    pub unfinished: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct TellArgs {
+    /// The sweep file
+    pub sweep: PathBuf,
+    /// What to tell, one object each (`{"trial": 3, "epoch": 1, "eval_loss": 1.25}`); without any,
+    /// the lines of stdin
+    #[arg(value_name = "JSON")]
+    pub lines: Vec<String>,
+    /// Where results are
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]

@@ -32,6 +32,21 @@ pub enum CliError {
     /// The results folder cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The commands of trials cannot be started at all.
+    #[error(transparent)]
+    Command(#[from] worker::CommandError),
+    /// A sweep whose trials lorasweep does not train.
+    #[error("the trials of `{}` are trained elsewhere (`executor: {{type: external}}`)", path.display())]
+    TrainsElsewhere { path: PathBuf },
+    /// A sweep whose trials nobody else is asked to train.
+    #[error("the trials of `{}` are trained by `lorasweep run`", path.display())]
+    TrainsItself { path: PathBuf },
+    /// An earlier sweep that may still change.
+    #[error("the sweep in `{}`, from which this one is to start, has not ended", path.display())]
+    Unfinished { path: PathBuf },
+    /// A line that was told cannot be taken.
+    #[error("line {number}: {source}")]
+    Tell { number: usize, source: worker::TellError },
     /// Running failed.
     #[error(transparent)]
     Worker(#[from] WorkerError),
@@ -114,6 +129,10 @@ impl CliError {
             | Self::NoSuchRow { .. }
             | Self::Hub(_)
             | Self::NoSweepAt { .. }
+            | Self::TrainsElsewhere { .. }
+            | Self::TrainsItself { .. }
+            | Self::Tell { .. }
+            | Self::Unfinished { .. }
             | Self::NotOneSweep { .. }
             | Self::Worker(WorkerError::WorkerFailed { at_start: true, .. })
             | Self::Store(StoreError::DifferentSweep { .. } | StoreError::NotASweep { .. }) => {
@@ -128,6 +147,24 @@ impl CliError {
         match self {
             Self::Store(error) => error.help(),
             Self::Worker(error) => error.help(),
+            Self::Unfinished { .. } => Some(
+                "end it first (`lorasweep run` goes on with it), so that it says the same whenever \
+                 this sweep is interrupted"
+                    .to_owned(),
+            ),
+            Self::TrainsItself { .. } => Some(
+                "write `executor: {type: external}` to train them elsewhere".to_owned(),
+            ),
+            Self::Tell { .. } => Some(
+                "the lines before it were taken; tell, for instance, {\"trial\": 3, \"epoch\": 1, \
+                 \"eval_loss\": 1.25} and at the end {\"trial\": 3, \"outcome\": \"completed\"}"
+                    .to_owned(),
+            ),
+            Self::TrainsElsewhere { path } => Some(format!(
+                "`lorasweep ask {0}` gives the next trials and `lorasweep tell {0}` takes their \
+                 results",
+                path.display()
+            )),
             Self::Hub(error) => error.help(),
             Self::SweepFile { .. } => Some(
                 "`lorasweep init FILE` writes a commented sweep; `lorasweep init --quickstart` \

@@ -10,7 +10,7 @@ use spec::{
     DataFacts, DataSettings, HubModel, ReportSettings, Sweep, TargetModule, TrainSettings,
     ValidationSource,
 };
-use store::{Identity, InputFile};
+use store::{Identity, InputFile, SweepFolder};
 use trainer::data::{DataRole, PreparedData};
 use trainer::model::DecoderConfig;
 
@@ -18,6 +18,9 @@ use crate::error::CliError;
 
 /// The training file's name among a sweep's inputs.
 pub const TRAINING_DATA: &str = "training data";
+
+/// What the name of an earlier sweep among a sweep's inputs begins with.
+pub const EARLIER_SWEEP: &str = "earlier sweep";
 
 /// Files of a model on which its rows' tokens depend.
 const MODEL_INPUTS: [&str; 6] = [
@@ -57,8 +60,12 @@ pub fn identity(sweep: &Sweep, planned_trials: Option<usize>) -> Result<Identity
         value.map_err(|source| CliError::Json { what: "the sweep", source })
     };
     let mut settings = as_json(serde_json::to_value(sweep))?;
-    settings["model"] = as_json(serde_json::to_value(absolute(&sweep.model)?))?;
-    settings["data"] = as_json(serde_json::to_value(absolute_data(&sweep.data)?))?;
+    if sweep.executor.kind.is_own() {
+        settings["model"] = as_json(serde_json::to_value(absolute(&sweep.model)?))?;
+        settings["data"] = as_json(serde_json::to_value(absolute_data(&sweep.data)?))?;
+    } else if sweep.model.is_dir() {
+        settings["model"] = as_json(serde_json::to_value(absolute(&sweep.model)?))?;
+    }
     let mut identity = Identity::new(&sweep.name, sweep.fingerprint(), inputs(sweep)?, settings);
     identity.planned_trials = planned_trials;
     Ok(identity)
@@ -72,17 +79,14 @@ pub fn facts(sweep: &Sweep, data: &PreparedData) -> Result<DataFacts, CliError> 
         overlap.held_out == DataRole::Validation && overlap.seen == DataRole::Train
     });
     let targets = data.train.examples.iter().map(|example| example.targets() as u64);
-    let of_module = |module: TargetModule| {
-        let (inputs, outputs) = model.module_shape(module);
-        (module, ((inputs + outputs) * model.num_hidden_layers) as u64)
-    };
+    let of_module = |module| (module, model.parameters_per_rank(module) as u64);
     Ok(DataFacts {
         train_examples: data.train.examples.len() as u64,
         train_targets: targets.sum(),
         validation_examples: data.validation.examples.len() as u64,
         leaked_rows: leak.map_or(0, |leak| leak.same_row.len() as u64),
         leaked_prompts: leak.map_or(0, |leak| leak.same_prompt.len() as u64),
-        parameters_per_rank: TargetModule::ALL.into_iter().map(of_module).collect(),
+        parameters_per_rank: TargetModule::every().map(of_module).collect(),
     })
 }
 
@@ -136,10 +140,15 @@ fn hash_input(path: &Path) -> Result<InputFile, CliError> {
     Ok(InputFile { path: path.display().to_string(), bytes, sha256 })
 }
 
-/// Data and the model's small files by content, weights by size.
+/// Data and the model's small files by content, weights by size. What another trainer finds by a
+/// name that is no path here is known by that name alone.
 fn inputs(sweep: &Sweep) -> Result<BTreeMap<String, InputFile>, CliError> {
     let mut inputs = BTreeMap::new();
+    let is_own = sweep.executor.kind.is_own();
     let mut add = |what: &str, path: &Path| -> Result<(), CliError> {
+        if !is_own && !path.is_file() {
+            return Ok(());
+        }
         inputs.insert(what.to_owned(), hash_input(&absolute(path)?)?);
         Ok(())
     };
@@ -159,7 +168,13 @@ fn inputs(sweep: &Sweep) -> Result<BTreeMap<String, InputFile>, CliError> {
             add(&format!("model's {name}"), &path)?;
         }
     }
-    for path in weight_files(&sweep.model)? {
+    let weights =
+        if is_own || sweep.model.is_dir() { weight_files(&sweep.model)? } else { Vec::new() };
+    for path in &sweep.warm_start {
+        let history = SweepFolder::open(path)?.history()?;
+        inputs.insert(format!("{EARLIER_SWEEP}'s journal in {}", path.display()), history);
+    }
+    for path in weights {
         let bytes = path.metadata().map_err(CliError::io("look at", &path))?.len();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let file = InputFile { path: absolute(&path)?.display().to_string(), bytes, sha256: None };

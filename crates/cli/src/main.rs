@@ -21,6 +21,7 @@ mod progress;
 mod publish;
 mod rows;
 mod sweep_file;
+mod warm_start;
 mod worker_start;
 mod workload;
 
@@ -55,6 +56,8 @@ fn run(args: Args, output: Output) -> Result<Exit, error::CliError> {
         Command::Check(args) => commands::check::run(&args),
         Command::Data(args) => commands::data::run(&args, output),
         Command::Run(args) => commands::run::run(&args, output),
+        Command::Ask(args) => commands::board::ask(&args),
+        Command::Tell(args) => commands::board::tell(&args),
         Command::Status(args) => commands::status::run(&args),
         Command::Cancel(args) => commands::cancel::run(&args),
         Command::Explain(args) => commands::explain::run(&args),

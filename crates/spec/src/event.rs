@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::trial::{TargetModule, Trial, TrialId};
 
 /// Version of the journal's records; a reader refuses a higher one. 2 added the losses of single
-/// examples, the facts of the data and the test set; 3 the workers, and what orders their files.
+/// examples, the facts of the data and the test set; 3 the workers and what orders their files, and
+/// lets losses that other trainers do not measure be absent.
 pub const SCHEMA_VERSION: u32 = 3;
 
 /// One line of a journal.
@@ -67,7 +68,7 @@ pub enum Event {
         device: String,
         /// Optimizer steps already taken (0 for a fresh start).
         from_step: u32,
-        /// Optimizer steps the trial will take in all.
+        /// Optimizer steps the trial will take in all; 0 where nobody can tell.
         total_steps: u32,
         /// The trial whose first `from_step` steps are also this one's: it goes on from there, and
         /// what that one went through up to there is its own history too.
@@ -253,11 +254,12 @@ pub struct TrainPoint {
     pub epoch: f64,
     /// Mean loss per target token of the step's batch, in training mode (with dropout).
     pub loss: f64,
-    /// Global gradient norm before clipping.
-    pub grad_norm: f64,
+    /// Global gradient norm before clipping, where the trainer tells.
+    pub grad_norm: Option<f64>,
     /// Learning rate of this step.
     pub learning_rate: f64,
-    /// Tokens trained so far (padding does not exist; prompt tokens count).
+    /// Tokens trained so far (padding does not exist; prompt tokens count); 0 where the trainer does
+    /// not tell.
     pub tokens: u64,
     /// Seconds this trial has spent training and evaluating so far; its share of packed steps.
     pub seconds: f64,
@@ -277,20 +279,20 @@ pub struct Evaluation {
     /// Standard error, over validation examples, of the paired difference between this
     /// evaluation and the run's best one before it; `None` at the first evaluation.
     pub rise_stderr: Option<f64>,
-    /// Loss on the fixed subset of the training set.
-    pub train_loss: f64,
+    /// Loss on the fixed subset of the training set, where the trainer measures it.
+    pub train_loss: Option<f64>,
     /// Loss on the retention set, when there is one.
     pub retention_loss: Option<f64>,
-    /// Tokens trained so far.
+    /// Tokens trained so far; 0 where the trainer does not tell.
     pub tokens: u64,
     /// Seconds this trial has spent so far.
     pub seconds: f64,
 }
 
 impl Evaluation {
-    /// Validation loss minus train loss: the generalisation gap.
-    pub fn gap(&self) -> f64 {
-        self.eval_loss - self.train_loss
+    /// Validation loss minus train loss: the generalisation gap, where both are known.
+    pub fn gap(&self) -> Option<f64> {
+        self.train_loss.map(|train_loss| self.eval_loss - train_loss)
     }
 }
 

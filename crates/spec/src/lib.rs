@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod command;
 mod distribution;
 mod error;
 mod event;
@@ -27,6 +28,7 @@ mod state;
 mod sweep;
 mod trial;
 
+pub use command::{CommandTemplate, CommandValue};
 pub use distribution::{Distribution, Shape};
 pub use error::{SweepError, SweepErrors};
 pub use event::{
@@ -39,9 +41,9 @@ pub use mistake::Mistake;
 pub use parameter::Parameter;
 pub use resolve::{PathKind, resolve};
 pub use settings::{
-    BayesSettings, DataSettings, DeviceChoice, Devices, Dtype, EvalSettings, ExecutorSettings,
-    OptimizerSettings, RankLadderSettings, Replicates, ReportSettings, TrainSettings,
-    ValidationSource,
+    BayesSettings, CommandSettings, DataSettings, DeviceChoice, Devices, Dtype, EvalSettings,
+    ExecutorKind, ExecutorSettings, OptimizerSettings, RankLadderSettings, Replicates,
+    ReportSettings, TrainSettings, ValidationSource,
 };
 pub use space::{Alpha, Axis, Choice, FromNumber, Numeric, SearchSpace};
 pub use state::{Continued, LostWorker, SweepState, TrialState, TrialStatus};

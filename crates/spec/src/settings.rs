@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::command::CommandTemplate;
+
 /// Where the rows come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DataSettings {
@@ -174,9 +176,47 @@ pub enum Devices {
     List(Vec<DeviceChoice>),
 }
 
-/// How trials are executed on this machine.
+/// Who trains the trials.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ExecutorKind {
+    /// lorasweep itself, on this machine.
+    #[default]
+    Local,
+    /// A command for each trial.
+    Command(CommandSettings),
+    /// Whoever asks for trials with `lorasweep ask` and gives their results with `tell`.
+    External,
+}
+
+impl ExecutorKind {
+    /// Whether lorasweep trains: if not, the base model and the data are names that it passes on.
+    pub const fn is_own(&self) -> bool {
+        matches!(self, Self::Local)
+    }
+}
+
+/// How a command trains a trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CommandSettings {
+    /// What the shell runs for a trial.
+    pub command: CommandTemplate,
+    /// What it runs for the untouched base model; `None`: its losses are not known.
+    pub base_command: Option<CommandTemplate>,
+    /// Where it runs: the sweep file's folder.
+    pub dir: PathBuf,
+    /// Trials at a time.
+    pub max_parallel: u32,
+    /// Seconds between asking a command to end and ending it.
+    pub grace_seconds: u32,
+}
+
+/// How trials are executed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExecutorSettings {
+    /// Who trains.
+    #[serde(default)]
+    pub kind: ExecutorKind,
     /// The device to use.
     pub device: DeviceChoice,
     /// Trials that train in the same step; `None`: chosen from the model's size.
@@ -199,6 +239,7 @@ pub struct ExecutorSettings {
 impl Default for ExecutorSettings {
     fn default() -> Self {
         Self {
+            kind: ExecutorKind::Local,
             device: DeviceChoice::Auto,
             max_packed: None,
             checkpoint_seconds: 60,

@@ -202,7 +202,7 @@ impl SweepState {
                     }
                     t.status = TrialStatus::Running;
                     t.device = Some(device.clone());
-                    t.total_steps = Some(*total_steps);
+                    t.total_steps = Some(*total_steps).filter(|&steps| steps > 0);
                 });
             }
             Event::Trained { trial, point } => {

@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 
 use crate::hub::HubModel;
 use crate::settings::{
-    BayesSettings, DataSettings, ExecutorSettings, RankLadderSettings, Replicates, ReportSettings,
-    TrainSettings, ValidationSource,
+    BayesSettings, DataSettings, ExecutorKind, ExecutorSettings, RankLadderSettings, Replicates,
+    ReportSettings, TrainSettings, ValidationSource,
 };
 use crate::space::SearchSpace;
 
@@ -54,6 +54,8 @@ pub struct Sweep {
     pub run_cap: Option<u32>,
     /// Further runs of the best trials under other seeds; they come on top of `run_cap`.
     pub replicates: Option<Replicates>,
+    /// Results folders of earlier sweeps that `method: bayes` learns from.
+    pub warm_start: Vec<PathBuf>,
     /// Seeds the choice of trials and the split of the data; a trial's own seed is a parameter.
     pub seed: u64,
     /// What the file leaves open to misunderstanding.
@@ -68,6 +70,7 @@ pub struct Sweep {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct WrittenPaths {
     pub model: PathBuf,
+    pub warm_start: Vec<PathBuf>,
     pub data: DataSettings,
 }
 
@@ -101,6 +104,20 @@ impl Sweep {
         // Not there at all unless given: sweeps of versions that had no such keys keep theirs.
         if let Some(test) = &self.written.data.test {
             identity["data"]["test"] = test.to_string_lossy().into();
+        }
+        if !self.warm_start.is_empty() {
+            let paths = self.written.warm_start.iter().map(|path| path.to_string_lossy());
+            identity["warm_start"] = paths.collect();
+        }
+        match &self.executor.kind {
+            ExecutorKind::Local => {}
+            ExecutorKind::Command(command) => {
+                identity["command"] = serde_json::json!([
+                    command.command.to_string(),
+                    command.base_command.as_ref().map(ToString::to_string),
+                ]);
+            }
+            ExecutorKind::External => identity["external"] = true.into(),
         }
         let DataSettings { columns, packing, .. } = &self.written.data;
         if !columns.is_empty() {

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use spec::{Evaluation, Event, Record, SweepState, TrialId, TrialState};
 
 use crate::checkpoint::{self, Checkpoint, CheckpointDamage, Purpose};
 use crate::error::{BuildError, StoreError};
-use crate::identity::Identity;
+use crate::identity::{Identity, InputFile};
 use crate::journal::News;
 use crate::layout::ReportFile;
 use crate::lock::{DriverLock, Holder};
@@ -75,6 +76,11 @@ impl SweepFolder {
         journal::replay(&layout::journal(&self.root))
     }
 
+    /// Size and hash of the whole history, as of an input file.
+    pub fn history(&self) -> Result<InputFile, StoreError> {
+        journal::hash(&layout::journal(&self.root))
+    }
+
     /// The process that drives the sweep right now, if any does.
     pub fn holder(&self) -> Result<Option<Holder>, StoreError> {
         lock::holder(&self.root)
@@ -93,6 +99,14 @@ impl SweepFolder {
     /// The folder with the trial's best adapter; `None` when there is none.
     pub fn adapter(&self, trial: TrialId) -> Option<PathBuf> {
         Some(layout::adapter(&self.root, trial)).filter(|path| path.is_dir())
+    }
+
+    /// The folder in which the command that trains a trial may write, and its log; created where it
+    /// is not there.
+    pub fn command_dir(&self, trial: TrialId) -> Result<PathBuf, StoreError> {
+        let path = layout::command(&self.root, trial);
+        atomic::create_dir(&path)?;
+        std::path::absolute(&path).map_err(StoreError::io("resolve", &path))
     }
 
     /// The folder of the sweep's best adapter, whether or not it exists yet.
@@ -224,6 +238,34 @@ impl SweepDir {
     /// The number for the next attempt at `trial`: above all that were claimed.
     pub fn next_attempt(&self, trial: TrialId) -> Result<u32, StoreError> {
         Ok(newest_claim(&self.folder.root, trial)? + 1)
+    }
+
+    /// Opens or creates `results/<name>` to write a few events, waiting for others who do the same.
+    /// Nothing is tidied up, and the last journal file is gone on with, so that this may happen
+    /// thousands of times.
+    pub fn join(
+        results: &Path,
+        identity: &Identity,
+        written: &str,
+        patience: Duration,
+    ) -> Result<Opened, StoreError> {
+        let root = results.join(&identity.name);
+        atomic::create_dir(&root)?;
+        let lock = DriverLock::wait_for(&root, patience)?;
+        match refuse_different(&root, identity) {
+            Err(StoreError::NotASweep { .. }) => claim(&root, identity, written)?,
+            other => other?,
+        }
+        let folder = SweepFolder { root };
+        let journals = layout::journal(&folder.root);
+        journal::cut_torn_tails(&journals, DRIVER)?;
+        let mut others = journal::Follower::new(journals.clone());
+        let mut state = SweepState::default();
+        for news in others.read(None)? {
+            state.apply(&news.record.event);
+        }
+        let journal = journal::Writer::join(&journals, DRIVER, others.seq())?;
+        Ok(Opened { dir: Self { folder, journal, others, _lock: lock }, state })
     }
 
     /// Whether [`SweepDir::open`] would take `results/<name>`, without creating or changing

@@ -20,12 +20,15 @@ const FORMAT: u32 = 1;
 const LISTED_DIFFERENCES: usize = 8;
 
 /// Settings that a fingerprint leaves out: they may differ within one sweep.
-const OUTSIDE_THE_FINGERPRINT: [&str; 9] = [
+const OUTSIDE_THE_FINGERPRINT: [&str; 12] = [
     "description",
     "warnings",
     "report",
     "executor.max_packed",
     "executor.checkpoint_seconds",
+    "executor.kind.dir",
+    "executor.kind.max_parallel",
+    "executor.kind.grace_seconds",
     "executor.devices",
     "executor.max_retries",
     "executor.heartbeat_seconds",

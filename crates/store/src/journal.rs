@@ -15,10 +15,12 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use spec::{Event, Record, SCHEMA_VERSION, TrialId};
 
 use crate::atomic;
 use crate::error::StoreError;
+use crate::identity::{InputFile, hex};
 
 /// Milliseconds since the Unix epoch; for people, never for decisions.
 pub(crate) fn now_ms() -> u64 {
@@ -57,6 +59,22 @@ impl Writer {
                 Err(error) => return Err(StoreError::io("create the journal", &path)(error)),
             }
         }
+    }
+
+    /// Goes on with the last file of this name, once its torn tail is cut; begins one where there is
+    /// none. Only the holder of the sweep's lock may call this for the driver's name.
+    pub(crate) fn join(dir: &Path, name: &str, seq: u64) -> Result<Self, StoreError> {
+        atomic::create_dir(dir)?;
+        let own = files(dir)?.into_iter().filter(|(file, _)| file.name == name);
+        let Some((last, path)) = own.max_by_key(|(file, _)| file.number) else {
+            return Self::create(dir, name, seq);
+        };
+        let opened = OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .and_then(|file| Ok((file.metadata()?.len(), file)));
+        let (committed, file) = opened.map_err(StoreError::io("open the journal", &path))?;
+        Ok(Self { path, file, number: last.number, committed, seq })
     }
 
     /// Its file.
@@ -135,6 +153,19 @@ pub struct News {
     pub number: u32,
     /// What it wrote.
     pub record: Record,
+}
+
+/// Size and hash of the records of all files in `dir`, whichever files they are in.
+pub(crate) fn hash(dir: &Path) -> Result<InputFile, StoreError> {
+    let mut hasher = Sha256::new();
+    let mut bytes = 0;
+    for (_, path) in files(dir)? {
+        bytes += File::open(&path)
+            .and_then(|mut file| std::io::copy(&mut file, &mut hasher))
+            .map_err(StoreError::io("read the journal", &path))?;
+    }
+    let sha256 = Some(hex(&hasher.finalize()));
+    Ok(InputFile { path: dir.display().to_string(), bytes, sha256 })
 }
 
 /// Reads what all processes have written, and later what they have added.

@@ -14,7 +14,8 @@
 //!   journal/worker-003-<n>.jsonl  the same, of a worker process
 //!   workers/worker-003/     orders.jsonl (from the driver), heartbeat.json, alive (a lock), log.txt
 //!   trials/trial-003/       trial.json, metrics.csv, steps.csv, checkpoint/, fork/, adapter/ (best),
-//!                           claims/ (the attempts at it)
+//!                           claims/ (the attempts at it), command/ (what a command that trains it
+//!                           writes, and its log)
 //!   ranking.csv ranking.json report.txt plots/ best/
 //! ```
 //!

@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +17,8 @@ use crate::layout;
 
 /// `status` takes the lock for an instant to see whether it is free; a driver that starts in
 /// that instant must not be refused.
-const ATTEMPTS: u32 = 5;
-const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(40);
+const PATIENCE: Duration = Duration::from_millis(200);
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(10);
 
 /// The process that drives a sweep.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +70,12 @@ pub(crate) struct DriverLock {
 impl DriverLock {
     /// Takes the lock of the sweep in `root`, or says who has it.
     pub(crate) fn acquire(root: &Path) -> Result<Self, StoreError> {
-        match take(&layout::lock(root))? {
+        Self::wait_for(root, PATIENCE)
+    }
+
+    /// Takes the lock, waiting for one that others hold for a moment.
+    pub(crate) fn wait_for(root: &Path, patience: Duration) -> Result<Self, StoreError> {
+        match take(&layout::lock(root), patience)? {
             Taken::Yes(file) => Ok(Self { _file: file }),
             Taken::By(holder) => Err(StoreError::Locked { path: root.to_path_buf(), holder }),
         }
@@ -87,7 +92,7 @@ pub(crate) struct Alive {
 impl Alive {
     /// Takes the lock `path`, if that is possible.
     pub(crate) fn begin(path: &Path) -> Self {
-        match take(path) {
+        match take(path, PATIENCE) {
             Ok(Taken::Yes(file)) => Self { _file: Some(file) },
             Ok(Taken::By(_)) | Err(_) => Self { _file: None },
         }
@@ -99,7 +104,8 @@ enum Taken {
     By(Holder),
 }
 
-fn take(path: &Path) -> Result<Taken, StoreError> {
+/// Takes the lock `path`, waiting for one that others hold for a moment.
+fn take(path: &Path, patience: Duration) -> Result<Taken, StoreError> {
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -107,10 +113,11 @@ fn take(path: &Path) -> Result<Taken, StoreError> {
         .truncate(false)
         .open(path)
         .map_err(StoreError::io("open the lock", path))?;
-    for attempt in 1.. {
+    let begun = Instant::now();
+    loop {
         match file.try_lock() {
             Ok(()) => break,
-            Err(TryLockError::WouldBlock) if attempt < ATTEMPTS => {
+            Err(TryLockError::WouldBlock) if begun.elapsed() < patience => {
                 std::thread::sleep(BETWEEN_ATTEMPTS);
             }
             Err(TryLockError::WouldBlock) => return Ok(Taken::By(read_holder(&mut file))),

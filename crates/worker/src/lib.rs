@@ -10,16 +10,22 @@
 
 #![forbid(unsafe_code)]
 
+mod board;
+mod command;
 mod drive;
 mod error;
 pub mod launch;
+mod metrics;
 mod observer;
 mod orders;
 mod serve;
 mod trainer;
 
+pub use board::{Answer, Asked, Board, TellError, Verdict};
+pub use command::{CommandError, CommandTrainer};
 pub use drive::{Berth, ChooseTested, Drive, Finish, Settings, WriteTables};
 pub use error::{WorkerError, chain};
+pub use metrics::AdapterError;
 pub use observer::{Observer, Warning};
 pub use serve::{Serve, ServeError, ServeSettings, Turn};
 pub use trainer::{Admission, Steps, Trainer, TrainerError};

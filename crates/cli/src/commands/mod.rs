@@ -1,5 +1,6 @@
 //! One file for each command.
 
+pub mod board;
 pub mod cancel;
 pub mod check;
 pub mod compare;

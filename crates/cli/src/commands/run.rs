@@ -1,13 +1,15 @@
 //! `lorasweep run`: plan, train, report.
 
+mod by_command;
+
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use planner::{Planner, Pruner};
 use reporter::Ranking;
-use spec::{DeviceChoice, Evaluation, Event, Outcome, SweepState, TrialId, TrialState};
-use store::{BuildError, Identity, Opened, ReportFile, SweepDir, SweepFolder, TrialTables};
+use spec::{DeviceChoice, Event, ExecutorKind, Outcome, SweepState, TrialId};
+use store::{Identity, Opened, ReportFile, SweepDir, SweepFolder};
 use trainer::data::PreparedData;
 use trainer::engine::Steps;
 use worker::launch::local::LocalLauncher;
@@ -22,9 +24,10 @@ use crate::inputs::{self, Settings};
 use crate::live::{self, Live};
 use crate::output::{self, Output};
 use crate::progress::{self, Mode, Plan};
-use crate::publish;
+use crate::publish::{self, tables};
 use crate::rows;
 use crate::sweep_file::{self, SweepFile};
+use crate::warm_start;
 use crate::worker_start::{self, WorkerStart};
 use crate::workload::{self, MemoryPlan, Workload};
 
@@ -35,7 +38,11 @@ pub fn run(args: &RunArgs, output: Output) -> Result<Exit, CliError> {
     if let Some(state) = run.finished_before()? {
         return run.say_finished(&state);
     }
-    run.train()
+    match &file.sweep.executor.kind {
+        ExecutorKind::Local => run.train(),
+        ExecutorKind::Command(_) => run.train_by_command(),
+        ExecutorKind::External => Err(CliError::TrainsElsewhere { path: file.path.clone() }),
+    }
 }
 
 /// One launch.
@@ -55,6 +62,7 @@ impl<'a> Run<'a> {
         let pruner = planner::pruner_for(&file.sweep);
         let trials = workload::all_trials(&*planner);
         let identity = inputs::identity(&file.sweep, planner.total())?;
+        let planner = warm_start::planner(&file.sweep, &identity)?;
         Ok(Self { args, file, output, planner, pruner, trials, identity })
     }
 
@@ -67,7 +75,9 @@ impl<'a> Run<'a> {
         let state = SweepDir::look(&self.args.results, &self.identity)?;
         // The test rows are evaluated once all trials have ended: that may be left to do.
         let is_tested = |state: &SweepState| {
-            self.file.sweep.data.test.is_none() || state.test.contains_key(&TrialId::BASE)
+            self.file.sweep.data.test.is_none()
+                || !self.file.sweep.executor.kind.is_own()
+                || state.test.contains_key(&TrialId::BASE)
         };
         // Replicates may have been asked for after the end.
         let is_over = |state: &SweepState| self.planner.suggest(state, 1).is_empty();
@@ -263,13 +273,6 @@ fn spent(state: &SweepState, plan: &MemoryPlan) -> String {
         format!(", peak memory of a worker {} MiB ({predicted} MiB predicted)", mib(peak))
     });
     format!("trained {} tokens{peak}", state.trained_tokens())
-}
-
-fn tables(trial: &TrialState, base: Option<&Evaluation>) -> Result<TrialTables, BuildError> {
-    Ok(TrialTables {
-        metrics_csv: reporter::metrics_csv(trial, base)?,
-        steps_csv: reporter::steps_csv(trial)?,
-    })
 }
 
 fn exit_of(state: &SweepState) -> Exit {

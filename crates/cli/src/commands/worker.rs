@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use spec::{Event, Sweep, TrialId};
+use spec::{Event, ExecutorKind, Sweep, TrialId};
 use store::{SweepFolder, WorkerDir};
-use worker::{Serve, ServeSettings};
+use worker::{CommandTrainer, Serve, ServeSettings, Trainer};
 
 use crate::args::WorkerArgs;
 use crate::devices;
@@ -34,7 +34,11 @@ pub fn run(args: &WorkerArgs) -> Result<Exit, CliError> {
     let mut dir = WorkerDir::open(folder, &args.name, args.seq)?;
     let prepared = prepare(args, dir.folder());
     let (sweep, trainer) = match prepared {
-        Ok(prepared) => prepared,
+        Ok((sweep, Prepared::Engine(engine))) => (sweep, *engine),
+        Ok((sweep, Prepared::Command(trainer))) => {
+            is_loaded.store(true, Ordering::Relaxed);
+            return serve(*trainer, dir, &sweep, &stop, &nudges);
+        }
         Err(error) => {
             let (worker, text) = (args.name.clone(), in_full(&error));
             let ended = Event::WorkerEnded { worker, error: Some(text), peak_bytes: None };
@@ -46,11 +50,21 @@ pub fn run(args: &WorkerArgs) -> Result<Exit, CliError> {
         dir.record(None, &[Event::Warned { trial: TrialId::BASE, text: note.to_owned() }])?;
     }
     is_loaded.store(true, Ordering::Relaxed);
+    serve(trainer, dir, &sweep, &stop, &nudges)
+}
+
+fn serve(
+    trainer: impl Trainer,
+    dir: WorkerDir,
+    sweep: &Sweep,
+    stop: &Arc<AtomicBool>,
+    nudges: &Receiver<()>,
+) -> Result<Exit, CliError> {
     let silence = Duration::from_secs(sweep.executor.heartbeat_seconds.into());
     let settings = ServeSettings {
         checkpoint_every: Duration::from_secs(sweep.executor.checkpoint_seconds.into()),
         beat_every: (silence / BEATS).clamp(LEAST_BETWEEN_BEATS, MOST_BETWEEN_BEATS),
-        stop: Arc::clone(&stop),
+        stop: Arc::clone(stop),
     };
     Serve::begin(trainer, dir, settings, Box::new(tell_driver))?.run(|longest| {
         // Without a pipe there is only the clock.
@@ -59,9 +73,19 @@ pub fn run(args: &WorkerArgs) -> Result<Exit, CliError> {
     Ok(if stop.load(Ordering::Relaxed) { Exit::Interrupted } else { Exit::Done })
 }
 
-/// Loads what is trained and what it is trained on.
-fn prepare(args: &WorkerArgs, folder: &SweepFolder) -> Result<(Sweep, EngineTrainer), CliError> {
+/// What trains.
+enum Prepared {
+    Engine(Box<EngineTrainer>),
+    Command(Box<CommandTrainer>),
+}
+
+/// Loads what is trained and what it is trained on, where that is this program's business.
+fn prepare(args: &WorkerArgs, folder: &SweepFolder) -> Result<(Sweep, Prepared), CliError> {
     let mut sweep = sweep_file::of_folder(folder, &args.file)?;
+    if let ExecutorKind::Command(settings) = &sweep.executor.kind {
+        let trainer = CommandTrainer::new(&sweep, settings.clone(), folder.clone())?;
+        return Ok((sweep, Prepared::Command(Box::new(trainer))));
+    }
     if let Some(name) = &args.device {
         sweep.executor.device = devices::parse(name)?;
     }
@@ -72,7 +96,7 @@ fn prepare(args: &WorkerArgs, folder: &SweepFolder) -> Result<(Sweep, EngineTrai
     let trials = workload::known_trials(&sweep, known.as_deref());
     let memory = MemoryPlan::for_sweep(&sweep, &trials, &data)?;
     let trainer = EngineTrainer::load(&sweep, data, memory.packing)?;
-    Ok((sweep, trainer))
+    Ok((sweep, Prepared::Engine(Box::new(trainer))))
 }
 
 /// Bytes that come in say that there are orders; their end says that the driver is gone.

@@ -123,7 +123,7 @@ fn missing_values_and_no_numbers_become_null() {
     for (number, value) in [(2, f64::NAN), (3, f64::INFINITY), (4, f64::NEG_INFINITY)] {
         let trial = state.trials.get_mut(&TrialId(number)).expect("trial");
         for evaluation in &mut trial.evaluations {
-            evaluation.train_loss = value;
+            evaluation.train_loss = Some(value);
             evaluation.retention_loss = None;
         }
         trial.evaluations[1].eval_loss = 1e300;

@@ -15,6 +15,7 @@ pub(crate) const TOP: &[&str] = &[
     "early_terminate",
     "run_cap",
     "replicates",
+    "warm_start",
     "seed",
     "model",
     "data",
@@ -54,6 +55,10 @@ pub(crate) const EXECUTOR: &[&str] = &[
     "max_retries",
     "heartbeat_seconds",
     "max_consecutive_failures",
+    "command",
+    "base_command",
+    "max_parallel",
+    "grace_seconds",
 ];
 pub(crate) const REPORT: &[&str] =
     &["overfit_sigma", "overfit_min_rise", "too_slow_share", "underfit_share", "forgetting_share"];
@@ -116,8 +121,8 @@ const FOREIGN_TOP: &[Foreign] = &[
     ),
     (
         "command",
-        "lorasweep trains the model itself, there is no command to put together",
-        "remove it; fixed settings go under `train:`",
+        "lorasweep trains the model itself unless `executor:` says otherwise",
+        "for a script of your own write `executor: {type: command, command: \"...\"}`",
     ),
     (
         "project",
@@ -162,17 +167,19 @@ pub(crate) fn unknown(key: &str, section: &str, known: &[&'static str]) -> Mista
     if let Some(&(_, why, instead)) = foreign.iter().find(|(name, ..)| *name == key) {
         return Mistake::ForeignKey { key: key.to_owned(), why, instead };
     }
-    let alias = ALIASES
-        .iter()
-        .find(|(other, ours)| *other == key && known.contains(ours))
-        .map(|(_, ours)| (*ours).to_owned());
     Mistake::UnknownKey {
         key: key.to_owned(),
         section: in_words(section),
-        similar: alias.or_else(|| most_similar(key, known)),
+        similar: alias(key, known).or_else(|| most_similar(key, known)),
         belongs: home(key).filter(|home| *home != section),
         known: known.to_vec(),
     }
+}
+
+/// Which of the `known` names other programs call `key`.
+pub(crate) fn alias(key: &str, known: &[&'static str]) -> Option<String> {
+    let mut same = ALIASES.iter().filter(|(other, ours)| *other == key && known.contains(ours));
+    same.next().map(|(_, ours)| (*ours).to_owned())
 }
 
 /// A section's name for messages.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::executor;
 use super::findings::{At, Findings};
 use super::keys;
 use super::limits::Limits;
@@ -10,7 +11,7 @@ use super::scalar::{self, wrong_type};
 use super::section::Section;
 use super::yaml::{Key, Node, Value};
 use crate::error::Place;
-use crate::mistake::{Mistake, most_similar};
+use crate::mistake::Mistake;
 use crate::settings::{
     BayesSettings, DataSettings, DeviceChoice, Devices, Dtype, EvalSettings, ExecutorSettings,
     OptimizerSettings, RankLadderSettings, Replicates, ReportSettings, TrainSettings,
@@ -100,6 +101,14 @@ pub(crate) fn path(what: &str, node: &Node, findings: &mut Findings) -> Option<A
     Some(At { value: PathBuf::from(text), place: node.place })
 }
 
+/// One path or a list of them.
+pub(crate) fn paths(what: &str, node: &Node, findings: &mut Findings) -> Vec<At<PathBuf>> {
+    match &node.value {
+        Value::List(nodes) => nodes.iter().filter_map(|node| path(what, node, findings)).collect(),
+        _ => path(what, node, findings).into_iter().collect(),
+    }
+}
+
 const DTYPES: [(&str, Dtype); 6] = [
     ("auto", Dtype::Auto),
     ("f32", Dtype::F32),
@@ -175,14 +184,13 @@ fn max_grad_norm(section: &Section, default: Option<f64>, findings: &mut Finding
 
 pub(crate) fn executor(node: &Node, findings: &mut Findings) -> Option<ExecutorSettings> {
     let section = Section::open("executor", node, keys::EXECUTOR, findings)?;
-    if let Some(kind) = section.get("type") {
-        executor_type(kind, findings);
-    }
+    let kind = executor::kind(&section, findings);
     let (device, devices) = devices(&section, findings);
     let defaults = ExecutorSettings::default();
     let mut count =
         |key: &str, low: u32, default: u32| whole(&section, key, low, findings).unwrap_or(default);
     Some(ExecutorSettings {
+        kind: kind.unwrap_or(defaults.kind),
         device: device.unwrap_or(defaults.device),
         checkpoint_seconds: count("checkpoint_seconds", 1, defaults.checkpoint_seconds),
         max_retries: count("max_retries", 0, defaults.max_retries),
@@ -252,30 +260,6 @@ fn bytes(what: &str, node: &Node, findings: &mut Findings) -> Option<u64> {
             node.place,
             wrong_type(what, &"a size with its unit, such as `8GiB` or `500MB`", node),
         ),
-    }
-}
-
-/// Only `local` exists in this version.
-fn executor_type(node: &Node, findings: &mut Findings) {
-    match scalar::text("executor.type", "the name of an executor", node, findings).as_deref() {
-        Some("local") | None => {}
-        Some(other @ ("slurm" | "command")) => {
-            let mistake = Mistake::NotAvailable {
-                what: "executor",
-                found: other.to_owned(),
-                instead: "write `type: local`",
-            };
-            findings.mistake::<()>(node.place, mistake);
-        }
-        Some(other) => {
-            let mistake = Mistake::UnknownName {
-                what: "executor",
-                found: other.to_owned(),
-                similar: most_similar(other, &["local"]),
-                known: vec!["local"],
-            };
-            findings.mistake::<()>(node.place, mistake);
-        }
     }
 }
 

@@ -36,6 +36,7 @@ pub(crate) struct SweepFile {
     /// A `run_cap` is written, even if it is wrong.
     pub has_run_cap: bool,
     pub replicates: Option<Replicates>,
+    pub warm_start: Vec<At<PathBuf>>,
     pub seed: Option<u64>,
     pub model: Option<At<PathBuf>>,
     pub data: Option<DataFile>,
@@ -98,6 +99,9 @@ impl SweepFile {
             run_cap: settings::whole(&top, "run_cap", 1, findings),
             has_run_cap: top.get("run_cap").is_some(),
             replicates: top.get("replicates").and_then(|node| settings::replicates(node, findings)),
+            warm_start: top
+                .get("warm_start")
+                .map_or_else(Vec::new, |node| settings::paths("warm_start", node, findings)),
             seed: top.read("seed", findings, scalar::seed),
             model: model.and_then(|node| settings::path("model", node, findings)),
             data: data.and_then(|node| settings::data(node, findings)),

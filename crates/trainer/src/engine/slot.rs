@@ -214,7 +214,7 @@ impl<B: Backend> Slot<B> {
             step: self.step,
             epoch: self.epoch(),
             loss,
-            grad_norm,
+            grad_norm: Some(grad_norm),
             learning_rate,
             tokens: self.tokens,
             seconds: self.seconds,

@@ -32,7 +32,7 @@ impl Run<'_> {
 
     /// Sees that the base model is evaluated, which trials are measured against.
     fn has_base(&mut self) -> bool {
-        let is_known = self.drive.sweep.state.base.is_some();
+        let is_known = self.drive.sweep.state.base.is_some() || !self.drive.settings.has_base;
         if !is_known
             && self.base_from.is_none()
             && let Some(worker) = self.fleet.ready().next()

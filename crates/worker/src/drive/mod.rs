@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use planner::{Planner, Pruner};
 use spec::{
-    ConfigKey, Evaluation, Event, Outcome, Sweep, TrainSettings, Trial, TrialConfig, TrialId,
-    TrialState, TrialStatus,
+    ConfigKey, Evaluation, Event, ExecutorKind, Outcome, Sweep, TrainSettings, Trial, TrialConfig,
+    TrialId, TrialState, TrialStatus,
 };
 use store::{BuildError, News, Opened, Purpose, TrialTables};
 
@@ -49,6 +49,8 @@ pub struct Settings {
     pub name: String,
     /// Hash of the resolved sweep.
     pub fingerprint: String,
+    /// The base model is evaluated; a command may have nothing that does.
+    pub has_base: bool,
     /// A validation loss that ends the sweep when a trial reaches it.
     pub target: Option<f64>,
     /// What tells which trials share their steps.
@@ -72,6 +74,10 @@ impl From<&Sweep> for Settings {
         Self {
             name: sweep.name.clone(),
             fingerprint: sweep.fingerprint(),
+            has_base: match &sweep.executor.kind {
+                ExecutorKind::Command(command) => command.base_command.is_some(),
+                ExecutorKind::Local | ExecutorKind::External => true,
+            },
             target: sweep.metric.target,
             train: sweep.train.clone(),
             most_epochs: sweep.space.most_epochs(),
@@ -200,7 +206,7 @@ impl<'a> Run<'a> {
         }
         // A sweep in which only the end is left to be said needs no worker for that.
         let state = &self.drive.sweep.state;
-        self.is_exhausted = state.base.is_some()
+        self.is_exhausted = (state.base.is_some() || !self.drive.settings.has_base)
             && self.waiting.is_empty()
             && self.drive.planner.suggest(state, 1).is_empty();
         Ok(())

@@ -7,37 +7,38 @@ use std::time::Duration;
 
 use store::{SweepFolder, WorkerDir};
 use worker::launch::{Handle, Hint, LaunchError, Launcher, Submission, WorkerCommand};
-use worker::{Serve, ServeSettings, Turn};
+use worker::{Serve, ServeSettings, Trainer, Turn};
 
 use super::{FakeTrainer, Fuse, World};
 
-pub struct FakeLauncher {
+pub struct FakeLauncher<T> {
     folder: SweepFolder,
-    capacity: usize,
-    fuse: Fuse,
-    fail_shared_step: Option<u32>,
+    /// Makes a worker's trainer.
+    make: Box<dyn Fn() -> T>,
     checkpoint_every: Duration,
     kill_after_turns: Vec<usize>,
     turns: usize,
-    workers: BTreeMap<Handle, Process>,
+    workers: BTreeMap<Handle, Process<T>>,
 }
 
-struct Process {
-    serve: Serve<FakeTrainer>,
+struct Process<T> {
+    serve: Serve<T>,
     gone: Option<String>,
 }
 
-impl FakeLauncher {
+impl FakeLauncher<FakeTrainer> {
     pub fn new(folder: SweepFolder, world: &World) -> Self {
+        let (capacity, fail) = (world.capacity, world.fail_shared_step);
+        let fuse: Fuse = world.fuse.clone();
+        let make = move || {
+            let mut trainer = FakeTrainer::new(capacity, fuse.clone());
+            trainer.fail_shared_step = fail;
+            trainer
+        };
         Self {
-            folder,
-            capacity: world.capacity,
-            fuse: world.fuse.clone(),
-            fail_shared_step: world.fail_shared_step,
             checkpoint_every: world.checkpoint_every,
             kill_after_turns: world.kill_after_turns.clone(),
-            turns: 0,
-            workers: BTreeMap::new(),
+            ..Self::with(folder, Box::new(make))
         }
     }
 
@@ -47,6 +48,20 @@ impl FakeLauncher {
             .values()
             .flat_map(|process| process.serve.trainer().occupancy.clone())
             .collect()
+    }
+}
+
+impl<T: Trainer> FakeLauncher<T> {
+    /// Workers with trainers of any kind, which save at their end alone.
+    pub fn with(folder: SweepFolder, make: Box<dyn Fn() -> T>) -> Self {
+        Self {
+            folder,
+            make,
+            checkpoint_every: Duration::from_secs(3600),
+            kill_after_turns: Vec::new(),
+            turns: 0,
+            workers: BTreeMap::new(),
+        }
     }
 
     fn turn_of(&mut self, handle: &Handle) {
@@ -67,12 +82,11 @@ impl FakeLauncher {
     }
 }
 
-impl Launcher for FakeLauncher {
+impl<T: Trainer> Launcher for FakeLauncher<T> {
     fn submit(&mut self, worker: &WorkerCommand) -> Result<Submission, LaunchError> {
         let seq = worker.args[0].to_str().unwrap().parse().unwrap();
         let dir = WorkerDir::open(self.folder.clone(), &worker.name, seq).unwrap();
-        let mut trainer = FakeTrainer::new(self.capacity, self.fuse.clone());
-        trainer.fail_shared_step = self.fail_shared_step;
+        let trainer = (self.make)();
         let settings = ServeSettings {
             checkpoint_every: self.checkpoint_every,
             beat_every: Duration::MAX,

@@ -182,6 +182,7 @@ pub fn run(results: &Path, world: &World) -> Run {
         settings: Settings {
             name: "s".into(),
             fingerprint: "print".into(),
+            has_base: true,
             target: world.target,
             train: TrainSettings::default(),
             most_epochs: world.trials.iter().map(|trial| trial.epochs).max(),
