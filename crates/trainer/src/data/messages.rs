@@ -302,9 +302,8 @@ mod tests {
         let shown = |turn: &Message| {
             let star = if turn.is_target { "*" } else { "" };
             let content = turn.content.as_deref().unwrap_or("(none)");
-            let fields: String =
-                turn.fields.iter().map(|(name, value)| format!(" {name}={value}")).collect();
-            format!("{star}{}: {content}{fields}", turn.role)
+            let fields = turn.fields.iter().map(|(name, value)| format!(" {name}={value}"));
+            format!("{star}{}: {content}{}", turn.role, fields.collect::<Vec<_>>().concat())
         };
         conversation.messages.iter().map(shown).collect()
     }
