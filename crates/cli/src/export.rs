@@ -13,6 +13,7 @@ use trainer::data::{Dataset, PreparedData};
 use crate::card::Card;
 use crate::error::CliError;
 use crate::inputs::{self, Settings};
+use crate::rows;
 
 const ADAPTER_CONFIG: &str = "adapter_config.json";
 /// Logits of some validation examples, read by `scripts/check_peft.py`.
@@ -102,9 +103,8 @@ pub fn validation_rows(
     settings: &Settings,
 ) -> Result<Dataset, CliError> {
     inputs::check_unchanged(identity)?;
-    let length = settings.train.max_seq_len as usize;
     let PreparedData { validation, .. } =
-        trainer::data::prepare(&settings.data, &settings.model, length).map_err(CliError::Data)?;
+        rows::prepare(&settings.data, &settings.model, &settings.train)?;
     Ok(validation)
 }
 

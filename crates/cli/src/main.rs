@@ -19,6 +19,7 @@ mod live;
 mod output;
 mod progress;
 mod publish;
+mod rows;
 mod sweep_file;
 mod warm_start;
 mod worker_start;

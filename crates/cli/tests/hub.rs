@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use common::Ran;
 use sha2::{Digest, Sha256};
-use tiny_http::{Header, Method, Request, Response, Server};
+use tiny_http::{Header, Request, Response, Server};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const FILES: [&str; 4] =
@@ -80,7 +80,9 @@ fn answer(request: Request, gives: fn(&str) -> Vec<u8>) -> std::io::Result<()> {
         .iter()
         .any(|h| h.field.equiv("Authorization") && h.value.as_str() == "Bearer secret");
     if url.starts_with("/api/models/org/gated") {
-        return request.respond(Response::from_string("no").with_status_code(403));
+        let gated = header("X-Error-Code", "GatedRepo");
+        let refused = Response::from_string("no").with_status_code(401).with_header(gated);
+        return request.respond(refused);
     }
     if url == "/api/models/org/base/revision/main" {
         let files: Vec<String> =
@@ -89,7 +91,8 @@ fn answer(request: Request, gives: fn(&str) -> Vec<u8>) -> std::io::Result<()> {
         return request.respond(Response::from_string(text));
     }
     let file = FILES.into_iter().find(|file| url.rsplit('/').next() == Some(file));
-    let Some(file) = file.filter(|_| has_token || !url.contains("tokenizer.json")) else {
+    let is_private = url.ends_with("tokenizer.json") || url.starts_with("/api/resolve-cache/");
+    let Some(file) = file.filter(|_| has_token || !is_private) else {
         return request.respond(Response::from_string("no").with_status_code(404));
     };
     let bytes = gives(file);
@@ -109,7 +112,7 @@ fn answer(request: Request, gives: fn(&str) -> Vec<u8>) -> std::io::Result<()> {
                 .with_header(header("X-Linked-Size", &bytes.len().to_string()));
             return request.respond(response);
         }
-        if file == "config.json" && *request.method() == Method::Head {
+        if file == "config.json" {
             return request.respond(moved(307, format!("/api/resolve-cache/{file}")));
         }
         let etag = header("ETag", &format!("\"{etag}\""));

@@ -260,7 +260,33 @@ fn a_row_without_end_is_left_out_before_it_fills_the_memory() {
     assert_eq!((skipped[0].line, skipped[0].reason.as_str()), (2, "longer than 64 MiB"));
     let list = prepare_bytes("x.json.gz", &gzip(format!("[{long}]").as_bytes())).expect_err("long");
     assert!(list.to_string().contains("line 1 is longer than 64 MiB"), "{list}");
-    let csv = format!("text\na\n\"{}", "x\n".repeat(33 << 20));
+    let line = "x".repeat(1 << 20) + "\n";
+    let csv = format!("text\na\n\"{}", line.repeat(65));
     let csv = prepare_bytes("x.csv.gz", &gzip(csv.as_bytes())).expect_err("a quote left open");
     assert!(csv.to_string().contains("begins on line 3 is longer than 64 MiB"), "{csv}");
+}
+
+#[test]
+fn tokens_of_a_large_file_are_kept_and_give_the_same_data() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (rows, cache) = (dir.path().join("x.jsonl"), dir.path().join("cache"));
+    let line =
+        |i: usize| format!("{{\"prompt\": \"{i}\", \"completion\": \"{}\"}}\n", "é".repeat(200));
+    let content: String = (0..11_000).map(line).collect::<String>() + "{oops\n";
+    std::fs::write(&rows, content).expect("writing the sample");
+    let settings = DataSettings::new(&rows, ValidationSource::Fraction(0.5));
+    let prepared = || {
+        let model = Path::new("tests/bad_data/model");
+        trainer::data::prepare_cached(&settings, model, LIMIT, Some(&cache)).expect("good rows")
+    };
+    let first = prepared();
+    let entries = || std::fs::read_dir(&cache).expect("the cache").count();
+    assert_eq!(entries(), 1);
+    let second = prepared();
+    assert_eq!(entries(), 1);
+    assert_eq!(first.train, second.train);
+    assert_eq!(first.validation, second.validation);
+    assert_eq!(first.report, second.report);
+    assert_eq!(first.places.train, second.places.train);
+    assert!(second.report.to_string().contains("line 11001: malformed JSON"));
 }

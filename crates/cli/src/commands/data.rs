@@ -10,6 +10,7 @@ use crate::args::{DataArgs, DataSet};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::{self, Output};
+use crate::rows;
 use crate::sweep_file;
 
 /// Width of the longest bar of a histogram, in characters.
@@ -60,8 +61,7 @@ struct Shown {
 pub fn run(args: &DataArgs, output: Output) -> Result<Exit, CliError> {
     let file = sweep_file::load_with_model(&args.sweep)?;
     let sweep = &file.sweep;
-    let length = sweep.train.max_seq_len as usize;
-    let data = trainer::data::prepare(&sweep.data, &sweep.model, length).map_err(CliError::Data)?;
+    let data = rows::prepare(&sweep.data, &sweep.model, &sweep.train)?;
     let findings = find(args, sweep, &data)?;
     if args.json {
         let text = serde_json::to_string_pretty(&findings)

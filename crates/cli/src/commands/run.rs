@@ -25,6 +25,7 @@ use crate::live::{self, Live};
 use crate::output::{self, Output};
 use crate::progress::{self, Mode, Plan};
 use crate::publish::{self, tables};
+use crate::rows;
 use crate::sweep_file::{self, SweepFile};
 use crate::warm_start;
 use crate::worker_start::{self, WorkerStart};
@@ -183,9 +184,7 @@ impl<'a> Run<'a> {
 
     fn prepare_data(&self) -> Result<PreparedData, CliError> {
         let sweep = &self.file.sweep;
-        let length = sweep.train.max_seq_len as usize;
-        let data =
-            trainer::data::prepare(&sweep.data, &sweep.model, length).map_err(CliError::Data)?;
+        let data = rows::prepare(&sweep.data, &sweep.model, &sweep.train)?;
         if self.args.quiet {
             data.report.warnings().iter().for_each(|warning| self.output.warning(warning));
         } else {

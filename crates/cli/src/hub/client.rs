@@ -9,6 +9,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use spec::HubModel;
 use ureq::Body;
+use ureq::config::RedirectAuthHeaders;
 use ureq::http::Response;
 
 use super::HubError;
@@ -46,6 +47,7 @@ impl Client {
     pub fn new(endpoint: &str, token: Option<String>) -> Self {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
+            .redirect_auth_headers(RedirectAuthHeaders::SameHost)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_recv_response(Some(ANSWER_TIMEOUT))
             .user_agent(concat!("lorasweep/", env!("CARGO_PKG_VERSION")))
@@ -70,7 +72,7 @@ impl Client {
         let url = format!("{}/api/models/{repo}/revision/{revision}", self.endpoint);
         let request = self.agent.get(&url);
         let mut response = self.with_token(request).call().map_err(self.no_network(name))?;
-        self.check(name, "the list of files", response.status().as_u16())?;
+        self.check(name, "the list of files", &response)?;
         let text = response.body_mut().read_to_string().map_err(self.no_network(name))?;
         let answer: Option<Answer> = serde_json::from_str(&text).ok();
         let Some(answer) = answer.filter(|answer| is_commit(&answer.sha)) else {
@@ -122,7 +124,7 @@ impl Client {
             let response = self.with_token(request).call().map_err(self.no_network(name))?;
             let status = response.status().as_u16();
             if !(300..400).contains(&status) {
-                self.check(name, file, status)?;
+                self.check(name, file, &response)?;
             }
             let location = header(&response, "location").filter(|_| status >= 300);
             let etag = header(&response, "x-linked-etag").or_else(|| header(&response, "etag"));
@@ -168,7 +170,7 @@ impl Client {
         if status == 416 && have > 0 {
             return Ok(());
         }
-        self.check(name, file, status)?;
+        self.check(name, file, &response)?;
         if status != 206 {
             target.set_len(0).map_err(HubError::io("write", path))?;
         }
@@ -196,14 +198,21 @@ impl Client {
         }
     }
 
-    fn check(&self, name: &HubModel, file: &str, status: u16) -> Result<(), HubError> {
+    fn check(
+        &self,
+        name: &HubModel,
+        file: &str,
+        response: &Response<Body>,
+    ) -> Result<(), HubError> {
         let (name, endpoint) = (name.clone(), self.endpoint.clone());
         let has_token = self.token.is_some();
+        let is_gated = header(response, "x-error-code") == Some("GatedRepo");
+        let status = response.status().as_u16();
         Err(match status {
             200..300 => return Ok(()),
             404 => HubError::NotFound { name, endpoint },
             // So the hub answers for names that do not exist, too.
-            401 if !has_token => HubError::NotFound { name, endpoint },
+            401 if !has_token && !is_gated => HubError::NotFound { name, endpoint },
             401 | 403 => HubError::NoAccess { name, endpoint, has_token },
             _ => HubError::Status { name, endpoint, file: file.to_owned(), status },
         })

@@ -212,3 +212,89 @@ impl<T: Write> Write for Hashing<T> {
         self.inner.flush()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::read::FileFormat;
+    use crate::data::report::DataRole;
+
+    fn rows() -> Vec<PreparedRow> {
+        (1..20)
+            .map(|n: u32| {
+                let ids: Vec<u32> = (0..=n).collect();
+                let hash = ContentHash::of_tokens(&ids);
+                PreparedRow {
+                    place: Place { file: 0, line: n.into() },
+                    hash,
+                    prompt_hash: n.is_multiple_of(2).then_some(hash),
+                    joins: n.is_multiple_of(3),
+                    example: Example {
+                        loss_mask: ids.iter().map(|id| id % 3 == 1).collect(),
+                        input_ids: ids,
+                    },
+                }
+            })
+            .collect()
+    }
+
+    fn report() -> FileReport {
+        FileReport {
+            role: DataRole::Train,
+            path: "x.jsonl".into(),
+            format: FileFormat::Jsonl,
+            schemas: Vec::new(),
+            rows: 19,
+            used: 19,
+            blank_lines: 0,
+            tokens: 1,
+            target_tokens: 1,
+            longest: 20,
+            skipped: Vec::new(),
+            truncated_lines: vec![3],
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_no_damaged_entry_is() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let entry = dir.path().join("cache/entry");
+        write(&entry, &rows(), &report()).expect("writing an entry");
+        let (found, facts) = read(&entry).expect("a whole entry");
+        assert_eq!(facts, report());
+        for (found, wanted) in found.iter().zip(&rows()) {
+            assert_eq!(format!("{found:?}"), format!("{wanted:?}"));
+        }
+        assert_eq!(found.len(), rows().len());
+        let whole = fs::read(&entry).expect("the entry");
+        for at in (0..whole.len()).step_by(7) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x10;
+            fs::write(&entry, &bytes).expect("damaging the entry");
+            assert!(read(&entry).is_none(), "byte {at}");
+            fs::write(&entry, &whole[..at]).expect("cutting the entry");
+            assert!(read(&entry).is_none(), "cut at {at}");
+        }
+        assert_eq!(fs::read_dir(dir.path().join("cache")).expect("the folder").count(), 1);
+    }
+
+    #[test]
+    fn entries_are_found_by_content_ending_and_settings() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = |name: &str| dir.path().join(name);
+        let large = vec![b'x'; LEAST_BYTES as usize];
+        for name in ["a.jsonl", "b.jsonl", "a.csv"] {
+            fs::write(path(name), &large).expect("writing a file");
+        }
+        fs::write(path("other.jsonl"), [&large[..], b"y"].concat()).expect("writing a file");
+        fs::write(path("small.jsonl"), &large[1..]).expect("writing a file");
+        let cache = TokenCache::new(dir.path(), &[b"one"]);
+        let entry = |name: &str| cache.entry(&path(name)).expect("a readable file");
+        let own = entry("a.jsonl");
+        assert!(own.is_some() && entry("b.jsonl") == own);
+        assert!(entry("a.csv") != own && entry("other.jsonl") != own);
+        assert_eq!(entry("small.jsonl"), None);
+        let others = TokenCache::new(dir.path(), &[b"o", b"ne"]).entry(&path("a.jsonl"));
+        assert_ne!(others.expect("a readable file"), own);
+    }
+}

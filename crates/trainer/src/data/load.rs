@@ -6,6 +6,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::Example;
+use super::cache::{self, TokenCache};
 use super::error::DataError;
 use super::read::{FileFacts, LocatedRow, each_row};
 use super::report::{DataRole, FileReport, Place};
@@ -28,12 +29,35 @@ pub(super) struct Loader<'a> {
     pub max_seq_len: usize,
     /// Rows of plain text are not cut: they will be joined.
     pub packing: bool,
+    /// Where tokens of large files are kept.
+    pub cache: Option<&'a TokenCache>,
 }
 
 impl Loader<'_> {
     /// Reads and tokenises one file, `index` among those of the sweep; an error when more than
     /// half of its rows are bad.
     pub fn load(
+        &self,
+        role: DataRole,
+        path: &Path,
+        index: u32,
+    ) -> Result<(Vec<PreparedRow>, FileReport), DataError> {
+        let entry = self.cache.map(|cache| cache.entry(path)).transpose()?.flatten();
+        if let Some((mut rows, report)) = entry.as_deref().and_then(cache::read) {
+            for row in &mut rows {
+                row.place.file = index;
+            }
+            return Ok((rows, FileReport { role, path: path.to_owned(), ..report }));
+        }
+        let (rows, report) = self.read(role, path, index)?;
+        if let Some(entry) = entry {
+            // It would have saved time; nothing depends on it.
+            let _ = cache::write(&entry, &rows, &report);
+        }
+        Ok((rows, report))
+    }
+
+    fn read(
         &self,
         role: DataRole,
         path: &Path,
@@ -162,7 +186,7 @@ impl<'a> Loading<'a> {
     }
 
     fn cut_text(&mut self) {
-        while let Some((line, ids)) = self.text.whole(self.loader.max_seq_len) {
+        for (line, ids) in self.text.whole(self.loader.max_seq_len) {
             self.take_text(line, ids);
         }
     }
@@ -181,9 +205,10 @@ impl<'a> Loading<'a> {
     fn end(&mut self) {
         self.tokenise();
         if !self.text.is_new() {
-            self.text.extend(self.text.line, &[self.loader.tokeniser.eos()]);
+            let line = self.text.line_at(self.text.ids.len());
+            self.text.extend(line, &[self.loader.tokeniser.eos()]);
             self.cut_text();
-            if let Some((line, ids)) = self.text.rest() {
+            if let Some((line, ids)) = self.text.rest(self.loader.max_seq_len) {
                 self.take_text(line, ids);
             }
         }
@@ -213,35 +238,63 @@ impl<'a> Loading<'a> {
 #[derive(Debug, Default)]
 struct TextStream {
     ids: Vec<u32>,
-    /// Line of the first of them, about: pieces are located by where they begin.
-    line: u64,
-    began: bool,
+    /// The lines on which pieces begin, with the places of their first tokens in `ids`.
+    pieces: Vec<(usize, u64)>,
 }
 
 impl TextStream {
     fn is_new(&self) -> bool {
-        !self.began
+        self.pieces.is_empty()
     }
 
     fn extend(&mut self, line: u64, ids: &[u32]) {
-        self.began = true;
-        if self.ids.is_empty() {
-            self.line = line;
-        }
+        self.pieces.push((self.ids.len(), line));
         self.ids.extend_from_slice(ids);
     }
 
-    /// The next `len` tokens, if there are more: the last token is never left alone.
-    fn whole(&mut self, len: usize) -> Option<(u64, Vec<u32>)> {
-        if self.ids.len() <= len + 1 {
-            return None;
+    /// All sequences of `len` tokens, while there are more: the last token is never left alone.
+    fn whole(&mut self, len: usize) -> Vec<(u64, Vec<u32>)> {
+        let cut = self.ids.len().saturating_sub(2) / len * len;
+        let whole = self.ids[..cut].chunks_exact(len).enumerate();
+        let whole = whole.map(|(index, ids)| (self.line_at(index * len), ids.to_vec())).collect();
+        let first = (0, self.line_at(cut));
+        self.ids.drain(..cut);
+        self.pieces.retain(|(at, _)| *at > cut);
+        for (at, _) in &mut self.pieces {
+            *at -= cut;
         }
-        let rest = self.ids.split_off(len);
-        Some((self.line, std::mem::replace(&mut self.ids, rest)))
+        self.pieces.insert(0, first);
+        whole
     }
 
-    fn rest(&mut self) -> Option<(u64, Vec<u32>)> {
-        let ids = std::mem::take(&mut self.ids);
-        (ids.len() > 1).then_some((self.line, ids))
+    /// Line on which the piece of a token begins.
+    fn line_at(&self, index: usize) -> u64 {
+        let piece = self.pieces.iter().rfind(|(at, _)| *at <= index);
+        piece.map_or(1, |(_, line)| *line)
+    }
+
+    /// What is left; of `len` tokens and one, that one is let go of.
+    fn rest(&mut self, len: usize) -> Option<(u64, Vec<u32>)> {
+        let mut ids = std::mem::take(&mut self.ids);
+        ids.truncate(len);
+        (ids.len() > 1).then_some((self.line_at(0), ids))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequences_of_a_text_are_located_by_the_pieces_they_begin_in() {
+        let mut text = TextStream::default();
+        text.extend(1, &[0, 1, 2]);
+        text.extend(5, &[3, 4, 5, 6, 7]);
+        assert_eq!(text.whole(4), [(1, vec![0, 1, 2, 3])]);
+        text.extend(9, &[8]);
+        assert_eq!(text.whole(4), []);
+        text.extend(12, &[9, 10]);
+        assert_eq!(text.whole(4), [(5, vec![4, 5, 6, 7])]);
+        assert_eq!(text.rest(4), Some((9, vec![8, 9, 10])));
     }
 }

@@ -59,7 +59,9 @@ pub(super) fn read_chosen(object: &Object) -> Result<Row, SkipReason> {
         (chosen @ Json::Array(_), _) => {
             let chosen = read_turns(chosen, "chosen")?;
             let shared = match rejected {
-                Json::Array(_) => shared_turns(&chosen, &read_turns(rejected, "rejected")?),
+                Json::Array(_) if !rejected.is_void() => {
+                    shared_turns(&chosen, &read_turns(rejected, "rejected")?)
+                }
                 _ => chosen.len() - 1,
             };
             let (context, answer) = chosen.split_at(shared);
@@ -279,5 +281,149 @@ fn parse_arguments(calls: &mut Json) {
         {
             *arguments = parsed;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::schema::Schema;
+
+    fn parsed(json: &str) -> Result<(Schema, Row), SkipReason> {
+        let value: Json = serde_json::from_str(json).expect("well-formed JSON");
+        Row::from_object(value.as_object().expect("an object"))
+    }
+
+    /// The turns as `role: content`, learnt ones with a star, and what else they say.
+    fn turns(json: &str) -> Vec<String> {
+        let Row::Messages(conversation) = parsed(json).expect("a usable row").1 else {
+            panic!("no conversation");
+        };
+        let shown = |turn: &Message| {
+            let star = if turn.is_target { "*" } else { "" };
+            let content = turn.content.as_deref().unwrap_or("(none)");
+            let fields = turn.fields.iter().map(|(name, value)| format!(" {name}={value}"));
+            format!("{star}{}: {content}{}", turn.role, fields.collect::<Vec<_>>().concat())
+        };
+        conversation.messages.iter().map(shown).collect()
+    }
+
+    fn refused(json: &str) -> String {
+        parsed(json).expect_err("a row to be refused").to_string()
+    }
+
+    #[test]
+    fn share_gpt_turns_become_messages() {
+        let json = r#"{"system": "S", "conversations": [{"from": "human", "value": "a"},
+            {"from": "function_call", "value": "{\"name\": \"f\", \"arguments\": \"{\\\"x\\\": 1}\"}"},
+            {"from": "observation", "value": "b"}, {"from": "gpt", "value": "c"}]}"#;
+        let call =
+            r#"tool_calls=[{"type":"function","function":{"name":"f","arguments":{"x":1}}}]"#;
+        assert_eq!(
+            turns(json),
+            [
+                "system: S",
+                "user: a",
+                &format!("*assistant: (none) {call}"),
+                "tool: b",
+                "*assistant: c"
+            ]
+        );
+        assert_eq!(parsed(json).map(|(schema, _)| schema), Ok(Schema::ShareGpt));
+        let unknown = r#"{"conversations": [{"from": "alien", "value": "a"}]}"#;
+        assert!(refused(unknown).contains(r#"`conversations[0].from` is "alien""#));
+    }
+
+    #[test]
+    fn an_open_ai_dataset_is_read_as_it_is() {
+        let json = r#"{"messages": [{"role": "user", "content": [{"type": "text", "text": "a"},
+            {"type": "text", "text": "b"}], "name": null},
+            {"role": "assistant", "content": "c", "weight": 0},
+            {"role": "assistant", "content": null, "tool_calls": [{"id": "1", "type": "function",
+            "function": {"name": "f", "arguments": "{\"b\": 1, \"a\": 2}"}}]},
+            {"role": "tool", "tool_call_id": "1", "content": "d"},
+            {"role": "assistant", "content": "e", "weight": 1, "tool_calls": []}]}"#;
+        let call =
+            r#"[{"id":"1","type":"function","function":{"name":"f","arguments":{"b":1,"a":2}}}]"#;
+        assert_eq!(
+            turns(json),
+            [
+                "user: ab",
+                "assistant: c",
+                &format!("*assistant: (none) tool_calls={call}"),
+                "tool: d tool_call_id=\"1\"",
+                "*assistant: e"
+            ]
+        );
+        let image = r#"{"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}"#;
+        assert!(refused(image).contains("`messages[0].content` is not supported"));
+        let half = r#"{"messages": [{"role": "assistant", "content": "a", "weight": 0.5}]}"#;
+        assert!(refused(half).contains("`messages[0].weight` must be 0 or 1"));
+    }
+
+    #[test]
+    fn of_a_prompt_made_of_turns_only_the_completion_is_learnt() {
+        let json = r#"{"prompt": [{"role": "user", "content": "a"}, {"role": "assistant",
+            "content": "b"}, {"role": "user", "content": "c"}],
+            "completion": [{"role": "assistant", "content": "d"}]}"#;
+        assert_eq!(turns(json), ["user: a", "assistant: b", "user: c", "*assistant: d"]);
+    }
+
+    #[test]
+    fn the_chosen_side_of_a_preference_is_learnt_and_what_both_sides_share_is_its_prompt() {
+        let turn =
+            |role: &str, content: &str| format!(r#"{{"role": "{role}", "content": "{content}"}}"#);
+        let shared = [turn("user", "a"), turn("assistant", "b"), turn("user", "c")].join(",");
+        let (good, bad) = (turn("assistant", "good"), turn("assistant", "bad"));
+        let expected = ["user: a", "assistant: b", "user: c", "*assistant: good"];
+        let implicit = format!(r#"{{"chosen": [{shared},{good}], "rejected": [{shared},{bad}]}}"#);
+        assert_eq!(turns(&implicit), expected);
+        let explicit =
+            format!(r#"{{"prompt": [{shared}], "chosen": [{good}], "rejected": [{bad}]}}"#);
+        assert_eq!(turns(&explicit), expected);
+        let repeated = format!(
+            r#"{{"prompt": "a", "chosen": [{},{good}], "rejected": []}}"#,
+            turn("user", "a")
+        );
+        assert_eq!(turns(&repeated), ["user: a", "*assistant: good"]);
+        let alone = format!(r#"{{"prompt": "a", "chosen": [{good}]}}"#);
+        assert_eq!(turns(&alone), ["user: a", "*assistant: good"]);
+    }
+
+    #[test]
+    fn preferences_that_are_texts_are_split_between_words() {
+        let text = r#"{"chosen": "\n\nHuman: hi\n\nAssistant: gladly", "rejected": "\n\nHuman: hi\n\nAssistant: go away"}"#;
+        let completion = |json: &str| match parsed(json).expect("a usable row").1 {
+            Row::Completion { prompt, completion } => (prompt, completion),
+            _ => panic!("no completion"),
+        };
+        assert_eq!(
+            completion(text),
+            ("\n\nHuman: hi\n\nAssistant:".to_owned(), " gladly".to_owned())
+        );
+        let with = r#"{"prompt": "p", "chosen": "c", "rejected": "d"}"#;
+        assert_eq!(completion(with), ("p".to_owned(), "c".to_owned()));
+    }
+
+    #[test]
+    fn an_answer_that_was_judged_bad_is_not_learnt() {
+        let judged = |label| format!(r#"{{"prompt": "p", "completion": "c", "label": {label}}}"#);
+        assert!(refused(&judged("false")).contains("to be avoided"));
+        assert!(parsed(&judged("true")).is_ok() && parsed(&judged("0")).is_ok());
+    }
+
+    #[test]
+    fn tools_are_a_list_or_its_text() {
+        let of = |tools: &str| {
+            parsed(&format!(
+                r#"{{"messages": [{{"role": "assistant", "content": "a"}}], "tools": {tools}}}"#
+            ))
+        };
+        let with = of(r#"[{"name": "f"}]"#).expect("a usable row").1;
+        assert_eq!(of(r#""[{\"name\": \"f\"}]""#).map(|(_, row)| row), Ok(with.clone()));
+        let without = of("[]").expect("a usable row").1;
+        assert_ne!(with.content_hash(), without.content_hash());
+        assert_eq!(of("null").map(|(_, row)| row), Ok(without));
+        assert!(of("5").is_err());
     }
 }

@@ -6,6 +6,7 @@
 //! by line number (`skip`, `report`). Nothing here depends on a seed, the clock or the order of
 //! threads.
 
+mod cache;
 mod chat;
 mod error;
 mod jinja;
@@ -39,7 +40,9 @@ pub use schema::Schema;
 pub use skip::SkippedRow;
 pub use vocabulary::{TextPiece, Vocabulary};
 
+use cache::TokenCache;
 use load::Loader;
+use model_files::ModelFiles;
 use pack::pack;
 use schema::Columns;
 use split::{PreparedRow, Shared, repeated, shared, split_by_fraction};
@@ -138,10 +141,25 @@ pub fn prepare(
     model_dir: &Path,
     max_seq_len: usize,
 ) -> Result<PreparedData, DataError> {
+    prepare_cached(settings, model_dir, max_seq_len, None)
+}
+
+/// The same; tokens of large files are taken from the folder `cache`, or kept there for next time.
+pub fn prepare_cached(
+    settings: &DataSettings,
+    model_dir: &Path,
+    max_seq_len: usize,
+    cache: Option<&Path>,
+) -> Result<PreparedData, DataError> {
     let tokeniser = Tokeniser::load(model_dir)?;
     let columns = Columns::new(&settings.columns);
     let packing = settings.packing;
-    let loader = Loader { tokeniser: &tokeniser, columns: &columns, max_seq_len, packing };
+    let cache = match cache {
+        Some(folder) => Some(token_cache(folder, settings, model_dir, max_seq_len)?),
+        None => None,
+    };
+    let cache = cache.as_ref();
+    let loader = Loader { tokeniser: &tokeniser, columns: &columns, max_seq_len, packing, cache };
     let mut files = Vec::new();
     let mut train = load(&loader, DataRole::Train, &settings.train, &mut files)?;
     let mut split_report = None;
@@ -185,6 +203,22 @@ pub fn prepare(
         chat_format: has_chat.then(|| tokeniser.chat_format()),
     };
     Ok(PreparedData { train, validation, retention, test, places, report })
+}
+
+/// Entries depend on all that makes tokens of a file's rows.
+fn token_cache(
+    folder: &Path,
+    settings: &DataSettings,
+    model_dir: &Path,
+    max_seq_len: usize,
+) -> Result<TokenCache, DataError> {
+    let model = ModelFiles::new(model_dir).fingerprint()?;
+    let columns: Vec<String> =
+        settings.columns.iter().map(|(field, column)| format!("{field}\n{column}")).collect();
+    let limits = format!("{max_seq_len} {}", settings.packing);
+    let version = env!("CARGO_PKG_VERSION").as_bytes();
+    let columns = columns.join("\n");
+    Ok(TokenCache::new(folder, &[version, limits.as_bytes(), columns.as_bytes(), &model]))
 }
 
 /// Reads all files that `path` means, and adds their reports to `files`.

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
 
 use super::error::DataError;
 
 const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const TOOL_USE_TEMPLATE: &str = "additional_chat_templates/tool_use.jinja";
 /// Names under which `SentencePiece` models are shipped.
 const SENTENCE_PIECE: [&str; 3] = ["tokenizer.model", "spiece.model", "sentencepiece.bpe.model"];
 
@@ -71,6 +73,28 @@ impl<'a> ModelFiles<'a> {
         Ok(TokenizerConfig { special_tokens, chat_templates })
     }
 
+    /// SHA-256 of all files of the folder on which tokens depend.
+    pub fn fingerprint(&self) -> Result<[u8; 32], DataError> {
+        const FILES: [&str; 8] = [
+            TOKENIZER,
+            TOKENIZER_CONFIG,
+            "special_tokens_map.json",
+            "config.json",
+            "generation_config.json",
+            "chat_template.jinja",
+            TOOL_USE_TEMPLATE,
+            "chat_template.json",
+        ];
+        let mut hasher = Sha256::new();
+        for name in FILES {
+            let content = self.read(name)?;
+            // A missing file is not an empty one.
+            hasher.update([u8::from(content.is_some())]);
+            hasher.update(Sha256::digest(content.unwrap_or_default()));
+        }
+        Ok(hasher.finalize().into())
+    }
+
     /// The end-of-sequence id: `eos_token` of `tokenizer_config.json`, else `eos_token_id`
     /// (the first of a list) of `config.json`, else that of `generation_config.json`.
     pub fn eos(&self, tokenizer: &Tokenizer, config: &TokenizerConfig) -> Result<u32, DataError> {
@@ -105,7 +129,7 @@ impl<'a> ModelFiles<'a> {
         let name = "chat_template.jinja";
         if let Some(text) = self.template_text(name)? {
             let mut templates = vec![("default".to_owned(), text)];
-            let tools = self.template_text("additional_chat_templates/tool_use.jinja")?;
+            let tools = self.template_text(TOOL_USE_TEMPLATE)?;
             templates.extend(tools.map(|text| ("tool_use".to_owned(), text)));
             return Ok(Some(TemplateFile { path: self.dir.join(name), templates }));
         }

@@ -96,6 +96,9 @@ impl Tokeniser {
         if example.targets() == 0 {
             return Err(SkipReason::NoTargetLeft { tokens: full_tokens, max_seq_len });
         }
+        // Rows stay in memory for the whole run.
+        example.input_ids.shrink_to_fit();
+        example.loss_mask.shrink_to_fit();
         Ok(Tokenised { example, full_tokens })
     }
 

@@ -1,6 +1,7 @@
 //! Parquet files: strings, and structs and lists of them, as rows.
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use parquet::errors::ParquetError;
@@ -22,21 +23,29 @@ pub(super) fn read(file: File, mut source: Source) -> Result<usize, DataError> {
         let path = path.clone();
         move |error: ParquetError| DataError::Parquet { path, row, message: error.to_string() }
     };
-    let reader = SerializedFileReader::new(file).map_err(failed(0))?;
+    let reader = guarded(|| SerializedFileReader::new(file)).map_err(failed(0))?;
     let schema = reader.metadata().file_metadata().schema_descr().root_schema_ptr();
     let columns: Vec<String> =
         schema.get_fields().iter().map(|field| field.name().to_owned()).collect();
     source.check_columns(&columns)?;
     let projection = projection(&schema, &source).map_err(failed(0))?;
-    let mut row = 0;
     let rows = RowIter::from_file_into(Box::new(reader));
-    for record in rows.project(Some(projection)).map_err(failed(0))? {
+    let mut rows = guarded(|| rows.project(Some(projection))).map_err(failed(0))?;
+    let mut row = 0;
+    while let Some(record) = guarded(|| rows.next().transpose()).map_err(failed(row + 1))? {
         row += 1;
-        let parsed = object(record.map_err(failed(row))?);
-        let parsed = parsed.and_then(|object| source.table_row(object));
+        let parsed = object(record).and_then(|object| source.table_row(object));
         source.push(row, parsed)?;
     }
     Ok(0)
+}
+
+/// What the reader says; it panics where the content of a damaged file contradicts itself.
+fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        let message = "its content contradicts itself; the file is damaged";
+        Err(ParquetError::General(message.to_owned()))
+    })
 }
 
 /// The columns that rows are made of: others may be large.
