@@ -12,12 +12,13 @@ README.md beside this file documents the layout.
 import argparse
 import json
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import peft
 import torch
 import transformers
+from peft.optimizers import create_loraplus_optimizer
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 
@@ -176,6 +177,9 @@ ARCHITECTURES = {
         sliding_window=6,
         layer_types=["sliding_attention", "full_attention"],
     ),
+    "llama_variants": lambda: transformers.LlamaConfig(
+        **COMPACT, rms_norm_eps=1e-5, rope_parameters=plain_rope(5000.0)
+    ),
 }
 
 # Modules that other architectures have instead of those of a case.
@@ -199,6 +203,7 @@ class Training:
     max_grad_norm: float
     warmup_steps: int = 3
     total_steps: int = 20
+    loraplus_lr_ratio: float | None = None
 
 
 @dataclass
@@ -210,6 +215,8 @@ class Case:
     use_rslora: bool
     target_modules: list
     training: Training
+    # What else goes into LoraConfig.
+    variant: dict = field(default_factory=dict)
 
 
 CASES = {
@@ -220,6 +227,35 @@ CASES = {
         3, 5, True, ["q_proj", "v_proj", "down_proj"], Training(1e-2, 0.9, 0.99, 1e-3, 0.5, 5.0)
     ),
 }
+
+VARIANTS = {
+    "loraplus": Case(
+        4, 6, False, SEPARATE, Training(5e-3, 0.9, 0.999, 1e-8, 0.3, 1.0, loraplus_lr_ratio=6.0)
+    ),
+    "layers": Case(
+        4,
+        10,
+        False,
+        ["k_proj", "o_proj", "up_proj"],
+        Training(5e-3, 0.9, 0.999, 1e-8, 0.01, 1.0),
+        {"layers_to_transform": [1]},
+    ),
+    "patterns": Case(
+        4,
+        10,
+        True,
+        ["q_proj", "v_proj", "down_proj"],
+        Training(5e-3, 0.9, 0.999, 1e-8, 0.01, 1.0),
+        {
+            "rank_pattern": {"q_proj": 2, "layers.1.mlp.down_proj": 6},
+            "alpha_pattern": {"layers.0.self_attn.v_proj": 3, "down_proj": 17},
+        },
+    ),
+}
+
+
+def cases_of(arch):
+    return VARIANTS if arch == "llama_variants" else CASES
 
 
 def randomise(model, generator):
@@ -273,6 +309,7 @@ def write_adapter(model_dir, directory, case, generator):
             lora_dropout=0.0,
             bias="none",
             task_type="CAUSAL_LM",
+            **case.variant,
         ),
     )
     for name, parameter in lora_parameters(model):
@@ -383,13 +420,23 @@ def evaluate(model, sequences):
 def train(model, sequences, batches, settings):
     """The trajectory: at each step the loss before the update, gradient norm and learning rate."""
     parameters = [p for _, p in lora_parameters(model)]
-    optimizer = torch.optim.AdamW(
-        parameters,
-        lr=settings.learning_rate,
-        betas=(settings.beta1, settings.beta2),
-        eps=settings.epsilon,
-        weight_decay=settings.weight_decay,
-    )
+    constants = {
+        "lr": settings.learning_rate,
+        "betas": (settings.beta1, settings.beta2),
+        "eps": settings.epsilon,
+    }
+    if settings.loraplus_lr_ratio is None:
+        optimizer = torch.optim.AdamW(
+            parameters, weight_decay=settings.weight_decay, **constants
+        )
+    else:
+        optimizer = create_loraplus_optimizer(
+            model,
+            torch.optim.AdamW,
+            loraplus_lr_ratio=settings.loraplus_lr_ratio,
+            loraplus_weight_decay=settings.weight_decay,
+            **constants,
+        )
     scheduler = transformers.get_linear_schedule_with_warmup(
         optimizer, settings.warmup_steps, settings.total_steps
     )
@@ -460,8 +507,12 @@ def run_case(name, case, directory, sequences, batches, tensors):
         tensors[f"{name}.grad.{key}"] = value
     for parameter_name, parameter in lora_parameters(model):
         tensors[f"{name}.final.{tensor_key(parameter_name)}"] = parameter
-    modules = {"target_modules": targets(case, model.config)}
-    return {**asdict(case), **modules, "loss": loss.item(), "loss_f32": loss_f32, "trajectory": history}
+    settings = {**asdict(case), "target_modules": targets(case, model.config)}
+    if case.training.loraplus_lr_ratio is None:
+        del settings["training"]["loraplus_lr_ratio"]
+    if not case.variant:
+        del settings["variant"]
+    return {**settings, "loss": loss.item(), "loss_f32": loss_f32, "trajectory": history}
 
 
 def make(arch):
@@ -472,7 +523,8 @@ def make(arch):
     write_model(arch, directory / "model", generator)
     vocab = json.loads((directory / "model" / "config.json").read_text())["vocab_size"]
     sequences = make_sequences(generator, vocab)
-    batches = make_batches(generator, CASES["adapter"].training.total_steps, sequences)
+    steps = next(iter(cases_of(arch).values())).training.total_steps
+    batches = make_batches(generator, steps, sequences)
 
     tensors = {}
     with torch.no_grad():
@@ -480,7 +532,7 @@ def make(arch):
     tensors.update(stored_logits("base", logits, vocab))
 
     cases = {}
-    for name, case in CASES.items():
+    for name, case in cases_of(arch).items():
         if vocab != VOCAB:
             case = gentler(case)
         write_adapter(directory / "model", directory / name, case, generator)

@@ -25,6 +25,7 @@ mod space;
 mod state;
 mod sweep;
 mod trial;
+mod variant;
 
 pub use distribution::{Distribution, Shape};
 pub use error::{SweepError, SweepErrors};
@@ -43,4 +44,5 @@ pub use settings::{
 pub use space::{Alpha, Axis, Choice, FromNumber, Numeric, SearchSpace};
 pub use state::{Continued, SweepState, TrialState, TrialStatus};
 pub use sweep::{Brackets, EarlyTerminate, Goal, Method, Metric, MetricName, Sweep, Warning};
-pub use trial::{ConfigKey, LrScheduler, TargetModule, Trial, TrialConfig, TrialId};
+pub use trial::{ConfigKey, LrScheduler, TargetModule, Trial, TrialConfig, TrialId, lora_scale};
+pub use variant::{InitLoraWeights, LoraVariant};

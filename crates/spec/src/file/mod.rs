@@ -14,6 +14,7 @@ mod section;
 mod settings;
 mod sweep_file;
 mod value;
+mod variant;
 mod yaml;
 
 pub(crate) use findings::{At, Findings};
