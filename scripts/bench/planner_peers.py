@@ -2,15 +2,20 @@
 
     python scripts/bench/planner_peers.py FOLDER [--sampler tpe|gp|cmaes|random] [--batch 8] ...
 
-FOLDER holds lora_surrogate.py. The printed line has the columns of
-`cargo bench -p lorasweep-planner --bench planner`, so that both stand in one table. Needs optuna,
+    python scripts/bench/planner_peers.py FOLDER --table TABLE.csv [--sampler tpe|random] [--cap]
+
+FOLDER holds lora_surrogate.py; with --table it is not read, and real runs are replayed instead. The
+printed line has the columns of `cargo bench -p lorasweep-planner --bench planner`, so that both
+stand in one table. Needs optuna,
 and cmaes or torch for the samplers of that name. `--cap` tells the sampler that a loss is at most
 the untrained base model's, which keeps diverged runs from spoiling its model.
 """
 
 import argparse
+import csv
 import sys
 import warnings
+from collections import defaultdict
 
 import numpy as np
 import optuna
@@ -56,22 +61,92 @@ def sweep(surrogate, instance, optimum, args, seed: int) -> tuple[float, bool]:
     return regret, loss <= 1.01 * optimum["f_grid"]
 
 
+ONLY_BATCH = 128
+
+
+def read_table(path: str) -> dict:
+    """Losses by model, configuration, seed and epoch; see benches/planner/replay.rs."""
+    models = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
+    with open(path, newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            key = (
+                int(row.get("rank") or row["lora_rank"]),
+                float(row["learning_rate"]),
+                int(row.get("batch_size") or ONLY_BATCH),
+            )
+            loss = float(row.get("eval_loss") or row["test_nll"])
+            epoch = int(row.get("epochs") or 1)
+            models[row.get("model", "")][key][int(row.get("seed") or 0)][epoch] = loss
+    return models
+
+
+def replay(runs: dict, args, seed: int, trials: int) -> list[float]:
+    """The expected loss of the choice after every run, as a share above the best one."""
+    ranks, rates, batches = ([*dict.fromkeys(sorted(k[i] for k in runs))] for i in range(3))
+    curves = [curve for seeds in runs.values() for curve in seeds.values()]
+    epochs = sorted({epoch for curve in curves for epoch in curve})
+    losses = [loss for curve in curves for loss in curve.values()]
+    worst = max(losses) + (max(losses) - min(losses))
+
+    def expected(key, epoch):
+        found = [curve.get(epoch) for curve in runs[key].values()]
+        return np.inf if None in found else np.mean(found)
+
+    best = min(expected(key, epoch) for key in runs for epoch in epochs)
+    study = optuna.create_study(sampler=sampler(args.sampler, seed))
+    chosen, regrets = (np.inf, max(losses)), []
+    for _ in range(trials):
+        trial = study.ask()
+        key = (
+            ranks[trial.suggest_int("rank", 0, len(ranks) - 1)],
+            rates[trial.suggest_int("lr", 0, len(rates) - 1)],
+            batches[trial.suggest_int("batch", 0, len(batches) - 1)],
+        )
+        epoch = epochs[trial.suggest_int("epochs", 0, len(epochs) - 1)]
+        seeds = runs.get(key, {})
+        curve = list(seeds.values())[seed % len(seeds)] if seeds else {}
+        study.tell(trial, curve.get(epoch, worst))
+        for at, loss in curve.items():
+            if at <= epoch and loss < chosen[0] and np.isfinite(expected(key, at)):
+                chosen = (loss, expected(key, at))
+        regrets.append(chosen[1] / best - 1)
+    return regrets
+
+
+def replay_table(args) -> None:
+    models = read_table(args.table)
+    after = (3, 5, 8, 16, 32)
+    means = [
+        np.mean([replay(runs, args, seed, max(after)) for runs in models.values()], axis=0)
+        for seed in range(args.seeds)
+    ]
+    shown = []
+    for n in after:
+        values = 100 * np.array([mean[n - 1] for mean in means])
+        shown.append(f"after {n}: {values.mean():.3f}% +- {1.96 * values.std() / len(values)**0.5:.3f}")
+    print(f"optuna {args.sampler:<30} {'; '.join(shown)}; {len(models)} models, {args.seeds} seeds")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder")
     parser.add_argument("--sampler", default="tpe", choices=["tpe", "gp", "cmaes", "random"])
     parser.add_argument("--cap", action="store_true")
+    parser.add_argument("--table")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--trials", type=int, default=32)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--instances", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=10)
     args = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    if args.table:
+        replay_table(args)
+        return
     sys.path.insert(0, args.folder)
     import lora_surrogate as surrogate
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     results = []
     for number in range(args.first, args.first + args.instances):
         instance = surrogate.Instance(number)

@@ -67,7 +67,7 @@ def evaluate(model, rows):
 
 
 def train(base, trial, data):
-    """Trains one adapter; returns the losses at each epoch's end."""
+    """Trains one adapter; yields the losses at each epoch's end and the model."""
     torch.manual_seed(trial["seed"])
     wrapped = peft.get_peft_model(
         transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32),
@@ -85,7 +85,6 @@ def train(base, trial, data):
     scheduler = transformers.get_scheduler(
         trial["lr_scheduler"], optimizer, round(trial["warmup_ratio"] * steps), steps
     )
-    history = []
     for _ in range(trial["epochs"]):
         order = torch.randperm(len(data["train"])).tolist()
         for start in range(0, len(order), size):
@@ -96,8 +95,8 @@ def train(base, trial, data):
             torch.nn.utils.clip_grad_norm_(parameters, trial["max_grad_norm"])
             optimizer.step()
             scheduler.step()
-        history.append({name: evaluate(model, rows) for name, rows in data["evaluation"].items()})
-    return history
+        losses = {name: evaluate(model, rows) for name, rows in data["evaluation"].items()}
+        yield losses, wrapped
 
 
 def summarise(trial, history, seconds):
@@ -145,7 +144,7 @@ def main():
     print("base:", ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items()))
     for trial in grid(sweep, dict(map(parse_override, arguments.overrides))):
         began = time.monotonic()
-        history = train(base, trial, data)
+        history = [losses for losses, _ in train(base, trial, data)]
         print(summarise(trial, history, time.monotonic() - began), flush=True)
         if arguments.curves:
             for name in ("train", "validation"):

@@ -32,10 +32,18 @@ pub enum Command {
     Init(InitArgs),
     /// Validate a sweep, its data and its model; tell how much work and memory it takes
     Check(CheckArgs),
+    /// Show what the model will see: a row with its loss mask, lengths, repeats and leaks
+    Data(DataArgs),
     /// Run a sweep, or go on with one that was interrupted
     Run(RunArgs),
+    /// Give out trials of a sweep that is trained elsewhere, one JSON object a line
+    Ask(AskArgs),
+    /// Take the losses of such trials, one JSON object a line, and say which to stop
+    Tell(TellArgs),
     /// Show how far sweeps are, also while they run
     Status(StatusArgs),
+    /// Ask the processes of a running sweep to save and end, wherever they run
+    Cancel(CancelArgs),
     /// Show what was expected of each trial and what came, and which parameters matter
     Explain(ExplainArgs),
     /// Rebuild the tables and plots of a sweep and show its report
@@ -48,6 +56,34 @@ pub enum Command {
     Convert(ConvertArgs),
     /// Copy a trial's adapter out, ready for PEFT
     Export(ExportArgs),
+    /// Train what the driver of a sweep orders; `run` starts these
+    #[command(hide = true)]
+    Worker(WorkerArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct WorkerArgs {
+    /// The sweep's results folder
+    #[arg(long, value_name = "DIR")]
+    pub sweep: PathBuf,
+    /// The sweep file, which its paths are relative to; the folder holds its text
+    #[arg(long, value_name = "FILE")]
+    pub file: PathBuf,
+    /// The worker's name
+    #[arg(long)]
+    pub name: String,
+    /// The number of the journal's last record
+    #[arg(long, value_name = "NUMBER")]
+    pub seq: u64,
+    /// The device instead of the sweep file's: `cpu` or the index of a GPU
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Bytes of memory that it may take, instead of the sweep file's
+    #[arg(long, value_name = "BYTES")]
+    pub memory_limit: Option<u64>,
+    /// End when the input ends: the driver holds its other end
+    #[arg(long)]
+    pub piped: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -55,10 +91,10 @@ pub struct InitArgs {
     /// The sweep file to write; with --quickstart, the folder to write it into
     #[arg(value_name = "FILE")]
     pub path: Option<PathBuf>,
-    /// Folder of the base model (config.json, tokenizer.json, safetensors)
+    /// Folder of the base model (config.json, tokenizer.json, safetensors), or its name on the hub
     #[arg(long, value_name = "DIR", conflicts_with = "quickstart")]
     pub model: Option<PathBuf>,
-    /// Training rows (JSONL or CSV)
+    /// Training rows: a file, a folder or a pattern
     #[arg(long, value_name = "FILE", conflicts_with = "quickstart")]
     pub data: Option<PathBuf>,
     /// Write the example with its model and data instead (a few MB)
@@ -76,6 +112,47 @@ pub struct CheckArgs {
     /// Print one JSON object instead of text
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct DataArgs {
+    /// The sweep file
+    pub sweep: PathBuf,
+    /// Which row to show, counted from 1
+    #[arg(long, value_name = "NUMBER", default_value = "1")]
+    pub example: usize,
+    /// Of which set
+    #[arg(long, value_enum, default_value = "train", value_name = "SET")]
+    pub set: DataSet,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A set of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataSet {
+    /// What adapters learn from
+    Train,
+    /// What trials are ranked by
+    Validation,
+    /// What the base model can do already
+    Retention,
+    /// What nothing is chosen by
+    Test,
+}
+
+impl DataSet {
+    /// As on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Retention => "retention",
+            Self::Test => "test",
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -103,6 +180,34 @@ pub struct RunArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub struct AskArgs {
+    /// The sweep file, with `executor: {type: external}`
+    pub sweep: PathBuf,
+    /// Where results go, in a folder named after the sweep
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+    /// How many trials to give out at most
+    #[arg(long, short, default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
+    pub number: u16,
+    /// Give out those again that have not ended, instead of new ones
+    #[arg(long)]
+    pub unfinished: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct TellArgs {
+    /// The sweep file
+    pub sweep: PathBuf,
+    /// What to tell, one object each (`{"trial": 3, "epoch": 1, "eval_loss": 1.25}`); without any,
+    /// the lines of stdin
+    #[arg(value_name = "JSON")]
+    pub lines: Vec<String>,
+    /// Where results are
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
 pub struct StatusArgs {
     /// A sweep file, a sweep's results folder, or a folder of such
     #[arg(default_value = "results")]
@@ -113,6 +218,16 @@ pub struct StatusArgs {
     /// Print JSON instead of text
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct CancelArgs {
+    /// A sweep file, or a sweep's results folder
+    #[arg(value_name = "SWEEP")]
+    pub path: PathBuf,
+    /// Where results are, when SWEEP is a sweep file
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]

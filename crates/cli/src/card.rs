@@ -54,7 +54,9 @@ impl Card<'_> {
         row("result", "value".to_owned());
         row("---", "---".to_owned());
         row("validation loss (nats per token)", format!("{eval_loss:.4} ± {eval_loss_stderr:.4}"));
-        row("train loss, measured the same way", format!("{train_loss:.4}"));
+        if let Some(train_loss) = train_loss {
+            row("train loss, measured the same way", format!("{train_loss:.4}"));
+        }
         if let Some(base) = &self.state.base {
             row("validation loss of the base model", format!("{:.4}", base.eval_loss));
         }

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use spec::{Evaluation, Event, ExampleLosses, Sweep, TestEvaluation, Trial, TrialConfig, TrialId};
+use spec::{Evaluation, Event, ExampleLosses, Sweep, TestEvaluation, Trial, TrialId};
 use trainer::data::PreparedData;
 use trainer::plan::Packing;
-use worker::{Admission, Steps, Trainer, TrainerError};
+use worker::{Admission, Trainer, TrainerError};
 
 use crate::error::CliError;
 
@@ -27,17 +27,6 @@ impl EngineTrainer {
     }
 }
 
-impl EngineTrainer {
-    /// Losses of the held-out test rows with a saved adapter, or of the base model alone; `None`
-    /// where there are no such rows.
-    pub fn evaluate_test(
-        &self,
-        adapter: Option<&Path>,
-    ) -> Result<Option<TestEvaluation>, CliError> {
-        self.0.evaluate_test(adapter).map_err(|source| CliError::Test { source })
-    }
-}
-
 impl Trainer for EngineTrainer {
     fn device(&self) -> String {
         self.0.device()
@@ -49,11 +38,6 @@ impl Trainer for EngineTrainer {
 
     fn evaluate_base(&mut self) -> Result<Evaluation, TrainerError> {
         Ok(self.0.evaluate_base()?)
-    }
-
-    fn steps(&self, trial: &TrialConfig) -> Steps {
-        let trainer::engine::Steps { total, shared } = self.0.steps(trial);
-        Steps { total, shared }
     }
 
     fn admit(&mut self, trial: &Trial, from: Option<&Path>) -> Result<Admission, TrainerError> {
@@ -72,6 +56,22 @@ impl Trainer for EngineTrainer {
 
     fn step(&mut self) -> Result<Vec<Event>, TrainerError> {
         Ok(self.0.step()?)
+    }
+
+    fn hold(&mut self, trial: TrialId, held: bool) -> bool {
+        self.0.hold(trial, held);
+        true
+    }
+
+    fn evaluate_test(
+        &mut self,
+        adapter: Option<&Path>,
+    ) -> Result<Option<TestEvaluation>, TrainerError> {
+        Ok(self.0.evaluate_test(adapter)?)
+    }
+
+    fn peak_bytes(&self) -> Option<u64> {
+        trainer::memory::peak()
     }
 
     fn save_checkpoint(&self, trial: TrialId, path: &Path) -> Result<u32, TrainerError> {

@@ -6,9 +6,10 @@ use spec::{SweepErrors, TrialId};
 use store::StoreError;
 use trainer::TrainerError;
 use trainer::data::DataError;
-use worker::WorkerError;
+use worker::{ServeError, WorkerError};
 
 use crate::exit::Exit;
+use crate::hub::HubError;
 
 /// A command failed.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,21 @@ pub enum CliError {
     /// The results folder cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The commands of trials cannot be started at all.
+    #[error(transparent)]
+    Command(#[from] worker::CommandError),
+    /// A sweep whose trials lorasweep does not train.
+    #[error("the trials of `{}` are trained elsewhere (`executor: {{type: external}}`)", path.display())]
+    TrainsElsewhere { path: PathBuf },
+    /// A sweep whose trials nobody else is asked to train.
+    #[error("the trials of `{}` are trained by `lorasweep run`", path.display())]
+    TrainsItself { path: PathBuf },
+    /// An earlier sweep that may still change.
+    #[error("the sweep in `{}`, from which this one is to start, has not ended", path.display())]
+    Unfinished { path: PathBuf },
+    /// A line that was told cannot be taken.
+    #[error("line {number}: {source}")]
+    Tell { number: usize, source: worker::TellError },
     /// Running failed.
     #[error(transparent)]
     Worker(#[from] WorkerError),
@@ -55,18 +71,33 @@ pub enum CliError {
     /// The sweep has nothing to export.
     #[error("no trial of the sweep in `{}` has an adapter yet", dir.display())]
     NothingToExport { dir: PathBuf },
+    /// A row that a set does not have.
+    #[error("the {set} set has {rows} rows; there is no row {number}")]
+    NoSuchRow { set: &'static str, number: usize, rows: usize },
+    /// The base model could not be had from its hub.
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// An input of the sweep is not what it was when the sweep ran.
     #[error("the {what} file `{path}` has changed since the sweep ran")]
     ChangedInput { what: String, path: String },
     /// A name under which nothing was found.
     #[error("there is no sweep at `{}`", path.display())]
     NoSweepAt { path: PathBuf },
-    /// The test rows cannot be evaluated.
-    #[error("failed to evaluate the test rows")]
-    Test { source: TrainerError },
+    /// A folder of several sweeps, where one is meant.
+    #[error("`{}` holds {found} sweeps; name one of them", path.display())]
+    NotOneSweep { path: PathBuf, found: usize },
+    /// A worker found another sweep than it was started for.
+    #[error("the sweep file in `{}` is not the sweep of that folder any more", path.display())]
+    OtherSweep { path: PathBuf },
+    /// A worker cannot go on.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// The device of a worker is not one.
+    #[error("`{name}` is not a device")]
+    NoDevice { name: String },
     /// The page cannot be served.
     #[error("failed to listen on port {port} of this machine")]
-    Serve { port: u16, source: Box<dyn std::error::Error + Send + Sync> },
+    Listen { port: u16, source: Box<dyn std::error::Error + Send + Sync> },
     /// A second handler was installed; cannot happen from the command line.
     #[error("failed to listen for Ctrl-C")]
     Signal(#[from] ctrlc::Error),
@@ -95,7 +126,15 @@ impl CliError {
             | Self::Exists { .. }
             | Self::NotAnExport { .. }
             | Self::NoSuchTrial { .. }
+            | Self::NoSuchRow { .. }
+            | Self::Hub(_)
             | Self::NoSweepAt { .. }
+            | Self::TrainsElsewhere { .. }
+            | Self::TrainsItself { .. }
+            | Self::Tell { .. }
+            | Self::Unfinished { .. }
+            | Self::NotOneSweep { .. }
+            | Self::Worker(WorkerError::WorkerFailed { at_start: true, .. })
             | Self::Store(StoreError::DifferentSweep { .. } | StoreError::NotASweep { .. }) => {
                 Exit::BadInput
             }
@@ -108,6 +147,25 @@ impl CliError {
         match self {
             Self::Store(error) => error.help(),
             Self::Worker(error) => error.help(),
+            Self::Unfinished { .. } => Some(
+                "end it first (`lorasweep run` goes on with it), so that it says the same whenever \
+                 this sweep is interrupted"
+                    .to_owned(),
+            ),
+            Self::TrainsItself { .. } => Some(
+                "write `executor: {type: external}` to train them elsewhere".to_owned(),
+            ),
+            Self::Tell { .. } => Some(
+                "the lines before it were taken; tell, for instance, {\"trial\": 3, \"epoch\": 1, \
+                 \"eval_loss\": 1.25} and at the end {\"trial\": 3, \"outcome\": \"completed\"}"
+                    .to_owned(),
+            ),
+            Self::TrainsElsewhere { path } => Some(format!(
+                "`lorasweep ask {0}` gives the next trials and `lorasweep tell {0}` takes their \
+                 results",
+                path.display()
+            )),
+            Self::Hub(error) => error.help(),
             Self::SweepFile { .. } => Some(
                 "`lorasweep init FILE` writes a commented sweep; `lorasweep init --quickstart` \
                  writes an example that runs"

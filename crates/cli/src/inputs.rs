@@ -1,14 +1,16 @@
 //! A sweep's identity on disk: its settings with absolute paths, and its inputs' content.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
 use spec::{
-    DataFacts, DataSettings, ReportSettings, Sweep, TargetModule, TrainSettings, ValidationSource,
+    DataFacts, DataSettings, HubModel, ReportSettings, Sweep, TargetModule, TrainSettings,
+    ValidationSource,
 };
-use store::{Identity, InputFile};
+use store::{Identity, InputFile, SweepFolder};
 use trainer::data::{DataRole, PreparedData};
 use trainer::model::DecoderConfig;
 
@@ -17,11 +19,27 @@ use crate::error::CliError;
 /// The training file's name among a sweep's inputs.
 pub const TRAINING_DATA: &str = "training data";
 
+/// What the name of an earlier sweep among a sweep's inputs begins with.
+pub const EARLIER_SWEEP: &str = "earlier sweep";
+
+/// Files of a model on which its rows' tokens depend.
+const MODEL_INPUTS: [&str; 6] = [
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+];
+
 /// The parts of `resolved.json` that are read back after the run.
 #[derive(Debug, Deserialize)]
 pub struct Settings {
     /// Folder of the base model, absolute.
     pub model: PathBuf,
+    /// The base model's name on a hub, if it came from one.
+    #[serde(default)]
+    pub hub: Option<HubModel>,
     /// Data files, absolute.
     pub data: DataSettings,
     pub train: TrainSettings,
@@ -42,8 +60,12 @@ pub fn identity(sweep: &Sweep, planned_trials: Option<usize>) -> Result<Identity
         value.map_err(|source| CliError::Json { what: "the sweep", source })
     };
     let mut settings = as_json(serde_json::to_value(sweep))?;
-    settings["model"] = as_json(serde_json::to_value(absolute(&sweep.model)?))?;
-    settings["data"] = as_json(serde_json::to_value(absolute_data(&sweep.data)?))?;
+    if sweep.executor.kind.is_own() {
+        settings["model"] = as_json(serde_json::to_value(absolute(&sweep.model)?))?;
+        settings["data"] = as_json(serde_json::to_value(absolute_data(&sweep.data)?))?;
+    } else if sweep.model.is_dir() {
+        settings["model"] = as_json(serde_json::to_value(absolute(&sweep.model)?))?;
+    }
     let mut identity = Identity::new(&sweep.name, sweep.fingerprint(), inputs(sweep)?, settings);
     identity.planned_trials = planned_trials;
     Ok(identity)
@@ -71,7 +93,7 @@ pub fn facts(sweep: &Sweep, data: &PreparedData) -> Result<DataFacts, CliError> 
 /// An error when one of the files that data preparation reads is not what it was.
 pub fn check_unchanged(identity: &Identity) -> Result<(), CliError> {
     for (what, then) in identity.inputs.iter().filter(|(_, file)| file.sha256.is_some()) {
-        if store::hash_file(Path::new(&then.path))? != *then {
+        if hash_input(Path::new(&then.path))? != *then {
             return Err(CliError::ChangedInput { what: what.clone(), path: then.path.clone() });
         }
     }
@@ -92,14 +114,42 @@ fn absolute_data(data: &DataSettings) -> Result<DataSettings, CliError> {
         },
         retention: data.retention.as_deref().map(absolute).transpose()?,
         test: data.test.as_deref().map(absolute).transpose()?,
+        columns: data.columns.clone(),
+        packing: data.packing,
     })
 }
 
-/// Data and the model's small files by content, weights by size.
+/// Size and content of a file; of a folder or a pattern, of all data files that it means, names
+/// included.
+fn hash_input(path: &Path) -> Result<InputFile, CliError> {
+    let files = trainer::data::data_files(path).map_err(CliError::Data)?;
+    if let [only] = &files[..]
+        && only == path
+    {
+        return Ok(store::hash_file(only)?);
+    }
+    let mut listing = String::new();
+    let mut bytes = 0;
+    for file in &files {
+        let hashed = store::hash_file(file)?;
+        bytes += hashed.bytes;
+        let name = file.strip_prefix(path).unwrap_or(file).display();
+        let _ = writeln!(listing, "{} {name}", hashed.sha256.unwrap_or_default());
+    }
+    let sha256 = Some(store::hash_text(&listing));
+    Ok(InputFile { path: path.display().to_string(), bytes, sha256 })
+}
+
+/// Data and the model's small files by content, weights by size. What another trainer finds by a
+/// name that is no path here is known by that name alone.
 fn inputs(sweep: &Sweep) -> Result<BTreeMap<String, InputFile>, CliError> {
     let mut inputs = BTreeMap::new();
+    let is_own = sweep.executor.kind.is_own();
     let mut add = |what: &str, path: &Path| -> Result<(), CliError> {
-        inputs.insert(what.to_owned(), store::hash_file(&absolute(path)?)?);
+        if !is_own && !path.is_file() {
+            return Ok(());
+        }
+        inputs.insert(what.to_owned(), hash_input(&absolute(path)?)?);
         Ok(())
     };
     add(TRAINING_DATA, &sweep.data.train)?;
@@ -112,13 +162,19 @@ fn inputs(sweep: &Sweep) -> Result<BTreeMap<String, InputFile>, CliError> {
     if let Some(path) = &sweep.data.test {
         add("test data", path)?;
     }
-    for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"] {
+    for name in MODEL_INPUTS {
         let path = sweep.model.join(name);
         if path.is_file() {
             add(&format!("model's {name}"), &path)?;
         }
     }
-    for path in weight_files(&sweep.model)? {
+    let weights =
+        if is_own || sweep.model.is_dir() { weight_files(&sweep.model)? } else { Vec::new() };
+    for path in &sweep.warm_start {
+        let history = SweepFolder::open(path)?.history()?;
+        inputs.insert(format!("{EARLIER_SWEEP}'s journal in {}", path.display()), history);
+    }
+    for path in weights {
         let bytes = path.metadata().map_err(CliError::io("look at", &path))?.len();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let file = InputFile { path: absolute(&path)?.display().to_string(), bytes, sha256: None };

@@ -8,16 +8,20 @@
 mod args;
 mod card;
 mod commands;
+mod devices;
 mod engine;
 mod error;
 mod exit;
 mod export;
+mod hub;
 mod inputs;
 mod live;
 mod output;
 mod progress;
 mod publish;
 mod sweep_file;
+mod warm_start;
+mod worker_start;
 mod workload;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -49,13 +53,18 @@ fn run(args: Args, output: Output) -> Result<Exit, error::CliError> {
     match args.command {
         Command::Init(args) => commands::init::run(&args),
         Command::Check(args) => commands::check::run(&args),
+        Command::Data(args) => commands::data::run(&args, output),
         Command::Run(args) => commands::run::run(&args, output),
+        Command::Ask(args) => commands::board::ask(&args),
+        Command::Tell(args) => commands::board::tell(&args),
         Command::Status(args) => commands::status::run(&args),
+        Command::Cancel(args) => commands::cancel::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Report(args) => commands::report::run(&args, output),
         Command::Serve(args) => commands::serve::run(&args, output),
         Command::Convert(args) => commands::convert::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
         Command::Export(args) => commands::export::run(&args),
+        Command::Worker(args) => commands::worker::run(&args),
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use reporter::{Lang, Page, Ranking, TerminalOptions};
-use spec::SweepState;
-use store::{ReportFile, SweepFolder};
+use spec::{Evaluation, SweepState, TrialState};
+use store::{BuildError, ReportFile, SweepFolder, TrialTables};
 
 use crate::error::CliError;
 use crate::export::{self, Export, Form};
@@ -56,6 +56,14 @@ pub fn page(
     let report = &settings.report;
     let page = Page { state, ranking, settings: report, spans: &spans, lang, reload_seconds };
     Ok(reporter::html(page)?)
+}
+
+/// What is kept of a trial beside the journal.
+pub fn tables(trial: &TrialState, base: Option<&Evaluation>) -> Result<TrialTables, BuildError> {
+    Ok(TrialTables {
+        metrics_csv: reporter::metrics_csv(trial, base)?,
+        steps_csv: reporter::steps_csv(trial)?,
+    })
 }
 
 /// Whether every file that `publish` writes for certain is there.

@@ -76,6 +76,18 @@ impl MemoryPlan {
         Ok(Self { packing, memory: demand.memory(&packing), process, available })
     }
 
+    /// Plans the packing of `trials` on the sweep's device.
+    pub fn for_sweep(
+        sweep: &Sweep,
+        trials: &[Trial],
+        data: &PreparedData,
+    ) -> Result<Self, CliError> {
+        let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
+        let (device, _) =
+            trainer::select_device(sweep.executor.device, sweep.train.dtype).map_err(unusable)?;
+        Self::of(sweep, &device, trials, data)
+    }
+
     /// Predicted peak of the whole process on the CPU, in bytes.
     pub fn total(&self) -> u64 {
         self.process + self.memory.total()

@@ -15,19 +15,21 @@ mod grid;
 mod prune;
 mod random;
 mod rank_ladder;
+mod replicates;
 mod sobol;
 mod suggest;
 
 use spec::{Method, Sweep, SweepState, Trial};
 
-pub use bayes::{Expectation, Importance, Incumbent, expectation, importance, incumbent};
+pub use bayes::{Earlier, Expectation, Importance, Incumbent, expectation, importance, incumbent};
 pub use prune::{Decision, Pruner, pruner_for};
 
 /// Proposes trials.
 pub trait Planner: Send + Sync {
     /// Up to `count` new trials, given everything that happened so far; none when the search is
-    /// exhausted, the sweep's `run_cap` is reached, or a trial has reached the metric's target, and
-    /// none for now when the next one depends on trials that still run.
+    /// exhausted, the sweep's `run_cap` is reached, or a trial has reached the metric's target.
+    /// Fewer, or none for now, when the next one depends on trials that still run: whoever asks asks
+    /// again when one of them has ended.
     ///
     /// The answer depends on the sweep and on `history` alone, never on earlier calls. No
     /// configuration is proposed that `history` or the answer itself already has. Numbers go on
@@ -57,13 +59,25 @@ pub fn sample(sweep: &Sweep, count: usize) -> Vec<Trial> {
     sobol::Sobol::uncapped(sweep).suggest(&SweepState::default(), count)
 }
 
+/// The planner of a sweep that begins from earlier ones (`warm_start`); only `bayes` learns from them.
+pub fn knowing(sweep: &Sweep, earlier: Vec<Earlier>) -> Box<dyn Planner> {
+    match sweep.method {
+        Method::Bayes => Box::new(bayes::Bayes::knowing(sweep, earlier)),
+        _ => for_sweep(sweep),
+    }
+}
+
 /// The planner of a sweep's `method`.
 pub fn for_sweep(sweep: &Sweep) -> Box<dyn Planner> {
-    match sweep.method {
+    let search: Box<dyn Planner> = match sweep.method {
         Method::Grid => Box::new(grid::Grid::new(sweep)),
         Method::Random => Box::new(random::Random::new(sweep)),
         Method::Sobol => Box::new(sobol::Sobol::new(sweep)),
         Method::Bayes => Box::new(bayes::Bayes::new(sweep)),
         Method::RankLadder => Box::new(rank_ladder::RankLadder::new(sweep)),
+    };
+    match sweep.replicates {
+        Some(wanted) => Box::new(replicates::Replicated::new(search, wanted, &sweep.train)),
+        None => search,
     }
 }

@@ -110,19 +110,20 @@ impl RankLadder {
             return None;
         }
         let [low, high] = [below, above].map(|(t, _)| t.trial.config.rank);
-        let wider = above.1.gap() - below.1.gap();
         let change = if gain > 0.0 {
             format!("lowers the validation loss by only {gain:.4}")
         } else {
             format!("raises the validation loss by {:.4}", -gain)
         };
-        let gap = if wider > 0.0 {
-            format!("the gap to the train loss widens by {wider:.4}")
-        } else {
-            format!("the gap to the train loss narrows by {:.4}", -wider)
+        let gap = match above.1.gap().zip(below.1.gap()).map(|(above, below)| above - below) {
+            Some(wider) if wider > 0.0 => {
+                format!(", and the gap to the train loss widens by {wider:.4}")
+            }
+            Some(wider) => format!(", and the gap to the train loss narrows by {:.4}", -wider),
+            None => String::new(),
         };
         Some(format!(
-            "rank {high} instead of {low} {change} ({:.4} to {:.4}; its noise is {noise:.4}), and {gap}",
+            "rank {high} instead of {low} {change} ({:.4} to {:.4}; its noise is {noise:.4}){gap}",
             below.1.eval_loss, above.1.eval_loss,
         ))
     }

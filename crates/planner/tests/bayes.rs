@@ -5,7 +5,7 @@ mod common;
 use std::collections::HashSet;
 
 use common::{propose, sweep};
-use planner::for_sweep;
+use planner::{Earlier, for_sweep, knowing};
 use proptest::prelude::*;
 use spec::{Evaluation, Event, Outcome, Sweep, SweepState, Trial, TrialConfig};
 
@@ -18,7 +18,7 @@ fn evaluation(epoch: f64, eval_loss: f64) -> Evaluation {
         eval_loss,
         eval_loss_stderr: 0.01,
         rise_stderr: None,
-        train_loss: eval_loss,
+        train_loss: Some(eval_loss),
         retention_loss: None,
         tokens: 1,
         seconds: epoch,
@@ -64,7 +64,11 @@ fn bowl(config: &TrialConfig, best: f64) -> Vec<f64> {
 }
 
 fn run(sweep: &Sweep, batch: usize, best: f64) -> SweepState {
-    let planner = for_sweep(sweep);
+    run_knowing(sweep, batch, best, Vec::new())
+}
+
+fn run_knowing(sweep: &Sweep, batch: usize, best: f64, earlier: Vec<Earlier>) -> SweepState {
+    let planner = knowing(sweep, earlier);
     let mut history = begun();
     loop {
         let trials = planner.suggest(&history, batch);
@@ -194,4 +198,42 @@ fn nothing_is_expected_and_nothing_matters_before_anything_was_measured() {
     let config = sweep.space.sample(&[0.5; spec::Parameter::COUNT]);
     assert_eq!(planner::expectation(&sweep, &begun(), &config), None);
     assert_eq!(planner::importance(&sweep, &begun()), []);
+}
+
+/// Decades between a trial's learning rate and `best`.
+fn decades(trial: &TrialConfig, best: f64) -> f64 {
+    (trial.learning_rate / best).log10().abs()
+}
+
+#[test]
+fn a_warm_start_begins_where_the_earlier_sweep_was_best() {
+    let sweep = sweep(SPACE);
+    // Far from where one would look without it.
+    let best = 2e-5;
+    for is_same_problem in [true, false] {
+        let earlier = Earlier { history: run(&sweep, 4, best), is_same_problem };
+        let first = &knowing(&sweep, vec![earlier]).suggest(&begun(), 1)[0].config;
+        let away = decades(first, best);
+        assert!(away < 0.4, "{} at first, same problem: {is_same_problem}", first.learning_rate);
+    }
+}
+
+#[test]
+fn a_warm_start_that_misleads_is_outweighed() {
+    let short = sweep(&SPACE.replace("40", "16"));
+    let earlier = Earlier { history: run(&sweep(SPACE), 4, 2e-5), is_same_problem: false };
+    let history = run_knowing(&short, 2, 2e-3, vec![earlier]);
+    let chosen = planner::incumbent(&short, &history).expect("something was measured");
+    let config = &history.trials[&chosen.trial].trial.config;
+    assert!(decades(config, 2e-3) < 0.3, "{}", config.learning_rate);
+}
+
+#[test]
+fn trials_of_other_settings_than_the_spaces_are_left_out_of_a_warm_start() {
+    let sweep = sweep(SPACE);
+    let other =
+        common::sweep(&SPACE.replace("lora_alpha: 32", "weight_decay: 0.1\n  lora_alpha: 32"));
+    let earlier = Earlier { history: run(&other, 4, 2e-5), is_same_problem: true };
+    let first = knowing(&sweep, vec![earlier]).suggest(&begun(), 1);
+    assert_eq!(first, for_sweep(&sweep).suggest(&begun(), 1));
 }

@@ -15,6 +15,7 @@ pub mod diagnose;
 mod error;
 mod export;
 mod extend;
+mod failures;
 mod number;
 mod page;
 mod parameters;
@@ -30,6 +31,7 @@ pub use export::{
     EventFile, evaluations_csv, metrics_csv, optuna_journal, ranking_csv, ranking_json, steps_csv,
     tensorboard,
 };
+pub use failures::Failure;
 pub use page::{Importance, Page, Span, html, importance, timeline};
 pub use rank::{Ranking, Row, rank};
 pub use side_by_side::{Difference, Side, SideBySide, side_by_side};

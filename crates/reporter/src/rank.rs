@@ -5,6 +5,7 @@ use spec::{Evaluation, ReportSettings, SweepState, TrialConfig, TrialId, TrialSt
 
 use crate::compare::{Against, Comparison, Z95, compare};
 use crate::diagnose::{Diagnosis, Flag, Note, Verdict, VerdictInput, diagnose_all, verdict_of};
+use crate::failures::{Failure, failures};
 use crate::text::{Lang, say};
 
 /// The runs of a sweep, best first, with what they say together.
@@ -22,6 +23,9 @@ pub struct Ranking {
     pub comparison: Option<Comparison>,
     /// Runs and the base model by lowest validation loss; those without an evaluation come last.
     pub rows: Vec<Row>,
+    /// What went wrong outside the runs' own numbers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<Failure>,
 }
 
 /// One run, or the base model (trial 0, without a configuration). Losses are nats per target
@@ -114,12 +118,14 @@ pub fn rank(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Rankin
         verdict,
         comparison,
         rows,
+        failures: failures(state),
     }
 }
 
-fn interval(evaluation: &Evaluation) -> [f64; 2] {
+/// `None` where the trainer does not tell the noise of its losses.
+fn interval(evaluation: &Evaluation) -> Option<[f64; 2]> {
     let half = Z95 * evaluation.eval_loss_stderr;
-    [evaluation.eval_loss - half, evaluation.eval_loss + half]
+    (half > 0.0).then_some([evaluation.eval_loss - half, evaluation.eval_loss + half])
 }
 
 fn base_row(base: Option<&Evaluation>, lang: Lang) -> Row {
@@ -134,14 +140,14 @@ fn base_row(base: Option<&Evaluation>, lang: Lang) -> Row {
         notes: Vec::new(),
         eval_loss: base.map(|e| e.eval_loss),
         eval_loss_stderr: base.map(|e| e.eval_loss_stderr),
-        eval_loss_interval: base.map(interval),
+        eval_loss_interval: base.and_then(interval),
         against_best: None,
         best_step: base.map(|e| e.step),
         best_epoch: base.map(|e| e.epoch),
-        train_loss: base.map(|e| e.train_loss),
-        gap: base.map(Evaluation::gap),
+        train_loss: base.and_then(|e| e.train_loss),
+        gap: base.and_then(Evaluation::gap),
         last_eval_loss: base.map(|e| e.eval_loss),
-        last_gap: base.map(Evaluation::gap),
+        last_gap: base.and_then(Evaluation::gap),
         retention_loss: base.and_then(|e| e.retention_loss),
         retention_change: base.and_then(|e| e.retention_loss).map(|_| 0.0),
         improvement_share: base.map(|_| 0.0),
@@ -165,14 +171,14 @@ fn run_row(trial: &TrialState, diagnosis: Diagnosis, base_retention: Option<f64>
         notes: diagnosis.notes,
         eval_loss: best.map(|e| e.eval_loss),
         eval_loss_stderr: best.map(|e| e.eval_loss_stderr),
-        eval_loss_interval: best.map(interval),
+        eval_loss_interval: best.and_then(interval),
         against_best: None,
         best_step: best.map(|e| e.step),
         best_epoch: best.map(|e| e.epoch),
-        train_loss: best.map(|e| e.train_loss),
-        gap: best.map(Evaluation::gap),
+        train_loss: best.and_then(|e| e.train_loss),
+        gap: best.and_then(Evaluation::gap),
         last_eval_loss: last.map(|e| e.eval_loss),
-        last_gap: last.map(Evaluation::gap),
+        last_gap: last.and_then(Evaluation::gap),
         retention_loss,
         retention_change: retention_loss.zip(base_retention).map(|(own, base)| own - base),
         improvement_share: diagnosis.improvement_share,

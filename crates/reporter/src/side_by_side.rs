@@ -87,7 +87,8 @@ impl fmt::Display for SideBySide {
         line("standard error", &loss(a.best.eval_loss_stderr), &loss(b.best.eval_loss_stderr))?;
         line("base model", &optional(a.base_eval_loss), &optional(b.base_eval_loss))?;
         line("best epoch", &epoch(a.best.epoch), &epoch(b.best.epoch))?;
-        line("gap", &change(a.best.gap()), &change(b.best.gap()))?;
+        let gap = |of: &Evaluation| of.gap().map_or_else(|| "-".to_owned(), change);
+        line("gap", &gap(&a.best), &gap(&b.best))?;
         line("retention_loss", &optional(a.best.retention_loss), &optional(b.best.retention_loss))?;
         line("seconds", &plain(a.seconds.round()), &plain(b.seconds.round()))?;
         for difference in &self.settings {

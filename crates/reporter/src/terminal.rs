@@ -50,6 +50,25 @@ pub fn terminal(ranking: &Ranking, options: TerminalOptions) -> String {
     let mut out = lines.join("\n");
     out.push_str("\n\n");
     out.push_str(&table(ranking, top, options.colour));
+    out.push_str(&failures(ranking));
+    out
+}
+
+/// The first failures, each in a line or two; the page has the rest, with the logs.
+fn failures(ranking: &Ranking) -> String {
+    /// More than these are counted.
+    const SHOWN: usize = 3;
+    let mut out = String::new();
+    for failure in ranking.failures.iter().take(SHOWN) {
+        let first = failure.cause.lines().next().unwrap_or_default();
+        let text = format!("! {}: {first}", failure.whose());
+        out.push_str(&wrapped(&text, WIDTH).join("\n"));
+        out.push('\n');
+    }
+    let left = ranking.failures.len().saturating_sub(SHOWN);
+    if left > 0 {
+        let _ = writeln!(out, "! {} in report.html", number::count(left, "more failure"));
+    }
     out
 }
 

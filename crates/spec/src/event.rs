@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::trial::{TargetModule, Trial, TrialId};
 
 /// Version of the journal's records; a reader refuses a higher one. 2 added the losses of single
-/// examples, the facts of the data and the test set.
-pub const SCHEMA_VERSION: u32 = 2;
+/// examples, the facts of the data and the test set; 3 the workers and what orders their files, and
+/// lets losses that other trainers do not measure be absent.
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// One line of a journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,6 +18,15 @@ pub struct Record {
     pub v: u32,
     /// Milliseconds since the Unix epoch, by the writer's clock; never used for decisions.
     pub at_ms: u64,
+    /// Puts the records of several writers in order: above every number that its writer had seen
+    /// (Lamport 1978, "Time, clocks, and the ordering of events in a distributed system"). Absent
+    /// before version 3, when one process wrote at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    /// The attempt at a trial that a worker writes of. What an attempt says after a later one has
+    /// begun does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
     /// What happened.
     pub event: Event,
 }
@@ -58,7 +68,7 @@ pub enum Event {
         device: String,
         /// Optimizer steps already taken (0 for a fresh start).
         from_step: u32,
-        /// Optimizer steps the trial will take in all.
+        /// Optimizer steps the trial will take in all; 0 where nobody can tell.
         total_steps: u32,
         /// The trial whose first `from_step` steps are also this one's: it goes on from there, and
         /// what that one went through up to there is its own history too.
@@ -120,6 +130,102 @@ pub enum Event {
     },
     /// No trial is left to run.
     SweepFinished,
+    /// A worker process has loaded the base model and takes trials.
+    WorkerStarted {
+        /// Its name, unique within the sweep.
+        worker: String,
+        /// The machine it runs on.
+        place: String,
+        /// What it computes on, for instance `cpu` or `cuda:0`.
+        device: String,
+        /// Trials that it trains at a time.
+        capacity: u32,
+    },
+    /// A worker gave trials back that it could not go on with; they go on from their checkpoints.
+    TrialsReturned {
+        /// Which.
+        trials: Vec<TrialId>,
+        /// Why.
+        cause: ReturnCause,
+        /// Trials that the worker trains at a time from now on.
+        capacity: u32,
+    },
+    /// Something was not as it should be, but ends nothing.
+    Warned {
+        /// The trial it is about.
+        trial: TrialId,
+        /// What, in words.
+        text: String,
+    },
+    /// A worker process ended by itself; what it was training is saved.
+    WorkerEnded {
+        /// Its name.
+        worker: String,
+        /// Why it could not go on, if that was the reason.
+        error: Option<String>,
+        /// The most memory it took, in bytes, where the system tells.
+        peak_bytes: Option<u64>,
+    },
+    /// A worker process died, or was ended because it gave no sign of life.
+    WorkerLost {
+        /// Its name.
+        worker: String,
+        /// What is known of the cause.
+        cause: String,
+        /// The end of its log.
+        log: String,
+        /// The trials it was training; they go on from their checkpoints elsewhere.
+        trials: Vec<TrialId>,
+    },
+    /// The end of the log of the worker in which a trial failed.
+    FailureLogged {
+        /// Which trial.
+        trial: TrialId,
+        /// The lines.
+        log: String,
+    },
+}
+
+impl Event {
+    /// The trial that it is about, if it is about one; the base model's losses are trial 0's.
+    pub const fn trial(&self) -> Option<TrialId> {
+        match self {
+            Self::TrialProposed { trial } => Some(trial.id),
+            Self::TrialStarted { trial, .. }
+            | Self::Trained { trial, .. }
+            | Self::Evaluated { trial, .. }
+            | Self::ExamplesEvaluated { trial, .. }
+            | Self::TestEvaluated { trial, .. }
+            | Self::Checkpointed { trial, .. }
+            | Self::Warned { trial, .. }
+            | Self::FailureLogged { trial, .. }
+            | Self::TrialFinished { trial, .. } => Some(*trial),
+            Self::SweepStarted { .. }
+            | Self::DataPrepared { .. }
+            | Self::BaseEvaluated { .. }
+            | Self::OutOfMemory { .. }
+            | Self::TrialsReturned { .. }
+            | Self::WorkerStarted { .. }
+            | Self::WorkerEnded { .. }
+            | Self::WorkerLost { .. }
+            | Self::SweepFinished => None,
+        }
+    }
+}
+
+/// Why a worker gave trials back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ReturnCause {
+    /// There is no memory for it beside the others.
+    NoRoom,
+    /// A step that they shared failed; whose fault it was cannot be told.
+    SharedStepFailed {
+        /// The error with its causes.
+        error: String,
+    },
+    /// Another worker has begun a later attempt.
+    Superseded,
 }
 
 /// What the report needs to know of the data and of the model.
@@ -148,11 +254,12 @@ pub struct TrainPoint {
     pub epoch: f64,
     /// Mean loss per target token of the step's batch, in training mode (with dropout).
     pub loss: f64,
-    /// Global gradient norm before clipping.
-    pub grad_norm: f64,
+    /// Global gradient norm before clipping, where the trainer tells.
+    pub grad_norm: Option<f64>,
     /// Learning rate of this step.
     pub learning_rate: f64,
-    /// Tokens trained so far (padding does not exist; prompt tokens count).
+    /// Tokens trained so far (padding does not exist; prompt tokens count); 0 where the trainer does
+    /// not tell.
     pub tokens: u64,
     /// Seconds this trial has spent training and evaluating so far; its share of packed steps.
     pub seconds: f64,
@@ -172,20 +279,20 @@ pub struct Evaluation {
     /// Standard error, over validation examples, of the paired difference between this
     /// evaluation and the run's best one before it; `None` at the first evaluation.
     pub rise_stderr: Option<f64>,
-    /// Loss on the fixed subset of the training set.
-    pub train_loss: f64,
+    /// Loss on the fixed subset of the training set, where the trainer measures it.
+    pub train_loss: Option<f64>,
     /// Loss on the retention set, when there is one.
     pub retention_loss: Option<f64>,
-    /// Tokens trained so far.
+    /// Tokens trained so far; 0 where the trainer does not tell.
     pub tokens: u64,
     /// Seconds this trial has spent so far.
     pub seconds: f64,
 }
 
 impl Evaluation {
-    /// Validation loss minus train loss: the generalisation gap.
-    pub fn gap(&self) -> f64 {
-        self.eval_loss - self.train_loss
+    /// Validation loss minus train loss: the generalisation gap, where both are known.
+    pub fn gap(&self) -> Option<f64> {
+        self.train_loss.map(|train_loss| self.eval_loss - train_loss)
     }
 }
 

@@ -10,11 +10,13 @@
 
 #![forbid(unsafe_code)]
 
+mod command;
 mod distribution;
 mod error;
 mod event;
 mod example;
 mod file;
+mod hub;
 mod locate;
 mod mistake;
 mod normal;
@@ -27,22 +29,25 @@ mod sweep;
 mod trial;
 mod variant;
 
+pub use command::{CommandTemplate, CommandValue};
 pub use distribution::{Distribution, Shape};
 pub use error::{SweepError, SweepErrors};
 pub use event::{
-    DataFacts, Evaluation, Event, ExampleLosses, Outcome, Record, SCHEMA_VERSION, StopReason,
-    TestEvaluation, TrainPoint,
+    DataFacts, Evaluation, Event, ExampleLosses, Outcome, Record, ReturnCause, SCHEMA_VERSION,
+    StopReason, TestEvaluation, TrainPoint,
 };
 pub use example::EXAMPLE;
+pub use hub::HubModel;
 pub use mistake::Mistake;
 pub use parameter::Parameter;
 pub use resolve::{PathKind, resolve};
 pub use settings::{
-    BayesSettings, DataSettings, DeviceChoice, Dtype, EvalSettings, ExecutorSettings,
-    OptimizerSettings, RankLadderSettings, ReportSettings, TrainSettings, ValidationSource,
+    BayesSettings, CommandSettings, DataSettings, DeviceChoice, Devices, Dtype, EvalSettings,
+    ExecutorKind, ExecutorSettings, OptimizerSettings, RankLadderSettings, Replicates,
+    ReportSettings, TrainSettings, ValidationSource,
 };
 pub use space::{Alpha, Axis, Choice, FromNumber, Numeric, SearchSpace};
-pub use state::{Continued, SweepState, TrialState, TrialStatus};
+pub use state::{Continued, LostWorker, SweepState, TrialState, TrialStatus};
 pub use sweep::{Brackets, EarlyTerminate, Goal, Method, Metric, MetricName, Sweep, Warning};
 pub use trial::{ConfigKey, LrScheduler, TargetModule, Trial, TrialConfig, TrialId, lora_scale};
 pub use variant::{InitLoraWeights, LoraVariant};

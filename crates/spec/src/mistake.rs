@@ -164,6 +164,14 @@ pub enum Mistake {
         /// The parameter.
         what: String,
     },
+    /// A command line that cannot be filled in.
+    #[error("`{what}` {problem}")]
+    BadCommand {
+        /// The setting.
+        what: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// Probabilities that do not fit the values.
     #[error("`{what}`: {problem}")]
     BadProbabilities {
@@ -257,6 +265,11 @@ impl Mistake {
             }
             Self::TooManyTrials { .. } => Some(
                 "write a `run_cap:`, list fewer values, or use `method: random` with a `run_cap`"
+                    .to_owned(),
+            ),
+            Self::BadCommand { .. } => Some(
+                "values stand in double braces: `{{rank}}` and other parameters of a trial, \
+                 `{{model}}`, `{{train}}`, `{{trial_dir}}`"
                     .to_owned(),
             ),
             Self::BadPath { help, .. } => Some((*help).to_owned()),

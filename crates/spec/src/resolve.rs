@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Place, SweepError, SweepErrors};
 use crate::file::{self, At, DataFile, Findings, ParametersFile, SweepFile, ValidationFile};
+use crate::hub::HubModel;
 use crate::mistake::Mistake;
 use crate::parameter::Parameter;
-use crate::settings::{DataSettings, ValidationSource};
+use crate::settings::{DataSettings, ExecutorKind, ExecutorSettings, ValidationSource};
 use crate::space::{Alpha, Choice, Numeric, SearchSpace};
 use crate::sweep::{Method, Sweep, Warning, WrittenPaths};
 use crate::trial::{LrScheduler, TargetModule};
@@ -43,7 +44,9 @@ pub fn resolve(
     let mut findings = Findings::default();
     let sweep = file::parse(text, &mut findings)
         .and_then(|root| SweepFile::read(&root, &mut findings))
-        .and_then(|written| Resolver { file, look, findings: &mut findings }.sweep(written));
+        .and_then(|written| {
+            Resolver { file, look, looks: true, findings: &mut findings }.sweep(written)
+        });
     let errors = findings
         .mistakes
         .into_iter()
@@ -66,6 +69,8 @@ pub fn resolve(
 struct Resolver<'a> {
     file: &'a Path,
     look: &'a dyn Fn(&Path) -> PathKind,
+    /// The model and the data must lie there: lorasweep itself reads them.
+    looks: bool,
     findings: &'a mut Findings,
 }
 
@@ -73,7 +78,14 @@ impl Resolver<'_> {
     /// `None` when something needed is missing; that has been reported.
     fn sweep(&mut self, written: SweepFile) -> Option<Sweep> {
         let name = self.name(written.name.as_ref());
-        let model = written.model.as_ref().and_then(|path| self.model(path));
+        self.looks = written.executor.kind.is_own();
+        let named = written.model.as_ref().filter(|_| self.looks);
+        let hub = named.and_then(|path| self.hub(path));
+        let model = match (&written.model, &hub) {
+            // Not a path: whoever runs the sweep puts the folder in its place.
+            (Some(name), Some(_)) => Some(name.value.clone()),
+            (path, _) => path.as_ref().and_then(|path| self.model(path)),
+        };
         let data = written.data.as_ref().and_then(|data| self.data(data));
         let places = written.parameters.places.clone();
         let space = space(written.parameters, written.variant);
@@ -81,6 +93,7 @@ impl Resolver<'_> {
             let capped = written.has_run_cap;
             self.check_size(method, &space, &places, capped, written.parameters_place);
         }
+        let warm_start = self.warm_start(written.method.as_ref(), &written.warm_start);
         let (written_data, model_path) = (written.data?, written.model?.value);
         Some(Sweep {
             name: name?,
@@ -91,15 +104,22 @@ impl Resolver<'_> {
             metric: written.metric?,
             space,
             model: model?,
+            hub,
             data: data?,
             train: written.train,
-            executor: written.executor,
+            executor: self.executor(written.executor),
             report: written.report,
             early_terminate: written.early_terminate,
             run_cap: written.run_cap,
+            replicates: written.replicates,
+            warm_start: warm_start?,
             seed: written.seed.unwrap_or(DEFAULT_SEED),
             warnings: Vec::new(),
-            written: WrittenPaths { model: model_path, data: as_written(&written_data) },
+            written: WrittenPaths {
+                model: model_path,
+                warm_start: written.warm_start.into_iter().map(|path| path.value).collect(),
+                data: as_written(&written_data),
+            },
         })
     }
 
@@ -118,10 +138,53 @@ impl Resolver<'_> {
         self.findings.mistake(place, Mistake::BadName { found: name })
     }
 
+    /// The folders of earlier sweeps, if there is a use for them.
+    fn warm_start(
+        &mut self,
+        method: Option<&At<Method>>,
+        written: &[At<PathBuf>],
+    ) -> Option<Vec<PathBuf>> {
+        let help = "`warm_start` names results folders of sweeps that have ended (results/<name>); \
+                    relative paths start at the sweep file's folder";
+        if let (Some(first), Some(method)) = (written.first(), method)
+            && method.value != Method::Bayes
+        {
+            let both = format!("`warm_start` and `method: {}`", method.value);
+            let help = "only `method: bayes` learns from results".to_owned();
+            return self.findings.mistake(first.place, Mistake::Conflict { both, help });
+        }
+        let looks = std::mem::replace(&mut self.looks, true);
+        let found: Vec<Option<PathBuf>> = written
+            .iter()
+            .map(|path| self.existing("warm_start", path, PathKind::Folder, help))
+            .collect();
+        self.looks = looks;
+        found.into_iter().collect()
+    }
+
+    /// Commands run in the sweep file's folder.
+    fn executor(&self, mut executor: ExecutorSettings) -> ExecutorSettings {
+        if let ExecutorKind::Command(command) = &mut executor.kind {
+            command.dir = match self.file.parent() {
+                Some(folder) if folder != Path::new("") => folder.to_owned(),
+                _ => PathBuf::from("."),
+            };
+        }
+        executor
+    }
+
     fn model(&mut self, path: &At<PathBuf>) -> Option<PathBuf> {
         let help = "`model` is the folder of a base model on this machine, with config.json, \
-                    tokenizer.json and *.safetensors files; relative paths start at the sweep file";
+                    tokenizer.json and *.safetensors files, or a model of the Hugging Face hub as \
+                    `organisation/name`; relative paths start at the sweep file";
         self.existing("model", path, PathKind::Folder, help)
+    }
+
+    /// The model's name on a hub, where that is meant: a path at which something lies goes before.
+    fn hub(&self, path: &At<PathBuf>) -> Option<HubModel> {
+        let name = HubModel::parse(path.value.to_str()?)?;
+        let resolved = self.file.parent().unwrap_or(Path::new("")).join(&path.value);
+        ((self.look)(&resolved) == PathKind::Missing).then_some(name)
     }
 
     fn data(&mut self, data: &DataFile) -> Option<DataSettings> {
@@ -146,7 +209,9 @@ impl Resolver<'_> {
             Some(path) => Some(self.test_rows(path, train.as_ref(), validation.as_ref())?),
             None => None,
         };
-        Some(DataSettings { train: train?, validation: validation?, retention, test })
+        let (columns, packing) = (data.columns.clone(), data.packing);
+        let (train, validation) = (train?, validation?);
+        Some(DataSettings { train, validation, retention, test, columns, packing })
     }
 
     /// Rows that were trained on or chosen by hold nothing out.
@@ -166,11 +231,21 @@ impl Resolver<'_> {
     }
 
     fn rows(&mut self, what: &'static str, path: &At<PathBuf>) -> Option<PathBuf> {
-        let help = "a JSONL or CSV file is needed; relative paths start at the sweep file's folder";
+        let help = "rows are a file (.jsonl, .json, .csv, .parquet or .txt, also with .gz or .zst \
+                    behind), a folder of such files, or a pattern such as `rows/*.jsonl`; relative \
+                    paths start at the sweep file's folder";
+        let resolved = self.file.parent().unwrap_or(Path::new("")).join(&path.value);
+        let found = (self.look)(&resolved);
+        // What a pattern matches is seen when the rows are read.
+        let is_pattern = path.value.to_string_lossy().contains(['*', '?', '[']);
+        if found == PathKind::Folder || (found == PathKind::Missing && is_pattern) {
+            return Some(resolved);
+        }
         self.existing(what, path, PathKind::File, help)
     }
 
-    /// The path from the sweep file's folder, if the right thing lies there.
+    /// The path from the sweep file's folder, if the right thing lies there. For other trainers
+    /// it may be a name that only they can read.
     fn existing(
         &mut self,
         what: &'static str,
@@ -181,6 +256,7 @@ impl Resolver<'_> {
         let resolved = self.file.parent().unwrap_or(Path::new("")).join(&path.value);
         let problem = match ((self.look)(&resolved), wanted) {
             (found, wanted) if found == wanted => return Some(resolved),
+            (PathKind::Missing, _) if !self.looks => return Some(path.value.clone()),
             (PathKind::Missing, PathKind::Folder) => "there is no such folder",
             (PathKind::Missing, _) => "there is no such file",
             (_, PathKind::Folder) => "this is a file, not a folder",
@@ -278,5 +354,7 @@ fn as_written(data: &DataFile) -> DataSettings {
         },
         retention: data.retention.as_ref().map(|path| path.value.clone()),
         test: data.test.as_ref().map(|path| path.value.clone()),
+        columns: data.columns.clone(),
+        packing: data.packing,
     }
 }

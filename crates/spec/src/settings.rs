@@ -1,13 +1,16 @@
 //! Settings of a sweep that all of its trials share, resolved and checked.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::command::CommandTemplate;
+
 /// Where the rows come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DataSettings {
-    /// Training file (JSONL or CSV).
+    /// Training rows: a file, a folder of files, or a pattern such as `rows/*.jsonl`.
     pub train: PathBuf,
     /// Validation rows.
     pub validation: ValidationSource,
@@ -16,13 +19,50 @@ pub struct DataSettings {
     /// Held-out rows that nothing is chosen by; evaluated once, with the chosen adapter.
     #[serde(default)]
     pub test: Option<PathBuf>,
+    /// Names that the files have for our fields: `prompt` -> `question`. Where it is not empty, a
+    /// row is made of these columns alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub columns: BTreeMap<String, String>,
+    /// Whether rows of plain text are joined, and cut, into sequences of `max_seq_len` tokens.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub packing: bool,
+}
+
+impl DataSettings {
+    /// The fields that rows are made of: what `columns` may name.
+    pub const FIELDS: [&str; 12] = [
+        "messages",
+        "conversations",
+        "prompt",
+        "completion",
+        "instruction",
+        "input",
+        "output",
+        "text",
+        "chosen",
+        "rejected",
+        "system",
+        "tools",
+    ];
+
+    /// Settings that name nothing but the training rows and what validates them.
+    pub fn new(train: impl Into<PathBuf>, validation: ValidationSource) -> Self {
+        Self {
+            train: train.into(),
+            validation,
+            retention: None,
+            test: None,
+            columns: BTreeMap::new(),
+            packing: false,
+        }
+    }
 }
 
 /// Where validation rows come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ValidationSource {
-    /// A file of its own.
+    /// A file of its own; also a folder or a pattern.
     File(PathBuf),
     /// This share of the training rows, in `(0, 1)`, chosen by content hash.
     Fraction(f64),
@@ -124,9 +164,59 @@ pub enum DeviceChoice {
     Cuda(u32),
 }
 
-/// How trials are executed on this machine.
+/// Several devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Devices {
+    /// So many of the kind that `device` says: GPUs, or workers that share the CPU's cores.
+    Count(u32),
+    /// Every GPU that is visible; the CPU where there is none.
+    All,
+    /// These.
+    List(Vec<DeviceChoice>),
+}
+
+/// Who trains the trials.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ExecutorKind {
+    /// lorasweep itself, on this machine.
+    #[default]
+    Local,
+    /// A command for each trial.
+    Command(CommandSettings),
+    /// Whoever asks for trials with `lorasweep ask` and gives their results with `tell`.
+    External,
+}
+
+impl ExecutorKind {
+    /// Whether lorasweep trains: if not, the base model and the data are names that it passes on.
+    pub const fn is_own(&self) -> bool {
+        matches!(self, Self::Local)
+    }
+}
+
+/// How a command trains a trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CommandSettings {
+    /// What the shell runs for a trial.
+    pub command: CommandTemplate,
+    /// What it runs for the untouched base model; `None`: its losses are not known.
+    pub base_command: Option<CommandTemplate>,
+    /// Where it runs: the sweep file's folder.
+    pub dir: PathBuf,
+    /// Trials at a time.
+    pub max_parallel: u32,
+    /// Seconds between asking a command to end and ending it.
+    pub grace_seconds: u32,
+}
+
+/// How trials are executed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExecutorSettings {
+    /// Who trains.
+    #[serde(default)]
+    pub kind: ExecutorKind,
     /// The device to use.
     pub device: DeviceChoice,
     /// Trials that train in the same step; `None`: chosen from the model's size.
@@ -135,15 +225,29 @@ pub struct ExecutorSettings {
     pub checkpoint_seconds: u32,
     /// Bytes that a worker may take on the CPU; `None`: what is free.
     pub memory_limit: Option<u64>,
+    /// Several devices, each with a worker process and a base model of its own; `None`: `device`
+    /// alone.
+    pub devices: Option<Devices>,
+    /// How often a trial is tried again after its worker died, as long as it gets no further.
+    pub max_retries: u32,
+    /// A worker that gives no sign of life for so many seconds is ended.
+    pub heartbeat_seconds: u32,
+    /// So many trials that fail one after another end the sweep: the cause is likely not theirs.
+    pub max_consecutive_failures: u32,
 }
 
 impl Default for ExecutorSettings {
     fn default() -> Self {
         Self {
+            kind: ExecutorKind::Local,
             device: DeviceChoice::Auto,
             max_packed: None,
             checkpoint_seconds: 60,
             memory_limit: None,
+            devices: None,
+            max_retries: 2,
+            heartbeat_seconds: 900,
+            max_consecutive_failures: 3,
         }
     }
 }
@@ -192,6 +296,20 @@ impl Default for BayesSettings {
     fn default() -> Self {
         Self { lora_prior: true, cost_aware: false }
     }
+}
+
+/// Runs of the best trials under other seeds, once the search is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replicates {
+    /// Further runs of each of them.
+    pub seeds: u32,
+    /// How many of the best trials are run again.
+    pub top: u32,
+}
+
+impl Replicates {
+    /// How many of the best are run again by default: as many as a person would look at.
+    pub const TOP: u32 = 3;
 }
 
 /// How `method: rank_ladder` climbs.

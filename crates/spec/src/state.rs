@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::event::{
-    DataFacts, Evaluation, Event, ExampleLosses, Outcome, TestEvaluation, TrainPoint,
+    DataFacts, Evaluation, Event, ExampleLosses, Outcome, ReturnCause, TestEvaluation, TrainPoint,
 };
 use crate::trial::{Trial, TrialId};
 
@@ -45,6 +45,10 @@ pub struct TrialState {
     pub continues: Option<Continued>,
     /// Losses of the single validation examples at the best evaluation, once it has ended.
     pub examples: Option<ExampleLosses>,
+    /// How often a worker was lost with it since it last got further (since its last checkpoint).
+    pub losses: u32,
+    /// The end of the log of the worker in which it failed.
+    pub failure_log: Option<String>,
 }
 
 /// Steps that a trial shares with an earlier one and did not take itself.
@@ -68,6 +72,8 @@ impl TrialState {
             evaluations: Vec::new(),
             continues: None,
             examples: None,
+            losses: 0,
+            failure_log: None,
         }
     }
 
@@ -117,6 +123,19 @@ impl TrialState {
     }
 }
 
+/// A worker process that died.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LostWorker {
+    /// Its name.
+    pub worker: String,
+    /// What is known of the cause.
+    pub cause: String,
+    /// The end of its log.
+    pub log: String,
+    /// The trials it was training.
+    pub trials: Vec<TrialId>,
+}
+
 /// Everything known of a sweep. Built by applying events in the order of the journal.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct SweepState {
@@ -136,6 +155,10 @@ pub struct SweepState {
     pub trials: BTreeMap<TrialId, TrialState>,
     /// How often a step needed more memory than there was.
     pub out_of_memory: u32,
+    /// The most memory that a worker of the last launch took, in bytes, where the system tells.
+    pub peak_bytes: Option<u64>,
+    /// Workers that died or were ended because they gave no sign of life.
+    pub lost_workers: Vec<LostWorker>,
     /// No trial is left to run.
     pub finished: bool,
 }
@@ -163,6 +186,7 @@ impl SweepState {
                 self.name.clone_from(name);
                 self.fingerprint.clone_from(fingerprint);
                 self.finished = false;
+                self.peak_bytes = None;
             }
             Event::DataPrepared { facts } => self.facts = Some(facts.clone()),
             Event::BaseEvaluated { evaluation } => self.base = Some(evaluation.clone()),
@@ -178,7 +202,7 @@ impl SweepState {
                     }
                     t.status = TrialStatus::Running;
                     t.device = Some(device.clone());
-                    t.total_steps = Some(*total_steps);
+                    t.total_steps = Some(*total_steps).filter(|&steps| steps > 0);
                 });
             }
             Event::Trained { trial, point } => {
@@ -197,7 +221,12 @@ impl SweepState {
                 self.test.insert(*trial, test.clone());
             }
             Event::Checkpointed { trial, step } => {
-                self.with(*trial, |t| t.checkpoint_step = Some(*step));
+                self.with(*trial, |t| {
+                    if t.checkpoint_step.is_none_or(|before| before < *step) {
+                        t.losses = 0;
+                    }
+                    t.checkpoint_step = Some(*step);
+                });
             }
             Event::OutOfMemory { .. } => self.out_of_memory += 1,
             Event::TrialFinished { trial, outcome } => {
@@ -206,6 +235,36 @@ impl SweepState {
                 });
             }
             Event::SweepFinished => self.finished = true,
+            Event::TrialsReturned { cause: ReturnCause::Superseded, .. }
+            | Event::Warned { .. }
+            | Event::WorkerStarted { .. } => {}
+            Event::TrialsReturned { trials, .. } => self.set_pending(trials),
+            Event::WorkerLost { worker, cause, log, trials } => {
+                self.set_pending(trials);
+                for trial in trials {
+                    self.with(*trial, |t| t.losses += 1);
+                }
+                let (worker, cause, log) = (worker.clone(), cause.clone(), log.clone());
+                let trials = trials.clone();
+                self.lost_workers.push(LostWorker { worker, cause, log, trials });
+            }
+            Event::FailureLogged { trial, log } => {
+                self.with(*trial, |t| t.failure_log = Some(log.clone()));
+            }
+            Event::WorkerEnded { peak_bytes, .. } => {
+                self.peak_bytes = self.peak_bytes.max(*peak_bytes);
+            }
+        }
+    }
+
+    /// Trials that lost their worker wait for another one.
+    fn set_pending(&mut self, trials: &[TrialId]) {
+        for trial in trials {
+            self.with(*trial, |t| {
+                if t.outcome().is_none() {
+                    t.status = TrialStatus::Pending;
+                }
+            });
         }
     }
 

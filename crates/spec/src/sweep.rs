@@ -7,9 +7,10 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::hub::HubModel;
 use crate::settings::{
-    BayesSettings, DataSettings, ExecutorSettings, RankLadderSettings, ReportSettings,
-    TrainSettings, ValidationSource,
+    BayesSettings, DataSettings, ExecutorKind, ExecutorSettings, RankLadderSettings, Replicates,
+    ReportSettings, TrainSettings, ValidationSource,
 };
 use crate::space::SearchSpace;
 
@@ -34,8 +35,11 @@ pub struct Sweep {
     pub metric: Metric,
     /// The configurations to choose from.
     pub space: SearchSpace,
-    /// Folder of the base model.
+    /// Folder of the base model; of one on a hub, its name until a folder takes its place.
     pub model: PathBuf,
+    /// The base model's name on a hub, if it comes from one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hub: Option<HubModel>,
     /// Where the rows come from.
     pub data: DataSettings,
     /// Training settings that all trials share.
@@ -48,6 +52,10 @@ pub struct Sweep {
     pub early_terminate: Option<EarlyTerminate>,
     /// At most this many trials.
     pub run_cap: Option<u32>,
+    /// Further runs of the best trials under other seeds; they come on top of `run_cap`.
+    pub replicates: Option<Replicates>,
+    /// Results folders of earlier sweeps that `method: bayes` learns from.
+    pub warm_start: Vec<PathBuf>,
     /// Seeds the choice of trials and the split of the data; a trial's own seed is a parameter.
     pub seed: u64,
     /// What the file leaves open to misunderstanding.
@@ -62,13 +70,14 @@ pub struct Sweep {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct WrittenPaths {
     pub model: PathBuf,
+    pub warm_start: Vec<PathBuf>,
     pub data: DataSettings,
 }
 
 impl Sweep {
     /// SHA-256 (64 lower-case hexadecimal digits) of the canonical JSON of everything that
-    /// changes results. Left out: the description, the warnings, the report's thresholds, and how
-    /// the executor packs and checkpoints. Two sweeps with one fingerprint may share results.
+    /// changes results. Left out: the description, the warnings, the report's thresholds, how
+    /// the executor packs and checkpoints, and the replicates, which can be asked for afterwards. Two sweeps with one fingerprint may share results.
     pub fn fingerprint(&self) -> String {
         let mut identity = serde_json::json!({
             "name": self.name,
@@ -92,9 +101,30 @@ impl Sweep {
             "run_cap": self.run_cap,
             "seed": self.seed,
         });
-        // Not there at all without a test set: sweeps of versions that had none keep theirs.
+        // Not there at all unless given: sweeps of versions that had no such keys keep theirs.
         if let Some(test) = &self.written.data.test {
             identity["data"]["test"] = test.to_string_lossy().into();
+        }
+        if !self.warm_start.is_empty() {
+            let paths = self.written.warm_start.iter().map(|path| path.to_string_lossy());
+            identity["warm_start"] = paths.collect();
+        }
+        match &self.executor.kind {
+            ExecutorKind::Local => {}
+            ExecutorKind::Command(command) => {
+                identity["command"] = serde_json::json!([
+                    command.command.to_string(),
+                    command.base_command.as_ref().map(ToString::to_string),
+                ]);
+            }
+            ExecutorKind::External => identity["external"] = true.into(),
+        }
+        let DataSettings { columns, packing, .. } = &self.written.data;
+        if !columns.is_empty() {
+            identity["data"]["columns"] = serde_json::json!(columns);
+        }
+        if *packing {
+            identity["data"]["packing"] = true.into();
         }
         let mut text = String::new();
         write_canonical(&identity, &mut text);

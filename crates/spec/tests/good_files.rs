@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use spec::{
-    Brackets, DeviceChoice, EXAMPLE, EarlyTerminate, InitLoraWeights, LrScheduler, Method,
-    Parameter, PathKind, Shape, Sweep, TargetModule, TrialConfig, ValidationSource, resolve,
+    Brackets, CommandValue, DeviceChoice, EXAMPLE, EarlyTerminate, ExecutorKind, InitLoraWeights,
+    LrScheduler, Method, Parameter, PathKind, Shape, Sweep, TargetModule, TrialConfig,
+    ValidationSource, resolve,
 };
 
 const HEAD: &str = "method: random\nrun_cap: 9\nmodel: base\ndata: {train: rows.jsonl}\n";
@@ -285,6 +286,22 @@ fn settings_read_as_written() {
 }
 
 #[test]
+fn a_command_has_its_line_and_defaults_and_the_model_may_be_any_name() {
+    let text = format!(
+        "{}parameters: {{rank: 8}}\nexecutor: {{type: command, command: 'train --r {{{{rank}}}}'}}\n",
+        HEAD.replace("base", "someone/some-model"),
+    );
+    let nothing = |_: &Path| PathKind::Missing;
+    let sweep = resolve(&text, Path::new("sweeps/x.yaml"), &nothing).expect("it is right");
+    assert_eq!(sweep.model, PathBuf::from("someone/some-model"));
+    let ExecutorKind::Command(command) = &sweep.executor.kind else { panic!("not a command") };
+    assert_eq!(command.dir, PathBuf::from("sweeps"));
+    assert_eq!((command.max_parallel, command.grace_seconds), (1, 30));
+    assert_eq!(command.command.render(|value| value.name().to_uppercase()), "train --r RANK");
+    assert!(CommandValue::all().any(|value| value.name() == "learning_rate"));
+}
+
+#[test]
 fn the_planners_have_settings_and_asha_is_another_name_for_hyperband() {
     let read = |lines: &str| {
         sweep(&format!(
@@ -367,6 +384,11 @@ fn the_fingerprint_changes_with_results_and_with_nothing_else() {
     assert_ne!(own, print("train: {weight_decay: 0.1}\n"));
     assert_ne!(own, print("train: {adam_beta1: 0.8}\n"));
     assert_ne!(own, print("seed: 1\n"));
+    let command = |keys: &str| print(&format!("executor: {{type: command, {keys}}}\n"));
+    assert_ne!(own, command("command: a"));
+    assert_ne!(command("command: a"), command("command: b"));
+    assert_eq!(command("command: a"), command("command: a, max_parallel: 9, grace_seconds: 1"));
+    assert_ne!(own, print("executor: {type: external}\n"));
     // The overfit rule ends trials by the report's thresholds, so there they change results.
     let rule = "early_terminate: {type: overfit}\n";
     assert_ne!(print(rule), print(&format!("{rule}report: {{overfit_sigma: 3}}\n")));
@@ -378,6 +400,32 @@ fn the_fingerprint_does_not_depend_on_where_the_program_was_started() {
     let from = |file: &str| resolve(&text, Path::new(file), &look).expect("it is right");
     assert_ne!(from("x.yaml").model, from("sweeps/x.yaml").model);
     assert_eq!(from("x.yaml").fingerprint(), from("sweeps/x.yaml").fingerprint());
+}
+
+#[test]
+fn rows_may_be_folders_and_patterns() {
+    let text = format!("{HEAD}parameters: {{rank: 8}}\n").replace("rows.jsonl", "'rows/*.csv'");
+    assert_eq!(sweep(&text).data.train, Path::new("sweeps/rows/*.csv"));
+}
+
+#[test]
+fn columns_and_packing_change_the_fingerprint_and_a_model_on_a_hub_keeps_its_name() {
+    let base = format!("{HEAD}parameters: {{rank: 8}}\n");
+    let mapped = base.replace("data: {", "data: {columns: {prompt: question}, ");
+    let packed = base.replace("data: {", "data: {packing: true, ");
+    assert_eq!(sweep(&mapped).data.columns["prompt"], "question");
+    assert!(sweep(&packed).data.packing);
+    let own = sweep(&base).fingerprint();
+    assert_ne!(sweep(&mapped).fingerprint(), own);
+    assert_ne!(sweep(&packed).fingerprint(), own);
+    let nothing = |path: &Path| match path.extension() {
+        Some(extension) if extension == "jsonl" => PathKind::File,
+        _ => PathKind::Missing,
+    };
+    let on_hub = base.replace("model: base", "model: org/name@v1");
+    let on_hub = resolve(&on_hub, Path::new("x.yaml"), &nothing).expect("it is right");
+    assert_eq!(on_hub.hub.map(|name| name.to_string()).as_deref(), Some("org/name@v1"));
+    assert_eq!(sweep(&base).hub, None);
 }
 
 proptest! {

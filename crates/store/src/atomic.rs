@@ -27,6 +27,14 @@ pub fn write_file(path: &Path, contents: &[u8]) -> Result<(), StoreError> {
     rename(&temporary, path)
 }
 
+/// Writes `contents` to `path` as [`write_file`] does, but leaves it to the system when they reach
+/// the disk: for what is of no use after a loss of power.
+pub(crate) fn write_unsynced(path: &Path, contents: &[u8]) -> Result<(), StoreError> {
+    let temporary = beside(path, TEMPORARY);
+    fs::write(&temporary, contents).map_err(StoreError::io("write", &temporary))?;
+    fs::rename(&temporary, path).map_err(StoreError::io("rename a finished file to", path))
+}
+
 /// Fills a new folder with `build` and puts it in the place of `target`, whose former content is
 /// deleted once the new one stands. Nothing changes when `build` fails.
 pub fn replace_dir<T>(
@@ -60,18 +68,26 @@ pub(crate) fn create_dir(path: &Path) -> Result<(), StoreError> {
     fs::create_dir_all(path).map_err(StoreError::io("create the folder", path))
 }
 
-/// A name beside `path` that no other process uses.
+/// A name beside `path` that no other process uses, on this machine or on one that shares the
+/// file system.
 pub(crate) fn beside(path: &Path, mark: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!("{mark}{}", std::process::id()));
+    name.push(mark);
+    name.push(this_process());
     path.with_file_name(name)
 }
 
-/// Removes what a process that died in the middle of a write left in `dir`.
+fn this_process() -> String {
+    format!("{}-{}", gethostname::gethostname().to_string_lossy(), std::process::id())
+}
+
+/// Removes what other processes, which died in the middle of a write, left in `dir`.
 pub(crate) fn remove_leftovers(dir: &Path) -> Result<(), StoreError> {
+    let own = this_process();
     for path in entries(dir)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.contains(TEMPORARY) || name.contains(REPLACED) {
+        let is_leftover = name.contains(TEMPORARY) || name.contains(REPLACED);
+        if is_leftover && !name.ends_with(&own) {
             if path.is_dir() {
                 remove_dir_if_there(&path)?;
             } else {
@@ -95,6 +111,16 @@ pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
         .map_err(StoreError::io("list the folder", dir))?;
     paths.sort();
     Ok(paths)
+}
+
+/// Removes a file.
+pub(crate) fn remove_file_if_there(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::io("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Removes a folder with all it holds.

@@ -3,18 +3,24 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use spec::{Evaluation, Event, Record, SweepState, TrialId, TrialState};
 
 use crate::checkpoint::{self, Checkpoint, CheckpointDamage, Purpose};
 use crate::error::{BuildError, StoreError};
-use crate::identity::Identity;
+use crate::identity::{Identity, InputFile};
+use crate::journal::News;
 use crate::layout::ReportFile;
 use crate::lock::{DriverLock, Holder};
+use crate::worker::{Orders, new_worker, newest_claim};
 use crate::{atomic, journal, layout, lock};
 
 /// Written and removed again when a sweep is opened, so that a full disk shows before training.
 const ROOM_NEEDED_BYTES: usize = 1 << 20;
+
+/// The driver's name among the journal's writers.
+const DRIVER: &str = "driver";
 
 /// A sweep's folder as anyone may see it, also while another process drives the sweep.
 #[derive(Debug, Clone)]
@@ -49,6 +55,12 @@ impl SweepFolder {
         Identity::read(&self.root)
     }
 
+    /// The sweep file as it was when the sweep began.
+    pub fn written(&self) -> Result<String, StoreError> {
+        let path = layout::sweep_yaml(&self.root);
+        fs::read_to_string(&path).map_err(StoreError::io("read", &path))
+    }
+
     /// The state of the sweep: its journal, folded.
     pub fn state(&self) -> Result<SweepState, StoreError> {
         Ok(SweepState::from_events(&self.events()?))
@@ -64,9 +76,24 @@ impl SweepFolder {
         journal::replay(&layout::journal(&self.root))
     }
 
+    /// Size and hash of the whole history, as of an input file.
+    pub fn history(&self) -> Result<InputFile, StoreError> {
+        journal::hash(&layout::journal(&self.root))
+    }
+
     /// The process that drives the sweep right now, if any does.
     pub fn holder(&self) -> Result<Option<Holder>, StoreError> {
         lock::holder(&self.root)
+    }
+
+    /// Asks the processes of the sweep, wherever they run, to save and end.
+    pub fn cancel(&self) -> Result<(), StoreError> {
+        atomic::write_file(&layout::cancel(&self.root), b"")
+    }
+
+    /// Whether they were asked to, since the sweep was last launched.
+    pub fn is_cancelled(&self) -> bool {
+        layout::cancel(&self.root).exists()
     }
 
     /// The folder with the trial's best adapter; `None` when there is none.
@@ -74,9 +101,31 @@ impl SweepFolder {
         Some(layout::adapter(&self.root, trial)).filter(|path| path.is_dir())
     }
 
+    /// The folder in which the command that trains a trial may write, and its log; created where it
+    /// is not there.
+    pub fn command_dir(&self, trial: TrialId) -> Result<PathBuf, StoreError> {
+        let path = layout::command(&self.root, trial);
+        atomic::create_dir(&path)?;
+        std::path::absolute(&path).map_err(StoreError::io("resolve", &path))
+    }
+
     /// The folder of the sweep's best adapter, whether or not it exists yet.
     pub fn best_dir(&self) -> PathBuf {
         layout::best(&self.root)
+    }
+
+    /// The checkpoint of `trial` to go on from; an error when there is one that must not be used.
+    pub fn checkpoint(
+        &self,
+        trial: TrialId,
+        purpose: Purpose,
+    ) -> Result<Option<Checkpoint>, CheckpointDamage> {
+        checkpoint::find(&self.root, trial, purpose)
+    }
+
+    /// Whether `trial` has left what is told of it when it has ended.
+    pub fn has_summary(&self, trial: TrialId) -> bool {
+        layout::trial_json(&self.root, trial).is_file()
     }
 
     /// Where a report file is or will be.
@@ -113,6 +162,7 @@ impl SweepFolder {
 pub struct SweepDir {
     folder: SweepFolder,
     journal: journal::Writer,
+    others: journal::Follower,
     _lock: DriverLock,
 }
 
@@ -143,12 +193,79 @@ impl SweepDir {
         atomic::create_dir(&root)?;
         let lock = DriverLock::acquire(&root)?;
         claim(&root, identity, written)?;
-        remove_leftovers(&root)?;
         check_room(&root)?;
+        atomic::remove_file_if_there(&layout::cancel(&root))?;
         let folder = SweepFolder { root };
-        let state = folder.state()?;
-        let journal = journal::Writer::create(&layout::journal(&folder.root))?;
-        Ok(Opened { dir: Self { folder, journal, _lock: lock }, state })
+        let journals = layout::journal(&folder.root);
+        journal::cut_torn_tails(&journals, DRIVER)?;
+        let mut others = journal::Follower::new(journals.clone());
+        let mut state = SweepState::default();
+        for news in others.read(None)? {
+            state.apply(&news.record.event);
+        }
+        let journal = journal::Writer::create(&journals, DRIVER, others.seq())?;
+        Ok(Opened { dir: Self { folder, journal, others, _lock: lock }, state })
+    }
+
+    /// Removes what processes that died left half written. Only while no worker of the sweep lives.
+    pub fn remove_leftovers(&mut self) -> Result<(), StoreError> {
+        remove_leftovers(&self.folder.root)
+    }
+
+    /// What workers have written since the last call, in order; whatever is recorded from now on
+    /// comes after it.
+    pub fn news(&mut self) -> Result<Vec<News>, StoreError> {
+        let news = self.others.read(Some(self.journal.path()))?;
+        self.journal.has_seen(self.others.seq());
+        Ok(news)
+    }
+
+    /// The number of the last record written or read.
+    pub const fn seq(&self) -> u64 {
+        self.journal.seq()
+    }
+
+    /// Where orders for the worker `name` are written.
+    pub fn orders(&self, name: &str) -> Result<Orders, StoreError> {
+        Orders::open(&self.folder.root, name)
+    }
+
+    /// A name that no worker of this sweep has had; its folder is there from now on.
+    pub fn new_worker(&mut self) -> Result<String, StoreError> {
+        new_worker(&self.folder.root)
+    }
+
+    /// The number for the next attempt at `trial`: above all that were claimed.
+    pub fn next_attempt(&self, trial: TrialId) -> Result<u32, StoreError> {
+        Ok(newest_claim(&self.folder.root, trial)? + 1)
+    }
+
+    /// Opens or creates `results/<name>` to write a few events, waiting for others who do the same.
+    /// Nothing is tidied up, and the last journal file is gone on with, so that this may happen
+    /// thousands of times.
+    pub fn join(
+        results: &Path,
+        identity: &Identity,
+        written: &str,
+        patience: Duration,
+    ) -> Result<Opened, StoreError> {
+        let root = results.join(&identity.name);
+        atomic::create_dir(&root)?;
+        let lock = DriverLock::wait_for(&root, patience)?;
+        match refuse_different(&root, identity) {
+            Err(StoreError::NotASweep { .. }) => claim(&root, identity, written)?,
+            other => other?,
+        }
+        let folder = SweepFolder { root };
+        let journals = layout::journal(&folder.root);
+        journal::cut_torn_tails(&journals, DRIVER)?;
+        let mut others = journal::Follower::new(journals.clone());
+        let mut state = SweepState::default();
+        for news in others.read(None)? {
+            state.apply(&news.record.event);
+        }
+        let journal = journal::Writer::join(&journals, DRIVER, others.seq())?;
+        Ok(Opened { dir: Self { folder, journal, others, _lock: lock }, state })
     }
 
     /// Whether [`SweepDir::open`] would take `results/<name>`, without creating or changing
@@ -175,28 +292,7 @@ impl SweepDir {
     /// Appends events to the journal in one write; durable when one of them is more than a train
     /// step.
     pub fn record(&mut self, events: &[Event]) -> Result<(), StoreError> {
-        self.journal.append(events)
-    }
-
-    /// Saves a checkpoint of `trial` with `save`, which writes the given file and returns the
-    /// step. The journal is durable up to that step before the checkpoint counts.
-    pub fn save_checkpoint(
-        &mut self,
-        trial: TrialId,
-        purpose: Purpose,
-        save: impl FnOnce(&Path) -> Result<u32, BuildError>,
-    ) -> Result<u32, StoreError> {
-        self.journal.sync()?;
-        checkpoint::save(&self.folder.root, trial, purpose, save)
-    }
-
-    /// The checkpoint to go on from; an error when there is one that must not be used.
-    pub fn checkpoint(
-        &self,
-        trial: TrialId,
-        purpose: Purpose,
-    ) -> Result<Option<Checkpoint>, CheckpointDamage> {
-        checkpoint::find(&self.folder.root, trial, purpose)
+        self.journal.append(None, events)
     }
 
     /// Removes a checkpoint that nobody will go on from, if there is one.
@@ -215,12 +311,7 @@ impl SweepDir {
         trial: TrialId,
         save: impl FnOnce(&Path) -> Result<bool, BuildError>,
     ) -> Result<bool, StoreError> {
-        let target = layout::adapter(&self.folder.root, trial);
-        let saved = atomic::replace_dir(&target, save)?;
-        if !saved {
-            atomic::remove_dir_if_there(&target)?;
-        }
-        Ok(saved)
+        save_adapter(&self.folder.root, trial, save)
     }
 
     /// Writes a trial's `metrics.csv`, `steps.csv` and `trial.json`.
@@ -239,6 +330,20 @@ impl SweepDir {
     pub fn write_base(&mut self, evaluation: &Evaluation) -> Result<(), StoreError> {
         write_json(&layout::base_json(&self.folder.root), evaluation)
     }
+}
+
+/// See [`SweepDir::save_adapter`].
+pub(crate) fn save_adapter(
+    root: &Path,
+    trial: TrialId,
+    save: impl FnOnce(&Path) -> Result<bool, BuildError>,
+) -> Result<bool, StoreError> {
+    let target = layout::adapter(root, trial);
+    let saved = atomic::replace_dir(&target, save)?;
+    if !saved {
+        atomic::remove_dir_if_there(&target)?;
+    }
+    Ok(saved)
 }
 
 /// Moves the folder of the sweep `name` aside to the first free `<name>.old-<n>` and returns

@@ -20,8 +20,20 @@ const FORMAT: u32 = 1;
 const LISTED_DIFFERENCES: usize = 8;
 
 /// Settings that a fingerprint leaves out: they may differ within one sweep.
-const OUTSIDE_THE_FINGERPRINT: [&str; 5] =
-    ["description", "warnings", "report", "executor.max_packed", "executor.checkpoint_seconds"];
+const OUTSIDE_THE_FINGERPRINT: [&str; 12] = [
+    "description",
+    "warnings",
+    "report",
+    "executor.max_packed",
+    "executor.checkpoint_seconds",
+    "executor.kind.dir",
+    "executor.kind.max_parallel",
+    "executor.kind.grace_seconds",
+    "executor.devices",
+    "executor.max_retries",
+    "executor.heartbeat_seconds",
+    "executor.max_consecutive_failures",
+];
 
 /// A sweep's settings and inputs, as `resolved.json` keeps them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -138,6 +150,11 @@ pub fn hash_file(path: &Path) -> Result<InputFile, StoreError> {
         .map_err(StoreError::io("read", path))?;
     let sha256 = Some(hex(&hasher.finalize()));
     Ok(InputFile { path: path.display().to_string(), bytes, sha256 })
+}
+
+/// SHA-256 of a text in hexadecimal.
+pub fn hash_text(text: &str) -> String {
+    hex(&Sha256::digest(text.as_bytes()))
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

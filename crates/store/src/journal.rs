@@ -1,18 +1,26 @@
-//! The journal: append-only files of one record a line, one file for each launch.
+//! The journal: append-only files of one record a line, one file for each process that writes.
 //!
 //! A line counts once its newline is written. A process that dies in the middle of a line leaves
-//! a torn tail: readers stop before it, and the next launch cuts it off.
+//! a torn tail: readers stop before it, and no other process ever writes to that file.
+//!
+//! Several processes write at a time, each to its own file. Their records are put in order by
+//! their numbers (`spec::Record::seq`): a process numbers above all that it has seen, so that what
+//! follows from something comes after it, whatever the clocks say and however the files grew.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
-use spec::{Event, Record, SCHEMA_VERSION};
+use sha2::{Digest, Sha256};
+use spec::{Event, Record, SCHEMA_VERSION, TrialId};
 
 use crate::atomic;
 use crate::error::StoreError;
+use crate::identity::{InputFile, hex};
 
 /// Milliseconds since the Unix epoch; for people, never for decisions.
 pub(crate) fn now_ms() -> u64 {
@@ -24,43 +32,91 @@ pub(crate) fn now_ms() -> u64 {
 pub(crate) struct Writer {
     path: PathBuf,
     file: File,
+    /// Which of the files of this name it is, from 1.
+    number: u32,
     /// Length up to the last complete batch.
     committed: u64,
+    /// The highest number given or seen.
+    seq: u64,
 }
 
 impl Writer {
-    /// Cuts torn tails in `dir`, then begins the next file. Only the holder of the sweep's lock
-    /// may call this.
-    pub(crate) fn create(dir: &Path) -> Result<Self, StoreError> {
+    /// Begins the next file `<name>-<n>.jsonl`; its records are numbered above `seq`.
+    pub(crate) fn create(dir: &Path, name: &str, seq: u64) -> Result<Self, StoreError> {
         atomic::create_dir(dir)?;
         let files = files(dir)?;
-        for (_, path) in &files {
-            cut_torn_tail(path)?;
+        let own = files.iter().filter(|(file, _)| file.name == name).map(|(file, _)| file.number);
+        let mut number = own.max().map_or(1, |last| last + 1);
+        loop {
+            let path = dir.join(format!("{name}-{number}.jsonl"));
+            match OpenOptions::new().append(true).create_new(true).open(&path) {
+                Ok(file) => {
+                    atomic::sync_dir(dir)?;
+                    return Ok(Self { path, file, number, committed: 0, seq });
+                }
+                // Another process of this name was quicker: on a cluster, a job may run twice.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => return Err(StoreError::io("create the journal", &path)(error)),
+            }
         }
-        let number = files.last().map_or(1, |(number, _)| number + 1);
-        let path = dir.join(format!("driver-{number}.jsonl"));
-        let file = OpenOptions::new()
-            .append(true)
-            .create_new(true)
-            .open(&path)
-            .map_err(StoreError::io("create the journal", &path))?;
-        atomic::sync_dir(dir)?;
-        Ok(Self { path, file, committed: 0 })
     }
 
-    /// Appends `events` in one write and makes them durable when one of them is worth it. After
-    /// an error the file is as it was before.
-    pub(crate) fn append(&mut self, events: &[Event]) -> Result<(), StoreError> {
+    /// Goes on with the last file of this name, once its torn tail is cut; begins one where there is
+    /// none. Only the holder of the sweep's lock may call this for the driver's name.
+    pub(crate) fn join(dir: &Path, name: &str, seq: u64) -> Result<Self, StoreError> {
+        atomic::create_dir(dir)?;
+        let own = files(dir)?.into_iter().filter(|(file, _)| file.name == name);
+        let Some((last, path)) = own.max_by_key(|(file, _)| file.number) else {
+            return Self::create(dir, name, seq);
+        };
+        let opened = OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .and_then(|file| Ok((file.metadata()?.len(), file)));
+        let (committed, file) = opened.map_err(StoreError::io("open the journal", &path))?;
+        Ok(Self { path, file, number: last.number, committed, seq })
+    }
+
+    /// Its file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Which of the files of its name it is, from 1.
+    pub(crate) const fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The highest number given or seen.
+    pub(crate) const fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Later records are numbered above `seq`.
+    pub(crate) fn has_seen(&mut self, seq: u64) {
+        self.seq = self.seq.max(seq);
+    }
+
+    /// Appends `events` of an attempt at a trial (`None`: events that no attempt is answerable
+    /// for) in one write, and makes them durable when one of them is worth it. After an error the
+    /// file is as it was before.
+    pub(crate) fn append(
+        &mut self,
+        attempt: Option<u32>,
+        events: &[Event],
+    ) -> Result<(), StoreError> {
         if events.is_empty() {
             return Ok(());
         }
-        let batch = encode(events).map_err(StoreError::io("encode a record for", &self.path))?;
+        let batch = encode(self.seq, attempt, events)
+            .map_err(StoreError::io("encode a record for", &self.path))?;
         if let Err(source) = self.file.write_all(&batch) {
-            // Best effort: a tail that stays is cut at the next launch.
+            // Best effort: readers stop before a tail that stays.
             let _ = self.file.set_len(self.committed);
             return Err(StoreError::io("append to the journal", &self.path)(source));
         }
         self.committed += batch.len() as u64;
+        self.seq += events.len() as u64;
         if events.iter().any(is_durable) { self.sync() } else { Ok(()) }
     }
 
@@ -70,45 +126,144 @@ impl Writer {
     }
 }
 
-/// Train steps come by the thousand and come back from the checkpoint if they are lost; all else
-/// is synced.
+/// Steps and evaluations come by the thousand and come back from the checkpoint if they are lost
+/// (which is durable before it counts); all else is synced.
 fn is_durable(event: &Event) -> bool {
-    !matches!(event, Event::Trained { .. })
+    !matches!(event, Event::Trained { .. } | Event::Evaluated { .. })
 }
 
-fn encode(events: &[Event]) -> std::io::Result<Vec<u8>> {
+fn encode(seq: u64, attempt: Option<u32>, events: &[Event]) -> std::io::Result<Vec<u8>> {
     let at_ms = now_ms();
     let mut batch = Vec::with_capacity(events.len() * 256);
-    for event in events {
-        let record = Record { v: SCHEMA_VERSION, at_ms, event: event.clone() };
+    for (seq, event) in (seq + 1..).zip(events) {
+        let event = event.clone();
+        let record = Record { v: SCHEMA_VERSION, at_ms, seq: Some(seq), attempt, event };
         serde_json::to_writer(&mut batch, &record).map_err(std::io::Error::other)?;
         batch.push(b'\n');
     }
     Ok(batch)
 }
 
-/// All records of all files in `dir`, in order. Reads while another process appends.
-pub(crate) fn replay(dir: &Path) -> Result<Vec<Record>, StoreError> {
-    let mut records = Vec::new();
-    for (_, path) in files(dir)? {
-        read_file(&path, &mut records)?;
-    }
-    Ok(records)
+/// A record with the process that wrote it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct News {
+    /// The writer's name: `driver`, or a worker's.
+    pub writer: Arc<str>,
+    /// Which process of that name it is, from 1.
+    pub number: u32,
+    /// What it wrote.
+    pub record: Record,
 }
 
-fn read_file(path: &Path, records: &mut Vec<Record>) -> Result<(), StoreError> {
-    let mut reader =
-        BufReader::new(File::open(path).map_err(StoreError::io("open the journal", path))?);
-    let mut line = Vec::new();
-    for number in 1.. {
-        line.clear();
-        reader.read_until(b'\n', &mut line).map_err(StoreError::io("read the journal", path))?;
-        if line.last() != Some(&b'\n') {
-            break;
-        }
-        records.push(parse(path, number, &line)?);
+/// Size and hash of the records of all files in `dir`, whichever files they are in.
+pub(crate) fn hash(dir: &Path) -> Result<InputFile, StoreError> {
+    let mut hasher = Sha256::new();
+    let mut bytes = 0;
+    for (_, path) in files(dir)? {
+        bytes += File::open(&path)
+            .and_then(|mut file| std::io::copy(&mut file, &mut hasher))
+            .map_err(StoreError::io("read the journal", &path))?;
     }
-    Ok(())
+    let sha256 = Some(hex(&hasher.finalize()));
+    Ok(InputFile { path: dir.display().to_string(), bytes, sha256 })
+}
+
+/// Reads what all processes have written, and later what they have added.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    dir: PathBuf,
+    files: BTreeMap<FileName, Tail>,
+    /// The latest attempt of each trial that has begun.
+    attempts: HashMap<TrialId, u32>,
+    /// The highest number seen.
+    seq: u64,
+}
+
+/// A file that is read as it grows.
+#[derive(Debug)]
+struct Tail {
+    writer: Arc<str>,
+    number: u32,
+    path: PathBuf,
+    file: File,
+    /// The beginning of a line whose end is not written yet.
+    partial: Vec<u8>,
+    line: usize,
+}
+
+impl Follower {
+    pub(crate) fn new(dir: PathBuf) -> Self {
+        Self { dir, files: BTreeMap::new(), attempts: HashMap::new(), seq: 0 }
+    }
+
+    /// The highest number seen.
+    pub(crate) const fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// What was written since the last call, in order and without what no longer counts: what an
+    /// attempt at a trial said after a later attempt had begun. The file `own` is left out, if
+    /// given.
+    pub(crate) fn read(&mut self, own: Option<&Path>) -> Result<Vec<News>, StoreError> {
+        for (name, path) in files(&self.dir)? {
+            if own != Some(&path) && !self.files.contains_key(&name) {
+                let file = File::open(&path).map_err(StoreError::io("open the journal", &path))?;
+                let (writer, number) = (Arc::from(name.name.as_str()), name.number);
+                let tail = Tail { writer, number, path, file, partial: Vec::new(), line: 0 };
+                self.files.insert(name, tail);
+            }
+        }
+        let mut news = Vec::new();
+        for tail in self.files.values_mut() {
+            tail.read(&mut self.seq, &mut news)?;
+        }
+        news.sort_by_key(|news: &News| news.record.seq);
+        news.retain(|news| counts(&mut self.attempts, &news.record));
+        Ok(news)
+    }
+}
+
+/// Whether a record still counts, given the attempts that have begun before it.
+fn counts(attempts: &mut HashMap<TrialId, u32>, record: &Record) -> bool {
+    let (Some(attempt), Some(trial)) = (record.attempt, record.event.trial()) else { return true };
+    let latest = attempts.entry(trial).or_insert(attempt);
+    if matches!(record.event, Event::TrialStarted { .. }) {
+        *latest = attempt.max(*latest);
+    }
+    attempt >= *latest
+}
+
+/// Bytes read at a time, so that a long journal is not in memory twice.
+const CHUNK: u64 = 1 << 20;
+
+impl Tail {
+    fn read(&mut self, seq: &mut u64, news: &mut Vec<News>) -> Result<(), StoreError> {
+        loop {
+            let read = (&self.file).take(CHUNK).read_to_end(&mut self.partial);
+            if read.map_err(StoreError::io("read the journal", &self.path))? == 0 {
+                return Ok(());
+            }
+            let mut begin = 0;
+            while let Some(length) = self.partial[begin..].iter().position(|&b| b == b'\n') {
+                self.line += 1;
+                let text = &self.partial[begin..begin + length];
+                let mut record = parse(&self.path, self.line, text)?;
+                // Before there were numbers, one process wrote at a time, after all before it.
+                let number = *record.seq.get_or_insert(*seq + 1);
+                *seq = number.max(*seq);
+                let (writer, number) = (Arc::clone(&self.writer), self.number);
+                news.push(News { writer, number, record });
+                begin += length + 1;
+            }
+            self.partial.drain(..begin);
+        }
+    }
+}
+
+/// All records of all files in `dir`, in order. Reads while other processes append.
+pub(crate) fn replay(dir: &Path) -> Result<Vec<Record>, StoreError> {
+    let news = Follower::new(dir.to_path_buf()).read(None)?;
+    Ok(news.into_iter().map(|news| news.record).collect())
 }
 
 fn parse(path: &Path, line: usize, text: &[u8]) -> Result<Record, StoreError> {
@@ -128,32 +283,44 @@ fn parse(path: &Path, line: usize, text: &[u8]) -> Result<Record, StoreError> {
     }
 }
 
-/// The journal files with their numbers, ascending.
-fn files(dir: &Path) -> Result<Vec<(u32, PathBuf)>, StoreError> {
+/// `driver-2.jsonl`: whose file it is, and which of them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct FileName {
+    name: String,
+    number: u32,
+}
+
+/// The journal files, the drivers' first, each writer's in their order.
+fn files(dir: &Path) -> Result<Vec<(FileName, PathBuf)>, StoreError> {
     let mut files: Vec<_> = atomic::entries(dir)?
         .into_iter()
         .filter_map(|path| {
-            let name = path.file_name()?.to_str()?;
-            let number = name.strip_prefix("driver-")?.strip_suffix(".jsonl")?.parse().ok()?;
-            Some((number, path))
+            let stem = path.file_name()?.to_str()?.strip_suffix(".jsonl")?;
+            let (name, number) = stem.rsplit_once('-')?;
+            let number = number.parse().ok()?;
+            Some((FileName { name: name.to_owned(), number }, path))
         })
         .collect();
     files.sort();
     Ok(files)
 }
 
-fn cut_torn_tail(path: &Path) -> Result<(), StoreError> {
-    let bytes = std::fs::read(path).map_err(StoreError::io("read the journal", path))?;
-    let complete = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |last| last + 1);
-    if complete == bytes.len() {
-        return Ok(());
+/// Cuts the unfinished last lines that the process `name` left in earlier lives. Only the one that
+/// holds that name now may call this.
+pub(crate) fn cut_torn_tails(dir: &Path, name: &str) -> Result<(), StoreError> {
+    for (_, path) in files(dir)?.iter().filter(|(file, _)| file.name == name) {
+        let bytes = std::fs::read(path).map_err(StoreError::io("read the journal", path))?;
+        let complete = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |last| last + 1);
+        if complete < bytes.len() {
+            OpenOptions::new()
+                .write(true)
+                .open(path)
+                .and_then(|file| {
+                    file.set_len(complete as u64)?;
+                    file.sync_all()
+                })
+                .map_err(StoreError::io("cut the torn last line of", path))?;
+        }
     }
-    OpenOptions::new()
-        .write(true)
-        .open(path)
-        .and_then(|file| {
-            file.set_len(complete as u64)?;
-            file.sync_all()
-        })
-        .map_err(StoreError::io("cut the torn last line of", path))
+    Ok(())
 }

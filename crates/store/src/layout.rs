@@ -57,6 +57,30 @@ pub(crate) fn adapter(root: &Path, id: TrialId) -> PathBuf {
     trial(root, id).join("adapter")
 }
 
+/// What belongs to the trial's command: its log and whatever it writes there itself.
+pub(crate) fn command(root: &Path, id: TrialId) -> PathBuf {
+    let own = if id == TrialId::BASE { root.join("base") } else { trial(root, id) };
+    own.join("command")
+}
+
+/// Is there while the sweep's processes are to save and end.
+pub(crate) fn cancel(root: &Path) -> PathBuf {
+    root.join("cancel")
+}
+
+/// Where attempts at a trial are claimed.
+pub(crate) fn claims(root: &Path, id: TrialId) -> PathBuf {
+    trial(root, id).join("claims")
+}
+
+pub(crate) fn workers(root: &Path) -> PathBuf {
+    root.join("workers")
+}
+
+pub(crate) fn worker(root: &Path, name: &str) -> PathBuf {
+    workers(root).join(name)
+}
+
 pub(crate) fn base_json(root: &Path) -> PathBuf {
     root.join("base").join("base.json")
 }

@@ -9,8 +9,13 @@
 //!   sweep.yaml              the sweep file as written
 //!   resolved.json           the resolved sweep, its fingerprint and its input files' hashes
 //!   lock                    held by the one process that drives the sweep
+//!   cancel                  there while the sweep's processes are to save and end
 //!   journal/driver-<n>.jsonl  one `spec::Record` a line, append only, one file a launch
-//!   trials/trial-003/       trial.json, metrics.csv, steps.csv, checkpoint/, fork/, adapter/ (best)
+//!   journal/worker-003-<n>.jsonl  the same, of a worker process
+//!   workers/worker-003/     orders.jsonl (from the driver), heartbeat.json, alive (a lock), log.txt
+//!   trials/trial-003/       trial.json, metrics.csv, steps.csv, checkpoint/, fork/, adapter/ (best),
+//!                           claims/ (the attempts at it), command/ (what a command that trains it
+//!                           writes, and its log)
 //!   ranking.csv ranking.json report.txt plots/ best/
 //! ```
 //!
@@ -27,11 +32,14 @@ mod identity;
 mod journal;
 mod layout;
 mod lock;
+mod worker;
 
 pub use atomic::{replace_dir, write_file};
 pub use checkpoint::{Checkpoint, CheckpointDamage, Purpose};
 pub use error::{BuildError, StoreError};
 pub use folder::{Opened, SweepDir, SweepFolder, TrialTables, set_aside};
-pub use identity::{Identity, InputFile, hash_file};
+pub use identity::{Identity, InputFile, hash_file, hash_text};
+pub use journal::News;
 pub use layout::ReportFile;
 pub use lock::Holder;
+pub use worker::{Beat, Orders, WorkerDir, WorkerFiles, this_machine};

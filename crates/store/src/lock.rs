@@ -1,4 +1,4 @@
-//! One driver a sweep: an exclusive lock on a file that says who holds it.
+//! One driver a sweep, one process a worker: an exclusive lock on a file that says who holds it.
 //!
 //! The operating system's lock decides, not the file's content, so a process that died holds
 //! nothing.
@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +17,8 @@ use crate::layout;
 
 /// `status` takes the lock for an instant to see whether it is free; a driver that starts in
 /// that instant must not be refused.
-const ATTEMPTS: u32 = 5;
-const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(40);
+const PATIENCE: Duration = Duration::from_millis(200);
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(10);
 
 /// The process that drives a sweep.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,46 +70,80 @@ pub(crate) struct DriverLock {
 impl DriverLock {
     /// Takes the lock of the sweep in `root`, or says who has it.
     pub(crate) fn acquire(root: &Path) -> Result<Self, StoreError> {
-        let path = layout::lock(root);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(StoreError::io("open the lock", &path))?;
-        for attempt in 1.. {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) if attempt < ATTEMPTS => {
-                    std::thread::sleep(BETWEEN_ATTEMPTS);
-                }
-                Err(TryLockError::WouldBlock) => {
-                    let holder = read_holder(&mut file);
-                    return Err(StoreError::Locked { path: root.to_path_buf(), holder });
-                }
-                Err(TryLockError::Error(source)) => {
-                    return Err(StoreError::io("lock", &path)(source));
-                }
-            }
-        }
-        sign(&mut file).map_err(StoreError::io("write the lock", &path))?;
-        Ok(Self { _file: file })
+        Self::wait_for(root, PATIENCE)
     }
+
+    /// Takes the lock, waiting for one that others hold for a moment.
+    pub(crate) fn wait_for(root: &Path, patience: Duration) -> Result<Self, StoreError> {
+        match take(&layout::lock(root), patience)? {
+            Taken::Yes(file) => Ok(Self { _file: file }),
+            Taken::By(holder) => Err(StoreError::Locked { path: root.to_path_buf(), holder }),
+        }
+    }
+}
+
+/// Shows that a worker process lives, until dropped. Where the file system has no locks it shows
+/// nothing; nobody relies on it there.
+#[derive(Debug)]
+pub(crate) struct Alive {
+    _file: Option<File>,
+}
+
+impl Alive {
+    /// Takes the lock `path`, if that is possible.
+    pub(crate) fn begin(path: &Path) -> Self {
+        match take(path, PATIENCE) {
+            Ok(Taken::Yes(file)) => Self { _file: Some(file) },
+            Ok(Taken::By(_)) | Err(_) => Self { _file: None },
+        }
+    }
+}
+
+enum Taken {
+    Yes(File),
+    By(Holder),
+}
+
+/// Takes the lock `path`, waiting for one that others hold for a moment.
+fn take(path: &Path, patience: Duration) -> Result<Taken, StoreError> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(StoreError::io("open the lock", path))?;
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if begun.elapsed() < patience => {
+                std::thread::sleep(BETWEEN_ATTEMPTS);
+            }
+            Err(TryLockError::WouldBlock) => return Ok(Taken::By(read_holder(&mut file))),
+            Err(TryLockError::Error(source)) => return Err(StoreError::io("lock", path)(source)),
+        }
+    }
+    sign(&mut file).map_err(StoreError::io("write the lock", path))?;
+    Ok(Taken::Yes(file))
 }
 
 /// Who drives the sweep in `root` right now, if anyone does.
 pub(crate) fn holder(root: &Path) -> Result<Option<Holder>, StoreError> {
-    let path = layout::lock(root);
-    let mut file = match File::open(&path) {
+    holder_of(&layout::lock(root))
+}
+
+/// Who holds the lock `path`, if anyone does.
+pub(crate) fn holder_of(path: &Path) -> Result<Option<Holder>, StoreError> {
+    let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StoreError::io("open the lock", &path)(error)),
+        Err(error) => return Err(StoreError::io("open the lock", path)(error)),
     };
     match file.try_lock_shared() {
         Ok(()) => Ok(None),
         Err(TryLockError::WouldBlock) => Ok(Some(read_holder(&mut file))),
-        Err(TryLockError::Error(source)) => Err(StoreError::io("lock", &path)(source)),
+        Err(TryLockError::Error(source)) => Err(StoreError::io("lock", path)(source)),
     }
 }
 

@@ -3,7 +3,7 @@
 use spec::TrialId;
 use store::StoreError;
 
-use crate::trainer::TrainerError;
+use crate::launch::LaunchError;
 
 /// The sweep cannot go on. Running it again goes on from the last checkpoints.
 #[derive(Debug, thiserror::Error)]
@@ -11,9 +11,35 @@ pub enum WorkerError {
     /// The results folder cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Without the base model's losses there is no reference to compare trials with.
-    #[error("failed to evaluate the base model")]
-    BaseEvaluation(#[source] TrainerError),
+    /// A worker process said why it cannot work.
+    #[error("the worker process {worker} cannot go on: {error}")]
+    WorkerFailed {
+        /// Its name.
+        worker: String,
+        /// Its error with causes.
+        error: String,
+        /// It had not begun to work: the model, the data or the device cannot be used.
+        at_start: bool,
+    },
+    /// Workers die again and again.
+    #[error(
+        "{count} worker processes died one after another without training anything; the last one, \
+         {worker}: {cause}{}",
+        after_log(log)
+    )]
+    WorkersDie {
+        /// How many.
+        count: u32,
+        /// The last one's name.
+        worker: String,
+        /// What is known of the cause.
+        cause: String,
+        /// The end of its log.
+        log: String,
+    },
+    /// Workers cannot be started.
+    #[error("failed to start a worker process: {0}")]
+    Launch(LaunchError),
     /// The points of an ended trial could not be turned into text.
     #[error("failed to write the tables of trial {trial}")]
     Tables {
@@ -52,13 +78,21 @@ impl WorkerError {
                  left; `--fresh` begins anew"
                     .to_owned(),
             ),
-            Self::BaseEvaluation(_) | Self::DuplicateProposal { .. } | Self::Tables { .. } => None,
+            Self::WorkersDie { .. } => Some(
+                "if the system ended them for want of memory, give the sweep less to do at a time \
+                 (`executor.max_packed`, `executor.memory_limit`); it goes on where it was"
+                    .to_owned(),
+            ),
+            Self::Launch(error) => error.help.clone(),
+            Self::WorkerFailed { .. } | Self::DuplicateProposal { .. } | Self::Tables { .. } => {
+                None
+            }
         }
     }
 }
 
 /// An error with its causes on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -66,4 +100,13 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// The end of a log below the sentence that it explains.
+pub(crate) fn after_log(log: &str) -> String {
+    if log.is_empty() {
+        return String::new();
+    }
+    let lines: Vec<String> = log.lines().map(|line| format!("\n  | {line}")).collect();
+    format!("; the end of its log:{}", lines.concat())
 }

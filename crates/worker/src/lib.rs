@@ -3,20 +3,29 @@
 //! Place on the flow line:
 //! `planner (suggest/observe) -> Trial -> Pack -> **worker** -> trainer::Engine -> Event -> store`.
 //!
-//! The loop asks the planner what to train, gives trials to the trainer's slots, journals every
-//! event before acting on it, asks the pruner after each evaluation, and keeps enough on disk
-//! that a process may die at any moment: the next launch goes on from there and comes to the same
-//! end.
+//! The driver ([`Drive`]) asks the planner what to train, gives trials to workers, asks the pruner
+//! after each evaluation, and sees that nothing is lost when a process dies. A worker ([`Serve`])
+//! has a [`Trainer`] and trains what it is given. They speak through files in the sweep's folder: a
+//! worker's orders, and its journal. A [`launch::Launcher`] starts workers.
 
 #![forbid(unsafe_code)]
 
+mod board;
+mod command;
 mod drive;
 mod error;
 pub mod launch;
+mod metrics;
 mod observer;
+mod orders;
+mod serve;
 mod trainer;
 
-pub use drive::{Drive, Finish, MAX_CONSECUTIVE_FAILURES, Settings, WriteTables};
-pub use error::WorkerError;
+pub use board::{Answer, Asked, Board, TellError, Verdict};
+pub use command::{CommandError, CommandTrainer};
+pub use drive::{Berth, ChooseTested, Drive, Finish, Settings, WriteTables};
+pub use error::{WorkerError, chain};
+pub use metrics::AdapterError;
 pub use observer::{Observer, Warning};
+pub use serve::{Serve, ServeError, ServeSettings, Turn};
 pub use trainer::{Admission, Steps, Trainer, TrainerError};

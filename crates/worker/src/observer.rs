@@ -31,6 +31,30 @@ pub enum Warning {
         /// The trainer's error with causes.
         error: String,
     },
+    /// A worker process warned of something.
+    #[error("{text}")]
+    OfWorker {
+        /// Its words.
+        text: String,
+    },
+    /// A worker process died, or was ended because it gave no sign of life.
+    #[error("the worker process {worker} was lost: {cause}{}", what_follows(trials))]
+    WorkerLost {
+        /// Its name.
+        worker: String,
+        /// What is known of the cause.
+        cause: String,
+        /// What it was training.
+        trials: Vec<TrialId>,
+    },
+    /// A device is given up.
+    #[error("{worker} cannot work ({cause}); the sweep goes on with the other workers")]
+    WorkerGivenUp {
+        /// The last worker there.
+        worker: String,
+        /// What happened to it.
+        cause: String,
+    },
     /// A trial does not fit beside the others and waits for one of them to end.
     #[error(
         "there is no memory for trial {trial} beside the others: {capacity} train at a time now"
@@ -58,4 +82,15 @@ pub enum Warning {
         /// The error with causes.
         error: String,
     },
+}
+
+fn what_follows(trials: &[TrialId]) -> String {
+    match trials {
+        [] => String::new(),
+        [one] => format!("; trial {one} goes on from its checkpoint"),
+        several => {
+            let names: Vec<String> = several.iter().map(ToString::to_string).collect();
+            format!("; the trials {} go on from their checkpoints", names.join(", "))
+        }
+    }
 }

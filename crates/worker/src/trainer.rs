@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use spec::{Evaluation, Event, ExampleLosses, Trial, TrialConfig, TrialId};
+use spec::{Evaluation, Event, ExampleLosses, TestEvaluation, Trial, TrialId};
 
 /// An error of the trainer, whatever its type.
 pub type TrainerError = Box<dyn std::error::Error + Send + Sync>;
@@ -44,9 +44,6 @@ pub trait Trainer {
     /// Evaluates the untouched base model.
     fn evaluate_base(&mut self) -> Result<Evaluation, TrainerError>;
 
-    /// How many steps `trial` takes.
-    fn steps(&self, trial: &TrialConfig) -> Steps;
-
     /// The losses of the single validation examples at the best evaluation of a trial that has a
     /// slot, or at the base model's ([`TrialId::BASE`]). A trainer that has none says `None`, and
     /// runs are then compared by their means alone.
@@ -69,6 +66,21 @@ pub trait Trainer {
     /// finished takes no further steps but keeps its best adapter until [`Trainer::release`].
     fn step(&mut self) -> Result<Vec<Event>, TrainerError>;
 
+    /// Keeps a trial that has a slot out of the next steps, or lets it take part again. A trainer
+    /// that cannot do so returns false, and then no step is taken until the trial may take part.
+    fn hold(&mut self, _trial: TrialId, _held: bool) -> bool {
+        false
+    }
+
+    /// Evaluates the held-out test rows with a saved adapter, or with the base model alone; `None`
+    /// where there are no such rows.
+    fn evaluate_test(
+        &mut self,
+        _adapter: Option<&Path>,
+    ) -> Result<Option<TestEvaluation>, TrainerError> {
+        Ok(None)
+    }
+
     /// Writes everything needed to go on with `trial` into the file `path` and returns the
     /// number of optimizer steps it has taken. The caller provides atomicity (a temporary name,
     /// then a rename).
@@ -77,6 +89,11 @@ pub trait Trainer {
     /// Writes the adapter of the best evaluation so far in PEFT's format into the folder `dir`,
     /// which exists. Returns false when the trial was never evaluated, and then writes nothing.
     fn save_best(&self, trial: TrialId, dir: &Path) -> Result<bool, TrainerError>;
+
+    /// The most memory that training has taken so far, in bytes, where the system tells.
+    fn peak_bytes(&self) -> Option<u64> {
+        None
+    }
 
     /// Frees the trial's slot.
     fn release(&mut self, trial: TrialId);

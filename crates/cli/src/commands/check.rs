@@ -9,6 +9,8 @@ use trainer::data::{DataReport, PreparedData};
 use trainer::model::DecoderConfig;
 use trainer::plan::{self, Memory, Packing};
 
+mod elsewhere;
+
 use crate::args::CheckArgs;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -55,8 +57,11 @@ struct Total {
 }
 
 pub fn run(args: &CheckArgs) -> Result<Exit, CliError> {
-    let file = sweep_file::load(&args.sweep)?;
+    let file = sweep_file::load_with_model(&args.sweep)?;
     let sweep = &file.sweep;
+    if !sweep.executor.kind.is_own() {
+        return elsewhere::run(args, &file);
+    }
     let length = sweep.train.max_seq_len as usize;
     let data = trainer::data::prepare(&sweep.data, &sweep.model, length).map_err(CliError::Data)?;
     let findings = find(sweep, &data)?;

@@ -1,8 +1,11 @@
 //! One file for each command.
 
+pub mod board;
+pub mod cancel;
 pub mod check;
 pub mod compare;
 pub mod convert;
+pub mod data;
 pub mod explain;
 pub mod export;
 pub mod init;
@@ -10,3 +13,4 @@ pub mod report;
 pub mod run;
 pub mod serve;
 pub mod status;
+pub mod worker;

@@ -1,18 +1,22 @@
 //! `lorasweep run`: plan, train, report.
 
+mod by_command;
+
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use planner::{Planner, Pruner};
 use reporter::Ranking;
-use spec::{Evaluation, Event, Outcome, SweepState, TrialId, TrialState};
-use store::{BuildError, Identity, Opened, ReportFile, SweepDir, SweepFolder, TrialTables};
+use spec::{DeviceChoice, Event, ExecutorKind, Outcome, SweepState, TrialId};
+use store::{Identity, Opened, ReportFile, SweepDir, SweepFolder};
 use trainer::data::PreparedData;
-use worker::{Drive, Finish, WorkerError};
+use trainer::engine::Steps;
+use worker::launch::local::LocalLauncher;
+use worker::{ChooseTested, Drive, Finish, WorkerError};
 
 use crate::args::RunArgs;
-use crate::engine::EngineTrainer;
+use crate::devices;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::export;
@@ -20,18 +24,24 @@ use crate::inputs::{self, Settings};
 use crate::live::{self, Live};
 use crate::output::{self, Output};
 use crate::progress::{self, Mode, Plan};
-use crate::publish;
+use crate::publish::{self, tables};
 use crate::sweep_file::{self, SweepFile};
+use crate::warm_start;
+use crate::worker_start::{self, WorkerStart};
 use crate::workload::{self, MemoryPlan, Workload};
 
 pub fn run(args: &RunArgs, output: Output) -> Result<Exit, CliError> {
-    let file = sweep_file::load(&args.sweep)?;
+    let file = sweep_file::load_with_model(&args.sweep)?;
     file.warn();
     let run = Run::new(args, &file, output)?;
     if let Some(state) = run.finished_before()? {
         return run.say_finished(&state);
     }
-    run.train()
+    match &file.sweep.executor.kind {
+        ExecutorKind::Local => run.train(),
+        ExecutorKind::Command(_) => run.train_by_command(),
+        ExecutorKind::External => Err(CliError::TrainsElsewhere { path: file.path.clone() }),
+    }
 }
 
 /// One launch.
@@ -51,6 +61,7 @@ impl<'a> Run<'a> {
         let pruner = planner::pruner_for(&file.sweep);
         let trials = workload::all_trials(&*planner);
         let identity = inputs::identity(&file.sweep, planner.total())?;
+        let planner = warm_start::planner(&file.sweep, &identity)?;
         Ok(Self { args, file, output, planner, pruner, trials, identity })
     }
 
@@ -63,9 +74,13 @@ impl<'a> Run<'a> {
         let state = SweepDir::look(&self.args.results, &self.identity)?;
         // The test rows are evaluated once all trials have ended: that may be left to do.
         let is_tested = |state: &SweepState| {
-            self.file.sweep.data.test.is_none() || state.test.contains_key(&TrialId::BASE)
+            self.file.sweep.data.test.is_none()
+                || !self.file.sweep.executor.kind.is_own()
+                || state.test.contains_key(&TrialId::BASE)
         };
-        Ok(state.filter(|state| state.finished && is_tested(state)))
+        // Replicates may have been asked for after the end.
+        let is_over = |state: &SweepState| self.planner.suggest(state, 1).is_empty();
+        Ok(state.filter(|state| state.finished && is_tested(state) && is_over(state)))
     }
 
     fn say_finished(&self, state: &SweepState) -> Result<Exit, CliError> {
@@ -87,12 +102,12 @@ impl<'a> Run<'a> {
     fn train(&self) -> Result<Exit, CliError> {
         let data = self.prepare_data()?;
         let plan = self.plan(&data);
-        let memory = self.plan_memory(&data)?;
+        let devices = devices::of(&self.file.sweep.executor);
+        let memory = self.plan_memory(&data, &devices)?;
         let facts = inputs::facts(&self.file.sweep, &data)?;
-        let mut trainer = EngineTrainer::load(&self.file.sweep, data, memory.packing)?;
-        if let Some(note) = trainer.device_note() {
-            self.output.warning(note);
-        }
+        let examples = data.train.examples.len();
+        // Workers prepare it for themselves.
+        drop(data);
         let mut opened = self.open()?;
         if opened.state.facts.as_ref() != Some(&facts) {
             let prepared = Event::DataPrepared { facts };
@@ -102,62 +117,54 @@ impl<'a> Run<'a> {
         let stop = stop_on_signals()?;
         let live = self.follow(&opened)?;
         let mut progress = progress::start(self.mode(), plan, self.output);
+        let folder = opened.dir.folder().clone();
+        let start = WorkerStart::new(self.file, &folder, devices)?;
+        let report = Settings::of(&self.identity)?.report;
+        let choose = |state: &SweepState| {
+            let ranking = reporter::rank(state, &report, self.args.lang.into());
+            export::best_trial(&folder, state, &ranking).filter(|&id| folder.adapter(id).is_some())
+        };
+        let tested: Option<&ChooseTested> =
+            if self.file.sweep.data.test.is_some() { Some(&choose) } else { None };
+        let train = &self.file.sweep.train;
         let finish = Drive {
             settings: (&self.file.sweep).into(),
             planner: &*self.planner,
             pruner: self.pruner.as_deref(),
-            trainer: &mut trainer,
+            steps: &|trial| {
+                let Steps { total, shared } = Steps::of(trial, examples, train);
+                worker::Steps { total, shared }
+            },
+            launcher: &mut LocalLauncher::new(folder.clone()),
+            workers: start.devices.len(),
+            command: &|berth| start.command(berth),
             sweep: &mut opened,
             observer: &mut *progress,
             tables: &tables,
+            tested,
             stop: &stop,
         }
         .run();
         progress.close();
         live.stop();
-        if matches!(finish, Ok(Finish::Completed | Finish::AlreadyFinished)) {
-            self.test(&trainer, &mut opened)?;
-        }
-        // The report is drawn without the base model in memory.
-        drop(trainer);
         if !self.args.quiet {
             output::note(&spent(&opened.state, &memory));
         }
         self.conclude(&opened, finish)
     }
 
-    fn plan_memory(&self, data: &PreparedData) -> Result<MemoryPlan, CliError> {
-        let sweep = &self.file.sweep;
-        let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
-        let (device, _) =
-            trainer::select_device(sweep.executor.device, sweep.train.dtype).map_err(unusable)?;
-        let trials = workload::known_trials(sweep, self.trials.as_deref());
-        MemoryPlan::of(sweep, &device, &trials, data)
-    }
-
-    /// Evaluates the held-out rows, where there are such, with the chosen adapter and with the base
-    /// model; once.
-    fn test(&self, trainer: &EngineTrainer, opened: &mut Opened) -> Result<(), CliError> {
-        if opened.state.test.contains_key(&TrialId::BASE) {
-            return Ok(());
-        }
-        let settings = Settings::of(&self.identity)?;
-        let ranking = reporter::rank(&opened.state, &settings.report, self.args.lang.into());
-        let folder = opened.dir.folder().clone();
-        let chosen = export::best_trial(&folder, &opened.state, &ranking);
-        let chosen = chosen.and_then(|trial| Some((trial, folder.adapter(trial)?)));
-        let mut events = Vec::new();
-        if let Some((trial, adapter)) = chosen {
-            let test = trainer.evaluate_test(Some(&adapter))?;
-            events.extend(test.map(|test| Event::TestEvaluated { trial, test }));
-        }
-        let base = trainer.evaluate_test(None)?;
-        events.extend(base.map(|test| Event::TestEvaluated { trial: TrialId::BASE, test }));
-        opened.dir.record(&events)?;
-        for event in &events {
-            opened.state.apply(event);
-        }
-        Ok(())
+    /// Plans the memory of the first worker, so that what cannot fit is refused before anything
+    /// is started.
+    fn plan_memory(
+        &self,
+        data: &PreparedData,
+        devices: &[DeviceChoice],
+    ) -> Result<MemoryPlan, CliError> {
+        let mut sweep = self.file.sweep.clone();
+        sweep.executor.device = devices.first().copied().unwrap_or(DeviceChoice::Auto);
+        sweep.executor.memory_limit = worker_start::memory_limit(&sweep.executor, devices.len());
+        let trials = workload::known_trials(&sweep, self.trials.as_deref());
+        MemoryPlan::for_sweep(&sweep, &trials, data)
     }
 
     /// Keeps `report.html` up to date while the sweep runs.
@@ -262,17 +269,11 @@ impl<'a> Run<'a> {
 /// What training took: tokens, and memory beside what was predicted.
 fn spent(state: &SweepState, plan: &MemoryPlan) -> String {
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-    let peak = trainer::memory::peak().map_or_else(String::new, |peak| {
-        format!(", peak memory {} MiB ({} MiB predicted)", mib(peak), mib(plan.total()))
+    let peak = state.peak_bytes.map_or_else(String::new, |peak| {
+        let predicted = mib(plan.total());
+        format!(", peak memory of a worker {} MiB ({predicted} MiB predicted)", mib(peak))
     });
     format!("trained {} tokens{peak}", state.trained_tokens())
-}
-
-fn tables(trial: &TrialState, base: Option<&Evaluation>) -> Result<TrialTables, BuildError> {
-    Ok(TrialTables {
-        metrics_csv: reporter::metrics_csv(trial, base)?,
-        steps_csv: reporter::steps_csv(trial)?,
-    })
 }
 
 fn exit_of(state: &SweepState) -> Exit {

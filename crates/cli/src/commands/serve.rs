@@ -25,7 +25,7 @@ pub fn run(args: &ServeArgs, output: Output) -> Result<Exit, CliError> {
     let settings = Settings::of(&folder.identity()?)?;
     // Loopback only: a sweep's data are nobody else's business.
     let server = Server::http((IpAddr::V4(Ipv4Addr::LOCALHOST), args.port))
-        .map_err(|source| CliError::Serve { port: args.port, source })?;
+        .map_err(|source| CliError::Listen { port: args.port, source })?;
     let port = server.server_addr().to_ip().map_or(args.port, |address| address.port());
     let address = format!("http://127.0.0.1:{port}/");
     output::result(&format!("The report is at {address} (Ctrl-C ends it)"));

@@ -1,10 +1,11 @@
 //! `lorasweep status`: how far sweeps are, also while another process runs them.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use spec::{Outcome, StopReason, SweepState, TrialState, TrialStatus};
+use spec::{Event, Outcome, StopReason, SweepState, TrialState, TrialStatus};
 use store::SweepFolder;
 
 use crate::args::StatusArgs;
@@ -30,7 +31,21 @@ struct Status {
     base_eval_loss: Option<f64>,
     /// Tokens trained, each once however many trials share its step.
     trained_tokens: u64,
+    /// Worker processes that have not ended.
+    workers: Vec<WorkerLine>,
     trials: Vec<TrialLine>,
+}
+
+#[derive(Serialize)]
+struct WorkerLine {
+    worker: String,
+    place: String,
+    device: String,
+    /// Process id there.
+    pid: u32,
+    /// Seconds since its last sign of life, by the clocks of its machine and of this one.
+    heartbeat_age: u64,
+    trials: Vec<u32>,
 }
 
 #[derive(Serialize)]
@@ -57,6 +72,9 @@ pub fn run(args: &StatusArgs) -> Result<Exit, CliError> {
     for sweep in &sweeps {
         output::result(&headline(sweep));
         if one {
+            if !sweep.workers.is_empty() {
+                output::result(&workers_table(&sweep.workers));
+            }
             output::result(&table(&sweep.trials));
         }
     }
@@ -64,7 +82,7 @@ pub fn run(args: &StatusArgs) -> Result<Exit, CliError> {
 }
 
 /// The sweeps that `path` means.
-fn find(path: &Path, results: &Path) -> Result<Vec<SweepFolder>, CliError> {
+pub fn find(path: &Path, results: &Path) -> Result<Vec<SweepFolder>, CliError> {
     if path.is_file() {
         let name = sweep_file::load(path)?.sweep.name;
         return Ok(vec![SweepFolder::open(results.join(name))?]);
@@ -82,7 +100,9 @@ fn find(path: &Path, results: &Path) -> Result<Vec<SweepFolder>, CliError> {
 fn look(folder: &SweepFolder) -> Result<Status, CliError> {
     let identity = folder.identity()?;
     let holder = folder.holder()?;
-    let state = folder.state()?;
+    let events = folder.events()?;
+    let state = SweepState::from_events(&events);
+    let workers = workers(folder, &events)?;
     let best = export::best_so_far(&state);
     Ok(Status {
         name: identity.name,
@@ -99,8 +119,57 @@ fn look(folder: &SweepFolder) -> Result<Status, CliError> {
         best_eval_loss: best.map(|(_, loss)| loss),
         base_eval_loss: state.base.as_ref().map(|base| base.eval_loss),
         trained_tokens: state.trained_tokens(),
+        workers,
         trials: lines(&state),
     })
+}
+
+/// The workers that have started, have not ended and are not known to be dead.
+fn workers(folder: &SweepFolder, events: &[Event]) -> Result<Vec<WorkerLine>, CliError> {
+    let mut living: BTreeMap<&str, &str> = BTreeMap::new();
+    for event in events {
+        match event {
+            Event::WorkerStarted { worker, device, .. } => {
+                living.insert(worker, device);
+            }
+            Event::WorkerEnded { worker, .. } | Event::WorkerLost { worker, .. } => {
+                living.remove(worker.as_str());
+            }
+            _ => {}
+        }
+    }
+    let mut lines = Vec::new();
+    for (name, device) in living {
+        let files = folder.worker(name);
+        let Some(beat) = files.beat() else { continue };
+        // On this machine its lock tells; elsewhere the age of its last sign of life.
+        if beat.place == store::this_machine() && files.holder()?.is_none() {
+            continue;
+        }
+        lines.push(WorkerLine {
+            worker: name.to_owned(),
+            device: device.to_owned(),
+            pid: beat.pid,
+            heartbeat_age: beat.age_seconds(),
+            trials: beat.trials.iter().map(|trial| trial.0).collect(),
+            place: beat.place,
+        });
+    }
+    Ok(lines)
+}
+
+fn workers_table(workers: &[WorkerLine]) -> String {
+    let mut out = String::new();
+    for worker in workers {
+        let trials: Vec<String> = worker.trials.iter().map(|trial| format!("{trial:03}")).collect();
+        let trials = if trials.is_empty() { "no trial".to_owned() } else { trials.join(" ") };
+        let _ = writeln!(
+            out,
+            "{} on {} ({}, process {}), last heard of {} s ago: {trials}",
+            worker.worker, worker.place, worker.device, worker.pid, worker.heartbeat_age
+        );
+    }
+    out
 }
 
 fn lines(state: &SweepState) -> Vec<TrialLine> {

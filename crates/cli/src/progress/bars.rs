@@ -79,7 +79,7 @@ impl Observer for Bars {
         }
         let is_step = matches!(event, Event::Trained { .. });
         let is_pending = matches!(event, Event::TrialProposed { .. });
-        if let Some(trial) = super::trial_of(event).and_then(|id| state.trials.get(&id))
+        if let Some(trial) = event.trial().and_then(|id| state.trials.get(&id))
             && !is_pending
         {
             self.show_trial(trial);

@@ -24,7 +24,8 @@ impl Observer for Json {
     fn event(&mut self, event: &Event, _: &SweepState) {
         let at_ms =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
-        let record = Record { v: SCHEMA_VERSION, at_ms, event: event.clone() };
+        let (v, event) = (SCHEMA_VERSION, event.clone());
+        let record = Record { v, at_ms, seq: None, attempt: None, event };
         if let Ok(line) = serde_json::to_string(&record) {
             // A reader that went away does not end the sweep.
             let _ = writeln!(std::io::stdout(), "{line}");

@@ -40,7 +40,7 @@ impl Lines {
 impl Observer for Lines {
     fn event(&mut self, event: &Event, state: &SweepState) {
         let remaining = self.pace.remaining(state);
-        let trial = super::trial_of(event).and_then(|id| state.trials.get(&id));
+        let trial = event.trial().and_then(|id| state.trials.get(&id));
         let line = match (event, trial) {
             (Event::BaseEvaluated { evaluation }, _) => {
                 format!("base model: eval_loss {:.4}", evaluation.eval_loss)

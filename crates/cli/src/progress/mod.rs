@@ -5,7 +5,7 @@ mod json;
 mod lines;
 mod pace;
 
-use spec::{SweepState, TrialId, TrialState};
+use spec::{SweepState, TrialState};
 use worker::Observer;
 
 use crate::export;
@@ -93,24 +93,4 @@ fn numbers(trial: &TrialState) -> String {
 fn shortage(event: &spec::Event) -> Option<String> {
     let spec::Event::OutOfMemory { error, tokens_per_step } = event else { return None };
     Some(format!("memory ran out ({error}); steps have at most {tokens_per_step} tokens now"))
-}
-
-/// The trial an event of a known trial is about.
-fn trial_of(event: &spec::Event) -> Option<TrialId> {
-    use spec::Event as E;
-    match event {
-        E::TrialProposed { trial } => Some(trial.id),
-        E::TrialStarted { trial, .. }
-        | E::Trained { trial, .. }
-        | E::Evaluated { trial, .. }
-        | E::ExamplesEvaluated { trial, .. }
-        | E::TestEvaluated { trial, .. }
-        | E::Checkpointed { trial, .. }
-        | E::TrialFinished { trial, .. } => Some(*trial),
-        E::SweepStarted { .. }
-        | E::DataPrepared { .. }
-        | E::BaseEvaluated { .. }
-        | E::OutOfMemory { .. }
-        | E::SweepFinished => None,
-    }
 }

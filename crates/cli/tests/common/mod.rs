@@ -61,7 +61,7 @@ fn evaluation(step: u32, eval_loss: f64) -> Evaluation {
         eval_loss,
         eval_loss_stderr: 0.01,
         rise_stderr: (step > 5).then_some(0.01),
-        train_loss: eval_loss - 0.2,
+        train_loss: Some(eval_loss - 0.2),
         retention_loss: None,
         tokens: u64::from(step) * 100,
         seconds: f64::from(step),
@@ -74,7 +74,7 @@ fn trial(id: u32, learning_rate: f64, losses: [f64; 2], outcome: Option<Outcome>
         step,
         epoch: f64::from(step) / 10.0,
         loss: 2.0 - f64::from(step) / 10.0,
-        grad_norm: 1.0,
+        grad_norm: Some(1.0),
         learning_rate,
         tokens: u64::from(step) * 100,
         seconds: f64::from(step),
@@ -103,12 +103,7 @@ pub fn interrupted_sweep(dir: &Path) -> PathBuf {
     let model = dir.join("model");
     fs::create_dir(&model).unwrap();
     fs::write(model.join("tokenizer.json"), "{}").unwrap();
-    let data = DataSettings {
-        train: dir.join("train.jsonl"),
-        validation: ValidationSource::Fraction(0.5),
-        retention: None,
-        test: None,
-    };
+    let data = DataSettings::new(dir.join("train.jsonl"), ValidationSource::Fraction(0.5));
     let sweep = json!({
         "model": model,
         "data": data,

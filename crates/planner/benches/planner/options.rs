@@ -15,8 +15,15 @@ Without options, or with --seeds alone: the standard table. With others: one lin
   --instances N      how many (20)
   --seeds N          sweeps of each instance (10)
   --shift WHAT       rate=FACTOR or rank: moves the optimum away from where it usually is
+  --warm WHAT        begin from a sweep of 24 trials over the same instance (same) or one shifted
+                     like --shift
   --threads N        (all cores)
-  --table FILE       replay real runs instead: CSV with model, learning_rate, lora_rank, test_nll";
+  --budget N         how soon sweeps of so many epochs in all come close, in --batch slots; with
+                     --settings 'early_terminate: {...}'
+  --rules yes        what each rule of early stops costs and saves
+  --times yes        how long a proposal takes
+  --table FILE       replay real runs instead: CSV with rank, learning_rate, eval_loss, and where
+                     there are several model, batch_size, epochs and seed";
 
 /// One line of the table.
 #[derive(Debug, Clone)]
@@ -29,7 +36,11 @@ pub struct Options {
     pub instances: u64,
     pub seeds: u64,
     pub shift: Shift,
+    pub warm: Option<Shift>,
     pub threads: usize,
+    pub budget: Option<u32>,
+    pub rules: bool,
+    pub times: bool,
     pub table: Option<String>,
 }
 
@@ -44,7 +55,11 @@ impl Default for Options {
             instances: 20,
             seeds: 10,
             shift: Shift::None,
+            warm: None,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
+            budget: None,
+            rules: false,
+            times: false,
             table: None,
         }
     }
@@ -66,7 +81,12 @@ impl Options {
                 "--instances" => options.instances = number()?,
                 "--seeds" => options.seeds = number()?,
                 "--threads" => options.threads = number()?.max(1) as usize,
+                "--budget" => options.budget = Some(number()? as u32),
+                "--times" => options.times = true,
+                "--rules" => options.rules = true,
                 "--table" => options.table = Some(value.clone()),
+                "--warm" if value == "same" => options.warm = Some(Shift::None),
+                "--warm" => options.warm = Some(shift(value)?),
                 "--shift" => options.shift = shift(value)?,
                 _ => return Err(format!("`{name}` is not an option")),
             }

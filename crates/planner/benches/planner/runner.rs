@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use planner::{for_sweep, incumbent};
+use planner::{Earlier, incumbent, knowing};
 use spec::{
     Evaluation, Event, Method, Outcome, PathKind, Sweep, SweepState, Trial, TrialConfig, TrialId,
 };
@@ -45,7 +45,7 @@ pub fn evaluation(epoch: u32, eval_loss: f64, train_loss: f64, seconds: f64) -> 
         eval_loss,
         eval_loss_stderr: 0.0,
         rise_stderr: None,
-        train_loss,
+        train_loss: Some(train_loss),
         retention_loss: None,
         tokens: 0,
         seconds,
@@ -104,12 +104,20 @@ pub fn score(sweep: &Sweep, state: &SweepState, instance: &Instance, optimum: Op
     }
 }
 
-/// Runs a sweep of full trials in batches; returns its history.
-pub fn run(sweep: &Sweep, instance: &Instance, seed: u64, batch: usize) -> SweepState {
-    let planner = for_sweep(sweep);
+/// Runs a sweep of so many full trials in batches; returns its history. It begins from `earlier`
+/// sweeps.
+pub fn run(
+    sweep: &Sweep,
+    instance: &Instance,
+    seed: u64,
+    (trials, batch): (u32, usize),
+    earlier: Vec<Earlier>,
+) -> SweepState {
+    let planner = knowing(sweep, earlier);
     let mut state = begun(instance.base_loss);
     loop {
-        let trials = planner.suggest(&state, batch);
+        let left = trials as usize - state.trials.len();
+        let trials = planner.suggest(&state, batch.min(left));
         if trials.is_empty() {
             return state;
         }

@@ -28,6 +28,8 @@ pub(crate) struct Point {
     pub x: Vec<f64>,
     /// Evaluations of one trial share its random effect.
     pub trial: u32,
+    /// Which problem the loss is of: 0 is this sweep's, others are those of earlier sweeps.
+    pub problem: u16,
 }
 
 /// A coordinate of the model.
@@ -139,7 +141,7 @@ impl Features {
     /// The configuration after `epoch` of its epochs (which may be a fraction).
     pub fn point(&self, config: &TrialConfig, epoch: f64, trial: u32) -> Point {
         let x = self.coordinates.iter().map(|c| (raw(c.what, config, epoch) - c.origin) / c.unit);
-        Point { x: x.collect(), trial }
+        Point { x: x.collect(), trial, problem: 0 }
     }
 }
 

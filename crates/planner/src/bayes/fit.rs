@@ -14,7 +14,7 @@ use faer::linalg::solvers::DenseSolveCore;
 use faer::{Mat, Side};
 
 use super::features::{Coordinate, Point};
-use super::kernel::{Hyper, LEVEL, matern, squared_difference};
+use super::kernel::{Hyper, LEVEL, RELATED, between_problems, matern, squared_difference};
 
 /// The fit sees at most so many points; its time grows with their cube.
 const MOST_POINTS: usize = 140;
@@ -26,31 +26,56 @@ pub(super) const JITTER: f64 = 1e-8;
 
 /// The most probable hyper-parameters. Without any point, what is expected before the data.
 pub(crate) fn fit(points: &[Point], losses: &[f64], coordinates: &[Coordinate]) -> Hyper {
+    let expected = vec![0.0; coordinates.len() + 3];
+    let [likeliest, others @ ..] = RELATED;
+    if points.len() < 2 {
+        return Hyper::from_normal(&expected, likeliest, coordinates);
+    }
+    let mut best = fit_related(points, losses, coordinates, likeliest);
+    // Between problems that nothing was measured in, there is nothing to find out.
+    if points.iter().any(|p| p.problem != 0) && points.iter().any(|p| p.problem == 0) {
+        for related in others {
+            let fitted = fit_related(points, losses, coordinates, related);
+            if fitted.0 < best.0 {
+                best = fitted;
+            }
+        }
+    }
+    best.1
+}
+
+/// The cost and the most probable hyper-parameters when problems are so alike.
+fn fit_related(
+    points: &[Point],
+    losses: &[f64],
+    coordinates: &[Coordinate],
+    related: f64,
+) -> (f64, Hyper) {
     let d = coordinates.len();
     let expected = vec![0.0; d + 3];
-    if points.len() < 2 {
-        return Hyper::from_normal(&expected, coordinates);
-    }
-    let objective = Objective::new(points, losses, coordinates);
+    let objective = Objective::new(points, losses, coordinates, related);
     // Short and long length scales: what the data is made of lies between.
     for start in [0.0, -1.0] {
         let mut u = expected.clone();
         u[..d].fill(start);
         objective.descend(u);
     }
-    let best = objective.best.into_inner();
-    Hyper::from_normal(best.as_ref().map_or(&expected, |(_, u)| u), coordinates)
+    let (cost, u) = objective.best.into_inner().unwrap_or((f64::INFINITY, expected));
+    (cost, Hyper::from_normal(&u, related, coordinates))
 }
 
 /// What is minimised. argmin asks for cost and gradient apart, so the last pair is kept.
 struct Objective<'a> {
     coordinates: &'a [Coordinate],
+    related: f64,
     /// Losses, n.
     y: Vec<f64>,
     /// For every pair i > j, row by row: squared differences, D each.
     differences: Vec<f64>,
     /// For every pair: whether both belong to one trial.
     same_trial: Vec<bool>,
+    /// For every pair: the level they share, and how much of the signal.
+    problems: Vec<(f64, f64)>,
     last: RefCell<Option<Evaluated>>,
     best: RefCell<Option<(f64, Vec<f64>)>>,
 }
@@ -63,13 +88,15 @@ struct Evaluated {
 }
 
 impl<'a> Objective<'a> {
-    fn new(points: &[Point], losses: &[f64], coordinates: &'a [Coordinate]) -> Self {
+    fn new(points: &[Point], losses: &[f64], coordinates: &'a [Coordinate], related: f64) -> Self {
         let chosen = spread_over(points.len());
         let mut objective = Self {
             coordinates,
+            related,
             y: Vec::new(),
             differences: Vec::new(),
             same_trial: Vec::new(),
+            problems: Vec::new(),
             last: RefCell::new(None),
             best: RefCell::new(None),
         };
@@ -82,7 +109,8 @@ impl<'a> Objective<'a> {
                 objective
                     .differences
                     .extend(pair.map(|(c, (a, b))| squared_difference(c.nominal, *a, *b)));
-                objective.same_trial.push(p.trial == q.trial);
+                objective.same_trial.push(p.trial == q.trial && p.problem == q.problem);
+                objective.problems.push(between_problems(p, q, related));
             }
         }
         objective
@@ -123,7 +151,7 @@ impl<'a> Objective<'a> {
 
     fn evaluate(&self, u: &[f64]) -> Option<Evaluated> {
         let (n, d) = (self.y.len(), self.coordinates.len());
-        let hyper = Hyper::from_normal(u, self.coordinates);
+        let hyper = Hyper::from_normal(u, self.related, self.coordinates);
         let per_length: Vec<f64> = hyper.lengths.iter().map(|l| l.powi(-2)).collect();
         let mut k = Mat::<f64>::zeros(n, n);
         // s^2 times what `matern` gives for the gradient, for every pair.
@@ -133,9 +161,11 @@ impl<'a> Objective<'a> {
             for j in 0..i {
                 let differences = &self.differences[pair * d..(pair + 1) * d];
                 let r2: f64 = differences.iter().zip(&per_length).map(|(x, w)| x * w).sum();
+                let (level, alike) = self.problems[pair];
                 let (value, slope) = matern(r2);
+                let (value, slope) = (alike * value, alike * slope);
                 let effect = if self.same_trial[pair] { hyper.effect } else { 0.0 };
-                k[(i, j)] = LEVEL + hyper.signal * value + effect;
+                k[(i, j)] = level + hyper.signal * value + effect;
                 slopes.push((hyper.signal * value, hyper.signal * slope));
                 pair += 1;
             }
@@ -240,11 +270,14 @@ mod tests {
             let points: Vec<Point> = (0..12)
                 .map(|i| {
                     let config = crate::sobol::config(&sweep.space, 1, i / 2);
-                    features.point(&config, 1.0 + (i % 2) as f64, (i / 2) as u32)
+                    let mut point = features.point(&config, 1.0 + (i % 2) as f64, (i / 2) as u32);
+                    // Some are of another problem.
+                    point.problem = u16::from(i > 7);
+                    point
                 })
                 .collect();
             let losses: Vec<f64> = (0..12).map(|i| f64::from(i * i % 7) / 3.0 - 1.0).collect();
-            let objective = Objective::new(&points, &losses, features.coordinates());
+            let objective = Objective::new(&points, &losses, features.coordinates(), 0.5);
             let u: Vec<f64> =
                 (0..features.coordinates().len() + 3).map(|i| 0.3 - 0.1 * i as f64).collect();
             let evaluated = objective.at(&u);

@@ -7,6 +7,7 @@
 mod acquisition;
 mod candidates;
 mod cost;
+mod earlier;
 mod explain;
 mod features;
 mod fit;
@@ -29,6 +30,7 @@ use crate::suggest::{Ending, next_trials};
 use acquisition::{log_expected_improvement, log_mean_exp};
 use candidates::Search;
 use cost::Cost;
+pub use earlier::Earlier;
 pub use explain::{Expectation, Importance, expectation, importance};
 use features::{Features, Point, USUAL_RATE};
 pub(crate) use forecast::Forecaster;
@@ -44,8 +46,13 @@ const BOLDNESS: f64 = 0.7;
 /// What is expected before the data counts as much as the improvement's logarithm when so many
 /// trials were observed, and ever less afterwards (Hvarfner et al. 2022, arXiv:2204.11051).
 const PRIOR_TRIALS: f64 = 2.0;
+/// At most this share of a sweep's trials is in training at a time: trials that are proposed
+/// together learn nothing from each other (results/bench/planner.txt has regret by batch size).
+const PENDING_SHARE: usize = 4;
 /// Good trials whose neighbours are candidates.
 const GOOD_TRIALS: usize = 5;
+/// The same of each earlier sweep.
+const GOOD_EARLIER_TRIALS: usize = 2;
 
 /// Proposes by expected improvement.
 #[derive(Debug)]
@@ -56,23 +63,41 @@ pub(crate) struct Bayes {
     settings: BayesSettings,
     features: Features,
     first: Vec<TrialConfig>,
+    earlier: Vec<Earlier>,
 }
 
 impl Bayes {
     pub fn new(sweep: &Sweep) -> Self {
+        Self::knowing(sweep, Vec::new())
+    }
+
+    /// Begins from what earlier sweeps measured.
+    pub fn knowing(sweep: &Sweep, earlier: Vec<Earlier>) -> Self {
         let space = sweep.space.clone();
+        let earlier: Vec<Earlier> =
+            earlier.into_iter().map(|earlier| earlier.within(&space)).collect();
+        let is_new = earlier.iter().all(|earlier| earlier.history.trials.is_empty());
+        let first = first_trials(&space, sweep.seed, sweep.bayes.lora_prior);
         Self {
             seed: sweep.seed,
             ending: Ending::new(sweep),
             settings: sweep.bayes.clone(),
             features: Features::new(&space, sweep.bayes.lora_prior),
-            first: first_trials(&space, sweep.seed, sweep.bayes.lora_prior),
+            first: if is_new { first } else { Vec::new() },
+            earlier,
             space,
         }
     }
 }
 
 impl Bayes {
+    /// How many trials may be proposed beside those that have not ended: at least one at a time.
+    fn room_beside_pending(&self, history: &SweepState) -> usize {
+        let Some(total) = self.total() else { return usize::MAX };
+        let pending = history.trials.values().filter(|trial| trial.outcome().is_none()).count();
+        total.div_ceil(PENDING_SHARE).saturating_sub(pending)
+    }
+
     /// Trials before anything was measured: after the usual one, evenly spread over what is
     /// likely.
     fn spread(&self, history: &SweepState, count: usize) -> Vec<Trial> {
@@ -130,7 +155,7 @@ pub(crate) fn usual(space: &SearchSpace, lora_prior: bool) -> TrialConfig {
 
 impl Planner for Bayes {
     fn suggest(&self, history: &SweepState, count: usize) -> Vec<Trial> {
-        let count = count.min(self.ending.room(history));
+        let count = count.min(self.ending.room(history)).min(self.room_beside_pending(history));
         let mut known: HashSet<ConfigKey> =
             history.trials.values().map(|t| t.trial.config.key()).collect();
         let last = history.trials.keys().next_back().copied().unwrap_or(TrialId::BASE);
@@ -183,7 +208,7 @@ impl<'a> Model<'a> {
     /// `stretch` multiplies the length scales that were fitted.
     fn new(bayes: &'a Bayes, history: &SweepState, stretch: f64) -> Self {
         let features = &bayes.features;
-        let observed = Observations::new(history, features);
+        let observed = Observations::new(history, &bayes.earlier, features);
         let coordinates = features.coordinates();
         let mut hyper = fit::fit(&observed.points, &observed.losses, coordinates);
         hyper.lengths.iter_mut().for_each(|length| *length *= stretch);
@@ -209,6 +234,17 @@ impl<'a> Model<'a> {
         self.bayes.features.point(config, f64::from(config.epochs), id.0)
     }
 
+    /// Where this sweep has measured or will; before it has, where earlier ones did.
+    fn places(&self, posterior: &Posterior) -> Vec<Point> {
+        let (own, earlier) = (self.observed.origins.len(), self.observed.points.len());
+        let points = posterior.points();
+        let here: Vec<Point> = points[..own].iter().chain(&points[earlier..]).cloned().collect();
+        if !here.is_empty() {
+            return here;
+        }
+        points.iter().map(|point| Point { problem: 0, ..point.clone() }).collect()
+    }
+
     /// The most promising configuration that is not known.
     fn propose(
         &self,
@@ -217,7 +253,8 @@ impl<'a> Model<'a> {
         known: &HashSet<ConfigKey>,
         id: TrialId,
     ) -> Option<TrialConfig> {
-        let at_points = posterior.predict(posterior.points());
+        let measured = self.places(posterior);
+        let at_points = posterior.predict(&measured);
         // On every path the lowest expected loss of what is (or will be) there.
         let best: Vec<f64> = (0..at_points.mean.ncols())
             .map(|s| {
@@ -226,7 +263,8 @@ impl<'a> Model<'a> {
             })
             .collect();
         let observed: HashSet<TrialId> = self.observed.origins.iter().map(|o| o.trial).collect();
-        let trust = PRIOR_TRIALS / observed.len().max(1) as f64;
+        let earlier: usize = self.bayes.earlier.iter().map(|e| e.history.trials.len()).sum();
+        let trust = PRIOR_TRIALS / (observed.len() + earlier).max(1) as f64;
         let cost = self.bayes.settings.cost_aware.then(|| Cost::new(history));
         let score = |configs: &[TrialConfig]| {
             let ends: Vec<Point> = configs.iter().map(|config| self.end_of(config, id)).collect();
@@ -244,7 +282,7 @@ impl<'a> Model<'a> {
                 })
                 .collect()
         };
-        let mut order: Vec<usize> = (0..self.observed.points.len()).collect();
+        let mut order: Vec<usize> = (0..self.observed.origins.len()).collect();
         order.sort_by(|&a, &b| at_points.average(a).total_cmp(&at_points.average(b)));
         let mut good: Vec<&TrialConfig> = Vec::new();
         for index in order {
@@ -253,6 +291,9 @@ impl<'a> Model<'a> {
                 good.push(config);
             }
         }
+        good.extend(
+            self.bayes.earlier.iter().flat_map(|earlier| earlier.best(GOOD_EARLIER_TRIALS)),
+        );
         Search::new(&self.bayes.space, known, self.bayes.seed, id.0).best(&good, score)
     }
 }
@@ -279,7 +320,7 @@ pub fn incumbent(sweep: &Sweep, history: &SweepState) -> Option<Incumbent> {
     // A run that got lost later on is not one to be had again.
     let cap = history.base.as_ref().map_or(f64::INFINITY, |base| base.eval_loss);
     let is_sound = |id: TrialId| history.trials[&id].last().is_some_and(|l| l.eval_loss < cap);
-    (0..points.len())
+    (0..origins.len())
         .filter(|&i| is_sound(origins[i].trial))
         .filter_map(|i| Some((origins[i].trial, origins[i].epoch?, predicted.average(i))))
         .min_by(|a, b| a.2.total_cmp(&b.2))

@@ -7,10 +7,13 @@
 
 use spec::{Evaluation, Outcome, SweepState, TrialId, TrialState};
 
+use super::earlier::Earlier;
 use super::features::{Features, Point};
 
 /// A trial's curve is thinned to so many points.
 const MOST_PER_TRIAL: usize = 4;
+/// An earlier sweep gives at most so many points: those with the lowest losses.
+const MOST_EARLIER_POINTS: usize = 150;
 /// The model learns from at most so many points; the rest are those with the highest losses.
 const MOST_POINTS: usize = 600;
 
@@ -21,13 +24,13 @@ pub(crate) struct Observations {
     pub points: Vec<Point>,
     /// What was measured there, on the model's scale.
     pub losses: Vec<f64>,
-    /// Which evaluation of its trial each point is; `None` for an end that stands for a failure.
+    /// Which evaluation of this sweep each of the first points is; those of earlier sweeps follow.
     pub origins: Vec<Origin>,
     /// From nats to the model's scale.
     pub scale: LossScale,
 }
 
-/// Where an observation comes from.
+/// Where an observation of this sweep comes from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Origin {
     pub trial: TrialId,
@@ -87,11 +90,26 @@ impl LossScale {
     }
 }
 
-impl Observations {
-    pub fn new(history: &SweepState, features: &Features) -> Self {
-        let base = history.base.as_ref().map(|base| base.eval_loss);
-        let trials: Vec<&TrialState> =
-            history.trials.values().filter(|trial| is_observed(trial)).collect();
+/// Earlier sweeps' trials are numbered above so many of this one.
+const NUMBERS_OF_A_SWEEP: u32 = 1 << 24;
+
+/// How the losses of one problem are seen.
+struct Scale {
+    losses: LossScale,
+    /// What a trial that could not be trained is worth, in nats.
+    useless: f64,
+}
+
+impl Scale {
+    /// From sweeps of one problem, the first of which has the base model's loss if any has.
+    fn new(histories: &[&SweepState]) -> Self {
+        let base = histories.iter().find_map(|history| history.base.as_ref());
+        let base = base.map(|base| base.eval_loss);
+        let trials: Vec<&TrialState> = histories
+            .iter()
+            .flat_map(|history| history.trials.values())
+            .filter(|trial| is_observed(trial))
+            .collect();
         let worst = trials
             .iter()
             .flat_map(|trial| &trial.evaluations)
@@ -105,12 +123,50 @@ impl Observations {
                 _ => useless,
             })
             .collect();
-        let scale = LossScale::new(&own, base);
-        let mut all = Self { points: Vec::new(), losses: Vec::new(), origins: Vec::new(), scale };
-        for trial in trials {
-            all.add(trial, useless, features);
-        }
+        Self { losses: LossScale::new(&own, base), useless }
+    }
+}
+
+impl Observations {
+    /// What was measured in this sweep and in earlier ones. Losses of the same problem share a scale;
+    /// every other problem has its own.
+    pub fn new(history: &SweepState, earlier: &[Earlier], features: &Features) -> Self {
+        let (same, other): (Vec<&Earlier>, Vec<&Earlier>) =
+            earlier.iter().partition(|earlier| earlier.is_same_problem);
+        let histories: Vec<&SweepState> =
+            std::iter::once(history).chain(same.iter().map(|e| &e.history)).collect();
+        let scale = Scale::new(&histories);
+        let mut all = Self::of(history, &scale, features);
         all.limit(MOST_POINTS);
+        for (place, earlier) in (1..).zip(&same) {
+            all.append(Self::of(&earlier.history, &scale, features), place, 0);
+        }
+        for (problem, earlier) in (1..).zip(&other) {
+            let own = Scale::new(&[&earlier.history]);
+            let place = u32::from(problem) + same.len() as u32;
+            all.append(Self::of(&earlier.history, &own, features), place, problem);
+        }
+        all
+    }
+
+    /// Adds the best of an earlier sweep's points, at the `place` of that sweep.
+    fn append(&mut self, mut earlier: Self, place: u32, problem: u16) {
+        earlier.limit(MOST_EARLIER_POINTS);
+        let points = earlier.points.into_iter().map(|mut point| {
+            point.trial += place * NUMBERS_OF_A_SWEEP;
+            point.problem = problem;
+            point
+        });
+        self.points.extend(points);
+        self.losses.extend(earlier.losses);
+    }
+
+    fn of(history: &SweepState, scale: &Scale, features: &Features) -> Self {
+        let (points, losses, origins) = (Vec::new(), Vec::new(), Vec::new());
+        let mut all = Self { points, losses, origins, scale: scale.losses };
+        for trial in history.trials.values().filter(|trial| is_observed(trial)) {
+            all.add(trial, scale.useless, features);
+        }
         all
     }
 

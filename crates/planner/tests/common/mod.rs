@@ -46,7 +46,7 @@ pub fn run(history: &mut SweepState, id: u32, losses: &[f64], rise_stderr: f64) 
             eval_loss: *eval_loss,
             eval_loss_stderr: rise_stderr,
             rise_stderr: (i > 0).then_some(rise_stderr),
-            train_loss: 1.0,
+            train_loss: Some(1.0),
             retention_loss: None,
             tokens: u64::from(step),
             seconds: f64::from(step),

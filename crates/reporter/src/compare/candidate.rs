@@ -66,15 +66,17 @@ impl Candidates {
         }
         let list: Vec<Candidate> = groups.iter().filter_map(|runs| candidate(runs, loss)).collect();
         let base = state.base.as_ref().zip(usable(state.base_examples.as_ref(), reference));
-        let base = base.map(|(evaluation, nll)| Candidate {
-            trials: vec![TrialId::BASE],
-            trial: TrialId::BASE,
-            loss: loss(&nll),
-            nll,
-            rank: 0,
-            gap: evaluation.gap(),
-            retention: evaluation.retention_loss,
-            stderr: evaluation.eval_loss_stderr,
+        let base = base.and_then(|(evaluation, nll)| {
+            Some(Candidate {
+                trials: vec![TrialId::BASE],
+                trial: TrialId::BASE,
+                loss: loss(&nll),
+                nll,
+                rank: 0,
+                gap: evaluation.gap()?,
+                retention: evaluation.retention_loss,
+                stderr: evaluation.eval_loss_stderr,
+            })
         });
         let seed_variance = pooled_variance(&groups, loss);
         (!list.is_empty()).then_some(Self { list, base, targets, seed_variance })
@@ -122,7 +124,7 @@ fn candidate(runs: &[(&TrialState, Vec<f64>)], loss: impl Fn(&[f64]) -> f64) -> 
         loss: loss(&nll),
         nll,
         rank: best.trial.config.rank,
-        gap: mean(evaluations.iter().map(|e| e.gap()).collect()),
+        gap: mean(evaluations.iter().map(|e| e.gap()).collect::<Option<_>>()?),
         retention: retention.map(mean),
         stderr: evaluation.eval_loss_stderr,
     })

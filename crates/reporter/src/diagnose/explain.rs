@@ -17,6 +17,7 @@ pub struct Facts<'a> {
     pub improvement_share: Option<f64>,
     pub still_falling: Option<f64>,
     pub spikes: usize,
+    pub further_at_lower_rate: Option<&'a TrialState>,
 }
 
 /// Why the run carries its flag and notes: sentences with numbers.
@@ -47,6 +48,9 @@ pub fn advice(facts: &Facts<'_>) -> Option<String> {
                 say!(lang, StopAt, epoch(overfit.best_epoch), rate)
             }
         }),
+        Flag::TooSlow | Flag::Underfit if facts.further_at_lower_rate.is_some() => {
+            Some(say!(lang, LowerRate, rate))
+        }
         Flag::TooSlow => Some(say!(lang, RaiseRate, rate)),
         Flag::Underfit => {
             Some(difference_from_best(facts).unwrap_or_else(|| say!(lang, HigherRank)))
@@ -87,7 +91,12 @@ fn flag_sentence(facts: &Facts<'_>) -> String {
         Flag::Underfit => say!(lang, Underfit, share()),
         Flag::Ok => facts.trial.best().map_or_else(
             || say!(lang, EndedUnevaluated),
-            |best| say!(lang, Fine, loss(best.eval_loss), epoch(best.epoch), change(best.gap())),
+            |best| match best.gap() {
+                Some(gap) => {
+                    say!(lang, Fine, loss(best.eval_loss), epoch(best.epoch), change(gap))
+                }
+                None => say!(lang, FineAlone, loss(best.eval_loss), epoch(best.epoch)),
+            },
         ),
     }
 }
@@ -113,23 +122,14 @@ fn overfit(lang: Lang, overfit: &Overfit, base: Option<&Evaluation>) -> String {
         format!("{} ({})", loss(overfit.rise), percent(overfit.rise_share))
     };
     let (at_end, onset) = (epoch(overfit.end_epoch), epoch(overfit.onset_epoch));
-    let train = (loss(overfit.train_at_best), loss(overfit.train_at_end));
+    let train = overfit.train.map_or_else(String::new, |(at_best, at_end)| {
+        say!(lang, WhileTrainLoss, loss(at_best), loss(at_end))
+    });
     if overfit.best_step == 0 {
-        return say!(
-            lang,
-            NeverBelowBase,
-            lowest,
-            rise,
-            loss(end),
-            at_end,
-            onset,
-            train.0,
-            train.1
-        );
+        return say!(lang, NeverBelowBase, lowest, rise, loss(end), at_end, onset, train);
     }
     let best_epoch = epoch(overfit.best_epoch);
-    let sentence =
-        say!(lang, Overfit, best_epoch, lowest, rise, loss(end), at_end, onset, train.0, train.1);
+    let sentence = say!(lang, Overfit, best_epoch, lowest, rise, loss(end), at_end, onset, train);
     match base.filter(|base| end > base.eval_loss) {
         Some(base) => format!("{sentence} {}", say!(lang, AboveBase, loss(base.eval_loss))),
         None => sentence,
@@ -175,7 +175,20 @@ fn note_sentence(note: Note, facts: &Facts<'_>) -> Option<String> {
         Note::LearningRateTooHigh => {
             let rate = learning_rate(facts.trial.trial.config.learning_rate);
             let spikes = facts.spikes.to_string();
-            (facts.spikes > 0).then(|| say!(lang, NoteSpikes, spikes, rate))
+            let spiked = (facts.spikes > 0).then(|| say!(lang, NoteSpikes, spikes, rate));
+            let further = facts.further_at_lower_rate.and_then(|other| {
+                let (id, config) = (other.trial.id.to_string(), &other.trial.config);
+                let reached = loss(other.best()?.eval_loss);
+                Some(say!(
+                    lang,
+                    NoteLowerRateFurther,
+                    id,
+                    learning_rate(config.learning_rate),
+                    reached
+                ))
+            });
+            let sentences: Vec<String> = [spiked, further].into_iter().flatten().collect();
+            (!sentences.is_empty()).then(|| sentences.join(" "))
         }
         // The flag `too_slow` says it already.
         Note::LearningRateTooLow => None,

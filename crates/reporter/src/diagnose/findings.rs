@@ -273,7 +273,7 @@ fn together(rates: &[AtRate]) -> (Vec<TrialId>, usize) {
 
 /// The best run of each value of a parameter, and the values of runs that are tied with the best.
 struct ByValue {
-    best: BTreeMap<u32, (TrialId, f64, f64)>,
+    best: BTreeMap<u32, (TrialId, f64, Option<f64>)>,
     tied: BTreeSet<u32>,
 }
 
@@ -284,7 +284,7 @@ impl ByValue {
         value: fn(&TrialConfig) -> u32,
     ) -> Option<Self> {
         let lowest = verdict.best.as_ref()?;
-        let mut best: BTreeMap<u32, (TrialId, f64, f64)> = BTreeMap::new();
+        let mut best: BTreeMap<u32, (TrialId, f64, Option<f64>)> = BTreeMap::new();
         let mut tied = BTreeSet::new();
         for trial in input.state.trials.values() {
             let Some(evaluation) = trial.best() else { continue };
@@ -309,8 +309,9 @@ impl ByValue {
     fn in_words(&self, lang: Lang) -> String {
         const MOST: usize = 6;
         let step = (self.best.len() - 1).div_ceil(MOST - 1).max(1);
-        let words = self.best.iter().step_by(step).map(|(value, (_, best, gap))| {
-            say!(lang, ByValue, value.to_string(), loss(*best), change(*gap))
+        let words = self.best.iter().step_by(step).map(|(value, (_, best, gap))| match gap {
+            Some(gap) => say!(lang, ByValue, value.to_string(), loss(*best), change(*gap)),
+            None => format!("{value}: {}", loss(*best)),
         });
         words.collect::<Vec<_>>().join("; ")
     }
@@ -347,7 +348,7 @@ fn rank(input: VerdictInput<'_>, verdict: &Verdict) -> Option<Finding> {
 fn capacity(input: VerdictInput<'_>, rank: u32) -> Option<String> {
     const BITS_PER_PARAMETER: f64 = 2.0;
     let facts = input.state.facts.as_ref()?;
-    let base = input.state.base.as_ref()?.train_loss;
+    let base = input.state.base.as_ref()?.train_loss?;
     let mut of_rank = input.state.trials.values().filter(|t| t.trial.config.rank == rank);
     let modules = &of_rank.next()?.trial.config.target_modules;
     let per_rank: u64 = modules.iter().filter_map(|m| facts.parameters_per_rank.get(m)).sum();

@@ -33,10 +33,8 @@ pub struct Overfit {
     pub rise_share: f64,
     /// Standard error of the rise at the end.
     pub rise_stderr: f64,
-    /// Train loss at the best evaluation.
-    pub train_at_best: f64,
-    /// Train loss at the last evaluation.
-    pub train_at_end: f64,
+    /// Train loss at the best and at the last evaluation, where it was measured.
+    pub train: Option<(f64, f64)>,
 }
 
 /// Judges one curve; `None` when it did not overfit. `base` is the base model's evaluation, which
@@ -54,11 +52,12 @@ pub fn detect(
 
     let clears = |evaluation: &Evaluation, sigma: f64| {
         let rise = evaluation.eval_loss - best.eval_loss;
-        let widening = evaluation.gap() - best.gap();
+        // Where the train loss was not measured, the rise alone decides.
+        let widening = evaluation.gap().zip(best.gap()).map(|(here, there)| here - there);
         rise > sigma * noise(evaluation, best)
             && rise >= settings.overfit_min_rise * best.eval_loss
             && rise > wobble
-            && widening >= GAP_SHARE_OF_RISE * rise
+            && widening.is_none_or(|widening| widening >= GAP_SHARE_OF_RISE * rise)
     };
     let risen = |evaluation: &Evaluation| clears(evaluation, settings.overfit_sigma);
 
@@ -80,8 +79,7 @@ pub fn detect(
         rise,
         rise_share: rise / best.eval_loss,
         rise_stderr: noise(last, best),
-        train_at_best: best.train_loss,
-        train_at_end: last.train_loss,
+        train: best.train_loss.zip(last.train_loss),
     })
 }
 

@@ -247,10 +247,15 @@ fn take(choice: &BestRun, lang: Lang) -> String {
         None => String::new(),
     };
     let half = Z95 * choice.eval_loss_stderr;
-    let (low, high) = (loss(choice.eval_loss - half), loss(choice.eval_loss + half));
+    let interval = if half > 0.0 {
+        say!(lang, Interval, loss(choice.eval_loss - half), loss(choice.eval_loss + half))
+    } else {
+        // The trainer does not tell the noise of its losses.
+        String::new()
+    };
     let (trial, settings) = (choice.trial.to_string(), in_brackets(&choice.settings));
     let at = epoch(choice.epoch);
-    say!(lang, Take, trial, settings, loss(choice.eval_loss), low, high, at, against_base)
+    say!(lang, Take, trial, settings, loss(choice.eval_loss), interval, at, against_base)
 }
 
 fn certainty(

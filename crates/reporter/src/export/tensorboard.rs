@@ -44,8 +44,9 @@ pub fn tensorboard(state: &SweepState, spans: &[Span]) -> Vec<EventFile> {
 }
 
 fn evaluated(e: &spec::Evaluation) -> Vec<(&'static str, f64)> {
-    let mut scalars =
-        vec![("eval/loss", e.eval_loss), ("eval/train_loss", e.train_loss), ("eval/gap", e.gap())];
+    let mut scalars = vec![("eval/loss", e.eval_loss)];
+    scalars.extend(e.train_loss.map(|loss| ("eval/train_loss", loss)));
+    scalars.extend(e.gap().map(|gap| ("eval/gap", gap)));
     scalars.extend(e.retention_loss.map(|loss| ("eval/retention_loss", loss)));
     scalars
 }
@@ -54,11 +55,8 @@ fn run(trial: &TrialState, start: f64) -> Records {
     let mut file = Records::new(start);
     file.plugin(start, "_hparams_/session_start_info", started(trial, start));
     for p in &trial.train_points {
-        let scalars = [
-            ("train/loss", p.loss),
-            ("train/grad_norm", p.grad_norm),
-            ("train/learning_rate", p.learning_rate),
-        ];
+        let mut scalars = vec![("train/loss", p.loss), ("train/learning_rate", p.learning_rate)];
+        scalars.extend(p.grad_norm.map(|norm| ("train/grad_norm", norm)));
         file.scalars(start + p.seconds, p.step, &scalars);
     }
     for e in &trial.evaluations {
@@ -67,11 +65,9 @@ fn run(trial: &TrialState, start: f64) -> Records {
     let end = start + trial.last().map_or(0.0, |last| last.seconds);
     // The value that the HParams table compares runs by: the best, not the last.
     if let Some(best) = trial.best() {
-        file.scalars(
-            end,
-            best.step,
-            &[("best/eval_loss", best.eval_loss), ("best/gap", best.gap())],
-        );
+        let mut scalars = vec![("best/eval_loss", best.eval_loss)];
+        scalars.extend(best.gap().map(|gap| ("best/gap", gap)));
+        file.scalars(end, best.step, &scalars);
     }
     file.plugin(end, "_hparams_/session_end_info", ended(trial, end));
     file

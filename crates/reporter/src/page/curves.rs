@@ -23,7 +23,7 @@ pub fn of(evaluations: &[Evaluation], base: Option<&Evaluation>, most: usize) ->
     json!({
         "epoch": column(&|e| Some(if e.step == 0 { 0.0 } else { e.epoch })),
         "validation": column(&|e| Some(e.eval_loss)),
-        "train": column(&|e| Some(e.train_loss)),
+        "train": column(&|e| e.train_loss),
         "retention": has_retention.then(|| column(&|e| e.retention_loss)),
         "best": best.and_then(|best| kept.iter().position(|&at| at == best)),
     })

@@ -69,6 +69,9 @@ pub fn html(page: Page<'_>) -> Result<String, ReportError> {
                 is_finished => page.ranking.finished,
                 sentences => verdict.sentences,
                 findings => verdict.findings,
+                failures => page.ranking.failures.iter().map(|failure| {
+                    context! { whose => failure.whose(), ..minijinja::Value::from_serialize(failure) }
+                }).collect::<Vec<_>>(),
                 choice => verdict.choice.as_ref().map(|choice| data::headline(choice, chosen)),
                 expected => page.ranking.comparison.as_ref().and_then(data::expected),
                 style => STYLE,

@@ -26,9 +26,9 @@ pub enum Quantity {
 }
 
 impl Quantity {
-    fn of(self, evaluation: &Evaluation) -> f64 {
+    fn of(self, evaluation: &Evaluation) -> Option<f64> {
         match self {
-            Self::EvalLoss => evaluation.eval_loss,
+            Self::EvalLoss => Some(evaluation.eval_loss),
             Self::Gap => evaluation.gap(),
         }
     }
@@ -55,7 +55,7 @@ impl OverlayFigure<'_> {
         let mut curves: Vec<Curve<'_>> = evaluated
             .map(|trial| Curve {
                 trial,
-                points: from_base(trial, base, |e| Some(self.quantity.of(e))),
+                points: from_base(trial, base, |e| self.quantity.of(e)),
                 color: shades.color(trial.trial.config.learning_rate),
                 flag: self.diagnoses.get(&trial.trial.id).map_or(Flag::Ok, |d| d.flag),
             })
@@ -138,8 +138,10 @@ impl OverlayFigure<'_> {
     fn best_run<DB: DrawingBackend>(&self, panel: &Panel<'_, DB>, curve: &Curve<'_>) -> Drawn<DB> {
         panel.curve(&curve.points, Stroke::solid(INK, 11))?;
         panel.curve(&curve.points, Stroke::solid(curve.color, 6))?;
-        let Some(best) = curve.trial.best() else { return Ok(()) };
-        let point = (best.epoch, self.quantity.of(best));
+        let best = curve.trial.best();
+        let Some(point) = best.and_then(|best| Some((best.epoch, self.quantity.of(best)?))) else {
+            return Ok(());
+        };
         panel.marker(point, Symbol::Ring, 13, INK)?;
         let id = curve.trial.trial.id;
         let text = match self.quantity {

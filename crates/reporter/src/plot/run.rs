@@ -98,7 +98,7 @@ impl Figure for RunFigure<'_> {
 
     fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<'_, DB>) -> Drawn<DB> {
         let validation = self.series(|e| Some(e.eval_loss));
-        let train = self.series(|e| Some(e.train_loss));
+        let train = self.series(|e| e.train_loss);
         let retention = self.series(|e| e.retention_loss);
         let frame = self.frame([&validation, &train, &retention]);
         let panel = Panel::framed(canvas, frame)?;

@@ -22,8 +22,8 @@ pub struct ScatterFigure<'a> {
     pub diagnoses: &'a BTreeMap<TrialId, Diagnosis>,
 }
 
-fn place(evaluation: &Evaluation) -> Point {
-    (evaluation.eval_loss, evaluation.gap())
+fn place(evaluation: &Evaluation) -> Option<Point> {
+    Some((evaluation.eval_loss, evaluation.gap()?))
 }
 
 impl ScatterFigure<'_> {
@@ -57,7 +57,7 @@ impl ScatterFigure<'_> {
         let shown = self.shown();
         let ends = || {
             let pairs = shown.iter().flat_map(|trial| [trial.best(), trial.last()]);
-            pairs.flatten().map(place)
+            pairs.flatten().filter_map(place)
         };
         let x: Vec<f64> = ends().map(|p| p.0).collect();
         let y: Vec<f64> = ends().map(|p| p.1).collect();
@@ -102,7 +102,7 @@ impl Figure for ScatterFigure<'_> {
         let evaluated: Vec<(&TrialState, Point, Point)> = self
             .shown()
             .into_iter()
-            .filter_map(|trial| Some((trial, place(trial.best()?), place(trial.last()?))))
+            .filter_map(|trial| Some((trial, place(trial.best()?)?, place(trial.last()?)?)))
             .collect();
         let color = |trial: &TrialState| shades.color(trial.trial.config.learning_rate);
         let alpha = (25.0 / evaluated.len().max(1) as f64).clamp(0.25, 0.7);
@@ -118,9 +118,12 @@ impl Figure for ScatterFigure<'_> {
         let Some((trial, evaluation)) = best.and_then(|trial| Some((trial, trial.best()?))) else {
             return panel.remark("no run has been evaluated");
         };
-        panel.outlined(place(evaluation), radius + 8, INK)?;
+        let Some(at) = place(evaluation) else {
+            return panel.remark("the train loss was not measured");
+        };
+        panel.outlined(at, radius + 8, INK)?;
         let text = format!("best: trial {}", trial.trial.id);
         let loss = number::loss(evaluation.eval_loss);
-        panel.annotate(&format!("{text}, {loss}"), place(evaluation), SMALL)
+        panel.annotate(&format!("{text}, {loss}"), at, SMALL)
     }
 }

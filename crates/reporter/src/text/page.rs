@@ -8,6 +8,8 @@ pub const LABELS: &[(&str, &str, &str)] = &[
     ("verdict", "Verdict", "Kết luận"),
     ("next", "What to do next", "Nên làm gì tiếp"),
     ("nothing_to_do", "Nothing stands out.", "Không có gì nổi bật."),
+    ("failures", "What went wrong", "Sự cố"),
+    ("end_of_log", "end of the log", "cuối nhật ký"),
     ("validation_loss", "validation loss", "mất mát kiểm định"),
     ("interval", "95 % interval", "khoảng 95 %"),
     ("base_model", "base model", "mô hình gốc"),

@@ -32,8 +32,10 @@ texts! {
         "Chưa có lượt chạy nào được đánh giá ({0}).";
     NoRuns: "no runs",
         "không có lượt chạy";
-    Take: "Take trial {0}{1}: validation loss {2} (95 % {3} to {4}) at epoch {5}{6}.",
-        "Nên chọn lượt {0}{1}: mất mát kiểm định {2} (95 %: {3} đến {4}) tại epoch {5}{6}.";
+    Take: "Take trial {0}{1}: validation loss {2}{3} at epoch {4}{5}.",
+        "Nên chọn lượt {0}{1}: mất mát kiểm định {2}{3} tại epoch {4}{5}.";
+    Interval: " (95 % {0} to {1})",
+        " (95 %: {0} đến {1})";
     BelowBase: ", {0} below the base model",
         ", thấp hơn mô hình gốc {0}";
     NotBelowBase: ", which is no better than the base model ({0})",
@@ -80,8 +82,8 @@ texts! {
         "{0} lượt chững lại khi còn cách xa lượt tốt nhất.";
     UnderfittingAdvice: "Give them no more time: what they lack is rank, learning rate or layers (see the best run's settings).",
         "Đừng cho thêm thời gian: chúng thiếu rank, learning rate hoặc số lớp gắn adapter (xem cấu hình của lượt tốt nhất).";
-    RateTooHigh: "At learning_rate {0} and above, {1} of {2} runs diverged, spiked or stayed above the base model.",
-        "Từ learning_rate {0} trở lên, {1} trên {2} lượt phân kỳ, có đỉnh nhọn hoặc ở trên mô hình gốc.";
+    RateTooHigh: "At learning_rate {0} and above, {1} of {2} runs diverged, spiked, stayed above the base model or came less far than at a lower rate.",
+        "Từ learning_rate {0} trở lên, {1} trên {2} lượt phân kỳ, có đỉnh nhọn, ở trên mô hình gốc hoặc kém hơn khi dùng learning rate thấp hơn.";
     RateTooHighAdvice: "Search below {0}.",
         "Hãy tìm dưới {0}.";
     RateTooLow: "At learning_rate {0} and below, {1} of {2} runs were still falling at the end, far behind the best.",
@@ -166,14 +168,18 @@ texts! {
         "Kết thúc mà chưa được đánh giá.";
     Fine: "Validation loss {0} at epoch {1}, with a gap of {2} to the train loss.",
         "Mất mát kiểm định {0} tại epoch {1}, cách train loss {2}.";
+    FineAlone: "Validation loss {0} at epoch {1}.",
+        "Mất mát kiểm định {0} tại epoch {1}.";
     TargetReached: "It was stopped because it reached the target of {0}.",
         "Dừng vì đã đạt mục tiêu {0}.";
     StoppedEarly: "It was stopped early: {0}.",
         "Dừng sớm: {0}.";
-    NeverBelowBase: "Validation loss never fell below the base model's {0}; it rose by {1} to {2} at epoch {3}, clearly from epoch {4} on, while train loss went from {5} to {6}.",
-        "Mất mát kiểm định chưa bao giờ xuống dưới mức {0} của mô hình gốc; nó tăng {1} lên {2} tại epoch {3}, rõ rệt từ epoch {4}, trong khi train loss đi từ {5} đến {6}.";
-    Overfit: "Validation loss was lowest at epoch {0} ({1}), then rose by {2} to {3} at epoch {4}, clearly from epoch {5} on, while train loss went from {6} to {7}.",
-        "Mất mát kiểm định thấp nhất tại epoch {0} ({1}), rồi tăng {2} lên {3} tại epoch {4}, rõ rệt từ epoch {5}, trong khi train loss đi từ {6} đến {7}.";
+    NeverBelowBase: "Validation loss never fell below the base model's {0}; it rose by {1} to {2} at epoch {3}, clearly from epoch {4} on{5}.",
+        "Mất mát kiểm định chưa bao giờ xuống dưới mức {0} của mô hình gốc; nó tăng {1} lên {2} tại epoch {3}, rõ rệt từ epoch {4}{5}.";
+    Overfit: "Validation loss was lowest at epoch {0} ({1}), then rose by {2} to {3} at epoch {4}, clearly from epoch {5} on{6}.",
+        "Mất mát kiểm định thấp nhất tại epoch {0} ({1}), rồi tăng {2} lên {3} tại epoch {4}, rõ rệt từ epoch {5}{6}.";
+    WhileTrainLoss: ", while train loss went from {0} to {1}",
+        ", trong khi train loss đi từ {0} đến {1}";
     StandardErrors: "{0} ({1}, {2} standard errors)",
         "{0} ({1}, {2} sai số chuẩn)";
     AboveBase: "That is above the base model's {0}.",
@@ -186,6 +192,8 @@ texts! {
         "Train loss có {0} đỉnh nhọn, vượt xa mức dao động thường: learning rate ({1}) đã ở giới hạn.";
     NoteMoreEpochs: "It was still falling at its last evaluation, which is its best.",
         "Lượt này vẫn đang giảm ở lần đánh giá cuối, cũng là lần tốt nhất.";
+    NoteLowerRateFurther: "Trial {0}, of the same rank and with no more steps, reached {2} at the lower learning rate {1}.",
+        "Lượt {0}, cùng rank và không nhiều bước hơn, đạt {2} với learning rate thấp hơn {1}.";
     LowerRate: "Lower the learning rate (now {0}).",
         "Giảm learning rate (hiện là {0}).";
     LowerRateNothingHelped: "Lower the learning rate (now {0}): no amount of training helped.",

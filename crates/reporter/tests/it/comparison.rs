@@ -66,7 +66,7 @@ fn evaluation(examples: &ExampleLosses) -> Evaluation {
         eval_loss,
         eval_loss_stderr: 0.05,
         rise_stderr: None,
-        train_loss: eval_loss - 0.1,
+        train_loss: Some(eval_loss - 0.1),
         retention_loss: None,
         tokens: 100,
         seconds: 1.0,
@@ -132,14 +132,17 @@ fn ties_of_one_rank_are_decided_by_the_gap_and_then_by_what_is_forgotten() {
         let trial = state.trials.get_mut(&TrialId(number)).expect("trial");
         trial.trial.config.learning_rate = rate;
         let evaluation = &mut trial.evaluations[0];
-        evaluation.train_loss = evaluation.eval_loss - if number == 1 { 0.4 } else { 0.1 };
+        let gap = if number == 1 { 0.4 } else { 0.1 };
+        evaluation.train_loss = Some(evaluation.eval_loss - gap);
         evaluation.retention_loss = Some(f64::from(10 - number));
     }
     let choice = compared(&state).choice;
     assert_eq!((choice.trial, choice.reason), (TrialId(3), Reason::LeastForgetting));
     for number in 2..=3 {
         let trial = state.trials.get_mut(&TrialId(number)).expect("trial");
-        trial.evaluations[0].train_loss -= if number == 2 { 0.0 } else { 0.3 };
+        let evaluation = &mut trial.evaluations[0];
+        let gap = if number == 2 { 0.1 } else { 0.4 };
+        evaluation.train_loss = Some(evaluation.eval_loss - gap);
     }
     let choice = compared(&state).choice;
     assert_eq!((choice.trial, choice.reason), (TrialId(2), Reason::SmallestGap));

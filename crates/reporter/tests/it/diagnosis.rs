@@ -17,7 +17,7 @@ fn curve(losses: &[(f64, f64)]) -> Vec<Evaluation> {
             eval_loss,
             eval_loss_stderr: 0.03,
             rise_stderr: (epoch > 1).then_some(0.01),
-            train_loss,
+            train_loss: Some(train_loss),
             retention_loss: None,
             tokens: 0,
             seconds: 0.0,
@@ -34,7 +34,7 @@ fn flag_of(losses: &[(f64, f64)]) -> (Flag, Vec<Note>) {
     let mut state = sweeps::sweep("pair", &[]);
     let mut base = sweeps::base();
     base.eval_loss = 2.0;
-    base.train_loss = 2.0;
+    base.train_loss = Some(2.0);
     state.apply(&Event::BaseEvaluated { evaluation: base });
     let good = [(1.2, 1.2), (1.05, 1.05), (1.0, 1.0), (1.0, 1.0)];
     for (number, losses) in (1..).zip([&good[..], losses]) {
@@ -104,6 +104,37 @@ fn slow_and_levelled_off_runs_are_told_apart() {
     assert_eq!(flag_of(&[(1.9, 1.9), (1.8, 1.8), (1.7, 1.7), (1.6, 1.6)]).0, Flag::TooSlow);
     assert_eq!(flag_of(&[(1.6, 1.6), (1.5, 1.5), (1.5, 1.5), (1.5, 1.5)]).0, Flag::Underfit);
     assert_eq!(flag_of(&[(1.6, 1.6), (1.3, 1.3), (1.15, 1.1), (1.1, 1.1)]).0, Flag::Ok);
+}
+
+/// The notes of a levelled-off run (rank 8, rate 1e-2, batch 4) beside one that came further.
+fn notes_beside(rank: u32, learning_rate: f64, batch_size: u32) -> Vec<Note> {
+    let mut state = sweeps::sweep("pair", &[]);
+    let mut base = sweeps::base();
+    (base.eval_loss, base.train_loss) = (2.0, Some(2.0));
+    state.apply(&Event::BaseEvaluated { evaluation: base });
+    let runs = [
+        (sweeps::config(8, 1e-2, 4), [(1.8, 1.8), (1.7, 1.7), (1.7, 1.7)]),
+        (sweeps::config(rank, learning_rate, batch_size), [(1.3, 1.3), (1.0, 1.0), (1.0, 1.0)]),
+    ];
+    for (number, (config, losses)) in (1..).zip(runs) {
+        let id = TrialId(number);
+        state.apply(&Event::TrialProposed { trial: spec::Trial { id, config } });
+        for evaluation in curve(&losses) {
+            state.apply(&Event::Evaluated { trial: id, evaluation });
+        }
+        state.apply(&Event::TrialFinished { trial: id, outcome: Outcome::Completed });
+    }
+    let diagnosis = diagnose_all(&state, &ReportSettings::default(), Lang::En).remove(&TrialId(1));
+    diagnosis.expect("a diagnosis").notes
+}
+
+#[test]
+fn a_rate_is_too_high_when_a_lower_one_came_further_at_the_same_rank_with_no_more_steps() {
+    assert_eq!(notes_beside(8, 1e-3, 4), [Note::LearningRateTooHigh]);
+    assert_eq!(notes_beside(8, 1e-3, 16), [Note::LearningRateTooHigh]);
+    assert_eq!(notes_beside(16, 1e-3, 4), [], "another rank explains it as well");
+    assert_eq!(notes_beside(8, 1e-3, 2), [], "twice the steps explain it as well");
+    assert_eq!(notes_beside(8, 2e-2, 4), [], "a higher rate came further");
 }
 
 #[test]

@@ -123,7 +123,7 @@ fn missing_values_and_no_numbers_become_null() {
     for (number, value) in [(2, f64::NAN), (3, f64::INFINITY), (4, f64::NEG_INFINITY)] {
         let trial = state.trials.get_mut(&TrialId(number)).expect("trial");
         for evaluation in &mut trial.evaluations {
-            evaluation.train_loss = value;
+            evaluation.train_loss = Some(value);
             evaluation.retention_loss = None;
         }
         trial.evaluations[1].eval_loss = 1e300;
@@ -185,7 +185,7 @@ fn spans_begin_with_a_start_and_end_with_the_last_word_of_the_trial() {
     ];
     let records: Vec<Record> = events
         .into_iter()
-        .map(|(at_ms, event)| Record { v: SCHEMA_VERSION, at_ms, event })
+        .map(|(at_ms, event)| Record { v: SCHEMA_VERSION, at_ms, seq: None, attempt: None, event })
         .collect();
     let spans: Vec<_> =
         timeline(&records).into_iter().map(|s| (s.trial.0, s.from_ms, s.to_ms)).collect();

@@ -34,7 +34,7 @@ pub fn base() -> Evaluation {
         eval_loss: BASE_LOSS,
         eval_loss_stderr: 0.03,
         rise_stderr: None,
-        train_loss: BASE_LOSS + 0.02,
+        train_loss: Some(BASE_LOSS + 0.02),
         retention_loss: Some(1.4),
         tokens: 0,
         seconds: 0.0,
@@ -65,9 +65,11 @@ fn losses(trial: u32, config: &TrialConfig, step: u32) -> Evaluation {
         eval_loss: floor + (BASE_LOSS - floor) * left + 0.9 * memory * memory + jitter,
         eval_loss_stderr: 0.03,
         rise_stderr: (epoch > 0.75).then_some(0.008),
-        train_loss: (floor - 0.05) * (1.0 - 0.85 * memory)
-            + (BASE_LOSS - floor + 0.07) * left
-            + 0.5 * jitter,
+        train_loss: Some(
+            (floor - 0.05) * (1.0 - 0.85 * memory)
+                + (BASE_LOSS - floor + 0.07) * left
+                + 0.5 * jitter,
+        ),
         retention_loss: Some(1.4 + 0.12 * (1.0 + speed * epoch).ln()),
         tokens: u64::from(step) * 8 * 96,
         seconds: 0.21 * f64::from(step),
@@ -79,8 +81,8 @@ fn train_point(trial: u32, config: &TrialConfig, step: u32) -> TrainPoint {
     TrainPoint {
         step,
         epoch: at.epoch,
-        loss: at.train_loss + 0.1 * noise(trial + 1000, step),
-        grad_norm: 0.8,
+        loss: at.train_loss.unwrap_or_default() + 0.1 * noise(trial + 1000, step),
+        grad_norm: Some(0.8),
         learning_rate: config.learning_rate,
         tokens: at.tokens,
         seconds: at.seconds,
@@ -111,7 +113,7 @@ pub fn run(number: u32, config: &TrialConfig) -> Vec<Event> {
             let mut evaluation = losses(number, config, step);
             if diverges {
                 evaluation.eval_loss = 2.4 * f64::from(step / 30).exp();
-                evaluation.train_loss = 2.5 * f64::from(step / 30).exp();
+                evaluation.train_loss = Some(2.5 * f64::from(step / 30).exp());
             }
             events.push(Event::Evaluated { trial, evaluation });
         }

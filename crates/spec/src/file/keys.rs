@@ -14,6 +14,8 @@ pub(crate) const TOP: &[&str] = &[
     "parameters",
     "early_terminate",
     "run_cap",
+    "replicates",
+    "warm_start",
     "seed",
     "model",
     "data",
@@ -23,9 +25,10 @@ pub(crate) const TOP: &[&str] = &[
 ];
 pub(crate) const BAYES: &[&str] = &["lora_prior", "cost_aware"];
 pub(crate) const RANK_LADDER: &[&str] = &["trials_per_rung", "sigma"];
+pub(crate) const REPLICATES: &[&str] = &["seeds", "top"];
 pub(crate) const METRIC: &[&str] = &["name", "goal", "target"];
 pub(crate) const DATA: &[&str] =
-    &["train", "validation", "validation_fraction", "retention", "test"];
+    &["train", "validation", "validation_fraction", "retention", "test", "columns", "packing"];
 pub(crate) const VALIDATION: &[&str] = &["fraction"];
 pub(crate) const TRAIN: &[&str] = &[
     "max_seq_len",
@@ -48,8 +51,21 @@ pub(crate) const TRAIN: &[&str] = &[
     "modules_to_save",
     "use_dora",
 ];
-pub(crate) const EXECUTOR: &[&str] =
-    &["type", "device", "devices", "max_packed", "checkpoint_seconds", "memory_limit"];
+pub(crate) const EXECUTOR: &[&str] = &[
+    "type",
+    "device",
+    "devices",
+    "max_packed",
+    "checkpoint_seconds",
+    "memory_limit",
+    "max_retries",
+    "heartbeat_seconds",
+    "max_consecutive_failures",
+    "command",
+    "base_command",
+    "max_parallel",
+    "grace_seconds",
+];
 pub(crate) const REPORT: &[&str] =
     &["overfit_sigma", "overfit_min_rise", "too_slow_share", "underfit_share", "forgetting_share"];
 pub(crate) const EARLY_TERMINATE: &[&str] =
@@ -93,6 +109,9 @@ const ALIASES: &[(&str, &str)] = &[
     ("model_name_or_path", "model"),
     ("base_model", "model"),
     ("dataset", "data"),
+    ("column_mapping", "columns"),
+    ("pack", "packing"),
+    ("sample_packing", "packing"),
     ("val", "validation"),
     ("val_fraction", "validation_fraction"),
     ("early_stopping", "early_terminate"),
@@ -110,8 +129,8 @@ const FOREIGN_TOP: &[Foreign] = &[
     ),
     (
         "command",
-        "lorasweep trains the model itself, there is no command to put together",
-        "remove it; fixed settings go under `train:`",
+        "lorasweep trains the model itself unless `executor:` says otherwise",
+        "for a script of your own write `executor: {type: command, command: \"...\"}`",
     ),
     (
         "project",
@@ -156,17 +175,19 @@ pub(crate) fn unknown(key: &str, section: &str, known: &[&'static str]) -> Mista
     if let Some(&(_, why, instead)) = foreign.iter().find(|(name, ..)| *name == key) {
         return Mistake::ForeignKey { key: key.to_owned(), why, instead };
     }
-    let alias = ALIASES
-        .iter()
-        .find(|(other, ours)| *other == key && known.contains(ours))
-        .map(|(_, ours)| (*ours).to_owned());
     Mistake::UnknownKey {
         key: key.to_owned(),
         section: in_words(section),
-        similar: alias.or_else(|| most_similar(key, known)),
+        similar: alias(key, known).or_else(|| most_similar(key, known)),
         belongs: home(key).filter(|home| *home != section),
         known: known.to_vec(),
     }
+}
+
+/// Which of the `known` names other programs call `key`.
+pub(crate) fn alias(key: &str, known: &[&'static str]) -> Option<String> {
+    let mut same = ALIASES.iter().filter(|(other, ours)| *other == key && known.contains(ours));
+    same.next().map(|(_, ours)| (*ours).to_owned())
 }
 
 /// A section's name for messages.

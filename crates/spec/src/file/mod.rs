@@ -5,6 +5,7 @@
 
 mod distribution;
 mod early_terminate;
+mod executor;
 mod findings;
 mod keys;
 mod limits;

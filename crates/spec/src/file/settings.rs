@@ -1,18 +1,20 @@
 //! The sections `data`, `train`, `executor` and `report`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::executor;
 use super::findings::{At, Findings};
 use super::keys;
 use super::limits::Limits;
 use super::scalar::{self, wrong_type};
 use super::section::Section;
-use super::yaml::{Node, Value};
+use super::yaml::{Key, Node, Value};
 use crate::error::Place;
-use crate::mistake::{Mistake, most_similar};
+use crate::mistake::Mistake;
 use crate::settings::{
-    BayesSettings, DeviceChoice, Dtype, EvalSettings, ExecutorSettings, OptimizerSettings,
-    RankLadderSettings, ReportSettings, TrainSettings,
+    BayesSettings, DataSettings, DeviceChoice, Devices, Dtype, EvalSettings, ExecutorSettings,
+    OptimizerSettings, RankLadderSettings, Replicates, ReportSettings, TrainSettings,
 };
 
 /// The section `data`, with paths as written.
@@ -22,6 +24,8 @@ pub(crate) struct DataFile {
     pub validation: ValidationFile,
     pub retention: Option<At<PathBuf>>,
     pub test: Option<At<PathBuf>>,
+    pub columns: BTreeMap<String, String>,
+    pub packing: bool,
 }
 
 /// Where validation rows come from, as written.
@@ -41,7 +45,22 @@ pub(crate) fn data(node: &Node, findings: &mut Findings) -> Option<DataFile> {
     let validation = validation(&section, findings);
     let retention = section.read("retention", findings, path);
     let test = section.read("test", findings, path);
-    Some(DataFile { train: train?, validation: validation?, retention, test })
+    let columns = section.get("columns").map(|node| columns(node, findings)).unwrap_or_default();
+    let packing = section.read("packing", findings, scalar::truth).unwrap_or(false);
+    Some(DataFile { train: train?, validation: validation?, retention, test, columns, packing })
+}
+
+/// Our fields with the names that the files have for them.
+fn columns(node: &Node, findings: &mut Findings) -> BTreeMap<String, String> {
+    let what = "data.columns";
+    let Some(section) = Section::open(what, node, &DataSettings::FIELDS, findings) else {
+        return BTreeMap::new();
+    };
+    let read = |(key, node): (&Key, &Node)| {
+        let name = scalar::text(&section.full(&key.name), "the name of a column", node, findings)?;
+        Some((key.name.clone(), name))
+    };
+    section.iter().filter_map(read).collect()
 }
 
 fn validation(section: &Section, findings: &mut Findings) -> Option<ValidationFile> {
@@ -80,6 +99,14 @@ pub(crate) fn path(what: &str, node: &Node, findings: &mut Findings) -> Option<A
         return findings.mistake(node.place, wrong_type(what, &"a path", node));
     }
     Some(At { value: PathBuf::from(text), place: node.place })
+}
+
+/// One path or a list of them.
+pub(crate) fn paths(what: &str, node: &Node, findings: &mut Findings) -> Vec<At<PathBuf>> {
+    match &node.value {
+        Value::List(nodes) => nodes.iter().filter_map(|node| path(what, node, findings)).collect(),
+        _ => path(what, node, findings).into_iter().collect(),
+    }
 }
 
 const DTYPES: [(&str, Dtype); 6] = [
@@ -157,30 +184,59 @@ fn max_grad_norm(section: &Section, default: Option<f64>, findings: &mut Finding
 
 pub(crate) fn executor(node: &Node, findings: &mut Findings) -> Option<ExecutorSettings> {
     let section = Section::open("executor", node, keys::EXECUTOR, findings)?;
-    if let Some(kind) = section.get("type") {
-        executor_type(kind, findings);
-    }
-    let both = (section.get("device"), section.get("devices"));
-    let device = match both {
-        (Some(_), Some(node)) => findings.mistake(
-            node.place,
-            Mistake::Conflict {
-                both: "`executor.device` and `executor.devices`".to_owned(),
-                help: "they mean the same; keep one".to_owned(),
-            },
-        ),
-        (Some(node), None) => device("executor.device", node, findings),
-        (None, Some(node)) => device("executor.devices", node, findings),
-        (None, None) => None,
-    };
+    let kind = executor::kind(&section, findings);
+    let (device, devices) = devices(&section, findings);
     let defaults = ExecutorSettings::default();
+    let mut count =
+        |key: &str, low: u32, default: u32| whole(&section, key, low, findings).unwrap_or(default);
     Some(ExecutorSettings {
+        kind: kind.unwrap_or(defaults.kind),
         device: device.unwrap_or(defaults.device),
+        checkpoint_seconds: count("checkpoint_seconds", 1, defaults.checkpoint_seconds),
+        max_retries: count("max_retries", 0, defaults.max_retries),
+        heartbeat_seconds: count("heartbeat_seconds", 10, defaults.heartbeat_seconds),
+        max_consecutive_failures: count(
+            "max_consecutive_failures",
+            1,
+            defaults.max_consecutive_failures,
+        ),
+        devices,
         max_packed: whole(&section, "max_packed", 1, findings),
-        checkpoint_seconds: whole(&section, "checkpoint_seconds", 1, findings)
-            .unwrap_or(defaults.checkpoint_seconds),
         memory_limit: section.read("memory_limit", findings, bytes),
     })
+}
+
+/// `device`, and what `devices` says: a number of them, `all`, a list, or one device.
+fn devices(section: &Section, findings: &mut Findings) -> (Option<DeviceChoice>, Option<Devices>) {
+    let one = section.get("device").and_then(|node| device("executor.device", node, findings));
+    let Some(node) = section.get("devices") else { return (one, None) };
+    let several = match &node.value {
+        Value::Text(text) if text == "all" => Some(Devices::All),
+        Value::Int(_) | Value::Float(_) => {
+            scalar::whole("executor.devices", node, Limits::whole(1), findings).map(Devices::Count)
+        }
+        Value::List(items) if items.is_empty() => {
+            let what = "executor.devices".to_owned();
+            findings.mistake(node.place, Mistake::EmptyList { what })
+        }
+        Value::List(items) => {
+            let list = items.iter().filter_map(|item| device("executor.devices", item, findings));
+            Some(Devices::List(list.collect()))
+        }
+        _ => device("executor.devices", node, findings).map(|one| Devices::List(vec![one])),
+    };
+    let first = match &several {
+        Some(Devices::List(list)) => list.first().copied(),
+        _ => None,
+    };
+    if let (Some(_), Some(_)) = (one, first) {
+        let mistake = Mistake::Conflict {
+            both: "`executor.device` and `executor.devices`".to_owned(),
+            help: "they mean the same; keep one".to_owned(),
+        };
+        findings.mistake::<()>(node.place, mistake);
+    }
+    (first.or(one), several)
 }
 
 /// A number of bytes with its unit.
@@ -207,51 +263,9 @@ fn bytes(what: &str, node: &Node, findings: &mut Findings) -> Option<u64> {
     }
 }
 
-/// Only `local` exists in this version.
-fn executor_type(node: &Node, findings: &mut Findings) {
-    match scalar::text("executor.type", "the name of an executor", node, findings).as_deref() {
-        Some("local") | None => {}
-        Some(other @ ("slurm" | "command")) => {
-            let mistake = Mistake::NotAvailable {
-                what: "executor",
-                found: other.to_owned(),
-                instead: "write `type: local`",
-            };
-            findings.mistake::<()>(node.place, mistake);
-        }
-        Some(other) => {
-            let mistake = Mistake::UnknownName {
-                what: "executor",
-                found: other.to_owned(),
-                similar: most_similar(other, &["local"]),
-                known: vec!["local"],
-            };
-            findings.mistake::<()>(node.place, mistake);
-        }
-    }
-}
-
 const DEVICE: &str = "`auto`, `cpu` or `cuda:0` (the index of a GPU)";
 
-/// One device, or a list of one.
 fn device(what: &str, node: &Node, findings: &mut Findings) -> Option<DeviceChoice> {
-    let node = match &node.value {
-        Value::List(items) => match items.as_slice() {
-            [one] => one,
-            [] => {
-                return findings.mistake(node.place, Mistake::EmptyList { what: what.to_owned() });
-            }
-            [_, second, ..] => {
-                let mistake = Mistake::NotAvailable {
-                    what: "a second device",
-                    found: second.raw.clone(),
-                    instead: "write one device; trials are packed on it",
-                };
-                return findings.mistake(second.place, mistake);
-            }
-        },
-        _ => node,
-    };
     let Value::Text(name) = &node.value else {
         return findings.mistake(node.place, wrong_type(what, &DEVICE, node));
     };
@@ -285,6 +299,20 @@ pub(crate) fn rank_ladder(node: &Node, findings: &mut Findings) -> Option<RankLa
         trials_per_rung: whole(&section, "trials_per_rung", 1, findings)
             .unwrap_or(defaults.trials_per_rung),
         sigma: real(&section, "sigma", Limits::from(0.0), findings).unwrap_or(defaults.sigma),
+    })
+}
+
+/// The number of further seeds, or a section with that and `top`.
+pub(crate) fn replicates(node: &Node, findings: &mut Findings) -> Option<Replicates> {
+    if !matches!(node.value, Value::Map(_)) {
+        let seeds = scalar::whole("replicates", node, Limits::whole(1), findings)?;
+        return Some(Replicates { seeds, top: Replicates::TOP });
+    }
+    let section = Section::open("replicates", node, keys::REPLICATES, findings)?;
+    section.require("seeds", "seeds: 2", findings)?;
+    Some(Replicates {
+        seeds: whole(&section, "seeds", 1, findings)?,
+        top: whole(&section, "top", 1, findings).unwrap_or(Replicates::TOP),
     })
 }
 

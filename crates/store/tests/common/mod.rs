@@ -37,7 +37,7 @@ pub fn trained(id: u32, step: u32) -> Event {
         step,
         epoch: f64::from(step) / 7.0,
         loss: 1.0 / f64::from(step),
-        grad_norm: 0.1,
+        grad_norm: Some(0.1),
         learning_rate: 1e-3,
         tokens: u64::from(step) * 100,
         seconds: f64::from(step) * 0.3,

@@ -157,7 +157,7 @@ impl Losses {
             eval_loss: self.eval_loss,
             eval_loss_stderr: self.standard_error(self.validation.iter().map(residual)),
             rise_stderr,
-            train_loss: self.train_loss,
+            train_loss: Some(self.train_loss),
             retention_loss: self.retention_loss,
             tokens: 0,
             seconds: 0.0,

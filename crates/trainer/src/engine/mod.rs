@@ -154,6 +154,11 @@ impl Engine {
         on_each!(&mut self.on, p => p.step())
     }
 
+    /// See [`Packed::hold`].
+    pub fn hold(&mut self, trial: TrialId, held: bool) {
+        on_each!(&mut self.on, p => p.hold(trial, held));
+    }
+
     /// See [`Packed::save_checkpoint`].
     pub fn save_checkpoint(&self, trial: TrialId, path: &Path) -> Result<u32> {
         on_each!(&self.on, p => p.save_checkpoint(trial, path))

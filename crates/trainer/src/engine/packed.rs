@@ -45,6 +45,15 @@ pub struct Steps {
     pub shared: Option<u32>,
 }
 
+impl Steps {
+    /// How many steps `trial` takes on so many training examples.
+    pub fn of(trial: &TrialConfig, examples: usize, settings: &TrainSettings) -> Self {
+        let schedule = slot::schedule(trial, examples, settings);
+        let shared = trial.trajectory(settings).and_then(|_| schedule.open_ended_steps());
+        Self { total: schedule.total_steps, shared }
+    }
+}
+
 /// What became of a trial that asked for a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
@@ -138,9 +147,14 @@ impl<B: Backend> Packed<B> {
 
     /// How many steps a trial takes.
     pub fn steps(&self, trial: &TrialConfig) -> Steps {
-        let schedule = slot::schedule(trial, self.data.train.examples.len(), &self.settings);
-        let shared = trial.trajectory(&self.settings).and_then(|_| schedule.open_ended_steps());
-        Steps { total: schedule.total_steps, shared }
+        Steps::of(trial, self.data.train.examples.len(), &self.settings)
+    }
+
+    /// Keeps the trial's slot out of the steps, or lets it take part again.
+    pub fn hold(&mut self, trial: TrialId, held: bool) {
+        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.trial.id == trial) {
+            slot.held = held;
+        }
     }
 
     /// The losses of the single validation examples at the trial's best evaluation so far, or at
@@ -180,7 +194,8 @@ impl<B: Backend> Packed<B> {
     }
 
     fn new_slot(&mut self, trial: &Trial, checkpoint: Option<&Path>) -> Result<Slot<B>> {
-        let base_loss = self.evaluate_base()?.train_loss;
+        // Every evaluation of this engine has it.
+        let base_loss = self.evaluate_base()?.train_loss.unwrap_or(f64::INFINITY);
         LoraShape::of_trial(&trial.config).check(self.config()).map_err(TrainerError::Targets)?;
         let layout = AdapterLayout::of_trial(self.config(), &trial.config);
         let health = Health::new(base_loss, self.settings.divergence_factor);

@@ -42,6 +42,8 @@ pub struct Slot<B: Backend> {
     pub seconds: f64,
     pub best: Option<Best>,
     pub outcome: Option<Outcome>,
+    /// It sits the steps out.
+    pub held: bool,
     batch: Batch,
 }
 
@@ -87,15 +89,16 @@ impl<B: Backend> Slot<B> {
             seconds: 0.0,
             best: None,
             outcome: None,
+            held: false,
             batch: Batch::default(),
             layout,
             trial,
         })
     }
 
-    /// Whether the slot still takes steps.
+    /// Whether the slot takes part in the next step.
     pub const fn is_active(&self) -> bool {
-        self.outcome.is_none()
+        self.outcome.is_none() && !self.held
     }
 
     /// Epochs completed, as a fraction.
@@ -218,7 +221,7 @@ impl<B: Backend> Slot<B> {
             step: self.step,
             epoch: self.epoch(),
             loss,
-            grad_norm,
+            grad_norm: Some(grad_norm),
             learning_rate,
             tokens: self.tokens,
             seconds: self.seconds,

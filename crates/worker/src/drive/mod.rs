@@ -1,31 +1,35 @@
-//! The drive loop: fill the slots, step, journal, judge, save; until no trial is left.
+//! The driver: proposes trials, gives them to workers, judges them, and sees that nothing is lost.
 //!
-//! Orders that make a crash harmless:
-//! - a trial is journalled before it is started, so that it keeps its number;
-//! - an ended trial's adapter and tables are on disk before its end is journalled, so that a
-//!   journalled end is never without its files;
-//! - the journal is durable up to a checkpoint's step before the checkpoint counts
-//!   (`store::SweepDir::save_checkpoint`), so that no point before it can be missing.
+//! Workers are other processes. The driver writes proposals to its journal and orders to the
+//! workers' files; what happens to trials it reads from the workers' journals. What it knows it can
+//! always read again, so that it may die at any moment: a trial is journalled before it is ordered,
+//! so that it keeps its number, and tables of an ended trial that are missing are written again.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use planner::{Decision, Planner, Pruner};
+use planner::{Planner, Pruner};
 use spec::{
-    ConfigKey, Evaluation, Event, Outcome, StopReason, Sweep, TrainSettings, Trial, TrialId,
-    TrialState, TrialStatus,
+    ConfigKey, Evaluation, Event, ExecutorKind, Outcome, Sweep, TrainSettings, Trial, TrialConfig,
+    TrialId, TrialState, TrialStatus,
 };
-use store::{BuildError, Opened, Purpose, TrialTables};
+use store::{BuildError, News, Opened, Purpose, TrialTables};
 
-use crate::error::{WorkerError, chain};
+use crate::error::WorkerError;
+use crate::launch::{Launcher, WorkerCommand};
 use crate::observer::{Observer, Warning};
-use crate::trainer::{Admission, Trainer, TrainerError};
+use crate::orders::Order;
+use crate::trainer::Steps;
 
+mod fill;
+mod fleet;
+mod judge;
+mod losses;
 mod trajectory;
 
-/// So many failures in a row end the sweep: their cause is likely not the trials'.
-pub const MAX_CONSECUTIVE_FAILURES: u32 = 3;
+pub use fleet::Berth;
+use fleet::{Fleet, Phase};
 
 /// How a drive ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,21 +42,31 @@ pub enum Finish {
     Interrupted,
 }
 
-/// What the loop needs to know of the sweep.
+/// What the driver needs to know of the sweep.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Name of the sweep.
     pub name: String,
     /// Hash of the resolved sweep.
     pub fingerprint: String,
+    /// The base model is evaluated; a command may have nothing that does.
+    pub has_base: bool,
     /// A validation loss that ends the sweep when a trial reaches it.
     pub target: Option<f64>,
-    /// Wall-clock time between checkpoints of the running trials.
-    pub checkpoint_every: Duration,
     /// What tells which trials share their steps.
     pub train: TrainSettings,
     /// The largest number of epochs of a trial, if there is one: longer ones need no fork.
     pub most_epochs: Option<u32>,
+    /// How often a trial is tried again after its worker was lost, as long as it gets no further.
+    pub max_retries: u32,
+    /// So many failures in a row end the sweep: their cause is likely not the trials'.
+    pub max_consecutive_failures: u32,
+    /// A worker that gives no sign of life for so long is ended.
+    pub silence: Duration,
+    /// Time between two questions about what became of the workers.
+    pub poll_every: Duration,
+    /// Workers' journals are read at least so often.
+    pub read_every: Duration,
 }
 
 impl From<&Sweep> for Settings {
@@ -60,10 +74,18 @@ impl From<&Sweep> for Settings {
         Self {
             name: sweep.name.clone(),
             fingerprint: sweep.fingerprint(),
+            has_base: match &sweep.executor.kind {
+                ExecutorKind::Command(command) => command.base_command.is_some(),
+                ExecutorKind::Local | ExecutorKind::External => true,
+            },
             target: sweep.metric.target,
-            checkpoint_every: Duration::from_secs(sweep.executor.checkpoint_seconds.into()),
             train: sweep.train.clone(),
             most_epochs: sweep.space.most_epochs(),
+            max_retries: sweep.executor.max_retries,
+            max_consecutive_failures: sweep.executor.max_consecutive_failures,
+            silence: Duration::from_secs(sweep.executor.heartbeat_seconds.into()),
+            poll_every: Duration::from_millis(100),
+            read_every: Duration::from_millis(100),
         }
     }
 }
@@ -71,22 +93,33 @@ impl From<&Sweep> for Settings {
 /// Turns a trial's points into text, given the base model's evaluation too.
 pub type WriteTables = dyn Fn(&TrialState, Option<&Evaluation>) -> Result<TrialTables, BuildError>;
 
+/// Chooses the trial whose adapter the test rows are evaluated with.
+pub type ChooseTested<'a> = dyn Fn(&spec::SweepState) -> Option<TrialId> + 'a;
+
 /// Everything a sweep is driven with.
 pub struct Drive<'a> {
-    /// What the loop needs to know of the sweep.
+    /// What the driver needs to know of the sweep.
     pub settings: Settings,
     /// Proposes trials.
     pub planner: &'a dyn Planner,
     /// Judges running trials after each evaluation, if the sweep has a rule.
     pub pruner: Option<&'a dyn Pruner>,
-    /// Trains.
-    pub trainer: &'a mut dyn Trainer,
+    /// How many steps a trial takes.
+    pub steps: &'a dyn Fn(&TrialConfig) -> Steps,
+    /// Starts workers.
+    pub launcher: &'a mut dyn Launcher,
+    /// Workers that run at a time, at most.
+    pub workers: usize,
+    /// How a worker is started.
+    pub command: &'a dyn Fn(&Berth) -> WorkerCommand,
     /// The sweep's folder and history.
     pub sweep: &'a mut Opened,
     /// Watches.
     pub observer: &'a mut dyn Observer,
     /// Writes the points of an ended trial as text.
     pub tables: &'a WriteTables,
+    /// Present when there are held-out test rows to evaluate at the end.
+    pub tested: Option<&'a ChooseTested<'a>>,
     /// Set from outside to stop after the current step.
     pub stop: &'a AtomicBool,
 }
@@ -94,40 +127,42 @@ pub struct Drive<'a> {
 impl Drive<'_> {
     /// Runs the sweep to its end, or until it is stopped.
     pub fn run(self) -> Result<Finish, WorkerError> {
-        if self.sweep.state.finished {
+        let history = &self.sweep.state;
+        let needs_test = self.tested.is_some() && !history.test.contains_key(&TrialId::BASE);
+        // Replicates may be asked for after the end.
+        if history.finished && !needs_test && self.planner.suggest(history, 1).is_empty() {
             return Ok(Finish::AlreadyFinished);
         }
         let mut run = Run::new(self);
-        run.begin()?;
-        while !run.drive.stop.load(Ordering::Relaxed) {
-            run.fill()?;
-            if run.running.is_empty() {
-                run.discard_forks()?;
-                run.record(&[Event::SweepFinished])?;
-                return Ok(Finish::Completed);
-            }
-            run.step()?;
-            run.give_up_if_all_fail()?;
-            run.checkpoint_if_due()?;
-        }
-        run.checkpoint_all()?;
-        Ok(Finish::Interrupted)
+        let finish = run.begin().and_then(|()| run.go());
+        // Whatever the end was, what the workers have is saved.
+        let ended = run.end_workers();
+        finish.and_then(|finish| ended.map(|()| finish))
     }
 }
 
 struct Run<'a> {
     drive: Drive<'a>,
-    /// Trials in the trainer's slots.
-    running: Vec<TrialId>,
-    /// Journalled trials that have no slot yet.
+    fleet: Fleet,
+    /// Journalled trials that no worker has.
     waiting: VecDeque<TrialId>,
-    /// Trials of a shared step that failed: each runs without company until it has ended.
+    /// Trials of a shared step that failed, or with which workers were lost repeatedly: each runs
+    /// without company until it has ended.
     suspects: BTreeSet<TrialId>,
     /// Trials by the steps they share.
     trajectories: HashMap<ConfigKey, Vec<TrialId>>,
     /// Failures since the last trial that did not fail.
     failures: Vec<(TrialId, String)>,
-    last_checkpoint: Instant,
+    /// The planner had nothing to propose, and nothing has happened since.
+    is_exhausted: bool,
+    /// Losses of workers on each berth since the last one there got anything done.
+    berths: Vec<losses::BerthLosses>,
+    /// Every trial was told to stop, since one has reached the target.
+    is_stopping: bool,
+    /// The worker that evaluates the base model.
+    base_from: Option<String>,
+    /// The worker that evaluates the test rows.
+    test_from: Option<String>,
 }
 
 impl<'a> Run<'a> {
@@ -136,14 +171,19 @@ impl<'a> Run<'a> {
         let waiting = unfinished.map(|t| t.trial.id).collect();
         let known: Vec<Trial> =
             drive.sweep.state.trials.values().map(|t| t.trial.clone()).collect();
+        let berths = vec![losses::BerthLosses::default(); drive.workers.max(1)];
         let mut run = Self {
             drive,
-            running: Vec::new(),
+            fleet: Fleet::default(),
             waiting,
             suspects: BTreeSet::new(),
             trajectories: HashMap::new(),
             failures: Vec::new(),
-            last_checkpoint: Instant::now(),
+            is_exhausted: false,
+            berths,
+            is_stopping: false,
+            base_from: None,
+            test_from: None,
         };
         for trial in &known {
             run.note_trajectory(trial);
@@ -151,287 +191,233 @@ impl<'a> Run<'a> {
         run
     }
 
-    /// Journals the launch and sees that the base model was evaluated.
+    /// Journals the launch, tidies up after an earlier one, and starts workers.
     fn begin(&mut self) -> Result<(), WorkerError> {
-        let Settings { name, fingerprint, .. } = self.drive.settings.clone();
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        self.record(&[Event::SweepStarted { name, fingerprint, version }])?;
-        let ended: Vec<_> =
+        if !self.drive.sweep.state.finished {
+            let Settings { name, fingerprint, .. } = self.drive.settings.clone();
+            let version = env!("CARGO_PKG_VERSION").to_owned();
+            self.record(&[Event::SweepStarted { name, fingerprint, version }])?;
+        }
+        self.adopt_workers()?;
+        if self.fleet.workers.is_empty() {
+            self.drive.sweep.dir.remove_leftovers()?;
+            self.listen()?;
+            self.tidy_ended()?;
+        }
+        // A sweep in which only the end is left to be said needs no worker for that.
+        let state = &self.drive.sweep.state;
+        self.is_exhausted = (state.base.is_some() || !self.drive.settings.has_base)
+            && self.waiting.is_empty()
+            && self.drive.planner.suggest(state, 1).is_empty();
+        Ok(())
+    }
+
+    /// What an ended trial leaves is complete, and nothing more: the driver may have died before it
+    /// saw to that.
+    fn tidy_ended(&mut self) -> Result<(), WorkerError> {
+        let ended: Vec<TrialId> =
             self.trials().filter(|t| t.outcome().is_some()).map(|t| t.trial.id).collect();
-        for trial in ended {
-            self.drive.sweep.dir.discard_checkpoint(trial, Purpose::Resume)?;
+        for id in ended {
+            self.drive.sweep.dir.discard_checkpoint(id, Purpose::Resume)?;
+            if !self.drive.sweep.dir.folder().has_summary(id) {
+                self.write_tables(id)?;
+            }
         }
-        if self.drive.sweep.state.base.is_none() {
-            let evaluation =
-                self.drive.trainer.evaluate_base().map_err(WorkerError::BaseEvaluation)?;
-            self.drive.sweep.dir.write_base(&evaluation)?;
-            let examples = self.examples_event(TrialId::BASE, 0);
-            let evaluated = Event::BaseEvaluated { evaluation };
-            self.record(&[evaluated].into_iter().chain(examples).collect::<Vec<_>>())?;
+        if let Some(base) = self.drive.sweep.state.base.clone() {
+            self.drive.sweep.dir.write_base(&base)?;
         }
         Ok(())
     }
 
-    /// Gives every free slot a trial: first those the journal left unfinished, then new ones. A
-    /// trial whose steps another is taking waits for it.
-    fn fill(&mut self) -> Result<(), WorkerError> {
+    fn go(&mut self) -> Result<Finish, WorkerError> {
         loop {
-            let free = self.slots().saturating_sub(self.running.len());
-            if free == 0 {
-                return Ok(());
+            let is_cancelled = self.drive.sweep.dir.folder().is_cancelled();
+            if is_cancelled || self.drive.stop.load(Ordering::Relaxed) {
+                return Ok(Finish::Interrupted);
             }
-            if self.is_target_reached() {
-                return self.stop_for_target();
+            self.listen()?;
+            self.fill()?;
+            if self.is_done() && self.finish()? {
+                return Ok(Finish::Completed);
             }
-            let next = self.waiting.iter().position(|&id| !self.must_wait(id));
-            match next.and_then(|place| self.waiting.remove(place)) {
-                Some(trial) => {
-                    self.start(trial)?;
-                    self.give_up_if_all_fail()?;
-                }
-                None if self.propose(free)? == 0 => return Ok(()),
-                None => {}
-            }
+            self.look_after_workers()?;
+            self.deliver()?;
+            self.drive.launcher.wait(self.drive.settings.read_every);
         }
     }
 
-    /// Journals up to `count` new trials and returns how many there were.
-    fn propose(&mut self, count: usize) -> Result<usize, WorkerError> {
-        let trials = self.drive.planner.suggest(&self.drive.sweep.state, count);
-        let proposed = trials.len();
-        for trial in trials {
-            let id = trial.id;
-            if self.drive.sweep.state.trials.contains_key(&id) {
-                return Err(WorkerError::DuplicateProposal { trial: id });
-            }
-            self.note_trajectory(&trial);
-            self.record(&[Event::TrialProposed { trial }])?;
-            self.waiting.push_back(id);
-        }
-        Ok(proposed)
+    /// Whether no trial is left.
+    fn is_done(&self) -> bool {
+        self.drive.sweep.state.finished
+            || (self.is_exhausted
+                && self.waiting.is_empty()
+                && self.fleet.trials().next().is_none())
     }
 
-    /// Gives `id` a slot, from its checkpoint when it has a good one.
-    fn start(&mut self, id: TrialId) -> Result<(), WorkerError> {
-        let trial = self.state(id).trial.clone();
-        if let Some(sibling) = self.already_taken(&trial) {
-            return self.observe(&trial, sibling);
+    /// Ends the sweep; false while the test rows are being evaluated.
+    fn finish(&mut self) -> Result<bool, WorkerError> {
+        if !self.drive.sweep.state.finished {
+            self.discard_forks()?;
+            self.record(&[Event::SweepFinished])?;
         }
-        match self.admit(&trial) {
-            Ok((Admission::NoRoom, _)) => {
-                self.waiting.push_front(id);
-                self.warn(&Warning::NoRoom { trial: id, capacity: self.drive.trainer.capacity() });
-                Ok(())
-            }
-            Ok((Admission::Admitted { from_step, total_steps }, continues)) => {
-                self.running.push(id);
-                let device = self.drive.trainer.device();
-                self.record(&[Event::TrialStarted {
-                    trial: id,
-                    device,
-                    from_step,
-                    total_steps,
-                    continues,
-                }])?;
-                // The process may have ended between an evaluation and its judgement.
-                if from_step > 0 { self.judge(id) } else { Ok(()) }
-            }
-            Err(error) => self.end(id, Outcome::Failed { error: chain(&*error) }),
+        let Some(choose) = self.drive.tested else { return Ok(true) };
+        if self.drive.sweep.state.test.contains_key(&TrialId::BASE) {
+            return Ok(true);
         }
+        let is_asked = self.test_from.is_some();
+        let trials = choose(&self.drive.sweep.state).into_iter().chain([TrialId::BASE]).collect();
+        if !is_asked && let Some(worker) = self.fleet.ready().next() {
+            worker.order(Order::Test { trials });
+            self.test_from = Some(worker.name.clone());
+        }
+        Ok(false)
     }
 
-    /// Puts `trial` into the trainer: from its own checkpoint, from the fork of a trial that shares
-    /// its steps (which is returned), or from the beginning.
-    fn admit(&mut self, trial: &Trial) -> Result<(Admission, Option<TrialId>), TrainerError> {
-        let id = trial.id;
-        let mut sources = Vec::new();
-        match self.drive.sweep.dir.checkpoint(id, Purpose::Resume) {
-            Ok(own) => sources.extend(own.map(|own| (own, None))),
-            Err(damage) => self.warn(&Warning::DamagedCheckpoint { trial: id, damage }),
+    /// Reads what workers have written and acts on it.
+    fn listen(&mut self) -> Result<(), WorkerError> {
+        for news in self.drive.sweep.dir.news()? {
+            self.take_in(news)?;
         }
-        sources.extend(self.fork_for(trial).map(|(sibling, fork)| (fork, Some(sibling))));
-        for (checkpoint, continues) in sources {
-            match self.drive.trainer.admit(trial, Some(&checkpoint.path)) {
-                Ok(admitted) => return Ok((admitted, continues)),
-                Err(error) => {
-                    self.warn(&Warning::RefusedCheckpoint { trial: id, error: chain(&*error) });
-                }
-            }
-        }
-        self.drive.trainer.admit(trial, None).map(|admitted| (admitted, None))
-    }
-
-    /// One step of all slots, and what follows from it.
-    fn step(&mut self) -> Result<(), WorkerError> {
-        let events = match self.drive.trainer.step() {
-            Ok(events) => events,
-            Err(error) => return self.step_failed(&error),
-        };
-        let (ends, progress): (Vec<_>, Vec<_>) =
-            events.into_iter().partition(|event| matches!(event, Event::TrialFinished { .. }));
-        self.record(&progress)?;
-        for event in &progress {
-            if let Event::Trained { trial, .. } = event {
-                self.fork_if_shared(*trial, false)?;
-            }
-        }
-        for event in ends {
-            if let Event::TrialFinished { trial, outcome } = event {
-                self.end(trial, outcome)?;
-            }
-        }
-        for event in &progress {
-            if let Event::Evaluated { trial, .. } = event {
-                self.judge(*trial)?;
-            }
-        }
-        if self.is_target_reached() { self.stop_for_target() } else { Ok(()) }
-    }
-
-    /// The fault of a step that several trials shared cannot be told, so that none is failed for
-    /// it: they go on from their checkpoints, one at a time.
-    fn step_failed(&mut self, error: &TrainerError) -> Result<(), WorkerError> {
-        let error = chain(&**error);
-        if let [only] = self.running[..] {
-            return self.end(only, Outcome::Failed { error });
-        }
-        let trials = std::mem::take(&mut self.running);
-        for &trial in trials.iter().rev() {
-            self.drive.trainer.release(trial);
-            self.waiting.push_front(trial);
-            self.suspects.insert(trial);
-        }
-        self.warn(&Warning::SharedStepFailed { trials, error });
         Ok(())
     }
 
-    /// Asks the pruner about a running trial.
-    fn judge(&mut self, id: TrialId) -> Result<(), WorkerError> {
-        let Some(pruner) = self.drive.pruner.filter(|_| self.running.contains(&id)) else {
+    fn take_in(&mut self, News { writer, number, record }: News) -> Result<(), WorkerError> {
+        let event = record.event;
+        if let Some(worker) = self.fleet.get(&writer) {
+            worker.sign();
+            if matches!(event, Event::Evaluated { .. } | Event::Checkpointed { .. }) {
+                self.berths[worker.berth].forget();
+            }
+        }
+        self.see(&event);
+        match event {
+            Event::WorkerStarted { device, capacity, .. } => {
+                self.worker_started(&writer, number, device, capacity as usize);
+            }
+            Event::WorkerEnded { error, .. } => self.worker_ended(&writer, number, error),
+            Event::BaseEvaluated { evaluation } => {
+                self.drive.sweep.dir.write_base(&evaluation)?;
+                self.is_exhausted = false;
+            }
+            Event::TrialsReturned { trials, cause, capacity } => {
+                self.take_back(&writer, trials, cause, capacity as usize);
+            }
+            Event::TrialStarted { trial, from_step, .. } if from_step > 0 => {
+                self.judge(trial, from_step);
+            }
+            Event::Evaluated { trial, evaluation } => self.evaluated(trial, evaluation.step)?,
+            Event::TrialFinished { trial, outcome } => self.ended(trial, &outcome, &writer)?,
+            Event::Warned { text, .. } => self.warn(&Warning::OfWorker { text }),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Sees to what an ended trial leaves. Its end is journalled, and its adapter is on disk.
+    fn ended(&mut self, id: TrialId, outcome: &Outcome, writer: &str) -> Result<(), WorkerError> {
+        if !self.drive.sweep.state.trials.contains_key(&id) {
             return Ok(());
-        };
-        match pruner.judge(&self.drive.sweep.state, id) {
-            Decision::Keep => Ok(()),
-            Decision::Stop { reason } => self.end(id, Outcome::Stopped { reason }),
         }
-    }
-
-    fn is_target_reached(&self) -> bool {
-        let reached =
-            |t: &TrialState, target| t.best().is_some_and(|best| best.eval_loss <= target);
-        self.drive.settings.target.is_some_and(|target| self.trials().any(|t| reached(t, target)))
-    }
-
-    /// Ends every trial that has not ended.
-    fn stop_for_target(&mut self) -> Result<(), WorkerError> {
-        let target = self.drive.settings.target.unwrap_or(f64::NAN);
-        let waiting = std::mem::take(&mut self.waiting);
-        for id in self.running.clone().into_iter().chain(waiting) {
-            self.end(id, Outcome::Stopped { reason: StopReason::TargetReached { target } })?;
-        }
-        Ok(())
-    }
-
-    /// Saves what an ended trial leaves, journals its end and frees its slot.
-    fn end(&mut self, id: TrialId, outcome: Outcome) -> Result<(), WorkerError> {
-        let is_running = self.running.contains(&id);
-        if is_running {
-            self.save_adapter(id, &outcome)?;
-            if matches!(outcome, Outcome::Completed | Outcome::Stopped { .. }) {
-                self.fork_if_shared(id, true)?;
+        self.fleet.take(id);
+        self.waiting.retain(|&other| other != id);
+        self.suspects.remove(&id);
+        self.is_exhausted = false;
+        match outcome {
+            Outcome::Failed { error } => {
+                self.failures.push((id, error.clone()));
+                self.log_failure(id, writer)?;
             }
-            let step = self.state(id).best().map_or(0, |best| best.step);
-            let examples = self.examples_event(id, step);
-            self.record(examples.as_slice())?;
-        }
-        let mut ended = self.state(id).clone();
-        ended.status = TrialStatus::Finished { outcome: outcome.clone() };
-        let tables = (self.drive.tables)(&ended, self.drive.sweep.state.base.as_ref())
-            .map_err(|source| WorkerError::Tables { trial: id, source })?;
-        self.drive.sweep.dir.write_trial(&ended, &tables)?;
-        match &outcome {
-            Outcome::Failed { error } => self.failures.push((id, error.clone())),
             _ => self.failures.clear(),
         }
-        self.record(&[Event::TrialFinished { trial: id, outcome }])?;
-        if is_running {
-            self.drive.trainer.release(id);
-            self.running.retain(|&other| other != id);
-        }
-        self.suspects.remove(&id);
+        self.write_tables(id)?;
         self.discard_fork_behind(id)?;
+        self.give_up_if_all_fail()
+    }
+
+    /// Ends a trial that no worker has.
+    fn end(&mut self, id: TrialId, outcome: &Outcome) -> Result<(), WorkerError> {
+        self.record(&[Event::TrialFinished { trial: id, outcome: outcome.clone() }])?;
+        self.ended(id, outcome, "")?;
         self.drive.sweep.dir.discard_checkpoint(id, Purpose::Resume)?;
         Ok(())
     }
 
-    /// What later comparisons of runs need.
-    fn examples_event(&self, trial: TrialId, step: u32) -> Option<Event> {
-        let examples = self.drive.trainer.example_losses(trial)?;
-        Some(Event::ExamplesEvaluated { trial, step, examples })
-    }
-
-    fn save_adapter(&mut self, id: TrialId, outcome: &Outcome) -> Result<(), WorkerError> {
-        let trainer = &*self.drive.trainer;
-        let saved = self.drive.sweep.dir.save_adapter(id, |dir| trainer.save_best(id, dir));
-        match (saved, outcome) {
-            (Ok(_), _) => Ok(()),
-            (Err(error), Outcome::Failed { .. }) => {
-                self.warn(&Warning::AdapterOfFailed { trial: id, error: chain(&error) });
-                Ok(())
-            }
-            (Err(error), _) => Err(error.into()),
-        }
+    fn write_tables(&mut self, id: TrialId) -> Result<(), WorkerError> {
+        let trial = self.state(id);
+        debug_assert!(matches!(trial.status, TrialStatus::Finished { .. }), "it has ended");
+        let tables = (self.drive.tables)(trial, self.drive.sweep.state.base.as_ref())
+            .map_err(|source| WorkerError::Tables { trial: id, source })?;
+        let trial = trial.clone();
+        Ok(self.drive.sweep.dir.write_trial(&trial, &tables)?)
     }
 
     /// Ends the sweep when trial after trial fails.
     fn give_up_if_all_fail(&mut self) -> Result<(), WorkerError> {
         let count = self.failures.len() as u32;
-        if count < MAX_CONSECUTIVE_FAILURES {
+        if count < self.drive.settings.max_consecutive_failures {
             return Ok(());
         }
-        self.checkpoint_all()?;
         match self.failures.pop() {
             Some((trial, error)) => Err(WorkerError::OnlyFailures { count, trial, error }),
             None => Ok(()),
         }
     }
 
-    fn checkpoint_if_due(&mut self) -> Result<(), WorkerError> {
-        if self.last_checkpoint.elapsed() < self.drive.settings.checkpoint_every {
-            return Ok(());
+    /// Asks all workers to save and end, and waits until they have.
+    fn end_workers(&mut self) -> Result<(), WorkerError> {
+        let began = Instant::now();
+        for worker in &mut self.fleet.workers {
+            match worker.phase {
+                Phase::Starting => worker.kill(self.drive.launcher)?,
+                Phase::Ready => worker.order(Order::End),
+                Phase::Ending | Phase::Ended => continue,
+            }
+            worker.phase = Phase::Ending;
         }
-        self.checkpoint_all()?;
-        self.last_checkpoint = Instant::now();
+        self.deliver()?;
+        while !self.fleet.workers.is_empty() && began.elapsed() < self.drive.settings.silence {
+            let gone = self.gone()?;
+            for News { writer, record, .. } in self.drive.sweep.dir.news()? {
+                self.see(&record.event);
+                match record.event {
+                    Event::WorkerEnded { error: Some(error), .. } => {
+                        let text = format!("{writer} could not save its trials: {error}");
+                        self.warn(&Warning::OfWorker { text });
+                    }
+                    Event::TrialFinished { trial, .. } => self.write_tables(trial)?,
+                    _ => {}
+                }
+            }
+            for (name, _) in gone {
+                self.fleet.remove(&name);
+            }
+            self.drive.launcher.wait(self.drive.settings.poll_every);
+        }
         Ok(())
     }
 
-    fn checkpoint_all(&mut self) -> Result<(), WorkerError> {
-        for trial in self.running.clone() {
-            let trainer = &*self.drive.trainer;
-            let step = self.drive.sweep.dir.save_checkpoint(trial, Purpose::Resume, |path| {
-                trainer.save_checkpoint(trial, path)
-            })?;
-            self.record(&[Event::Checkpointed { trial, step }])?;
-        }
-        Ok(())
+    fn deliver(&mut self) -> Result<(), WorkerError> {
+        let seq = self.drive.sweep.dir.seq();
+        self.fleet.deliver(self.drive.launcher, seq)
     }
 
     /// Journals events, then applies and shows them.
     fn record(&mut self, events: &[Event]) -> Result<(), WorkerError> {
         self.drive.sweep.dir.record(events)?;
         for event in events {
-            self.drive.sweep.state.apply(event);
-            self.drive.observer.event(event, &self.drive.sweep.state);
+            self.see(event);
         }
         Ok(())
     }
 
-    fn warn(&mut self, warning: &Warning) {
-        self.drive.observer.warning(warning);
+    /// Applies and shows an event that is journalled.
+    fn see(&mut self, event: &Event) {
+        self.drive.sweep.state.apply(event);
+        self.drive.observer.event(event, &self.drive.sweep.state);
     }
 
-    fn slots(&self) -> usize {
-        if self.suspects.is_empty() { self.drive.trainer.capacity().max(1) } else { 1 }
+    fn warn(&mut self, warning: &Warning) {
+        self.drive.observer.warning(warning);
     }
 
     fn trials(&self) -> impl Iterator<Item = &TrialState> {

@@ -6,7 +6,7 @@
 //! trial that is proposed after a longer one has passed its end takes no step at all.
 
 use spec::{ConfigKey, Event, Outcome, Trial, TrialId, TrialState};
-use store::{Checkpoint, Purpose};
+use store::Purpose;
 
 use super::Run;
 use crate::error::WorkerError;
@@ -36,13 +36,13 @@ impl Run<'_> {
         let own = &self.state(id).trial;
         self.siblings(own).iter().any(|other| {
             let is_shorter = other.trial.config.epochs < own.config.epochs;
-            other.outcome().is_none() && (is_shorter || self.running.contains(&other.trial.id))
+            other.outcome().is_none() && (is_shorter || self.fleet.has(other.trial.id))
         })
     }
 
     /// The sibling that has taken all steps of `trial`, or diverged on the way.
     pub(super) fn already_taken(&self, trial: &Trial) -> Option<TrialId> {
-        let steps = self.drive.trainer.steps(&trial.config);
+        let steps = (self.drive.steps)(&trial.config);
         if steps.shared != Some(steps.total) {
             return None;
         }
@@ -56,8 +56,9 @@ impl Run<'_> {
 
     /// Ends `trial` with what its sibling went through.
     pub(super) fn observe(&mut self, trial: &Trial, sibling: TrialId) -> Result<(), WorkerError> {
-        let total_steps = self.drive.trainer.steps(&trial.config).total;
-        let (other, device) = (self.state(sibling), self.drive.trainer.device());
+        let total_steps = (self.drive.steps)(&trial.config).total;
+        let other = self.state(sibling);
+        let device = other.device.clone().unwrap_or_default();
         let from_step = last_step(other).min(total_steps);
         let outcome = match other.outcome() {
             Some(diverged @ Outcome::Diverged { .. }) if from_step < total_steps => {
@@ -75,7 +76,7 @@ impl Run<'_> {
             continues,
         }])?;
         self.share_best(trial)?;
-        self.end(id, outcome)
+        self.end(id, &outcome)
     }
 
     /// Takes over what is kept of `trial`'s best evaluation (adapter, losses of the single
@@ -102,49 +103,38 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The furthest fork of a sibling that lies on the steps of `trial`.
-    pub(super) fn fork_for(&mut self, trial: &Trial) -> Option<(TrialId, Checkpoint)> {
-        let shared = self.drive.trainer.steps(&trial.config).shared?;
+    /// The sibling whose fork lies furthest on the steps of `trial`.
+    pub(super) fn fork_for(&mut self, trial: &Trial) -> Option<TrialId> {
+        let shared = (self.drive.steps)(&trial.config).shared?;
         let ids: Vec<TrialId> = self.siblings(trial).iter().map(|other| other.trial.id).collect();
-        let mut furthest: Option<(TrialId, Checkpoint)> = None;
+        let mut furthest: Option<(TrialId, u32)> = None;
         for id in ids {
-            match self.drive.sweep.dir.checkpoint(id, Purpose::Fork) {
+            match self.drive.sweep.dir.folder().checkpoint(id, Purpose::Fork) {
                 Ok(Some(fork)) if fork.step <= shared => {
-                    if furthest.as_ref().is_none_or(|(_, best)| best.step < fork.step) {
-                        furthest = Some((id, fork));
+                    if furthest.is_none_or(|(_, step)| step < fork.step) {
+                        furthest = Some((id, fork.step));
                     }
                 }
                 Ok(_) => {}
                 Err(damage) => self.warn(&Warning::DamagedCheckpoint { trial: trial.id, damage }),
             }
         }
-        furthest
+        furthest.map(|(id, _)| id)
     }
 
-    /// Leaves a fork when the trial in its slot stands at a step that longer ones share. `at_end`:
-    /// it takes no further step.
-    pub(super) fn fork_if_shared(&mut self, id: TrialId, at_end: bool) -> Result<(), WorkerError> {
-        let state = self.state(id);
-        let (config, step) = (state.trial.config.clone(), last_step(state));
-        let may_be_continued = self.trajectory(&state.trial).is_some()
-            && self.drive.settings.most_epochs.is_none_or(|most| config.epochs < most);
-        let shared = self.drive.trainer.steps(&config).shared.unwrap_or(0);
-        if !may_be_continued || step > shared || (step < shared && !at_end) || step == 0 {
-            return Ok(());
-        }
-        let trainer = &*self.drive.trainer;
-        self.drive
-            .sweep
-            .dir
-            .save_checkpoint(id, Purpose::Fork, |path| trainer.save_checkpoint(id, path))?;
-        Ok(())
+    /// The step up to which longer trials share the steps of `trial`, if there can be longer ones:
+    /// where it leaves a fork.
+    pub(super) fn shared_steps(&self, trial: &Trial) -> Option<u32> {
+        let may_be_continued = self.trajectory(trial).is_some()
+            && self.drive.settings.most_epochs.is_none_or(|most| trial.config.epochs < most);
+        may_be_continued.then(|| (self.drive.steps)(&trial.config).shared.unwrap_or(0))
     }
 
     /// Removes the fork that an ended trial went on from: its own is further on. Not before its
     /// end is journalled, since until then it may have to begin there again.
     pub(super) fn discard_fork_behind(&mut self, id: TrialId) -> Result<(), WorkerError> {
         let Some(behind) = self.state(id).continues else { return Ok(()) };
-        if matches!(self.drive.sweep.dir.checkpoint(id, Purpose::Fork), Ok(Some(_))) {
+        if matches!(self.drive.sweep.dir.folder().checkpoint(id, Purpose::Fork), Ok(Some(_))) {
             self.drive.sweep.dir.discard_checkpoint(behind.trial, Purpose::Fork)?;
         }
         Ok(())

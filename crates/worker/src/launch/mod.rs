@@ -7,6 +7,9 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
+
+pub mod local;
 
 /// A worker to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +81,7 @@ pub struct LaunchError {
 }
 
 /// Starts workers of one sweep and says what became of them.
-pub trait Launcher: Send {
+pub trait Launcher {
     /// Starts a worker. An error means that it certainly does not start.
     fn submit(&mut self, worker: &WorkerCommand) -> Result<Submission, LaunchError>;
 
@@ -90,6 +93,11 @@ pub trait Launcher: Send {
 
     /// Asks a worker to look at its orders now. Best effort: it looks by itself as well.
     fn nudge(&mut self, worker: &Handle) -> Result<(), LaunchError>;
+
+    /// Sleeps until a worker may have something to say, at most so long.
+    fn wait(&mut self, longest: Duration) {
+        std::thread::sleep(longest);
+    }
 
     /// Ends a worker, gently at first.
     fn kill(&mut self, worker: &Handle) -> Result<(), LaunchError>;

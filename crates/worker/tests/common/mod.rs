@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test file uses its share")]
 
+pub mod launcher;
 pub mod trainer;
 
 use std::collections::BTreeMap;
@@ -17,8 +18,10 @@ use spec::{
     TrialState,
 };
 use store::{Identity, Opened, SweepDir, TrialTables};
+use worker::launch::WorkerCommand;
 use worker::{Drive, Finish, Observer, Settings, Warning, WorkerError};
 
+pub use launcher::FakeLauncher;
 pub use trainer::{FakeTrainer, Fuse};
 
 /// A configuration for the fake trainer: `epochs` gives the length, `learning_rate` the curve.
@@ -117,12 +120,17 @@ impl Observer for Witness<'_> {
 pub struct World {
     pub trials: Vec<TrialConfig>,
     pub capacity: usize,
+    /// Worker processes.
+    pub workers: usize,
     pub bound: Option<f64>,
     pub target: Option<f64>,
     pub checkpoint_every: Duration,
     pub fuse: Fuse,
     pub stop_after_events: Option<usize>,
     pub fail_shared_step: Option<u32>,
+    /// Kills the worker that has taken so many turns, each time one has.
+    pub kill_after_turns: Vec<usize>,
+    pub max_retries: u32,
 }
 
 impl World {
@@ -130,12 +138,15 @@ impl World {
         Self {
             trials,
             capacity,
+            workers: 1,
             bound: None,
             target: None,
             checkpoint_every: Duration::ZERO,
             fuse: Fuse::never(),
             stop_after_events: None,
             fail_shared_step: None,
+            kill_after_turns: Vec::new(),
+            max_retries: 2,
         }
     }
 }
@@ -160,8 +171,7 @@ pub fn open(results: &Path) -> Opened {
 pub fn run(results: &Path, world: &World) -> Run {
     let stop = AtomicBool::new(false);
     let mut opened = open(results);
-    let mut trainer = FakeTrainer::new(world.capacity, world.fuse.clone());
-    trainer.fail_shared_step = world.fail_shared_step;
+    let mut launcher = FakeLauncher::new(opened.dir.folder().clone(), world);
     let pruner = world.bound.map(BoundPruner);
     let mut witness = Witness {
         events: Vec::new(),
@@ -173,14 +183,29 @@ pub fn run(results: &Path, world: &World) -> Run {
         settings: Settings {
             name: "s".into(),
             fingerprint: "print".into(),
+            has_base: true,
             target: world.target,
-            checkpoint_every: world.checkpoint_every,
             train: TrainSettings::default(),
             most_epochs: world.trials.iter().map(|trial| trial.epochs).max(),
+            max_retries: world.max_retries,
+            max_consecutive_failures: 3,
+            silence: Duration::MAX,
+            poll_every: Duration::ZERO,
+            read_every: Duration::ZERO,
         },
         planner: &ListPlanner(world.trials.clone()),
         pruner: pruner.as_ref().map(|p| p as &dyn Pruner),
-        trainer: &mut trainer,
+        steps: &trainer::steps,
+        launcher: &mut launcher,
+        workers: world.workers,
+        command: &|berth| WorkerCommand {
+            name: berth.name.to_owned(),
+            program: "fake".into(),
+            args: vec![berth.seq.to_string().into()],
+            env: BTreeMap::new(),
+            log: results.join("log.txt"),
+        },
+        tested: None,
         sweep: &mut opened,
         observer: &mut witness,
         tables: &|trial, base| {
@@ -193,7 +218,7 @@ pub fn run(results: &Path, world: &World) -> Run {
     }
     .run();
     let (events, warnings) = (witness.events, witness.warnings);
-    Run { finish, state: opened.state, events, warnings, occupancy: trainer.occupancy }
+    Run { finish, state: opened.state, events, warnings, occupancy: launcher.occupancy() }
 }
 
 /// Runs the sweep until the fuse burns out; `None` if it did.
@@ -207,7 +232,8 @@ pub fn run_until_killed(results: &Path, world: &World) -> Option<Run> {
 
 /// What must be the same however often a sweep was killed: everything but bookkeeping.
 pub fn outcome(state: &SweepState) -> Vec<TrialState> {
-    let strip = |trial: &TrialState| TrialState { checkpoint_step: None, ..trial.clone() };
+    let strip =
+        |trial: &TrialState| TrialState { checkpoint_step: None, losses: 0, ..trial.clone() };
     state.trials.values().map(strip).collect()
 }
 

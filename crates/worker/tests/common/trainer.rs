@@ -82,6 +82,17 @@ fn total_steps(trial: &Trial) -> u32 {
     trial.config.epochs * STEPS_PER_EPOCH
 }
 
+/// How many steps a trial takes.
+pub fn steps(trial: &TrialConfig) -> Steps {
+    let total = trial.epochs * STEPS_PER_EPOCH;
+    let shared = match trial.lr_scheduler {
+        LrScheduler::Constant => Some(total),
+        LrScheduler::WarmupStableDecay => Some(total - DECAY_STEPS),
+        LrScheduler::Linear | LrScheduler::Cosine => None,
+    };
+    Steps { total, shared }
+}
+
 fn evaluation(step: u32, eval_loss: f64) -> Evaluation {
     Evaluation {
         step,
@@ -89,7 +100,7 @@ fn evaluation(step: u32, eval_loss: f64) -> Evaluation {
         eval_loss,
         eval_loss_stderr: 0.01,
         rise_stderr: None,
-        train_loss: eval_loss - 0.1,
+        train_loss: Some(eval_loss - 0.1),
         retention_loss: None,
         tokens: u64::from(step) * 64,
         seconds: f64::from(step),
@@ -120,7 +131,7 @@ impl Slot {
             step: self.step,
             epoch: f64::from(self.step) / f64::from(STEPS_PER_EPOCH),
             loss,
-            grad_norm: loss,
+            grad_norm: Some(loss),
             learning_rate,
             tokens: u64::from(self.step) * 64,
             seconds: f64::from(self.step),
@@ -153,16 +164,6 @@ impl Trainer for FakeTrainer {
     fn evaluate_base(&mut self) -> Result<Evaluation, TrainerError> {
         self.fuse.burn();
         Ok(evaluation(0, 4.0))
-    }
-
-    fn steps(&self, trial: &TrialConfig) -> Steps {
-        let total = trial.epochs * STEPS_PER_EPOCH;
-        let shared = match trial.lr_scheduler {
-            LrScheduler::Constant => Some(total),
-            LrScheduler::WarmupStableDecay => Some(total - DECAY_STEPS),
-            LrScheduler::Linear | LrScheduler::Cosine => None,
-        };
-        Steps { total, shared }
     }
 
     fn admit(&mut self, trial: &Trial, from: Option<&Path>) -> Result<Admission, TrainerError> {

@@ -1,0 +1,83 @@
+//! What can be known of a sweep that another program trains: its trials, and the command line.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use spec::{CommandSettings, ExecutorKind, Sweep, Trial};
+use worker::CommandTrainer;
+
+use crate::args::CheckArgs;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::output;
+use crate::sweep_file::SweepFile;
+use crate::workload;
+
+#[derive(Serialize)]
+struct Findings<'a> {
+    name: &'a str,
+    fingerprint: String,
+    method: spec::Method,
+    /// Trials in all (at most, for a method that may end before); absent without an end.
+    trials: Option<usize>,
+    /// What the shell will run for the first trial; absent where nothing is run.
+    command: Option<String>,
+    max_parallel: Option<u32>,
+    warnings: Vec<String>,
+}
+
+pub(super) fn run(args: &CheckArgs, file: &SweepFile) -> Result<Exit, CliError> {
+    let findings = find(&file.sweep);
+    if args.json {
+        let text = serde_json::to_string_pretty(&findings)
+            .map_err(|source| CliError::Json { what: "the findings", source })?;
+        output::result(&text);
+        return Ok(Exit::Done);
+    }
+    file.warn();
+    output::result(&render(&findings, &file.path.display().to_string()));
+    Ok(Exit::Done)
+}
+
+fn find(sweep: &Sweep) -> Findings<'_> {
+    let planner = planner::for_sweep(sweep);
+    let all = workload::all_trials(&*planner);
+    let first = workload::known_trials(sweep, all.as_deref()).into_iter().next();
+    let settings = match &sweep.executor.kind {
+        ExecutorKind::Command(settings) => Some(settings),
+        ExecutorKind::Local | ExecutorKind::External => None,
+    };
+    let preview = |(settings, trial): (&CommandSettings, Trial)| {
+        CommandTrainer::preview(sweep, settings, &trial)
+    };
+    Findings {
+        name: &sweep.name,
+        fingerprint: sweep.fingerprint(),
+        method: sweep.method,
+        trials: planner.total(),
+        command: settings.zip(first).map(preview),
+        max_parallel: settings.map(|settings| settings.max_parallel),
+        warnings: sweep.warnings.iter().map(|warning| warning.message.clone()).collect(),
+    }
+}
+
+fn render(found: &Findings, path: &str) -> String {
+    let mut out = format!("sweep `{}`, {}, ", found.name, found.method);
+    let _ = match found.trials {
+        Some(trials) => writeln!(out, "at most {trials} trials"),
+        None => writeln!(out, "trials without end: set `run_cap` for a number"),
+    };
+    match (&found.command, found.max_parallel) {
+        (Some(command), Some(parallel)) => {
+            let _ = writeln!(
+                out,
+                "each is a command, {parallel} at a time; for instance\n  {command}\n\nNext:\n  \
+                 lorasweep run {path}"
+            );
+        }
+        _ => {
+            let _ = writeln!(out, "they are trained elsewhere\n\nNext:\n  lorasweep ask {path}");
+        }
+    }
+    out
+}

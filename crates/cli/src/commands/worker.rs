@@ -1,0 +1,154 @@
+//! `lorasweep worker`: one base model on one device, trained with as the driver orders.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+use spec::{Event, ExecutorKind, Sweep, TrialId};
+use store::{SweepFolder, WorkerDir};
+use worker::{CommandTrainer, Serve, ServeSettings, Trainer};
+
+use crate::args::WorkerArgs;
+use crate::devices;
+use crate::engine::EngineTrainer;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::sweep_file;
+use crate::workload::{self, MemoryPlan};
+
+/// Signs of life in a time without one that the driver allows.
+const BEATS: u32 = 20;
+/// They need not be more frequent.
+const LEAST_BETWEEN_BEATS: Duration = Duration::from_secs(1);
+const MOST_BETWEEN_BEATS: Duration = Duration::from_secs(5);
+
+pub fn run(args: &WorkerArgs) -> Result<Exit, CliError> {
+    spare_the_driver();
+    let stop = Arc::new(AtomicBool::new(false));
+    let (is_loaded, nudges) = (Arc::new(AtomicBool::new(false)), listen(args, &stop));
+    stop_on_signals(&stop, &is_loaded)?;
+    let folder = SweepFolder::open(&args.sweep)?;
+    let mut dir = WorkerDir::open(folder, &args.name, args.seq)?;
+    let prepared = prepare(args, dir.folder());
+    let (sweep, trainer) = match prepared {
+        Ok((sweep, Prepared::Engine(engine))) => (sweep, *engine),
+        Ok((sweep, Prepared::Command(trainer))) => {
+            is_loaded.store(true, Ordering::Relaxed);
+            return serve(*trainer, dir, &sweep, &stop, &nudges);
+        }
+        Err(error) => {
+            let (worker, text) = (args.name.clone(), in_full(&error));
+            let ended = Event::WorkerEnded { worker, error: Some(text), peak_bytes: None };
+            dir.record(None, &[ended])?;
+            return Err(error);
+        }
+    };
+    if let Some(note) = trainer.device_note() {
+        dir.record(None, &[Event::Warned { trial: TrialId::BASE, text: note.to_owned() }])?;
+    }
+    is_loaded.store(true, Ordering::Relaxed);
+    serve(trainer, dir, &sweep, &stop, &nudges)
+}
+
+fn serve(
+    trainer: impl Trainer,
+    dir: WorkerDir,
+    sweep: &Sweep,
+    stop: &Arc<AtomicBool>,
+    nudges: &Receiver<()>,
+) -> Result<Exit, CliError> {
+    let silence = Duration::from_secs(sweep.executor.heartbeat_seconds.into());
+    let settings = ServeSettings {
+        checkpoint_every: Duration::from_secs(sweep.executor.checkpoint_seconds.into()),
+        beat_every: (silence / BEATS).clamp(LEAST_BETWEEN_BEATS, MOST_BETWEEN_BEATS),
+        stop: Arc::clone(stop),
+    };
+    Serve::begin(trainer, dir, settings, Box::new(tell_driver))?.run(|longest| {
+        // Without a pipe there is only the clock.
+        let _ = nudges.recv_timeout(longest);
+    })?;
+    Ok(if stop.load(Ordering::Relaxed) { Exit::Interrupted } else { Exit::Done })
+}
+
+/// What trains.
+enum Prepared {
+    Engine(Box<EngineTrainer>),
+    Command(Box<CommandTrainer>),
+}
+
+/// Loads what is trained and what it is trained on, where that is this program's business.
+fn prepare(args: &WorkerArgs, folder: &SweepFolder) -> Result<(Sweep, Prepared), CliError> {
+    let mut sweep = sweep_file::of_folder(folder, &args.file)?;
+    if let ExecutorKind::Command(settings) = &sweep.executor.kind {
+        let trainer = CommandTrainer::new(&sweep, settings.clone(), folder.clone())?;
+        return Ok((sweep, Prepared::Command(Box::new(trainer))));
+    }
+    if let Some(name) = &args.device {
+        sweep.executor.device = devices::parse(name)?;
+    }
+    sweep.executor.memory_limit = args.memory_limit.or(sweep.executor.memory_limit);
+    let length = sweep.train.max_seq_len as usize;
+    let data = trainer::data::prepare(&sweep.data, &sweep.model, length).map_err(CliError::Data)?;
+    let planner = planner::for_sweep(&sweep);
+    let known = workload::all_trials(&*planner);
+    let trials = workload::known_trials(&sweep, known.as_deref());
+    let memory = MemoryPlan::for_sweep(&sweep, &trials, &data)?;
+    let trainer = EngineTrainer::load(&sweep, data, memory.packing)?;
+    Ok((sweep, Prepared::Engine(Box::new(trainer))))
+}
+
+/// Bytes that come in say that there are orders; their end says that the driver is gone.
+fn listen(args: &WorkerArgs, stop: &Arc<AtomicBool>) -> Receiver<()> {
+    let (nudge, nudges) = mpsc::channel();
+    let (is_piped, stop) = (args.piped, Arc::clone(stop));
+    std::thread::spawn(move || {
+        while is_piped && !stop.load(Ordering::Relaxed) {
+            match std::io::stdin().read(&mut [0; 64]) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => stop.store(true, Ordering::Relaxed),
+                Ok(_) => {}
+            }
+            // Nobody waits any more once the worker has ended.
+            let _ = nudge.send(());
+        }
+        // Keeps the channel open, so that waiting on it takes its time.
+        std::thread::park();
+        drop(nudge);
+    });
+    nudges
+}
+
+fn tell_driver() {
+    // Without a driver there is nobody to tell.
+    let _ = std::io::stdout().write_all(b"\n").and_then(|()| std::io::stdout().flush());
+}
+
+/// Signals ask for a stop after the current step; there is nothing to save before the first one.
+fn stop_on_signals(stop: &Arc<AtomicBool>, is_loaded: &Arc<AtomicBool>) -> Result<(), CliError> {
+    let (stop, is_loaded) = (Arc::clone(stop), Arc::clone(is_loaded));
+    ctrlc::set_handler(move || {
+        stop.store(true, Ordering::Relaxed);
+        if !is_loaded.load(Ordering::Relaxed) {
+            std::process::exit(Exit::Interrupted.code().into());
+        }
+    })?;
+    Ok(())
+}
+
+/// When memory runs out, the system ends this process rather than the driver, which then starts
+/// another one.
+fn spare_the_driver() {
+    // Only Linux has this; elsewhere the driver may be chosen.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
+}
+
+/// An error with its causes.
+fn in_full(error: &CliError) -> String {
+    match error {
+        CliError::Sweep(errors) => errors.to_string(),
+        CliError::Data(source) => source.to_string(),
+        error => worker::chain(error),
+    }
+}

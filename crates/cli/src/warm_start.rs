@@ -1,0 +1,76 @@
+//! Planners that begin from earlier sweeps (`warm_start`).
+
+use std::path::Path;
+
+use planner::{Earlier, Planner};
+use serde_json::Value;
+use spec::Sweep;
+use store::{Identity, SweepFolder};
+
+use crate::error::CliError;
+use crate::inputs::EARLIER_SWEEP;
+
+/// The planner of a sweep, with what it knows from earlier ones.
+pub fn planner(sweep: &Sweep, identity: &Identity) -> Result<Box<dyn Planner>, CliError> {
+    let earlier = sweep.warm_start.iter().map(|path| earlier(path, identity));
+    Ok(planner::knowing(sweep, earlier.collect::<Result<_, _>>()?))
+}
+
+fn earlier(path: &Path, own: &Identity) -> Result<Earlier, CliError> {
+    let folder = SweepFolder::open(path)?;
+    let mut history = folder.state()?;
+    if !history.finished {
+        // What is added later would change proposals that were made already.
+        return Err(CliError::Unfinished { path: path.to_path_buf() });
+    }
+    for trial in history.trials.values_mut() {
+        trial.train_points = Vec::new();
+        trial.examples = None;
+    }
+    Ok(Earlier { history, is_same_problem: is_same_problem(own, &folder.identity()?) })
+}
+
+/// Whether two sweeps validate one base model on the same rows after training on the same.
+fn is_same_problem(a: &Identity, b: &Identity) -> bool {
+    let files = |of: &Identity| -> Vec<_> {
+        let inputs = of.inputs.iter().filter(|(what, _)| !what.starts_with(EARLIER_SWEEP));
+        inputs.map(|(what, file)| (what.clone(), file.bytes, file.sha256.clone())).collect()
+    };
+    let names = |of: &Identity| -> Vec<Value> {
+        let sweep = &of.sweep;
+        let length = sweep["train"]["max_seq_len"].clone();
+        // Files are known by their content; what is no file here, by its name.
+        let named = of.inputs.is_empty().then(|| [sweep["model"].clone(), sweep["data"].clone()]);
+        named.into_iter().flatten().chain([length]).collect()
+    };
+    files(a) == files(b) && names(a) == names(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+    use store::InputFile;
+
+    use super::*;
+
+    fn identity(model: &str, hash: Option<&str>) -> Identity {
+        let file = |sha256: &str| InputFile {
+            path: format!("anywhere/{sha256}"),
+            bytes: 3,
+            sha256: Some(sha256.to_owned()),
+        };
+        let inputs: BTreeMap<_, _> =
+            hash.map(|hash| ("training data".to_owned(), file(hash))).into_iter().collect();
+        Identity::new("s", "print", inputs, json!({"model": model, "train": {"max_seq_len": 64}}))
+    }
+
+    #[test]
+    fn files_are_compared_by_content_and_names_where_there_are_no_files() {
+        assert!(is_same_problem(&identity("here", Some("a")), &identity("there", Some("a"))));
+        assert!(!is_same_problem(&identity("here", Some("a")), &identity("here", Some("b"))));
+        assert!(is_same_problem(&identity("a", None), &identity("a", None)));
+        assert!(!is_same_problem(&identity("a", None), &identity("b", None)));
+    }
+}

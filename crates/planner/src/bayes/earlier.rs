@@ -1,0 +1,66 @@
+//! What earlier sweeps tell: their trials are observations of a related loss.
+//!
+//! A sweep of the same data and base measured the same loss, and its trials count as this sweep's.
+//! Another one's losses lie elsewhere and their optimum may, too: they have their own level and
+//! scale, and what varies about the level agrees as far as the measured losses say (`related` in the
+//! kernel).
+
+use spec::{Parameter, SearchSpace, SweepState, TrialConfig, TrialState};
+
+/// An earlier sweep.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Earlier {
+    /// What happened in it.
+    pub history: SweepState,
+    /// It validated the same base model on the same data, so that losses can be compared.
+    pub is_same_problem: bool,
+}
+
+impl Earlier {
+    /// The same with those trials alone that `space` has too, but for the values of its axes.
+    pub(super) fn within(mut self, space: &SearchSpace) -> Self {
+        let varied = space.varied();
+        let fixed = space.sample(&[0.5; Parameter::COUNT]);
+        let fits = |config: &TrialConfig| {
+            Parameter::ALL
+                .iter()
+                .filter(|parameter| !varied.contains(parameter))
+                .all(|parameter| is_equal(*parameter, config, &fixed))
+        };
+        self.history.trials.retain(|_, trial| fits(&trial.trial.config));
+        self
+    }
+}
+
+impl Earlier {
+    /// The `count` trials with the lowest losses.
+    pub(super) fn best(&self, count: usize) -> Vec<&TrialConfig> {
+        let loss = |trial: &TrialState| trial.best().map(|best| best.eval_loss);
+        let mut trials: Vec<(f64, &TrialConfig)> = self
+            .history
+            .trials
+            .values()
+            .filter_map(|trial| Some((loss(trial)?, &trial.trial.config)))
+            .collect();
+        trials.sort_by(|a, b| a.0.total_cmp(&b.0));
+        trials.into_iter().take(count).map(|(_, config)| config).collect()
+    }
+}
+
+fn is_equal(parameter: Parameter, a: &TrialConfig, b: &TrialConfig) -> bool {
+    match parameter {
+        Parameter::Rank => a.rank == b.rank,
+        Parameter::LoraDropout => a.lora_dropout == b.lora_dropout,
+        Parameter::UseRslora => a.use_rslora == b.use_rslora,
+        Parameter::TargetModules => a.target_modules == b.target_modules,
+        Parameter::LearningRate => a.learning_rate == b.learning_rate,
+        Parameter::BatchSize => a.batch_size == b.batch_size,
+        Parameter::LrScheduler => a.lr_scheduler == b.lr_scheduler,
+        Parameter::WarmupRatio => a.warmup_ratio == b.warmup_ratio,
+        Parameter::WeightDecay => a.weight_decay == b.weight_decay,
+        Parameter::LoraplusLrRatio => a.variant.loraplus_lr_ratio == b.variant.loraplus_lr_ratio,
+        // Alpha is mostly a multiple of the rank, curves show every number of epochs, and a seed is
+        // chance.
+        Parameter::LoraAlpha | Parameter::Epochs | Parameter::Seed => true,
+    }
+}

@@ -1,0 +1,247 @@
+//! One data file to tokenised rows: read, tokenised in batches on all cores, counted.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::Example;
+use super::error::DataError;
+use super::read::{FileFacts, LocatedRow, each_row};
+use super::report::{DataRole, FileReport, Place};
+use super::row::{ContentHash, Row};
+use super::schema::{Columns, Schema};
+use super::skip::{SkipReason, SkippedRow};
+use super::split::PreparedRow;
+use super::tokenise::{Tokenised, Tokeniser};
+
+/// Rows are tokenised together, and their text let go of, when so many ...
+const BATCH_ROWS: usize = 4096;
+/// ... or so many bytes of text are read.
+const BATCH_BYTES: usize = 8 << 20;
+
+/// How files are read.
+pub(super) struct Loader<'a> {
+    pub tokeniser: &'a Tokeniser,
+    pub columns: &'a Columns,
+    /// Rows are cut on the right to so many tokens.
+    pub max_seq_len: usize,
+    /// Rows of plain text are not cut: they will be joined.
+    pub packing: bool,
+}
+
+impl Loader<'_> {
+    /// Reads and tokenises one file, `index` among those of the sweep; an error when more than
+    /// half of its rows are bad.
+    pub fn load(
+        &self,
+        role: DataRole,
+        path: &Path,
+        index: u32,
+    ) -> Result<(Vec<PreparedRow>, FileReport), DataError> {
+        let mut loading = Loading::new(self, index);
+        let facts = each_row(path, self.columns, &mut |row| {
+            loading.push(row);
+            Ok(())
+        })?;
+        loading.end();
+        let report = loading.report(role, path, facts);
+        if report.skipped.len() * 2 > report.rows {
+            return Err(DataError::TooManyBadRows {
+                path: path.to_owned(),
+                rows: report.rows,
+                skipped: report.skipped,
+                unit: facts.format.unit(),
+            });
+        }
+        let mut rows = loading.rows;
+        rows.shrink_to_fit();
+        Ok((rows, report))
+    }
+}
+
+/// A row of the batch in work.
+struct Pending {
+    line: u64,
+    schema: Schema,
+    row: Row,
+}
+
+/// A file half read.
+struct Loading<'a> {
+    loader: &'a Loader<'a>,
+    index: u32,
+    batch: Vec<Pending>,
+    batch_bytes: usize,
+    rows: Vec<PreparedRow>,
+    skipped: Vec<SkippedRow>,
+    schemas: BTreeSet<Schema>,
+    truncated_lines: Vec<u64>,
+    longest: usize,
+    text: TextStream,
+}
+
+impl<'a> Loading<'a> {
+    fn new(loader: &'a Loader<'a>, index: u32) -> Self {
+        Self {
+            loader,
+            index,
+            batch: Vec::new(),
+            batch_bytes: 0,
+            rows: Vec::new(),
+            skipped: Vec::new(),
+            schemas: BTreeSet::new(),
+            truncated_lines: Vec::new(),
+            longest: 0,
+            text: TextStream::default(),
+        }
+    }
+
+    fn push(&mut self, row: LocatedRow) {
+        let LocatedRow { line, parsed } = row;
+        match parsed {
+            Ok((schema, row)) => {
+                self.batch_bytes += row.size();
+                self.batch.push(Pending { line, schema, row });
+            }
+            Err(reason) => self.skip(line, &reason),
+        }
+        if self.batch.len() >= BATCH_ROWS || self.batch_bytes >= BATCH_BYTES {
+            self.tokenise();
+        }
+    }
+
+    fn skip(&mut self, line: u64, reason: &SkipReason) {
+        self.skipped.push(SkippedRow { line, reason: reason.to_string() });
+    }
+
+    /// Tokenises the batch; results come in the order of the file, whichever thread is done first.
+    fn tokenise(&mut self) {
+        let batch = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        let Loader { tokeniser, max_seq_len, packing, .. } = *self.loader;
+        let results: Vec<_> = batch
+            .par_iter()
+            .map(|Pending { schema, row, .. }| match (schema, row) {
+                (Schema::PlainText, Row::Text(text)) => tokeniser.piece(text),
+                (Schema::Text, _) if packing => tokeniser.tokenise(row, usize::MAX),
+                _ => tokeniser.tokenise(row, max_seq_len),
+            })
+            .collect();
+        for (pending, result) in batch.into_iter().zip(results) {
+            match result {
+                Ok(tokenised) => self.take(&pending, tokenised),
+                Err(reason) => self.skip(pending.line, &reason),
+            }
+        }
+    }
+
+    fn take(&mut self, pending: &Pending, tokenised: Tokenised) {
+        let Pending { line, schema, row } = pending;
+        self.schemas.insert(*schema);
+        if *schema == Schema::PlainText {
+            if self.text.is_new() {
+                self.text.extend(*line, &self.loader.tokeniser.start().input_ids);
+            }
+            self.text.extend(*line, &tokenised.example.input_ids);
+            self.cut_text();
+            return;
+        }
+        let joins = self.loader.packing && *schema == Schema::Text;
+        if tokenised.full_tokens > self.loader.max_seq_len && !joins {
+            self.truncated_lines.push(*line);
+        }
+        self.longest = self.longest.max(tokenised.full_tokens);
+        self.rows.push(PreparedRow {
+            place: Place { file: self.index, line: *line },
+            hash: row.content_hash(),
+            prompt_hash: row.prompt_hash(),
+            joins,
+            example: tokenised.example,
+        });
+    }
+
+    fn cut_text(&mut self) {
+        while let Some((line, ids)) = self.text.whole(self.loader.max_seq_len) {
+            self.take_text(line, ids);
+        }
+    }
+
+    fn take_text(&mut self, line: u64, input_ids: Vec<u32>) {
+        self.longest = self.longest.max(input_ids.len());
+        self.rows.push(PreparedRow {
+            place: Place { file: self.index, line },
+            hash: ContentHash::of_tokens(&input_ids),
+            prompt_hash: None,
+            joins: self.loader.packing,
+            example: Example::of_text(input_ids),
+        });
+    }
+
+    fn end(&mut self) {
+        self.tokenise();
+        if !self.text.is_new() {
+            self.text.extend(self.text.line, &[self.loader.tokeniser.eos()]);
+            self.cut_text();
+            if let Some((line, ids)) = self.text.rest() {
+                self.take_text(line, ids);
+            }
+        }
+        self.skipped.sort_by_key(|row| row.line);
+    }
+
+    fn report(&mut self, role: DataRole, path: &Path, facts: FileFacts) -> FileReport {
+        let examples = || self.rows.iter().map(|row| &row.example);
+        FileReport {
+            role,
+            path: path.to_owned(),
+            format: facts.format,
+            schemas: self.schemas.iter().copied().collect(),
+            rows: self.rows.len() + self.skipped.len(),
+            used: self.rows.len(),
+            blank_lines: facts.blank_lines,
+            tokens: examples().map(|example| example.input_ids.len()).sum(),
+            target_tokens: examples().map(Example::targets).sum(),
+            longest: self.longest,
+            skipped: std::mem::take(&mut self.skipped),
+            truncated_lines: std::mem::take(&mut self.truncated_lines),
+        }
+    }
+}
+
+/// The tokens of a text file, from which whole sequences are cut.
+#[derive(Debug, Default)]
+struct TextStream {
+    ids: Vec<u32>,
+    /// Line of the first of them, about: pieces are located by where they begin.
+    line: u64,
+    began: bool,
+}
+
+impl TextStream {
+    fn is_new(&self) -> bool {
+        !self.began
+    }
+
+    fn extend(&mut self, line: u64, ids: &[u32]) {
+        self.began = true;
+        if self.ids.is_empty() {
+            self.line = line;
+        }
+        self.ids.extend_from_slice(ids);
+    }
+
+    /// The next `len` tokens, if there are more: the last token is never left alone.
+    fn whole(&mut self, len: usize) -> Option<(u64, Vec<u32>)> {
+        if self.ids.len() <= len + 1 {
+            return None;
+        }
+        let rest = self.ids.split_off(len);
+        Some((self.line, std::mem::replace(&mut self.ids, rest)))
+    }
+
+    fn rest(&mut self) -> Option<(u64, Vec<u32>)> {
+        let ids = std::mem::take(&mut self.ids);
+        (ids.len() > 1).then_some((self.line, ids))
+    }
+}

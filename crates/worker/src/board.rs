@@ -1,0 +1,388 @@
+//! A sweep whose trials are trained by whoever asks for them: `lorasweep ask` and `tell`.
+//!
+//! Both hold the sweep for a moment only. Everything that was answered is journalled before, so that
+//! a caller that dies loses nothing but its own trial, which can be asked for again.
+
+use std::path::Path;
+
+use planner::{Decision, Planner, Pruner};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use spec::{
+    Evaluation, Event, Outcome, StopReason, Trial, TrialConfig, TrialId, TrialState, TrialStatus,
+};
+use store::{Opened, StoreError};
+
+use crate::drive::WriteTables;
+use crate::error::WorkerError;
+use crate::metrics::{AdapterError, Curve, Line, Loss, check_adapter, copy_adapter, object};
+
+/// What `ask` answers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Asked {
+    /// Train this.
+    Trial {
+        /// Its number.
+        trial: u32,
+        /// Its parameters.
+        params: TrialConfig,
+    },
+    /// There is nothing to train until one of the trials has ended.
+    Wait {
+        /// Trials that were given out and have not ended.
+        unfinished: Vec<u32>,
+    },
+    /// The sweep is over.
+    Finished {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What `tell` answers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Answer {
+    /// The trial; 0 is the base model.
+    pub trial: u32,
+    /// What its trainer is to do.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// Whether this was new; what was told before changes nothing.
+    pub recorded: bool,
+}
+
+/// What the trainer of a trial is to do.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "decision", rename_all = "snake_case")]
+pub enum Verdict {
+    /// Go on.
+    Continue,
+    /// End the trial: it counts as ended.
+    Stop {
+        /// Why.
+        reason: String,
+    },
+    /// The trial has ended by itself.
+    Ended,
+}
+
+/// Why a line of `tell` was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum TellError {
+    /// It is not a JSON object.
+    #[error("this is not a JSON object: {line}")]
+    NotAnObject {
+        /// The line.
+        line: String,
+    },
+    /// It does not say which trial.
+    #[error("`trial` must be the number of a trial that `ask` gave: {line}")]
+    NoTrial {
+        /// The line.
+        line: String,
+    },
+    /// Nobody asked for that trial.
+    #[error("there is no trial {trial}; `ask` has given {given}")]
+    UnknownTrial {
+        /// What was told of.
+        trial: TrialId,
+        /// How many there are, in words.
+        given: String,
+    },
+    /// A value that cannot be used.
+    #[error("{why}: {line}")]
+    Unusable {
+        /// What is wrong.
+        why: String,
+        /// The line.
+        line: String,
+    },
+    /// An adapter that is no adapter.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// The sweep cannot be written.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+}
+
+impl From<StoreError> for TellError {
+    fn from(error: StoreError) -> Self {
+        Self::Worker(error.into())
+    }
+}
+
+/// How a trial ended, as its trainer puts it.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum End {
+    Completed,
+    Failed,
+    Diverged,
+}
+
+/// What a line of `tell` has beside the metrics.
+#[derive(Deserialize)]
+struct Telling {
+    outcome: Option<End>,
+    error: Option<String>,
+}
+
+/// The trainer of a trial that was given out.
+const DEVICE: &str = "external";
+
+/// A sweep held for a moment.
+pub struct Board<'a> {
+    /// The folder and the history.
+    pub sweep: &'a mut Opened,
+    /// Proposes trials.
+    pub planner: &'a dyn Planner,
+    /// Judges running trials, if the sweep has a rule.
+    pub pruner: Option<&'a dyn Pruner>,
+    /// Writes the points of an ended trial as text.
+    pub tables: &'a WriteTables,
+}
+
+impl Board<'_> {
+    /// Gives out up to `count` new trials; a single other answer when there are none.
+    pub fn ask(&mut self, count: usize) -> Result<Vec<Asked>, WorkerError> {
+        let trials = self.planner.suggest(&self.sweep.state, count);
+        let mut events = Vec::new();
+        for trial in &trials {
+            if self.sweep.state.trials.contains_key(&trial.id) {
+                return Err(WorkerError::DuplicateProposal { trial: trial.id });
+            }
+            events.push(Event::TrialProposed { trial: trial.clone() });
+            events.push(Event::TrialStarted {
+                trial: trial.id,
+                device: DEVICE.to_owned(),
+                from_step: 0,
+                total_steps: 0,
+                continues: None,
+            });
+        }
+        self.record(&events)?;
+        if !trials.is_empty() {
+            return Ok(trials.iter().map(given).collect());
+        }
+        let unfinished: Vec<u32> = self.unfinished().map(|trial| trial.id.0).collect();
+        if !unfinished.is_empty() {
+            return Ok(vec![Asked::Wait { unfinished }]);
+        }
+        if !self.sweep.state.finished {
+            self.record(&[Event::SweepFinished])?;
+        }
+        let count = self.sweep.state.trials.len();
+        let reason = self
+            .planner
+            .conclusion(&self.sweep.state)
+            .unwrap_or_else(|| format!("all {count} trials have ended"));
+        Ok(vec![Asked::Finished { reason }])
+    }
+
+    /// The trials that were given out and have not ended: for a caller that lost its own.
+    pub fn unfinished_trials(&self) -> Vec<Asked> {
+        self.unfinished().map(given).collect()
+    }
+
+    fn unfinished(&self) -> impl Iterator<Item = &Trial> {
+        let trials = self.sweep.state.trials.values();
+        trials.filter(|trial| trial.outcome().is_none()).map(|trial| &trial.trial)
+    }
+
+    /// Takes one line of a trial's trainer. Paths in it start at `dir`.
+    pub fn tell(&mut self, text: &str, dir: &Path) -> Result<Answer, TellError> {
+        let line = || text.trim().to_owned();
+        let unusable = |why: String| TellError::Unusable { why, line: line() };
+        let value = object(text).ok_or_else(|| TellError::NotAnObject { line: line() })?;
+        let number = value["trial"].as_u64().and_then(|number| u32::try_from(number).ok());
+        let id = TrialId(number.ok_or_else(|| TellError::NoTrial { line: line() })?);
+        let telling: Telling =
+            Telling::deserialize(&value).map_err(|error| unusable(error.to_string()))?;
+        let mut metrics = Line::of(without_telling(value)).map_err(unusable)?;
+        if id == TrialId::BASE {
+            return self.tell_base(&metrics).map_err(unusable)?.map_err(TellError::from);
+        }
+        let Some(known) = self.sweep.state.trials.get(&id) else {
+            return Err(TellError::UnknownTrial { trial: id, given: self.in_words() });
+        };
+        if let Some(outcome) = known.outcome() {
+            return Ok(Answer { trial: id.0, verdict: verdict(outcome), recorded: false });
+        }
+        if metrics.eval_loss.is_some() && metrics.step.is_none() && metrics.epoch.is_none() {
+            if telling.outcome != Some(End::Completed) {
+                let why = "without `step` or `epoch` nobody can tell whether this is told twice";
+                return Err(unusable(why.to_owned()));
+            }
+            metrics.epoch = Some(known.trial.config.epochs.into());
+        }
+        let is_known = is_told(known, &metrics).map_err(unusable)?;
+        let mut recorded = false;
+        if !is_known {
+            recorded = self.point(id, &metrics, dir).map_err(|error| match error {
+                Wrong::Line(why) => unusable(why),
+                Wrong::Other(error) => error,
+            })?;
+        }
+        if let Some(end) = telling.outcome.filter(|_| !self.is_ended(id)) {
+            let outcome = self.outcome(id, end, telling.error.as_deref()).map_err(unusable)?;
+            self.end(id, outcome)?;
+            recorded = true;
+        }
+        let state = &self.sweep.state;
+        let verdict = state.trials[&id].outcome().map_or(Verdict::Continue, verdict);
+        Ok(Answer { trial: id.0, verdict, recorded })
+    }
+
+    /// Records what a line measured, and what the rule of early stops makes of it.
+    fn point(&mut self, id: TrialId, line: &Line, dir: &Path) -> Result<bool, Wrong> {
+        let mut curve = Curve::of(&self.sweep.state.trials[&id]);
+        let meant = curve.take(line, 0.0).map_err(Wrong::Line)?;
+        let adapter = meant.adapter.filter(|(evaluation, _)| curve.best() == Some(*evaluation));
+        let adapter = adapter.map(|(_, path)| dir.join(path));
+        if let Some(path) = &adapter {
+            check_adapter(path).map_err(|error| Wrong::Other(error.into()))?;
+        }
+        let mut recorded = adapter.is_some() || meant.end.is_some();
+        if let Some(path) = adapter {
+            // Its trainer may overwrite it with the next one's.
+            let copied = self.sweep.dir.save_adapter(id, |dir| {
+                copy_adapter(&path, dir)?;
+                Ok(true)
+            });
+            copied.map_err(|error| Wrong::Other(error.into()))?;
+        }
+        if let Some(event) = meant.point {
+            self.record(&[event]).map_err(|error| Wrong::Other(error.into()))?;
+            recorded = true;
+        }
+        let outcome = meant.end.or_else(|| match self.pruner?.judge(&self.sweep.state, id) {
+            Decision::Keep => None,
+            Decision::Stop { reason } => Some(Outcome::Stopped { reason }),
+        });
+        if let Some(outcome) = outcome {
+            self.end(id, outcome).map_err(|error| Wrong::Other(error.into()))?;
+        }
+        Ok(recorded)
+    }
+
+    /// The base model's losses: told once.
+    fn tell_base(&mut self, line: &Line) -> Result<Result<Answer, WorkerError>, String> {
+        let Some(Loss::Finite(eval_loss)) = line.eval_loss else {
+            return Err("the base model (trial 0) needs an `eval_loss`".to_owned());
+        };
+        let answer = |recorded| Answer { trial: 0, verdict: Verdict::Ended, recorded };
+        match &self.sweep.state.base {
+            Some(base) if base.eval_loss == eval_loss => return Ok(Ok(answer(false))),
+            Some(base) => {
+                return Err(format!("the base model's loss was told before: {}", base.eval_loss));
+            }
+            None => {}
+        }
+        let evaluation = Evaluation {
+            step: 0,
+            epoch: 0.0,
+            eval_loss,
+            eval_loss_stderr: line.eval_loss_stderr.unwrap_or(0.0),
+            rise_stderr: None,
+            train_loss: line.train_loss.and_then(Loss::finite),
+            retention_loss: line.retention_loss,
+            tokens: 0,
+            seconds: line.seconds.unwrap_or(0.0),
+        };
+        let written = self.sweep.dir.write_base(&evaluation).map_err(WorkerError::from);
+        let recorded = written.and_then(|()| self.record(&[Event::BaseEvaluated { evaluation }]));
+        Ok(recorded.map(|()| answer(true)))
+    }
+
+    fn outcome(&self, id: TrialId, end: End, error: Option<&str>) -> Result<Outcome, String> {
+        let trial = &self.sweep.state.trials[&id];
+        let said = |default: &str| error.unwrap_or(default).to_owned();
+        match end {
+            End::Completed if trial.evaluations.is_empty() => {
+                Err("a completed trial needs an `eval_loss`, here or before".to_owned())
+            }
+            End::Completed => Ok(Outcome::Completed),
+            End::Failed => Ok(Outcome::Failed { error: said("its trainer did not say why") }),
+            End::Diverged => Ok(Outcome::Diverged {
+                step: trial.last().map_or(0, |last| last.step),
+                reason: said("its trainer said so"),
+            }),
+        }
+    }
+
+    fn end(&mut self, id: TrialId, outcome: Outcome) -> Result<(), WorkerError> {
+        let mut ended = self.sweep.state.trials[&id].clone();
+        ended.status = TrialStatus::Finished { outcome: outcome.clone() };
+        let tables = (self.tables)(&ended, self.sweep.state.base.as_ref())
+            .map_err(|source| WorkerError::Tables { trial: id, source })?;
+        self.sweep.dir.write_trial(&ended, &tables)?;
+        self.record(&[Event::TrialFinished { trial: id, outcome }])
+    }
+
+    fn is_ended(&self, id: TrialId) -> bool {
+        self.sweep.state.trials[&id].outcome().is_some()
+    }
+
+    fn in_words(&self) -> String {
+        match self.sweep.state.trials.last_key_value() {
+            Some((last, _)) => format!("trials 1 to {}", last.0),
+            None => "none".to_owned(),
+        }
+    }
+
+    fn record(&mut self, events: &[Event]) -> Result<(), WorkerError> {
+        self.sweep.dir.record(events)?;
+        for event in events {
+            self.sweep.state.apply(event);
+        }
+        Ok(())
+    }
+}
+
+/// Why a line was not taken.
+enum Wrong {
+    Line(String),
+    Other(TellError),
+}
+
+fn given(trial: &Trial) -> Asked {
+    Asked::Trial { trial: trial.id.0, params: trial.config.clone() }
+}
+
+/// The metrics of a line alone.
+fn without_telling(mut value: Value) -> Value {
+    if let Value::Object(entries) = &mut value {
+        for key in ["trial", "outcome", "error"] {
+            entries.remove(key);
+        }
+    }
+    value
+}
+
+/// Whether a line's evaluation was told before; an error when it was told with another loss.
+fn is_told(trial: &TrialState, line: &Line) -> Result<bool, String> {
+    let Some(Loss::Finite(loss)) = line.eval_loss else { return Ok(false) };
+    let is_same = |e: &&Evaluation| match line.step {
+        Some(step) => e.step == step,
+        None => line.epoch == Some(e.epoch),
+    };
+    match trial.evaluations.iter().find(is_same) {
+        Some(known) if known.eval_loss == loss => Ok(true),
+        Some(known) => Err(format!("this evaluation was told before with {}", known.eval_loss)),
+        None => Ok(false),
+    }
+}
+
+fn verdict(outcome: &Outcome) -> Verdict {
+    match outcome {
+        Outcome::Stopped { reason: StopReason::EarlyTerminate { reason } } => {
+            Verdict::Stop { reason: reason.clone() }
+        }
+        Outcome::Stopped { reason: StopReason::TargetReached { target } } => {
+            Verdict::Stop { reason: format!("the target of {target} was reached") }
+        }
+        Outcome::Diverged { reason, .. } => Verdict::Stop { reason: reason.clone() },
+        Outcome::Completed | Outcome::Failed { .. } => Verdict::Ended,
+    }
+}

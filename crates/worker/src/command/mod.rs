@@ -1,0 +1,320 @@
+//! Trials that a command trains: each is a process whose JSON lines on stdout are its metrics.
+//!
+//! The drive loop sees a trainer whose step waits for news of any process. A slot is a process; a
+//! trial that is stopped is asked to end (SIGTERM) and ended after a grace (SIGKILL), with
+//! everything that it started.
+
+mod process;
+mod run;
+mod values;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use spec::{CommandSettings, CommandValue, Evaluation, Event, Sweep, Trial, TrialId};
+use store::{StoreError, SweepFolder};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::metrics::{AdapterError, Line, Loss, Said, copy_adapter, read};
+use crate::trainer::{Admission, Trainer, TrainerError};
+use process::{News, Process, Start, Tagged};
+use run::Run;
+use values::Values;
+
+/// A step ends after so long without news, so that the loop sees a wish to stop.
+const LONGEST_STEP: Duration = Duration::from_millis(200);
+/// News that wait to be taken; a command that prints faster waits.
+const MOST_NEWS: usize = 256;
+/// Lines of the log that an error shows.
+pub(crate) const SHOWN_LINES: usize = 20;
+const LOG: &str = "command.log";
+
+/// Why a command could not train its trial.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The runtime that watches the processes could not be made.
+    #[error("failed to prepare the watching of processes")]
+    Runtime(#[source] std::io::Error),
+    /// The shell could not be started.
+    #[error("failed to start `{line}` in `{}`", dir.display())]
+    Start {
+        /// What was to run.
+        line: String,
+        /// Where.
+        dir: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// It ended with an error.
+    #[error("the command {how}; the end of `{}`:\n{tail}", log.display())]
+    Failed {
+        /// How it ended.
+        how: String,
+        /// Where its whole output is.
+        log: PathBuf,
+        /// The last lines of it.
+        tail: String,
+    },
+    /// It ended well without having said what was needed.
+    #[error("the command ended without a line such as {example}{hint}; the end of `{}`:\n{tail}", log.display())]
+    NoLoss {
+        /// A line that would have been understood.
+        example: &'static str,
+        /// What it may have meant.
+        hint: &'static str,
+        /// Where its whole output is.
+        log: PathBuf,
+        /// The last lines of it.
+        tail: String,
+    },
+    /// A line with a value that cannot be used.
+    #[error("the command printed a line that cannot be used ({why}): {line}")]
+    Line {
+        /// What is wrong.
+        why: String,
+        /// The line.
+        line: String,
+    },
+    /// An adapter that is no adapter.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+}
+
+/// Which attempt at which trial a piece of news is from.
+type Tag = (TrialId, u64);
+
+/// Trains trials by a command.
+#[derive(Debug)]
+pub struct CommandTrainer {
+    settings: CommandSettings,
+    folder: SweepFolder,
+    shared: Values,
+    runtime: Runtime,
+    send: Sender<Tagged<Tag>>,
+    news: Receiver<Tagged<Tag>>,
+    running: BTreeMap<TrialId, Run>,
+    /// Attempts so far.
+    attempts: u64,
+}
+
+/// From what a trial's command can go on.
+#[derive(Serialize, Deserialize)]
+struct Resume {
+    step: u32,
+    /// What the command named; `None` when it named nothing and begins again.
+    checkpoint: Option<String>,
+}
+
+impl CommandTrainer {
+    /// For the trials of `sweep`, whose folder is `folder`.
+    pub fn new(
+        sweep: &Sweep,
+        settings: CommandSettings,
+        folder: SweepFolder,
+    ) -> Result<Self, CommandError> {
+        let runtime =
+            Builder::new_current_thread().enable_all().build().map_err(CommandError::Runtime)?;
+        let (send, news) = channel(MOST_NEWS);
+        let shared = values::shared(sweep);
+        let running = BTreeMap::new();
+        Ok(Self { settings, folder, shared, runtime, send, news, running, attempts: 0 })
+    }
+
+    /// The line that the shell will run for `trial`, to be shown beforehand.
+    pub fn preview(sweep: &Sweep, settings: &CommandSettings, trial: &Trial) -> String {
+        let mut values = values::shared(sweep);
+        values.insert(CommandValue::Trial, trial.id.0.to_string());
+        values.insert(CommandValue::TrialDir, format!("trial-{}", trial.id));
+        // A configuration has only values that JSON has too.
+        let _ = values::add_trial(&mut values, trial);
+        values::fill(&settings.command, &values)
+    }
+
+    fn values(&self, id: TrialId) -> Result<(Values, PathBuf), StoreError> {
+        let dir = self.folder.command_dir(id)?;
+        let mut values = self.shared.clone();
+        values.insert(CommandValue::Trial, id.0.to_string());
+        values.insert(CommandValue::TrialDir, dir.display().to_string());
+        let log = dir.join(LOG);
+        Ok((values, log))
+    }
+
+    fn start(&mut self, line: &str, values: &Values, tag: Tag, log: &Path) -> Started {
+        let env = values::environment(values);
+        let _inside = self.runtime.enter();
+        let start = Start { line, dir: &self.settings.dir, env: &env, log };
+        Process::start(&start, tag, &self.send).map_err(|source| CommandError::Start {
+            line: line.to_owned(),
+            dir: self.settings.dir.clone(),
+            source,
+        })
+    }
+
+    fn next_attempt(&mut self) -> u64 {
+        self.attempts += 1;
+        self.attempts
+    }
+
+    fn take(&mut self, (id, attempt): Tag, news: News) {
+        if let Some(run) = self.running.get_mut(&id).filter(|run| run.attempt == attempt) {
+            run.news.push_back(news);
+        }
+    }
+
+    /// Waits for a command that nothing else runs beside, and returns its last validation loss.
+    fn wait_for_loss(&mut self, tag: Tag, log: &Path) -> Result<(Line, f64), CommandError> {
+        let mut found = None;
+        loop {
+            let news = self.runtime.block_on(self.news.recv());
+            match news {
+                Some((from, News::Line(text))) if from == tag => {
+                    let unusable = |why| CommandError::Line { why, line: text.trim().to_owned() };
+                    if let Said::Metrics(line) = read(&text).map_err(unusable)? {
+                        match line.eval_loss {
+                            Some(Loss::Finite(loss)) => found = Some((*line, loss)),
+                            Some(Loss::NotANumber) => {
+                                return Err(unusable("the loss is not a number".to_owned()));
+                            }
+                            None => {}
+                        }
+                    }
+                }
+                Some((from, News::Ended(status))) if from == tag => {
+                    run::check_end(&status, log)?;
+                    return found.ok_or_else(|| CommandError::NoLoss {
+                        example: "{\"eval_loss\": 2.1}",
+                        hint: "",
+                        log: log.to_owned(),
+                        tail: process::tail(log, SHOWN_LINES),
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+type Started = Result<Process, CommandError>;
+
+impl Trainer for CommandTrainer {
+    fn device(&self) -> String {
+        "command".to_owned()
+    }
+
+    fn capacity(&self) -> usize {
+        self.settings.max_parallel as usize
+    }
+
+    fn evaluate_base(&mut self) -> Result<Evaluation, TrainerError> {
+        let Some(command) = self.settings.base_command.clone() else {
+            return Err("there is no `base_command`".into());
+        };
+        let begun = Instant::now();
+        let (values, log) = self.values(TrialId::BASE)?;
+        let tag = (TrialId::BASE, self.next_attempt());
+        self.start(&values::fill(&command, &values), &values, tag, &log)?;
+        let (line, eval_loss) = self.wait_for_loss(tag, &log)?;
+        Ok(Evaluation {
+            step: 0,
+            epoch: 0.0,
+            eval_loss,
+            eval_loss_stderr: line.eval_loss_stderr.unwrap_or(0.0),
+            rise_stderr: None,
+            train_loss: line.train_loss.and_then(Loss::finite),
+            retention_loss: line.retention_loss,
+            tokens: 0,
+            seconds: line.seconds.unwrap_or_else(|| begun.elapsed().as_secs_f64()),
+        })
+    }
+
+    fn admit(
+        &mut self,
+        trial: &Trial,
+        checkpoint: Option<&Path>,
+    ) -> Result<Admission, TrainerError> {
+        let (mut values, log) = self.values(trial.id)?;
+        values::add_trial(&mut values, trial)?;
+        let resume = match checkpoint {
+            Some(path) => serde_json::from_slice(&std::fs::read(path)?)?,
+            None => Resume { step: 0, checkpoint: None },
+        };
+        if let Some(checkpoint) = &resume.checkpoint {
+            values.insert(CommandValue::Resume, checkpoint.clone());
+        }
+        let attempt = self.next_attempt();
+        let line = values::fill(&self.settings.command, &values);
+        let process = self.start(&line, &values, (trial.id, attempt), &log)?;
+        let run = Run::new(trial, attempt, process, log, self.settings.dir.clone(), resume.step);
+        self.running.insert(trial.id, run);
+        Ok(Admission::Admitted { from_step: resume.step, total_steps: 0 })
+    }
+
+    /// Waits for news and returns what they mean; after a moment without any, nothing.
+    fn step(&mut self) -> Result<Vec<Event>, TrainerError> {
+        let longest =
+            if self.running.values().any(Run::has_news) { Duration::ZERO } else { LONGEST_STEP };
+        let first = async { timeout(longest, self.news.recv()).await };
+        let mut next = self.runtime.block_on(first).ok().flatten();
+        while let Some((tag, news)) = next {
+            self.take(tag, news);
+            next = self.news.try_recv().ok();
+        }
+        let mut events = Vec::new();
+        self.running.values_mut().for_each(|run| run.read(&mut events));
+        Ok(events)
+    }
+
+    /// The command goes on, but what it says is not heard until the trial was judged.
+    fn hold(&mut self, trial: TrialId, held: bool) -> bool {
+        if let Some(run) = self.running.get_mut(&trial) {
+            run.is_held = held;
+        }
+        true
+    }
+
+    fn save_checkpoint(&self, trial: TrialId, path: &Path) -> Result<u32, TrainerError> {
+        let named = self.running.get(&trial).and_then(|run| run.checkpoint.clone());
+        let resume = match named {
+            Some((step, checkpoint)) => Resume { step, checkpoint: Some(checkpoint) },
+            None => Resume { step: 0, checkpoint: None },
+        };
+        std::fs::write(path, serde_json::to_vec(&resume)?)?;
+        Ok(resume.step)
+    }
+
+    fn save_best(&self, trial: TrialId, dir: &Path) -> Result<bool, TrainerError> {
+        let Some(adapter) = self.running.get(&trial).and_then(Run::best_adapter) else {
+            return Ok(false);
+        };
+        copy_adapter(adapter, dir)?;
+        Ok(true)
+    }
+
+    fn release(&mut self, trial: TrialId) {
+        if let Some(run) = self.running.remove(&trial).filter(|run| !run.is_over) {
+            let grace = Duration::from_secs(self.settings.grace_seconds.into());
+            self.runtime.block_on(run.process.end(grace));
+        }
+    }
+}
+
+impl Drop for CommandTrainer {
+    /// No command outlives the sweep that started it: it could not be told of a decision.
+    fn drop(&mut self) {
+        let grace = Duration::from_secs(self.settings.grace_seconds.into());
+        let left: Vec<Run> = std::mem::take(&mut self.running).into_values().collect();
+        self.runtime.block_on(async {
+            // All are asked at once, and one grace is waited for.
+            let mut ends = JoinSet::new();
+            for run in left.into_iter().filter(|run| !run.is_over) {
+                ends.spawn(async move { run.process.end(grace).await });
+            }
+            while ends.join_next().await.is_some() {}
+        });
+    }
+}

@@ -1,0 +1,190 @@
+//! A command as a process: its output goes to a log, its lines to whoever listens, and it is ended
+//! with everything that it started.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio::process::Command;
+use tokio::sync::mpsc::Sender;
+use tokio::time::{sleep, timeout};
+
+/// A longer line is cut in two: it is no metric, and memory has an end.
+const LONGEST_LINE: u64 = 1 << 20;
+/// What is left of the output after the end is waited for so long; a process that was left behind
+/// may hold the pipe for ever.
+const LAST_OUTPUT: Duration = Duration::from_secs(1);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+
+/// What a process did.
+#[derive(Debug)]
+pub(super) enum News {
+    /// It printed a line on stdout.
+    Line(String),
+    /// It ended, and all it printed has been read.
+    Ended(io::Result<ExitStatus>),
+}
+
+/// News of a process, with the tag it was started with.
+pub(super) type Tagged<T> = (T, News);
+
+/// A running command, the leader of a process group.
+#[derive(Debug)]
+pub(super) struct Process {
+    /// `None` when it had ended before its number could be read.
+    group: Option<u32>,
+}
+
+/// What to run, where, and where its output goes.
+pub(super) struct Start<'a> {
+    /// A line for the shell.
+    pub line: &'a str,
+    pub dir: &'a Path,
+    /// Variables set beside those that are inherited.
+    pub env: &'a BTreeMap<String, String>,
+    /// Appended to.
+    pub log: &'a Path,
+}
+
+impl Process {
+    /// Starts a command in a process group of its own. Must be called within the runtime.
+    pub fn start<T>(start: &Start, tag: T, news: &Sender<Tagged<T>>) -> io::Result<Self>
+    where
+        T: Copy + Send + 'static,
+    {
+        let log = OpenOptions::new().create(true).append(true).open(start.log)?;
+        let (out_log, error_log) = (log.try_clone()?, log.try_clone()?);
+        writeln!(&log, "$ {}", start.line)?;
+        let mut child = shell(start.line)
+            .current_dir(start.dir)
+            .envs(start.env)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let group = child.id();
+        let (out, errors, news) = (child.stdout.take(), child.stderr.take(), news.clone());
+        let lines = news.clone();
+        let out = tokio::spawn(async move { relay(out, out_log, Some((tag, lines))).await });
+        let errors = tokio::spawn(async move { relay::<T, _>(errors, error_log, None).await });
+        tokio::spawn(async move {
+            let status = child.wait().await;
+            let _ = timeout(LAST_OUTPUT, async { tokio::join!(out, errors) }).await;
+            // Nobody listens any more when the trainer is gone.
+            let _ = news.send((tag, News::Ended(status))).await;
+        });
+        Ok(Self { group })
+    }
+
+    /// Asks the command, and all that it started, to end; ends it after `grace`.
+    pub async fn end(&self, grace: Duration) {
+        let Some(group) = self.group else { return };
+        let asked = Instant::now();
+        signal(group, Signal::End);
+        while is_there(group) && asked.elapsed() < grace {
+            sleep(BETWEEN_LOOKS).await;
+        }
+        signal(group, Signal::Kill);
+        while is_there(group) && asked.elapsed() < grace + LAST_OUTPUT {
+            sleep(BETWEEN_LOOKS).await;
+        }
+    }
+}
+
+/// Copies lines to the log and, if someone listens, to them.
+async fn relay<T: Copy, R: AsyncRead + Unpin>(
+    stream: Option<R>,
+    mut log: File,
+    listener: Option<(T, Sender<Tagged<T>>)>,
+) {
+    let Some(stream) = stream else { return };
+    let mut reader = BufReader::new(stream);
+    let mut bytes = Vec::new();
+    loop {
+        bytes.clear();
+        match (&mut reader).take(LONGEST_LINE).read_until(b'\n', &mut bytes).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        // A full disk must not end the training whose losses can still be recorded.
+        let _ = log.write_all(&bytes);
+        if let Some((tag, news)) = &listener {
+            let line = String::from_utf8_lossy(&bytes).into_owned();
+            if line.trim_start().starts_with('{')
+                && news.send((*tag, News::Line(line))).await.is_err()
+            {
+                return;
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Signal {
+    End,
+    Kill,
+}
+
+/// The shell, as the leader of a process group where there is such a thing.
+fn shell(line: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(line).kill_on_drop(cfg!(not(unix)));
+    #[cfg(unix)]
+    command.process_group(0);
+    command
+}
+
+#[cfg(unix)]
+fn signal(group: u32, signal: Signal) {
+    use rustix::process::{Signal as Number, kill_process_group};
+    let number = match signal {
+        Signal::End => Number::TERM,
+        Signal::Kill => Number::KILL,
+    };
+    if let Some(group) = pid(group) {
+        // It may be gone already, which is what is wanted.
+        let _ = kill_process_group(group, number);
+    }
+}
+
+/// Whether any process of the group is left.
+#[cfg(unix)]
+fn is_there(group: u32) -> bool {
+    pid(group).is_some_and(|group| rustix::process::test_kill_process_group(group).is_ok())
+}
+
+#[cfg(unix)]
+fn pid(number: u32) -> Option<rustix::process::Pid> {
+    rustix::process::Pid::from_raw(i32::try_from(number).ok()?)
+}
+
+#[cfg(not(unix))]
+fn signal(_: u32, _: Signal) {}
+
+#[cfg(not(unix))]
+fn is_there(_: u32) -> bool {
+    false
+}
+
+/// The last `count` lines of a log, of its last kilobytes.
+pub(super) fn tail(log: &Path, count: usize) -> String {
+    const BYTES: usize = 8 << 10;
+    let bytes = read_end(log, BYTES as u64).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}
+
+fn read_end(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut file = File::open(path)?;
+    let from = file.metadata()?.len().saturating_sub(bytes);
+    file.seek(SeekFrom::Start(from))?;
+    let mut end = Vec::new();
+    file.read_to_end(&mut end)?;
+    Ok(end)
+}

@@ -1,0 +1,149 @@
+//! Which worker gets which trial.
+
+use spec::{Event, Outcome, StopReason, Trial, TrialId, TrialState};
+
+use super::Run;
+use crate::error::WorkerError;
+use crate::orders::{Assignment, Order};
+
+impl Run<'_> {
+    /// Gives every free slot a trial: first those the journal left unfinished, then new ones. A
+    /// trial whose steps another is taking waits for it.
+    pub(super) fn fill(&mut self) -> Result<(), WorkerError> {
+        if !self.has_base() || self.drive.sweep.state.finished {
+            return Ok(());
+        }
+        loop {
+            let free = self.free_slots();
+            if free == 0 {
+                return Ok(());
+            }
+            if self.is_target_reached() {
+                return self.stop_for_target();
+            }
+            let next = self.waiting.iter().position(|&id| !self.must_wait(id));
+            match next.and_then(|place| self.waiting.remove(place)) {
+                Some(trial) => self.start(trial)?,
+                None if self.propose(free)? == 0 => return Ok(()),
+                None => {}
+            }
+        }
+    }
+
+    /// Sees that the base model is evaluated, which trials are measured against.
+    fn has_base(&mut self) -> bool {
+        let is_known = self.drive.sweep.state.base.is_some() || !self.drive.settings.has_base;
+        if !is_known
+            && self.base_from.is_none()
+            && let Some(worker) = self.fleet.ready().next()
+        {
+            worker.order(Order::EvaluateBase);
+            self.base_from = Some(worker.name.clone());
+        }
+        // Trials of a worker that was taken over are not given to another before it has reported.
+        is_known && !self.fleet.workers.iter().any(super::fleet::Worker::is_taken_over)
+    }
+
+    /// Trials that ready workers can take now.
+    fn free_slots(&self) -> usize {
+        let ready = self.fleet.workers.iter().filter(|worker| worker.is_ready());
+        ready.map(|worker| self.room(worker.capacity).saturating_sub(worker.trials.len())).sum()
+    }
+
+    /// Trials that a worker may have at a time: no more than its share of those that are left, so
+    /// that none is idle while another has several.
+    fn room(&self, capacity: usize) -> usize {
+        if !self.suspects.is_empty() {
+            return 1;
+        }
+        let Some(total) = self.drive.planner.total() else { return capacity.max(1) };
+        let ended = self.trials().filter(|trial| trial.outcome().is_some()).count();
+        let share = total.saturating_sub(ended).div_ceil(self.fleet.at_work().max(1));
+        capacity.min(share).max(1)
+    }
+
+    /// Journals up to `count` new trials and returns how many there were.
+    fn propose(&mut self, count: usize) -> Result<usize, WorkerError> {
+        if self.is_exhausted {
+            return Ok(0);
+        }
+        let trials = self.drive.planner.suggest(&self.drive.sweep.state, count);
+        let proposed = trials.len();
+        self.is_exhausted = proposed == 0;
+        for trial in trials {
+            let id = trial.id;
+            if self.drive.sweep.state.trials.contains_key(&id) {
+                return Err(WorkerError::DuplicateProposal { trial: id });
+            }
+            self.note_trajectory(&trial);
+            self.record(&[Event::TrialProposed { trial }])?;
+            self.waiting.push_back(id);
+        }
+        Ok(proposed)
+    }
+
+    /// Gives `id` to the worker with the most free slots.
+    fn start(&mut self, id: TrialId) -> Result<(), WorkerError> {
+        let trial = self.state(id).trial.clone();
+        if let Some(sibling) = self.already_taken(&trial) {
+            return self.observe(&trial, sibling);
+        }
+        let assignment = self.assignment(trial)?;
+        let room = |capacity| self.room(capacity);
+        let rooms: Vec<usize> =
+            self.fleet.workers.iter().map(|worker| room(worker.capacity)).collect();
+        let workers = self.fleet.workers.iter_mut().zip(rooms);
+        let free =
+            workers.filter(|(worker, room)| worker.is_ready() && worker.trials.len() < *room);
+        // Of equals the first, so that a sweep on one machine goes the same way every time.
+        let most_free = free.min_by_key(|(worker, room)| worker.trials.len() as i64 - *room as i64);
+        match most_free {
+            Some((worker, _)) => {
+                worker.trials.push(id);
+                worker.order(Order::Train(assignment));
+            }
+            None => self.waiting.push_front(id),
+        }
+        Ok(())
+    }
+
+    fn assignment(&mut self, trial: Trial) -> Result<Assignment, WorkerError> {
+        let attempt = self.drive.sweep.dir.next_attempt(trial.id)?;
+        let fork = self.fork_for(&trial);
+        let evaluated = |trial: &TrialState| -> Vec<(u32, f64)> {
+            trial.evaluations.iter().map(|e| (e.step, e.eval_loss)).collect()
+        };
+        Ok(Assignment {
+            attempt,
+            fork,
+            evaluated: evaluated(self.state(trial.id)),
+            fork_evaluated: fork.map_or_else(Vec::new, |sibling| evaluated(self.state(sibling))),
+            shared: self.shared_steps(&trial),
+            is_judged: self.drive.pruner.is_some(),
+            trial,
+        })
+    }
+
+    pub(super) fn is_target_reached(&self) -> bool {
+        let reached =
+            |t: &TrialState, target| t.best().is_some_and(|best| best.eval_loss <= target);
+        self.drive.settings.target.is_some_and(|target| self.trials().any(|t| reached(t, target)))
+    }
+
+    /// Ends every trial that has not ended.
+    pub(super) fn stop_for_target(&mut self) -> Result<(), WorkerError> {
+        self.is_exhausted = true;
+        let target = self.drive.settings.target.unwrap_or(f64::NAN);
+        let reason = StopReason::TargetReached { target };
+        let stopped = Outcome::Stopped { reason: reason.clone() };
+        for id in std::mem::take(&mut self.waiting) {
+            self.end(id, &stopped)?;
+        }
+        if !std::mem::replace(&mut self.is_stopping, true) {
+            for id in self.fleet.trials().collect::<Vec<_>>() {
+                self.order_stop(id, reason.clone());
+            }
+        }
+        Ok(())
+    }
+}

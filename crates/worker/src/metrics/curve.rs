@@ -1,0 +1,195 @@
+//! A trial's curve as another trainer reports it, line by line.
+
+use std::path::{Path, PathBuf};
+
+use spec::{Evaluation, Event, Outcome, TrainPoint, TrialId, TrialState};
+
+use super::line::{Line, Loss};
+
+const ADAPTER_CONFIG: &str = "adapter_config.json";
+
+/// Why a folder is no adapter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` was named as the adapter, but {problem}", path.display())]
+pub struct AdapterError {
+    /// What was named.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub problem: &'static str,
+}
+
+/// What is known of a trial's curve.
+#[derive(Debug, Clone)]
+pub(crate) struct Curve {
+    trial: TrialId,
+    learning_rate: f64,
+    /// The last step that was named or counted.
+    step: u32,
+    evaluations: Vec<Evaluation>,
+}
+
+/// What a line means.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Meant {
+    /// A point of the curve.
+    pub point: Option<Event>,
+    /// The trial is lost.
+    pub end: Option<Outcome>,
+    /// The evaluation, by its place in the curve, whose adapter the line names.
+    pub adapter: Option<(usize, String)>,
+    /// From what the trainer can go on, and at which step.
+    pub checkpoint: Option<(u32, String)>,
+}
+
+impl Curve {
+    /// The curve of a trial, up to `step` when it goes on from there.
+    pub fn of(trial: &TrialState) -> Self {
+        let trained = trial.train_points.last().map_or(0, |point| point.step);
+        let evaluated = trial.last().map_or(0, |last| last.step);
+        Self {
+            trial: trial.trial.id,
+            learning_rate: trial.trial.config.learning_rate,
+            step: trained.max(evaluated),
+            evaluations: trial.evaluations.clone(),
+        }
+    }
+
+    /// A curve without a point, of a trial that has taken `step` steps.
+    pub fn begun(trial: &spec::Trial, step: u32) -> Self {
+        let learning_rate = trial.config.learning_rate;
+        Self { trial: trial.id, learning_rate, step, evaluations: Vec::new() }
+    }
+
+    /// Whether there is any evaluation.
+    pub fn is_evaluated(&self) -> bool {
+        !self.evaluations.is_empty()
+    }
+
+    /// The place of the evaluation with the lowest loss.
+    pub fn best(&self) -> Option<usize> {
+        let losses = self.evaluations.iter().map(|e| e.eval_loss).enumerate();
+        losses.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(place, _)| place)
+    }
+
+    /// Takes a line in; `seconds` is the trial's time where the line does not tell. An error says
+    /// what is wrong with the line, and changes nothing.
+    pub fn take(&mut self, line: &Line, seconds: f64) -> Result<Meant, String> {
+        let mut meant = Meant::default();
+        let is_measured = line.eval_loss.is_some() || line.train_loss.is_some();
+        let step = match line.step {
+            Some(step) => step,
+            None if is_measured => self.step + 1,
+            None => self.step,
+        };
+        let losses = [("eval_loss", line.eval_loss), ("train_loss", line.train_loss)];
+        if let Some((which, _)) = losses.iter().find(|(_, l)| *l == Some(Loss::NotANumber)) {
+            let reason = format!("its trainer reported a {which} that is not a number");
+            meant.end = Some(Outcome::Diverged { step, reason });
+            return Ok(meant);
+        }
+        let seconds = line.seconds.unwrap_or(seconds);
+        let train_loss = line.train_loss.and_then(Loss::finite);
+        match (line.eval_loss.and_then(Loss::finite), train_loss) {
+            (Some(eval_loss), _) => {
+                let evaluation = self.evaluation(line, step, eval_loss, seconds)?;
+                self.evaluations.push(evaluation.clone());
+                meant.point = Some(Event::Evaluated { trial: self.trial, evaluation });
+            }
+            (None, Some(loss)) if step > self.step => {
+                let point = self.train_point(line, step, loss, seconds);
+                meant.point = Some(Event::Trained { trial: self.trial, point });
+            }
+            // A step that was told before: trainers log the end of an epoch twice.
+            (None, Some(_) | None) => {}
+        }
+        if let Some(path) = &line.adapter {
+            meant.adapter = Some((self.named(line)?, path.clone()));
+        }
+        meant.checkpoint = line.checkpoint.clone().map(|checkpoint| (step, checkpoint));
+        self.step = self.step.max(step);
+        Ok(meant)
+    }
+
+    fn evaluation(
+        &self,
+        line: &Line,
+        step: u32,
+        eval_loss: f64,
+        seconds: f64,
+    ) -> Result<Evaluation, String> {
+        if let Some(last) = self.evaluations.last().filter(|last| last.step >= step) {
+            return Err(format!("an evaluation at step {} was reported before", last.step));
+        }
+        let epoch = match (line.epoch, line.step) {
+            (Some(epoch), _) => epoch,
+            (None, Some(_)) => return Err("an evaluation needs its `epoch`".to_owned()),
+            // Who counts nothing evaluates once an epoch.
+            (None, None) => (self.evaluations.len() + 1) as f64,
+        };
+        Ok(Evaluation {
+            step,
+            epoch,
+            eval_loss,
+            eval_loss_stderr: line.eval_loss_stderr.unwrap_or(0.0),
+            rise_stderr: self.rise_stderr(line),
+            train_loss: line.train_loss.and_then(Loss::finite),
+            retention_loss: line.retention_loss,
+            tokens: line.tokens.unwrap_or(0),
+            seconds,
+        })
+    }
+
+    /// The error of a rise since the best evaluation, at most: as if the two were not paired.
+    fn rise_stderr(&self, line: &Line) -> Option<f64> {
+        let best = &self.evaluations[self.best()?];
+        line.eval_loss_stderr.map(|own| own.hypot(best.eval_loss_stderr))
+    }
+
+    fn train_point(&self, line: &Line, step: u32, loss: f64, seconds: f64) -> TrainPoint {
+        TrainPoint {
+            step,
+            epoch: line.epoch.unwrap_or(0.0),
+            loss,
+            grad_norm: line.grad_norm,
+            learning_rate: line.learning_rate.unwrap_or(self.learning_rate),
+            tokens: line.tokens.unwrap_or(0),
+            seconds,
+        }
+    }
+
+    /// The evaluation that a line names: by its step, by its epoch, or the last one.
+    fn named(&self, line: &Line) -> Result<usize, String> {
+        let is_meant = |e: &Evaluation| match (line.step, line.epoch) {
+            (Some(step), _) => e.step == step,
+            (None, Some(epoch)) => e.epoch == epoch,
+            (None, None) => true,
+        };
+        self.evaluations
+            .iter()
+            .rposition(is_meant)
+            .ok_or_else(|| "it names the adapter of an evaluation that was not reported".to_owned())
+    }
+}
+
+/// An error unless `path` is a folder in PEFT's format.
+pub(crate) fn check_adapter(path: &Path) -> Result<(), AdapterError> {
+    let problem = if !path.is_dir() {
+        "there is no such folder"
+    } else if !path.join(ADAPTER_CONFIG).is_file() {
+        "it holds no adapter_config.json"
+    } else {
+        return Ok(());
+    };
+    Err(AdapterError { path: path.to_owned(), problem })
+}
+
+/// Copies the files of an adapter into the folder `dir`.
+pub(crate) fn copy_adapter(adapter: &Path, dir: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(adapter)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            std::fs::copy(entry.path(), dir.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
