@@ -5,11 +5,11 @@
 The report sees the curve on 150 validation rows. What is true is taken from the same runs' losses
 on 600 other rows (the sweep's retention set) and from what became of them later or elsewhere:
 
-overfitting             at the end of 12 epochs (mean of the last two evaluations) the loss is at least
-                        1 % above the run's lowest
-still falling           from 6 epochs to 12 the lowest loss falls by more than 5 % of what the run had
-                        improved on the base model; said of the run of 6 epochs (the flag too_slow or
-                        the note more_epochs)
+overfitting             at the end (mean of the last two evaluations) the loss is at least 1 % above the
+                        run's lowest
+still falling           in a run of twice the epochs the lowest loss falls by more than 5 % of what this
+                        one had improved on the base model; said of the runs of 3 and of 6 epochs (the
+                        flag too_slow or the note more_epochs)
 learning rate too high  a lower rate of the same rank, batch size and seed reached a loss at least 10 %
                         lower by the same epoch, and the run is not overfitting
 learning rate too low   a higher rate did
@@ -68,12 +68,10 @@ def main(folder):
         others = beside[key[:-1]]
         best_below = min((loss for other, loss in others if other < rate), default=float("inf"))
         best_above = min((loss for other, loss in others if other > rate), default=float("inf"))
-        if epochs == 6:
-            longer = runs.get((rank, batch, seed, 12, rate))
-            if longer:
-                falls = lowest - min(longer[1].values()) > 0.05 * (base - lowest)
-                count("still falling", bool(said & {"too_slow", "more_epochs"}), falls)
-            continue
+        longer = runs.get((rank, batch, seed, 2 * epochs, rate))
+        if longer:
+            falls = lowest - min(longer[1].values()) > 0.05 * (base - lowest)
+            count("still falling", bool(said & {"too_slow", "more_epochs"}), falls)
         count("overfitting", "overfit" in said, overfits(curve))
         too_high = best_below <= 0.9 * lowest and not overfits(curve)
         count("learning rate too high", "learning_rate_too_high" in said, too_high)
