@@ -27,6 +27,7 @@ mod space;
 mod state;
 mod sweep;
 mod trial;
+mod variant;
 
 pub use command::{CommandTemplate, CommandValue};
 pub use distribution::{Distribution, Shape};
@@ -48,4 +49,5 @@ pub use settings::{
 pub use space::{Alpha, Axis, Choice, FromNumber, Numeric, SearchSpace};
 pub use state::{Continued, LostWorker, SweepState, TrialState, TrialStatus};
 pub use sweep::{Brackets, EarlyTerminate, Goal, Method, Metric, MetricName, Sweep, Warning};
-pub use trial::{ConfigKey, LrScheduler, TargetModule, Trial, TrialConfig, TrialId};
+pub use trial::{ConfigKey, LrScheduler, TargetModule, Trial, TrialConfig, TrialId, lora_scale};
+pub use variant::{InitLoraWeights, LoraVariant};

@@ -13,6 +13,7 @@ use crate::settings::{DataSettings, ExecutorKind, ExecutorSettings, ValidationSo
 use crate::space::{Alpha, Choice, Numeric, SearchSpace};
 use crate::sweep::{Method, Sweep, Warning, WrittenPaths};
 use crate::trial::{LrScheduler, TargetModule};
+use crate::variant::LoraVariant;
 
 /// What lies at a path; the caller of [`resolve`] looks, this crate does no input or output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +88,7 @@ impl Resolver<'_> {
         };
         let data = written.data.as_ref().and_then(|data| self.data(data));
         let places = written.parameters.places.clone();
-        let space = space(written.parameters);
+        let space = space(written.parameters, written.variant);
         if let Some(method) = &written.method {
             let capped = written.has_run_cap;
             self.check_size(method, &space, &places, capped, written.parameters_place);
@@ -320,7 +321,7 @@ impl Resolver<'_> {
 }
 
 /// Fills in what the file does not say.
-fn space(written: ParametersFile) -> SearchSpace {
+fn space(written: ParametersFile, variant: LoraVariant) -> SearchSpace {
     fn fixed<T>(value: T) -> Numeric<T> {
         Numeric::Choice(Choice::fixed(value))
     }
@@ -339,6 +340,8 @@ fn space(written: ParametersFile) -> SearchSpace {
         warmup_ratio: written.warmup_ratio.unwrap_or(fixed(0.03)),
         weight_decay: written.weight_decay.unwrap_or(fixed(0.0)),
         seed: written.seed.unwrap_or(fixed(DEFAULT_SEED)),
+        loraplus_lr_ratio: written.loraplus_lr_ratio.unwrap_or(fixed(1.0)),
+        variant,
     }
 }
 

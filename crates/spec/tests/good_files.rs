@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use spec::{
-    Brackets, CommandValue, DeviceChoice, EXAMPLE, EarlyTerminate, ExecutorKind, LrScheduler,
-    Method, Parameter, PathKind, Shape, Sweep, TargetModule, TrialConfig, ValidationSource,
-    resolve,
+    Brackets, CommandValue, DeviceChoice, EXAMPLE, EarlyTerminate, ExecutorKind, InitLoraWeights,
+    LrScheduler, Method, Parameter, PathKind, Shape, Sweep, TargetModule, TrialConfig,
+    ValidationSource, resolve,
 };
 
 const HEAD: &str = "method: random\nrun_cap: 9\nmodel: base\ndata: {train: rows.jsonl}\n";
@@ -60,6 +60,9 @@ fn what_the_example_has_in_comments_is_valid_too() {
         "micro_batch_size",
         "eval_steps",
         "eval_train_examples",
+        "layers_to_transform",
+        "rank_pattern",
+        "alpha_pattern",
         "max_packed",
         "early_terminate",
         "  type",
@@ -93,7 +96,16 @@ fn the_example_explains_every_key() {
     for parameter in Parameter::ALL {
         assert!(EXAMPLE.contains(&format!("  {parameter}: ")), "{parameter}");
     }
-    for key in ["micro_batch_size", "eval_steps", "eval_train_examples", "max_packed", "target"] {
+    for key in [
+        "micro_batch_size",
+        "eval_steps",
+        "eval_train_examples",
+        "layers_to_transform",
+        "rank_pattern",
+        "alpha_pattern",
+        "max_packed",
+        "target",
+    ] {
         assert!(EXAMPLE.contains(&format!("  # {key}: ")), "{key}");
     }
 }
@@ -210,6 +222,38 @@ fn parameters_may_be_fixed_under_train() {
     assert_eq!(config.lr_scheduler, LrScheduler::Cosine);
     assert_eq!(sweep.train.optimizer.max_grad_norm, None);
     assert_eq!(sweep.space.varied(), [Parameter::Rank]);
+}
+
+#[test]
+fn a_lora_variant_is_written_under_train_and_its_ratio_may_be_swept() {
+    let sweep = sweep(&format!(
+        "{HEAD}parameters: {{rank: [4, 8], loraplus_lr_ratio: [1, 4, 16]}}\ntrain: {{layers_to_transform: [3, 1], rank_pattern: {{q_proj: 2}}, alpha_pattern: {{layers.0.mlp.up_proj: 9}}, init_lora_weights: orthogonal}}\n"
+    ));
+    assert_eq!(sweep.space.varied(), [Parameter::Rank, Parameter::LoraplusLrRatio]);
+    let configs: Vec<_> = (0..6).map(|cell| sweep.space.grid_config(cell)).collect();
+    let variant = &configs[0].variant;
+    assert_eq!(variant.layers_to_transform, Some(vec![1, 3]));
+    assert_eq!(variant.rank_pattern.get("q_proj"), Some(&2));
+    assert_eq!(variant.alpha_pattern.get("layers.0.mlp.up_proj"), Some(&9.0));
+    assert_eq!(variant.init_lora_weights, InitLoraWeights::Orthogonal);
+    let keys: std::collections::HashSet<_> = configs.iter().map(TrialConfig::key).collect();
+    assert_eq!(keys.len(), 6);
+    for config in &configs {
+        let text = serde_json::to_string(config).expect("JSON");
+        assert_eq!(serde_json::from_str::<TrialConfig>(&text).expect("read back"), *config);
+        assert_eq!(sweep.space.nearest(config), *config);
+    }
+}
+
+#[test]
+fn plain_lora_leaves_no_trace_in_what_is_written() {
+    let sweep = sweep(&format!("{HEAD}parameters: {{rank: [4, 8]}}\n"));
+    for text in [
+        serde_json::to_string(&sweep.space.grid_config(0)).expect("JSON"),
+        serde_json::to_string(&sweep.space).expect("JSON"),
+    ] {
+        assert!(!text.contains("variant") && !text.contains("loraplus"), "{text}");
+    }
 }
 
 #[test]

@@ -50,6 +50,7 @@ fn config(learning_rate: f64) -> TrialConfig {
         warmup_ratio: 0.0,
         weight_decay: 0.0,
         seed: 1,
+        variant: spec::LoraVariant::default(),
     }
 }
 

@@ -44,6 +44,12 @@ pub(crate) const TRAIN: &[&str] = &[
     "max_grad_norm",
     "eval_steps",
     "eval_train_examples",
+    "init_lora_weights",
+    "layers_to_transform",
+    "rank_pattern",
+    "alpha_pattern",
+    "modules_to_save",
+    "use_dora",
 ];
 pub(crate) const EXECUTOR: &[&str] = &[
     "type",
@@ -86,6 +92,8 @@ const ALIASES: &[(&str, &str)] = &[
     ("alpha", "lora_alpha"),
     ("dropout", "lora_dropout"),
     ("rslora", "use_rslora"),
+    ("loraplus_ratio", "loraplus_lr_ratio"),
+    ("lora_plus_lr_ratio", "loraplus_lr_ratio"),
     ("num_train_epochs", "epochs"),
     ("num_epochs", "epochs"),
     ("bs", "batch_size"),
