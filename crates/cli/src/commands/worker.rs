@@ -34,7 +34,7 @@ pub fn run(args: &WorkerArgs) -> Result<Exit, CliError> {
     let prepared = prepare(args, dir.folder());
     let (sweep, trainer) = match prepared {
         Ok((sweep, Prepared::Engine(engine))) => (sweep, *engine),
-        Ok((sweep, Prepared::Command(Box::new(trainer)))) => {
+        Ok((sweep, Prepared::Command(trainer))) => {
             is_loaded.store(true, Ordering::Relaxed);
             return serve(*trainer, dir, &sweep, &stop, &nudges);
         }
