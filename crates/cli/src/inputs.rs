@@ -64,17 +64,14 @@ pub fn facts(sweep: &Sweep, data: &PreparedData) -> Result<DataFacts, CliError> 
         overlap.held_out == DataRole::Validation && overlap.seen == DataRole::Train
     });
     let targets = data.train.examples.iter().map(|example| example.targets() as u64);
-    let of_module = |module: TargetModule| {
-        let (inputs, outputs) = model.module_shape(module);
-        (module, ((inputs + outputs) * model.num_hidden_layers) as u64)
-    };
+    let of_module = |module| (module, model.parameters_per_rank(module) as u64);
     Ok(DataFacts {
         train_examples: data.train.examples.len() as u64,
         train_targets: targets.sum(),
         validation_examples: data.validation.examples.len() as u64,
         leaked_rows: leak.map_or(0, |leak| leak.same_row.len() as u64),
         leaked_prompts: leak.map_or(0, |leak| leak.same_prompt.len() as u64),
-        parameters_per_rank: TargetModule::ALL.into_iter().map(of_module).collect(),
+        parameters_per_rank: TargetModule::every().map(of_module).collect(),
     })
 }
 

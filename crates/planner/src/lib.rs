@@ -15,6 +15,7 @@ mod grid;
 mod prune;
 mod random;
 mod rank_ladder;
+mod replicates;
 mod sobol;
 mod suggest;
 
@@ -68,11 +69,15 @@ pub fn knowing(sweep: &Sweep, earlier: Vec<Earlier>) -> Box<dyn Planner> {
 
 /// The planner of a sweep's `method`.
 pub fn for_sweep(sweep: &Sweep) -> Box<dyn Planner> {
-    match sweep.method {
+    let search: Box<dyn Planner> = match sweep.method {
         Method::Grid => Box::new(grid::Grid::new(sweep)),
         Method::Random => Box::new(random::Random::new(sweep)),
         Method::Sobol => Box::new(sobol::Sobol::new(sweep)),
         Method::Bayes => Box::new(bayes::Bayes::new(sweep)),
         Method::RankLadder => Box::new(rank_ladder::RankLadder::new(sweep)),
+    };
+    match sweep.replicates {
+        Some(wanted) => Box::new(replicates::Replicated::new(search, wanted, &sweep.train)),
+        None => search,
     }
 }

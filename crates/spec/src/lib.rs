@@ -40,8 +40,8 @@ pub use parameter::Parameter;
 pub use resolve::{PathKind, resolve};
 pub use settings::{
     BayesSettings, CommandSettings, DataSettings, DeviceChoice, Devices, Dtype, EvalSettings,
-    ExecutorKind, ExecutorSettings, OptimizerSettings, RankLadderSettings, ReportSettings,
-    TrainSettings, ValidationSource,
+    ExecutorKind, ExecutorSettings, OptimizerSettings, RankLadderSettings, Replicates,
+    ReportSettings, TrainSettings, ValidationSource,
 };
 pub use space::{Alpha, Axis, Choice, FromNumber, Numeric, SearchSpace};
 pub use state::{Continued, LostWorker, SweepState, TrialState, TrialStatus};

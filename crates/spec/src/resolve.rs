@@ -102,6 +102,7 @@ impl Resolver<'_> {
             report: written.report,
             early_terminate: written.early_terminate,
             run_cap: written.run_cap,
+            replicates: written.replicates,
             warm_start: warm_start?,
             seed: written.seed.unwrap_or(DEFAULT_SEED),
             warnings: Vec::new(),

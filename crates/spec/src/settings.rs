@@ -260,6 +260,20 @@ impl Default for BayesSettings {
     }
 }
 
+/// Runs of the best trials under other seeds, once the search is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replicates {
+    /// Further runs of each of them.
+    pub seeds: u32,
+    /// How many of the best trials are run again.
+    pub top: u32,
+}
+
+impl Replicates {
+    /// How many of the best are run again by default: as many as a person would look at.
+    pub const TOP: u32 = 3;
+}
+
 /// How `method: rank_ladder` climbs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RankLadderSettings {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::settings::{
-    BayesSettings, DataSettings, ExecutorKind, ExecutorSettings, RankLadderSettings,
+    BayesSettings, DataSettings, ExecutorKind, ExecutorSettings, RankLadderSettings, Replicates,
     ReportSettings, TrainSettings, ValidationSource,
 };
 use crate::space::SearchSpace;
@@ -48,6 +48,8 @@ pub struct Sweep {
     pub early_terminate: Option<EarlyTerminate>,
     /// At most this many trials.
     pub run_cap: Option<u32>,
+    /// Further runs of the best trials under other seeds; they come on top of `run_cap`.
+    pub replicates: Option<Replicates>,
     /// Results folders of earlier sweeps that `method: bayes` learns from.
     pub warm_start: Vec<PathBuf>,
     /// Seeds the choice of trials and the split of the data; a trial's own seed is a parameter.
@@ -70,8 +72,8 @@ pub(crate) struct WrittenPaths {
 
 impl Sweep {
     /// SHA-256 (64 lower-case hexadecimal digits) of the canonical JSON of everything that
-    /// changes results. Left out: the description, the warnings, the report's thresholds, and how
-    /// the executor packs and checkpoints. Two sweeps with one fingerprint may share results.
+    /// changes results. Left out: the description, the warnings, the report's thresholds, how
+    /// the executor packs and checkpoints, and the replicates, which can be asked for afterwards. Two sweeps with one fingerprint may share results.
     pub fn fingerprint(&self) -> String {
         let mut identity = serde_json::json!({
             "name": self.name,

@@ -40,10 +40,15 @@ pub enum TargetModule {
     UpProj,
     /// Down projection of the gated feed-forward network.
     DownProj,
+    /// Query, key and value projections stored as one (Phi-3).
+    QkvProj,
+    /// Gate and up projections stored as one (Phi-3).
+    GateUpProj,
 }
 
 impl TargetModule {
-    /// Every module, in the order of the forward pass (PEFT's `all-linear`).
+    /// Every module of a block with separate projections, in the order of the forward pass (PEFT's
+    /// `all-linear`). In a model with fused ones, the parts together stand for the whole.
     pub const ALL: [Self; 7] = [
         Self::QProj,
         Self::KProj,
@@ -53,6 +58,26 @@ impl TargetModule {
         Self::UpProj,
         Self::DownProj,
     ];
+
+    /// Every module of a block with fused projections, in the order of the forward pass.
+    pub const FUSED: [Self; 4] = [Self::QkvProj, Self::OProj, Self::GateUpProj, Self::DownProj];
+
+    /// How many modules there are; `module as usize` is below it.
+    pub const COUNT: usize = 9;
+
+    /// Every module there is.
+    pub fn every() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().chain([Self::QkvProj, Self::GateUpProj])
+    }
+
+    /// The separate projections that a fused one holds, in its order of columns; none for others.
+    pub const fn parts(self) -> &'static [Self] {
+        match self {
+            Self::QkvProj => &[Self::QProj, Self::KProj, Self::VProj],
+            Self::GateUpProj => &[Self::GateProj, Self::UpProj],
+            _ => &[],
+        }
+    }
 
     /// The module's name in Hugging Face checkpoints and in PEFT's `target_modules`.
     pub const fn name(self) -> &'static str {
@@ -64,6 +89,8 @@ impl TargetModule {
             Self::GateProj => "gate_proj",
             Self::UpProj => "up_proj",
             Self::DownProj => "down_proj",
+            Self::QkvProj => "qkv_proj",
+            Self::GateUpProj => "gate_up_proj",
         }
     }
 }
@@ -167,8 +194,8 @@ pub struct ConfigKey {
     whole: [u32; 3],
     real: [u64; 5],
     use_rslora: bool,
-    /// One bit a module, by its place in [`TargetModule::ALL`].
-    target_modules: u8,
+    /// One bit a module, by its place in [`TargetModule`].
+    target_modules: u16,
     lr_scheduler: LrScheduler,
     seed: u64,
 }
@@ -204,7 +231,7 @@ impl TrialConfig {
             whole: [*rank, *batch_size, *epochs],
             real: real.map(|x| (x + 0.0).to_bits()),
             use_rslora: *use_rslora,
-            target_modules: target_modules.iter().fold(0, |bits, m| bits | 1 << (*m as u8)),
+            target_modules: target_modules.iter().fold(0, |bits, m| bits | 1 << (*m as u16)),
             lr_scheduler: *lr_scheduler,
             seed: *seed,
         }

@@ -94,7 +94,7 @@ impl Step {
         write_random_model(shape, dir.path());
         let backend = Cpu::new();
         let model = Model::load(&backend, dir.path()).expect("the model loads");
-        let layout = AdapterLayout::new(&model.config, 8, &TargetModule::ALL);
+        let layout = AdapterLayout::new(&model.config, 8, 2.0, &TargetModule::ALL);
         let slots = (0..shape.slots)
             .map(|slot| Slot {
                 params: backend
@@ -123,7 +123,7 @@ impl Step {
         for (i, slot) in self.slots.iter_mut().enumerate() {
             let rows = i * self.rows_per_slot..(i + 1) * self.rows_per_slot;
             let (layout, params) = (&slot.layout, &slot.params);
-            adapters.push(ActiveAdapter { layout, params, scale: 2.0, rows, dropout: None });
+            adapters.push(ActiveAdapter { layout, params, rows, dropout: None });
             grads.push(&mut slot.grad);
         }
         self.decoder.train(&self.rows, &adapters, &mut grads, false).expect("a step");

@@ -23,6 +23,10 @@ pub struct Site {
     pub inputs: usize,
     /// Columns of the output.
     pub outputs: usize,
+    /// Rank R.
+    pub rank: usize,
+    /// s: `alpha / R`, or `alpha / sqrt(R)` with rsLoRA.
+    pub scale: f64,
     /// Where A `[rank, inputs]` begins.
     pub a: usize,
     /// Where B `[outputs, rank]` begins.
@@ -32,8 +36,6 @@ pub struct Site {
 /// The places of all matrices of an adapter in its flat vector.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AdapterLayout {
-    /// Rank R of every site.
-    pub rank: usize,
     /// Sites by layer, then by module in the order of the forward pass.
     pub sites: Vec<Site>,
     /// Length of the vector.
@@ -41,24 +43,34 @@ pub struct AdapterLayout {
 }
 
 impl AdapterLayout {
-    /// The layout of a rank and a set of modules on a model.
-    pub fn new(config: &DecoderConfig, rank: usize, modules: &[TargetModule]) -> Self {
+    /// The layout on a model whose every site has this rank and scale. Of `modules` those are
+    /// taken that the model has ([`DecoderConfig::targets`]).
+    pub fn new(config: &DecoderConfig, rank: usize, scale: f64, modules: &[TargetModule]) -> Self {
+        let modules = config.targets(modules).unwrap_or_default();
         let mut sites = Vec::with_capacity(config.num_hidden_layers * modules.len());
         let mut len = 0;
         for layer in 0..config.num_hidden_layers {
-            for module in TargetModule::ALL.into_iter().filter(|m| modules.contains(m)) {
-                let (inputs, outputs) = config.module_shape(module);
+            for module in &modules {
+                let (inputs, outputs) = config.module_shape(*module);
                 let (a, b) = (len, len + rank * inputs);
                 len = b + outputs * rank;
-                sites.push(Site { layer, module, inputs, outputs, a, b });
+                sites.push(Site { layer, module: *module, inputs, outputs, rank, scale, a, b });
             }
         }
-        Self { rank, sites, len }
+        Self { sites, len }
     }
 
     /// The layout of a trial's adapter.
     pub fn of_trial(config: &DecoderConfig, trial: &TrialConfig) -> Self {
-        Self::new(config, trial.rank as usize, &trial.target_modules)
+        Self::new(config, trial.rank as usize, trial.scale(), &trial.target_modules)
+    }
+
+    /// The adapted modules, each once.
+    pub fn modules(&self) -> Vec<TargetModule> {
+        let mut modules: Vec<TargetModule> = self.sites.iter().map(|site| site.module).collect();
+        modules.sort_unstable();
+        modules.dedup();
+        modules
     }
 
     /// The site of a module in a block, with its index among all sites.
@@ -71,9 +83,11 @@ impl AdapterLayout {
     pub fn initial_values(&self, seed: u64) -> Vec<f32> {
         let mut values = vec![0.0; self.len];
         for (index, site) in self.sites.iter().enumerate() {
-            // A stream a site: its values do not depend on which other modules are adapted.
+            // A stream a site: its values do not depend on which other modules are adapted. A fused
+            // projection has that of its first part.
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            rng.set_stream(1 + (site.layer * TargetModule::ALL.len()) as u64 + site.module as u64);
+            let module = site.module.parts().first().copied().unwrap_or(site.module);
+            rng.set_stream(1 + (site.layer * TargetModule::ALL.len()) as u64 + module as u64);
             let bound = 1.0 / (site.inputs as f32).sqrt();
             for x in &mut values[self.a_range(index)] {
                 *x = rng.random_range(-bound..bound);
@@ -85,12 +99,12 @@ impl AdapterLayout {
     /// Where A of a site lies.
     pub fn a_range(&self, index: usize) -> Range<usize> {
         let s = &self.sites[index];
-        s.a..s.a + self.rank * s.inputs
+        s.a..s.a + s.rank * s.inputs
     }
 
     /// Where B of a site lies.
     pub fn b_range(&self, index: usize) -> Range<usize> {
         let s = &self.sites[index];
-        s.b..s.b + s.outputs * self.rank
+        s.b..s.b + s.outputs * s.rank
     }
 }

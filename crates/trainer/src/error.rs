@@ -54,6 +54,9 @@ pub enum TrainerError {
         /// What came out.
         loss: f64,
     },
+    /// The base model has no such linear layers.
+    #[error("{0}")]
+    Targets(String),
     /// The requested device cannot be used.
     #[error("{0}")]
     Device(String),

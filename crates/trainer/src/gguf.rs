@@ -33,9 +33,13 @@ pub fn write_adapter(base: &Path, adapter: &Path, name: &str, target: &Path) -> 
     std::fs::write(target, bytes).map_err(TrainerError::io("write", target))
 }
 
-/// llama.cpp's name of the architecture. Mistral without a sliding window is a Llama there.
+/// llama.cpp's name of the architecture. Mistral is a Llama there.
 fn architecture(config: &DecoderConfig) -> &str {
-    if config.model_type == "mistral" { "llama" } else { &config.model_type }
+    match config.model_type.as_str() {
+        "mistral" => "llama",
+        "gemma3_text" => "gemma3",
+        other => other,
+    }
 }
 
 struct Tensor {
@@ -50,7 +54,7 @@ fn encode(config: &DecoderConfig, adapter: &LoadedAdapter, name: &str) -> Vec<u8
         .flat_map(|index| matrices(config, adapter, index))
         .collect();
     // llama.cpp scales by alpha / rank, whatever the scaling was trained with.
-    let alpha = adapter.scale * adapter.layout.rank as f64;
+    let alpha = adapter.layout.sites.first().map_or(0.0, |site| site.scale * site.rank as f64);
     let mut out = Vec::new();
     out.extend(MAGIC);
     out.extend(VERSION.to_le_bytes());
@@ -99,14 +103,14 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
 fn matrices(config: &DecoderConfig, adapter: &LoadedAdapter, index: usize) -> [Tensor; 2] {
     let (layout, site) = (&adapter.layout, &adapter.layout.sites[index]);
     let name = tensor_name(site);
-    let b = rotated(config, site, layout.rank, &adapter.values[layout.b_range(index)]);
+    let b = rotated(config, site, &adapter.values[layout.b_range(index)]);
     [
         Tensor {
             name: format!("{name}.lora_a"),
-            shape: [site.inputs, layout.rank],
+            shape: [site.inputs, site.rank],
             values: adapter.values[layout.a_range(index)].to_vec(),
         },
-        Tensor { name: format!("{name}.lora_b"), shape: [layout.rank, site.outputs], values: b },
+        Tensor { name: format!("{name}.lora_b"), shape: [site.rank, site.outputs], values: b },
     ]
 }
 
@@ -117,15 +121,17 @@ fn tensor_name(site: &Site) -> String {
         TargetModule::VProj => "attn_v",
         TargetModule::OProj => "attn_output",
         TargetModule::GateProj => "ffn_gate",
-        TargetModule::UpProj => "ffn_up",
+        // llama.cpp keeps Phi-3's fused projection under the name of its second part.
+        TargetModule::UpProj | TargetModule::GateUpProj => "ffn_up",
         TargetModule::DownProj => "ffn_down",
+        TargetModule::QkvProj => "attn_qkv",
     };
     format!("blk.{}.{part}.weight", site.layer)
 }
 
 /// For its `llama` architecture llama.cpp rotates neighbouring pairs of a head's E columns, where
 /// Hugging Face rotates column j with j + E/2: the rows of q and k are put in that order.
-fn rotated(config: &DecoderConfig, site: &Site, rank: usize, b: &[f32]) -> Vec<f32> {
+fn rotated(config: &DecoderConfig, site: &Site, b: &[f32]) -> Vec<f32> {
     let turns = matches!(site.module, TargetModule::QProj | TargetModule::KProj);
     if architecture(config) != "llama" || !turns {
         return b.to_vec();
@@ -135,7 +141,7 @@ fn rotated(config: &DecoderConfig, site: &Site, rank: usize, b: &[f32]) -> Vec<f
         let (head_start, within) = (row / head * head, row % head);
         head_start + within / 2 + (within % 2) * (head / 2)
     };
-    (0..site.outputs).flat_map(|row| &b[row_of(row) * rank..][..rank]).copied().collect()
+    (0..site.outputs).flat_map(|row| &b[row_of(row) * site.rank..][..site.rank]).copied().collect()
 }
 
 #[cfg(test)]
@@ -160,7 +166,7 @@ mod tests {
     fn the_rows_of_a_rotated_projection_change_order_and_the_others_do_not() {
         let config = config("llama");
         let modules = [TargetModule::QProj, TargetModule::VProj];
-        let layout = AdapterLayout::new(&config, 1, &modules);
+        let layout = AdapterLayout::new(&config, 1, 2.0, &modules);
         let mut values = vec![0.0; layout.len];
         let (q, v) = (layout.b_range(0), layout.b_range(1));
         for (range, from) in [(q, 0.0), (v, 100.0)] {
@@ -168,7 +174,7 @@ mod tests {
                 *value = from + at as f32;
             }
         }
-        let adapter = LoadedAdapter { layout, values, scale: 2.0 };
+        let adapter = LoadedAdapter { layout, values };
         let [_, q] = matrices(&config, &adapter, 0);
         assert_eq!(q.values, [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]);
         assert_eq!(q.shape, [1, 8]);
@@ -179,9 +185,9 @@ mod tests {
     #[test]
     fn every_tensor_begins_at_its_alignment_and_the_file_ends_with_the_last() {
         let config = config("llama");
-        let layout = AdapterLayout::new(&config, 3, &TargetModule::ALL);
+        let layout = AdapterLayout::new(&config, 3, 2.0, &TargetModule::ALL);
         let values = vec![1.5; layout.len];
-        let bytes = encode(&config, &LoadedAdapter { layout, values, scale: 2.0 }, "a name");
+        let bytes = encode(&config, &LoadedAdapter { layout, values }, "a name");
         assert_eq!(&bytes[..8], b"GGUF\x03\0\0\0");
         assert_eq!(u64::from_le_bytes(bytes[8..16].try_into().expect("eight bytes")), 14);
         assert!(bytes.len().is_multiple_of(ALIGNMENT));

@@ -35,7 +35,6 @@ pub fn write(path: &Path, model_dir: &Path, adapter: &Path, examples: &Dataset) 
         let active = ActiveAdapter {
             layout: &loaded.layout,
             params: &params,
-            scale: loaded.scale,
             rows: 0..rows.len(),
             dropout: None,
         };

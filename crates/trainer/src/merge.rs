@@ -104,7 +104,7 @@ fn merge(bytes: &[u8], dtype: Dtype, adapter: &LoadedAdapter, index: usize) -> O
     let site = &adapter.layout.sites[index];
     let a = &adapter.values[adapter.layout.a_range(index)];
     let b = &adapter.values[adapter.layout.b_range(index)];
-    let (rank, inputs) = (adapter.layout.rank, site.inputs);
+    let (rank, inputs) = (site.rank, site.inputs);
     let size = match dtype {
         Dtype::F32 => 4,
         Dtype::F16 | Dtype::BF16 => 2,
@@ -118,7 +118,7 @@ fn merge(bytes: &[u8], dtype: Dtype, adapter: &LoadedAdapter, index: usize) -> O
                 *sum += b * a;
             }
         }
-        let scale = adapter.scale as f32;
+        let scale = site.scale as f32;
         for (value, update) in row.chunks_mut(size).zip(update) {
             add(value, dtype, scale * update);
         }

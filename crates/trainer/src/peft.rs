@@ -60,17 +60,20 @@ pub struct LoadedAdapter {
     pub layout: AdapterLayout,
     /// All values of A and B.
     pub values: Vec<f32>,
-    /// `alpha / r` or `alpha / sqrt(r)`.
-    pub scale: f64,
 }
 
 /// The part of a block that a module belongs to.
 pub(crate) const fn parent(module: TargetModule) -> &'static str {
     match module {
-        TargetModule::QProj | TargetModule::KProj | TargetModule::VProj | TargetModule::OProj => {
-            "self_attn"
-        }
-        TargetModule::GateProj | TargetModule::UpProj | TargetModule::DownProj => "mlp",
+        TargetModule::QProj
+        | TargetModule::KProj
+        | TargetModule::VProj
+        | TargetModule::QkvProj
+        | TargetModule::OProj => "self_attn",
+        TargetModule::GateProj
+        | TargetModule::UpProj
+        | TargetModule::GateUpProj
+        | TargetModule::DownProj => "mlp",
     }
 }
 
@@ -94,8 +97,8 @@ pub fn save(
     let mut views = Vec::with_capacity(2 * layout.sites.len());
     for (index, site) in layout.sites.iter().enumerate() {
         for (matrix, range, shape) in [
-            ("A", layout.a_range(index), vec![layout.rank, site.inputs]),
-            ("B", layout.b_range(index), vec![site.outputs, layout.rank]),
+            ("A", layout.a_range(index), vec![site.rank, site.inputs]),
+            ("B", layout.b_range(index), vec![site.outputs, site.rank]),
         ] {
             let view = TensorView::new(Dtype::F32, shape, &bytes[4 * range.start..4 * range.end]);
             views.push((tensor_name(site, matrix), view.map_err(|e| failed(e.to_string()))?));
@@ -114,7 +117,7 @@ pub fn save(
         lora_dropout: config.lora_dropout,
         use_rslora: config.use_rslora,
         use_dora: false,
-        target_modules: config.target_modules.clone(),
+        target_modules: layout.modules(),
         bias: no_bias(),
         fan_in_fan_out: false,
         inference_mode: true,
@@ -136,8 +139,11 @@ pub fn load(dir: &Path, model: &DecoderConfig) -> Result<LoadedAdapter> {
     let text = std::fs::read_to_string(&path).map_err(TrainerError::io("read", &path))?;
     let wrong = |message: String| TrainerError::Config { path: path.clone(), message };
     let config: AdapterConfig = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
-    refuse_variants(&config).map_err(wrong)?;
-    let layout = AdapterLayout::new(model, config.r as usize, &config.target_modules);
+    refuse_variants(&config).map_err(&wrong)?;
+    model.targets(&config.target_modules).map_err(wrong)?;
+    let rank = f64::from(config.r);
+    let scale = config.lora_alpha / if config.use_rslora { rank.sqrt() } else { rank };
+    let layout = AdapterLayout::new(model, config.r as usize, scale, &config.target_modules);
     let file = dir.join(WEIGHTS_FILE);
     let bytes = std::fs::read(&file).map_err(TrainerError::io("read", &file))?;
     let damaged = |message: String| TrainerError::Checkpoint { path: file.clone(), message };
@@ -146,8 +152,8 @@ pub fn load(dir: &Path, model: &DecoderConfig) -> Result<LoadedAdapter> {
     let mut values = vec![0.0; layout.len];
     for (index, site) in layout.sites.iter().enumerate() {
         for (matrix, range, shape) in [
-            ("A", layout.a_range(index), [layout.rank, site.inputs]),
-            ("B", layout.b_range(index), [site.outputs, layout.rank]),
+            ("A", layout.a_range(index), [site.rank, site.inputs]),
+            ("B", layout.b_range(index), [site.outputs, site.rank]),
         ] {
             let name = tensor_name(site, matrix);
             let view = tensors.tensor(&name).map_err(|e| damaged(format!("`{name}`: {e}")))?;
@@ -164,9 +170,7 @@ pub fn load(dir: &Path, model: &DecoderConfig) -> Result<LoadedAdapter> {
             }
         }
     }
-    let rank = f64::from(config.r);
-    let scale = config.lora_alpha / if config.use_rslora { rank.sqrt() } else { rank };
-    Ok(LoadedAdapter { layout, values, scale })
+    Ok(LoadedAdapter { layout, values })
 }
 
 /// What would change the adapter's output is refused by name.

@@ -45,12 +45,17 @@ fn check_logits<B: Backend>(
     case: &str,
     architecture: &str,
 ) {
+    let mut compared = 0;
     for (i, sequence) in all.sequences.iter().enumerate() {
+        // Of the smaller models the longest sequence's alone are stored.
+        let Some(theirs) = tensors.stored(&format!("{case}.logits.{i}")) else { continue };
         let which: Vec<usize> = sequence.clone().collect();
         let ours = decoder.logits(all, active, &which).expect("logits");
-        let error = relative_error(&ours, &tensors.values(&format!("{case}.logits.{i}")));
+        let error = relative_error(&ours, &theirs);
         assert!(error < 1e-5, "{architecture} {case}: logits of sequence {i} are off by {error}");
+        compared += 1;
     }
+    assert!(compared > 0, "{architecture} {case}: no logits are stored");
 }
 
 fn mean_loss<B: Backend>(
@@ -90,7 +95,7 @@ fn training_agrees<B: Backend>(make: impl Fn() -> B) {
         for case in CASES {
             let decoder = decoder(make(), architecture);
             let mut adapter = Adapter::golden(&decoder, architecture, case);
-            let Adapter { layout, params, grad, scale } = &mut adapter;
+            let Adapter { layout, params, grad } = &mut adapter;
             let t = &golden.cases[case].training;
             let want = &golden.cases[case].trajectory;
             let zeros = || decoder.backend.zeros(1, layout.len).expect("zeros");
@@ -110,7 +115,6 @@ fn training_agrees<B: Backend>(make: impl Fn() -> B) {
                     let active = trainer::decoder::ActiveAdapter {
                         layout,
                         params,
-                        scale: *scale,
                         rows: 0..rows.len(),
                         dropout: None,
                     };

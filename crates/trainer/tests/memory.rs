@@ -10,6 +10,7 @@ use trainer::plan::{Demand, Packing};
 
 /// A model, its trials and their rows.
 struct Case {
+    model_type: &'static str,
     hidden: usize,
     layers: usize,
     ffn: usize,
@@ -22,6 +23,7 @@ struct Case {
 }
 
 const SMALL: Case = Case {
+    model_type: "llama",
     hidden: 128,
     layers: 4,
     ffn: 512,
@@ -37,8 +39,9 @@ impl Case {
     fn write_model(&self, dir: &std::path::Path) {
         let (d, f, v) = (self.hidden, self.ffn, self.vocab);
         let config = serde_json::json!({
-            "model_type": "llama", "vocab_size": v, "hidden_size": d, "intermediate_size": f,
+            "model_type": self.model_type, "vocab_size": v, "hidden_size": d, "intermediate_size": f,
             "num_hidden_layers": self.layers, "num_attention_heads": 4, "num_key_value_heads": 2,
+            "head_dim": d / 4, "tie_word_embeddings": false,
         });
         std::fs::write(dir.join("config.json"), config.to_string()).expect("written");
         let mut tensors = std::collections::HashMap::new();
@@ -53,6 +56,10 @@ impl Case {
             for (part, shape) in [
                 ("input_layernorm", vec![d]),
                 ("post_attention_layernorm", vec![d]),
+                ("pre_feedforward_layernorm", vec![d]),
+                ("post_feedforward_layernorm", vec![d]),
+                ("self_attn.q_norm", vec![if self.model_type == "olmo2" { d } else { d / 4 }]),
+                ("self_attn.k_norm", vec![if self.model_type == "olmo2" { d / 2 } else { d / 4 }]),
                 ("self_attn.q_proj", vec![d, d]),
                 ("self_attn.k_proj", vec![d / 2, d]),
                 ("self_attn.v_proj", vec![d / 2, d]),
@@ -143,6 +150,12 @@ fn predictions_are_within_fifteen_percent_of_what_training_takes() {
         ("many blocks", Case { layers: 12, ..SMALL }),
         ("dropout", Case { lora_dropout: 0.1, ..SMALL }),
         ("long rows", Case { tokens: 512, batch_size: 2, ..SMALL }),
+        ("norms after the branches", Case { model_type: "olmo2", ..SMALL }),
+        ("norms around the branches", Case { model_type: "gemma3_text", ..SMALL }),
+        (
+            "norms around the branches, activations computed again",
+            Case { model_type: "gemma2", packing: recompute, ..SMALL },
+        ),
         ("few rows", Case { batch_size: 1, tokens: 16, ..SMALL }),
     ];
     let mut wrong = Vec::new();

@@ -4,19 +4,16 @@ mod support;
 
 use std::path::Path;
 
-use support::{Adapter, decoder, golden_dir};
+use support::{ARCHITECTURES, Adapter, decoder, golden_dir};
 use trainer::backend::cpu::Cpu;
 use trainer::decoder::{ActiveAdapter, Decoder, Rows};
 use trainer::model::Model;
 use trainer::{gguf, merge};
 
-const ARCHITECTURES: [&str; 7] =
-    ["llama", "llama_rope_llama3", "llama_sharded", "llama_tied", "mistral", "qwen2", "qwen3"];
-
 fn rows() -> Rows {
     let mut rows = Rows::default();
     for start in 0..3_u32 {
-        let ids: Vec<u32> = (0..9).map(|i| (start * 11 + i * 5) % 40).collect();
+        let ids: Vec<u32> = (0..9).map(|i| (start * 11 + i * 5) % 37).collect();
         rows.push(&ids, &[true; 9], 1.0);
     }
     rows
@@ -39,7 +36,6 @@ fn merged_losses(architecture: &str, case: &str) -> (Vec<f32>, Vec<f32>) {
     let active = ActiveAdapter {
         layout: &adapter.layout,
         params: &adapter.params,
-        scale: adapter.scale,
         rows: 0..rows.len(),
         dropout: None,
     };
@@ -75,7 +71,13 @@ fn an_adapter_of_another_model_is_not_merged() {
 
 #[test]
 fn every_architecture_has_its_name_in_llama_cpp() {
-    for (architecture, name) in [("llama", "llama"), ("mistral", "llama"), ("qwen3", "qwen3")] {
+    for (architecture, name) in [
+        ("llama", "llama"),
+        ("mistral", "llama"),
+        ("qwen3", "qwen3"),
+        ("phi3", "phi3"),
+        ("gemma3", "gemma3\x0c"),
+    ] {
         let dir = tempfile::tempdir().expect("a folder");
         let file = dir.path().join("adapter.gguf");
         let (base, adapter) = (golden_dir(architecture).join("model"), golden_dir(architecture));

@@ -4,6 +4,7 @@ mod support;
 
 use std::path::Path;
 
+use safetensors::SafeTensors;
 use spec::{LrScheduler, TargetModule, TrialConfig};
 use support::{decoder, golden_dir};
 use trainer::adapter::AdapterLayout;
@@ -44,8 +45,8 @@ fn an_adapter_written_and_read_back_is_the_same_to_the_bit() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let (layout, values) = save(dir.path());
     let loaded = peft::load(dir.path(), &model()).expect("loaded");
+    assert!((layout.sites[0].scale - 10.0 / 3.0_f64.sqrt()).abs() < 1e-12);
     assert_eq!((loaded.layout, loaded.values), (layout, values));
-    assert!((loaded.scale - 10.0 / 3.0_f64.sqrt()).abs() < 1e-12);
 }
 
 #[test]
@@ -61,6 +62,46 @@ fn the_configuration_says_what_peft_needs_to_know() {
     assert_eq!(json["lora_alpha"], 10.0);
     assert_eq!(json["use_rslora"], true);
     assert_eq!(json["target_modules"], serde_json::json!(["q_proj", "down_proj"]));
+}
+
+#[test]
+fn an_export_has_the_tensors_that_peft_itself_writes_for_every_architecture() {
+    for architecture in support::ARCHITECTURES {
+        let golden = golden_dir(architecture);
+        let model = DecoderConfig::read(&golden.join("model")).expect("the configuration");
+        let theirs = golden.join("adapter");
+        let loaded = peft::load(&theirs, &model).expect("loaded");
+        let trial = TrialConfig {
+            rank: 4,
+            target_modules: TargetModule::ALL.to_vec(),
+            use_rslora: false,
+            ..config()
+        };
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        peft::save(dir.path(), &loaded.layout, &loaded.values, &trial, Path::new("base"))
+            .expect("saved");
+        let tensors = |dir: &Path| {
+            let bytes = std::fs::read(dir.join(peft::WEIGHTS_FILE)).expect("read");
+            let file = SafeTensors::deserialize(&bytes).expect("safetensors");
+            let mut tensors: Vec<_> = file
+                .iter()
+                .map(|(name, v)| (name.to_owned(), v.shape().to_vec(), v.data().to_vec()))
+                .collect();
+            tensors.sort();
+            tensors
+        };
+        assert!(tensors(dir.path()) == tensors(&theirs), "{architecture}");
+        let modules = |dir: &Path| {
+            let text = std::fs::read_to_string(dir.join(peft::CONFIG_FILE)).expect("read");
+            let json: serde_json::Value = serde_json::from_str(&text).expect("json");
+            let list = json["target_modules"].as_array().expect("a list");
+            let mut names: Vec<_> =
+                list.iter().map(|m| m.as_str().expect("a name").to_owned()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(modules(dir.path()), modules(&theirs), "{architecture}");
+    }
 }
 
 #[test]

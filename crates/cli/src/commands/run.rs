@@ -78,7 +78,9 @@ impl<'a> Run<'a> {
                 || !self.file.sweep.executor.kind.is_own()
                 || state.test.contains_key(&TrialId::BASE)
         };
-        Ok(state.filter(|state| state.finished && is_tested(state)))
+        // Replicates may have been asked for after the end.
+        let is_over = |state: &SweepState| self.planner.suggest(state, 1).is_empty();
+        Ok(state.filter(|state| state.finished && is_tested(state) && is_over(state)))
     }
 
     fn say_finished(&self, state: &SweepState) -> Result<Exit, CliError> {

@@ -188,7 +188,7 @@ fn raw(what: What, config: &TrialConfig, epoch: f64) -> f64 {
             Parameter::LoraDropout => config.lora_dropout,
             Parameter::UseRslora => f64::from(u8::from(config.use_rslora)),
             Parameter::TargetModules => {
-                config.target_modules.iter().map(|m| f64::from(1_u8 << (*m as u8))).sum()
+                config.target_modules.iter().map(|m| f64::from(1_u16 << (*m as u16))).sum()
             }
             Parameter::LearningRate => config.learning_rate.log10(),
             Parameter::BatchSize => f64::from(config.batch_size).log2(),

@@ -6,7 +6,11 @@ mod median;
 mod overfit;
 mod target;
 
+use std::borrow::Cow;
+
 use spec::{EarlyTerminate, StopReason, Sweep, SweepState, TrialId, TrialState, TrialStatus};
+
+use crate::replicates;
 
 /// What becomes of a running trial.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +54,10 @@ pub fn pruner_for(sweep: &Sweep) -> Option<Box<dyn Pruner>> {
             boxed(overfit::Overfit { patience, sigma, min_rise })
         }
     });
+    let early = early.map(|early| match sweep.replicates {
+        Some(_) => boxed(NoReplicates(early)),
+        None => early,
+    });
     match (target, early) {
         (Some(target), Some(early)) => Some(boxed(FirstStop([target, early]))),
         (one, other) => one.or(other),
@@ -67,6 +75,22 @@ impl Pruner for FirstStop {
     fn judge(&self, state: &SweepState, trial: TrialId) -> Decision {
         let stop = self.0.iter().map(|p| p.judge(state, trial)).find(|d| *d != Decision::Keep);
         stop.unwrap_or(Decision::Keep)
+    }
+}
+
+/// Judges by the trials of the search alone, and none but those: replicates are run for the verdict
+/// and go to their end.
+struct NoReplicates(Box<dyn Pruner>);
+
+impl Pruner for NoReplicates {
+    fn judge(&self, state: &SweepState, trial: TrialId) -> Decision {
+        match replicates::without(state) {
+            Cow::Borrowed(state) => self.0.judge(state, trial),
+            Cow::Owned(searched) if searched.trials.contains_key(&trial) => {
+                self.0.judge(&searched, trial)
+            }
+            Cow::Owned(_) => Decision::Keep,
+        }
     }
 }
 

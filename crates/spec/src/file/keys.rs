@@ -14,6 +14,7 @@ pub(crate) const TOP: &[&str] = &[
     "parameters",
     "early_terminate",
     "run_cap",
+    "replicates",
     "warm_start",
     "seed",
     "model",
@@ -24,6 +25,7 @@ pub(crate) const TOP: &[&str] = &[
 ];
 pub(crate) const BAYES: &[&str] = &["lora_prior", "cost_aware"];
 pub(crate) const RANK_LADDER: &[&str] = &["trials_per_rung", "sigma"];
+pub(crate) const REPLICATES: &[&str] = &["seeds", "top"];
 pub(crate) const METRIC: &[&str] = &["name", "goal", "target"];
 pub(crate) const DATA: &[&str] =
     &["train", "validation", "validation_fraction", "retention", "test"];

@@ -13,7 +13,7 @@ use crate::error::Place;
 use crate::mistake::Mistake;
 use crate::settings::{
     BayesSettings, DeviceChoice, Devices, Dtype, EvalSettings, ExecutorSettings, OptimizerSettings,
-    RankLadderSettings, ReportSettings, TrainSettings,
+    RankLadderSettings, Replicates, ReportSettings, TrainSettings,
 };
 
 /// The section `data`, with paths as written.
@@ -281,6 +281,20 @@ pub(crate) fn rank_ladder(node: &Node, findings: &mut Findings) -> Option<RankLa
         trials_per_rung: whole(&section, "trials_per_rung", 1, findings)
             .unwrap_or(defaults.trials_per_rung),
         sigma: real(&section, "sigma", Limits::from(0.0), findings).unwrap_or(defaults.sigma),
+    })
+}
+
+/// The number of further seeds, or a section with that and `top`.
+pub(crate) fn replicates(node: &Node, findings: &mut Findings) -> Option<Replicates> {
+    if !matches!(node.value, Value::Map(_)) {
+        let seeds = scalar::whole("replicates", node, Limits::whole(1), findings)?;
+        return Some(Replicates { seeds, top: Replicates::TOP });
+    }
+    let section = Section::open("replicates", node, keys::REPLICATES, findings)?;
+    section.require("seeds", "seeds: 2", findings)?;
+    Some(Replicates {
+        seeds: whole(&section, "seeds", 1, findings)?,
+        top: whole(&section, "top", 1, findings).unwrap_or(Replicates::TOP),
     })
 }
 

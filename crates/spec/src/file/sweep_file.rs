@@ -14,7 +14,7 @@ use super::yaml::Node;
 use crate::error::Place;
 use crate::mistake::Mistake;
 use crate::settings::{
-    BayesSettings, ExecutorSettings, RankLadderSettings, ReportSettings, TrainSettings,
+    BayesSettings, ExecutorSettings, RankLadderSettings, Replicates, ReportSettings, TrainSettings,
 };
 use crate::sweep::{EarlyTerminate, Goal, Method, Metric, MetricName};
 
@@ -35,6 +35,7 @@ pub(crate) struct SweepFile {
     pub run_cap: Option<u32>,
     /// A `run_cap` is written, even if it is wrong.
     pub has_run_cap: bool,
+    pub replicates: Option<Replicates>,
     pub warm_start: Vec<At<PathBuf>>,
     pub seed: Option<u64>,
     pub model: Option<At<PathBuf>>,
@@ -97,6 +98,7 @@ impl SweepFile {
                 .and_then(|node| early_terminate::read(node, &report, findings)),
             run_cap: settings::whole(&top, "run_cap", 1, findings),
             has_run_cap: top.get("run_cap").is_some(),
+            replicates: top.get("replicates").and_then(|node| settings::replicates(node, findings)),
             warm_start: top
                 .get("warm_start")
                 .map_or_else(Vec::new, |node| settings::paths("warm_start", node, findings)),

@@ -140,12 +140,11 @@ impl ParameterValue for Vec<TargetModule> {
 }
 
 fn layer(name: &str, node: &Node, findings: &mut Findings) -> Option<TargetModule> {
-    if let Some(module) = TargetModule::ALL.into_iter().find(|m| m.name() == name) {
+    if let Some(module) = TargetModule::every().find(|m| m.name() == name) {
         return Some(module);
     }
-    let known: Vec<&'static str> = TargetModule::ALL
-        .iter()
-        .map(|m| m.name())
+    let known: Vec<&'static str> = TargetModule::every()
+        .map(TargetModule::name)
         .chain(["all-linear", "attention", "mlp"])
         .collect();
     let similar = most_similar(name, &known);

@@ -13,6 +13,7 @@ use std::ops::Range;
 
 use crate::dropout::Dropout;
 use crate::error::Result;
+use crate::model::Rope;
 
 pub mod candle;
 pub mod cpu;
@@ -54,6 +55,28 @@ impl AttentionShape {
     }
 }
 
+/// Causal attention of one block.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Attention {
+    /// Heads and their size.
+    pub shape: AttentionShape,
+    /// Factor on the products of queries and keys, `1 / sqrt(E)` in most models.
+    pub scale: f64,
+    /// `c`: scores become `c tanh(score / c)` (Gemma Team 2024, arXiv:2408.00118, section 2).
+    pub softcap: Option<f64>,
+    /// How many tokens a query sees, itself included; `None`: all before it.
+    pub window: Option<usize>,
+}
+
+/// The function on the gate of a gated feed-forward network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x sigmoid(x)`: `SwiGLU`.
+    Silu,
+    /// `GELU` by its tanh approximation (Hendrycks & Gimpel 2016, arXiv:1606.08415): `GeGLU`.
+    GeluTanh,
+}
+
 /// One slot's adapter at one linear layer, over the slot's rows.
 #[derive(Debug)]
 pub struct LoraPath<'a, T> {
@@ -72,6 +95,32 @@ pub struct LoraPath<'a, T> {
     /// The dropout on the adapter's input, in training.
     pub dropout: Option<Dropout>,
 }
+
+/// Where the rows of a step stand.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Places<'a> {
+    /// Position of each row within its sequence.
+    pub positions: &'a [u32],
+    /// Rows of each sequence; together they cover all rows in order.
+    pub sequences: &'a [Range<usize>],
+}
+
+/// The output head: `z = h W^T`, or `c tanh(z / c)` where the model caps its logits.
+#[derive(Debug)]
+pub struct Head<'a, W> {
+    /// W `[V, D]`.
+    pub weight: &'a W,
+    /// c.
+    pub softcap: Option<f64>,
+}
+
+impl<W> Clone for Head<'_, W> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<W> Copy for Head<'_, W> {}
 
 /// A token to predict: the hidden state of `row` should give `token`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -138,9 +187,12 @@ pub trait Backend: Send + Sync + 'static {
     /// A frozen matrix from a tensor of the model file, in whatever number format it has.
     /// Vectors become one row. Several tensors are joined along the rows.
     fn freeze(&self, parts: &[candle_core::Tensor]) -> Result<Self::Frozen>;
+    /// A norm's weight plus `offset` (1 where the model multiplies by `1 + w`), as one row in the
+    /// format that norms are computed in.
+    fn freeze_norm(&self, weight: &candle_core::Tensor, offset: f64) -> Result<Self::Frozen>;
 
-    /// Rows of the table `[V, D]`.
-    fn embed(&self, table: &Self::Frozen, ids: &[u32]) -> Result<Self::Tensor>;
+    /// Rows of the table `[V, D]` times `scale`.
+    fn embed(&self, table: &Self::Frozen, ids: &[u32], scale: f64) -> Result<Self::Tensor>;
     /// `x += y`.
     fn add_assign(&self, x: &mut Self::Tensor, y: &Self::Tensor) -> Result<()>;
 
@@ -193,8 +245,9 @@ pub trait Backend: Send + Sync + 'static {
         inverse_rms: &Self::Tensor,
         weight: &Self::Frozen,
     ) -> Result<()>;
-    /// RMS norm of every head in `cols` of `x`, in place, with one weight of E values for all
-    /// heads (Qwen3's q and k norm). Returns what the backward pass needs.
+    /// RMS norm of every head in `cols` of `x`, in place, with one weight for all heads. A head is
+    /// as wide as the weight: E values (Qwen3's q and k norm), or all columns (`OLMo` 2's). Returns
+    /// what the backward pass needs.
     fn head_norm(
         &self,
         x: &mut Self::Tensor,
@@ -214,14 +267,14 @@ pub trait Backend: Send + Sync + 'static {
     ) -> Result<()>;
 
     /// Rotates the query and key heads of `qkv` in place by each row's position (Su et al. 2021,
-    /// arXiv:2104.09864, in the half-split form of Llama); `inverse` rotates back, which is the
-    /// gradient. `inverse_frequencies` has E/2 values.
+    /// arXiv:2104.09864, in the half-split form of Llama) and multiplies what is rotated by the
+    /// rope's amplitude; `inverse` rotates back with the same amplitude, which is the gradient.
     fn rope(
         &self,
         qkv: &mut Self::Tensor,
         shape: AttentionShape,
-        positions: &[u32],
-        inverse_frequencies: &[f64],
+        places: Places<'_>,
+        rope: &Rope,
         inverse: bool,
     ) -> Result<()>;
     /// Causal softmax attention within each sequence. Returns the output `[N, H E]` and the log
@@ -229,7 +282,7 @@ pub trait Backend: Send + Sync + 'static {
     fn attention(
         &self,
         qkv: &Self::Tensor,
-        shape: AttentionShape,
+        attention: &Attention,
         sequences: &[Range<usize>],
     ) -> Result<(Self::Tensor, Self::Tensor)>;
     /// Gradient of `qkv` `[N, (H + 2K) E]`; the softmax is recomputed from the saved denominators
@@ -240,23 +293,33 @@ pub trait Backend: Send + Sync + 'static {
         qkv: &Self::Tensor,
         out: &Self::Tensor,
         log_denominators: &Self::Tensor,
-        shape: AttentionShape,
+        attention: &Attention,
         sequences: &[Range<usize>],
     ) -> Result<Self::Tensor>;
 
-    /// `silu(gate) * up` with `gate_up` `[N, 2F]` (Shazeer 2020, arXiv:2002.05202).
-    fn swiglu(&self, gate_up: &Self::Tensor) -> Result<Self::Tensor>;
+    /// `f(gate) * up` with `gate_up` `[N, 2F]` (Shazeer 2020, arXiv:2002.05202).
+    fn glu(&self, gate_up: &Self::Tensor, f: Activation) -> Result<Self::Tensor>;
     /// Gradient of `gate_up`, written over it.
-    fn swiglu_backward(&self, gate_up: &mut Self::Tensor, dy: &Self::Tensor) -> Result<()>;
+    fn glu_backward(
+        &self,
+        gate_up: &mut Self::Tensor,
+        dy: &Self::Tensor,
+        f: Activation,
+    ) -> Result<()>;
 
-    /// `h W^T` for some rows: `[rows.len(), V]`, row-major.
-    fn logits(&self, h: &Self::Tensor, rows: &[usize], head: &Self::Frozen) -> Result<Vec<f32>>;
+    /// The logits of some rows: `[rows.len(), V]`, row-major.
+    fn logits(
+        &self,
+        h: &Self::Tensor,
+        rows: &[usize],
+        head: Head<'_, Self::Frozen>,
+    ) -> Result<Vec<f32>>;
     /// Negative log-likelihood of each target in nats, and with `with_gradient` the gradient of
     /// `sum(weight * nll)` with respect to h. Logits exist for a few rows at a time only.
     fn cross_entropy(
         &self,
         h: &Self::Tensor,
-        head: &Self::Frozen,
+        head: Head<'_, Self::Frozen>,
         targets: &[Target],
         with_gradient: bool,
     ) -> Result<(Vec<f32>, Option<Self::Tensor>)>;

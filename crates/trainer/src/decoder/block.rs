@@ -1,17 +1,25 @@
 //! One decoder block, forward and backward beside each other.
 //!
-//! `x2 = x + o(attention(rope(qkv(norm(x)))))`, `x3 = x2 + down(swiglu(gate_up(norm(x2))))`, where
-//! every linear layer is frozen and may carry the adapters of the slots.
+//! `x2 = x + after(o(attention(rope(qkv(before(x))))))`,
+//! `x3 = x2 + after(down(glu(gate_up(before(x2)))))`, where `before` and `after` are RMS norms that
+//! a model may not have, and every linear layer is frozen and may carry the adapters of the slots.
 
 use std::ops::Range;
 
 use spec::TargetModule;
 
 use super::{ActiveAdapter, Rows};
-use crate::backend::{Backend, LoraPath};
+use crate::backend::{Backend, LoraPath, Places};
 use crate::dropout::Dropout;
 use crate::error::Result;
 use crate::model::{FrozenLayer, Model};
+
+/// Modules that read the attention's input; a model has the first three or the last.
+const QKV: [TargetModule; 4] =
+    [TargetModule::QProj, TargetModule::KProj, TargetModule::VProj, TargetModule::QkvProj];
+/// Modules that read the feed-forward network's input; a model has the first two or the last.
+const GATE_UP: [TargetModule; 3] =
+    [TargetModule::GateProj, TargetModule::UpProj, TargetModule::GateUpProj];
 
 /// A block together with the rows and adapters of the step at hand.
 pub(super) struct Block<'a, B: Backend> {
@@ -27,22 +35,38 @@ pub(super) struct Gradients<'a, 'b, T> {
     pub(super) of: &'a mut [&'b mut T],
 }
 
-/// Activations kept for the backward pass. Norm outputs and the SwiGLU product are cheap and are
-/// computed again.
+/// Activations kept for the backward pass. The results of norms before and the gated product are
+/// cheap and are computed again.
 pub(super) struct Saved<B: Backend> {
     x: B::Tensor,
-    attention_inverse_rms: B::Tensor,
+    attention_inverse_rms: Option<B::Tensor>,
     /// q and k before their norms, where there are norms.
     raw_heads: Option<(B::Tensor, B::Tensor)>,
     /// After the rotation.
     qkv: B::Tensor,
     attention: B::Tensor,
     log_denominators: B::Tensor,
+    attention_after: Option<NormInput<B>>,
     x2: B::Tensor,
-    mlp_inverse_rms: B::Tensor,
+    mlp_inverse_rms: Option<B::Tensor>,
     gate_up: B::Tensor,
+    mlp_after: Option<NormInput<B>>,
     /// `x A^T` of each module that carries adapters.
-    low_rank: [Option<B::LowRank>; TargetModule::ALL.len()],
+    low_rank: LowRanks<B>,
+}
+
+/// What the feed-forward network's backward pass needs beside `gate_up`, over which it writes.
+struct SavedMlp<'a, B: Backend> {
+    x2: &'a B::Tensor,
+    inverse_rms: Option<&'a B::Tensor>,
+    after: Option<&'a NormInput<B>>,
+    low_rank: &'a LowRanks<B>,
+}
+
+/// What a norm's backward pass needs: its input and the factors `1 / rms`.
+struct NormInput<B: Backend> {
+    x: B::Tensor,
+    inverse_rms: B::Tensor,
 }
 
 impl<B: Backend> Saved<B> {
@@ -57,30 +81,33 @@ impl<B: Backend> Block<'_, B> {
         let (be, w, c) = (self.backend, self.layer(), &self.model.config);
         let mut low_rank = std::array::from_fn(|_| None);
 
-        let (h, attention_inverse_rms) = be.rms_norm(&x, &w.attention_norm, c.rms_norm_eps)?;
-        let mut qkv = be.linear(&h, &w.qkv)?;
-        for module in [TargetModule::QProj, TargetModule::KProj, TargetModule::VProj] {
-            self.lora(module, &mut qkv, &h, &mut low_rank)?;
+        let (h, attention_inverse_rms) = self.norm_before(&x, w.attention_norm.as_ref())?;
+        let input = h.as_ref().unwrap_or(&x);
+        let mut qkv = be.linear(input, &w.qkv)?;
+        for module in QKV {
+            self.lora(module, &mut qkv, input, &mut low_rank)?;
         }
         drop(h);
         let raw_heads = self.head_norms(&mut qkv)?;
-        let frequencies = &self.model.inverse_frequencies;
-        be.rope(&mut qkv, c.attention, &self.rows.positions, frequencies, false)?;
-        let (attention, log_denominators) =
-            be.attention(&qkv, c.attention, &self.rows.sequences)?;
-        let mut x2 = be.linear(&attention, &w.o)?;
-        self.lora(TargetModule::OProj, &mut x2, &attention, &mut low_rank)?;
+        self.rotate(&mut qkv, false)?;
+        let rule = c.attention_of(self.index);
+        let (attention, log_denominators) = be.attention(&qkv, &rule, &self.rows.sequences)?;
+        let mut y = be.linear(&attention, &w.o)?;
+        self.lora(TargetModule::OProj, &mut y, &attention, &mut low_rank)?;
+        let (mut x2, attention_after) = self.norm_after(y, w.attention_after.as_ref())?;
         be.add_assign(&mut x2, &x)?;
 
-        let (h, mlp_inverse_rms) = be.rms_norm(&x2, &w.mlp_norm, c.rms_norm_eps)?;
-        let mut gate_up = be.linear(&h, &w.gate_up)?;
-        for module in [TargetModule::GateProj, TargetModule::UpProj] {
-            self.lora(module, &mut gate_up, &h, &mut low_rank)?;
+        let (h, mlp_inverse_rms) = self.norm_before(&x2, w.mlp_norm.as_ref())?;
+        let input = h.as_ref().unwrap_or(&x2);
+        let mut gate_up = be.linear(input, &w.gate_up)?;
+        for module in GATE_UP {
+            self.lora(module, &mut gate_up, input, &mut low_rank)?;
         }
         drop(h);
-        let product = be.swiglu(&gate_up)?;
-        let mut x3 = be.linear(&product, &w.down)?;
-        self.lora(TargetModule::DownProj, &mut x3, &product, &mut low_rank)?;
+        let product = be.glu(&gate_up, c.activation)?;
+        let mut y = be.linear(&product, &w.down)?;
+        self.lora(TargetModule::DownProj, &mut y, &product, &mut low_rank)?;
+        let (mut x3, mlp_after) = self.norm_after(y, w.mlp_after.as_ref())?;
         be.add_assign(&mut x3, &x2)?;
 
         let saved = Saved {
@@ -90,9 +117,11 @@ impl<B: Backend> Block<'_, B> {
             qkv,
             attention,
             log_denominators,
+            attention_after,
             x2,
             mlp_inverse_rms,
             gate_up,
+            mlp_after,
             low_rank,
         };
         Ok((x3, saved))
@@ -105,75 +134,143 @@ impl<B: Backend> Block<'_, B> {
         saved: Saved<B>,
         grads: &mut Gradients<'_, '_, B::Tensor>,
     ) -> Result<Option<B::Tensor>> {
-        let dx2 = self.mlp_backward(
-            dx3,
-            &saved.low_rank,
-            saved.gate_up,
-            &saved.x2,
-            &saved.mlp_inverse_rms,
-            grads,
-        )?;
+        let Saved { x, x2, attention, low_rank, gate_up, mlp_inverse_rms, mlp_after, .. } = saved;
+        let mlp = SavedMlp {
+            x2: &x2,
+            inverse_rms: mlp_inverse_rms.as_ref(),
+            after: mlp_after.as_ref(),
+            low_rank: &low_rank,
+        };
+        let dx2 = self.mlp_backward(dx3, gate_up, &mlp, grads)?;
 
-        // x2 = x + o(attention)
+        // x2 = x + after(o(attention))
         let (be, w, c) = (self.backend, self.layer(), &self.model.config);
-        let mut d_attention = be.linear_backward(&dx2, &w.o)?;
-        let low_rank = &saved.low_rank;
+        let after = saved.attention_after.as_ref();
+        let through = self.norm_after_backward(&dx2, after, w.attention_after.as_ref())?;
+        let dy = through.as_ref().unwrap_or(&dx2);
+        let mut d_attention = be.linear_backward(dy, &w.o)?;
         let input = Some(&mut d_attention);
-        self.lora_backward(TargetModule::OProj, input, &dx2, &saved.attention, low_rank, grads)?;
+        self.lora_backward(TargetModule::OProj, input, dy, &attention, &low_rank, grads)?;
+        drop(through);
         let mut dqkv = be.attention_backward(
             &d_attention,
             &saved.qkv,
-            &saved.attention,
+            &attention,
             &saved.log_denominators,
-            c.attention,
+            &c.attention_of(self.index),
             &self.rows.sequences,
         )?;
         drop(d_attention);
-        let frequencies = &self.model.inverse_frequencies;
-        be.rope(&mut dqkv, c.attention, &self.rows.positions, frequencies, true)?;
+        self.rotate(&mut dqkv, true)?;
         self.head_norms_backward(&mut dqkv, saved.raw_heads.as_ref())?;
 
-        // qkv = W norm(x)
-        let (h, _) = be.rms_norm(&saved.x, &w.attention_norm, c.rms_norm_eps)?;
+        // qkv = W before(x)
+        let norm = w.attention_norm.as_ref();
+        let (h, _) = self.norm_before(&x, norm)?;
+        let input = h.as_ref().unwrap_or(&x);
         let mut dh = if self.index == 0 { None } else { Some(be.linear_backward(&dqkv, &w.qkv)?) };
-        for module in [TargetModule::QProj, TargetModule::KProj, TargetModule::VProj] {
-            self.lora_backward(module, dh.as_mut(), &dqkv, &h, low_rank, grads)?;
+        for module in QKV {
+            self.lora_backward(module, dh.as_mut(), &dqkv, input, &low_rank, grads)?;
         }
         let Some(dh) = dh else { return Ok(None) };
         let mut dx = dx2;
-        let inverse_rms = &saved.attention_inverse_rms;
-        be.rms_norm_backward(&mut dx, &dh, &saved.x, inverse_rms, &w.attention_norm)?;
+        let inverse_rms = saved.attention_inverse_rms.as_ref();
+        self.norm_before_backward(&mut dx, &dh, &x, inverse_rms, norm)?;
         Ok(Some(dx))
     }
 
-    /// `x3 = x2 + down(swiglu(gate_up(norm(x2))))`: from the gradient of x3 to that of x2.
+    /// `x3 = x2 + after(down(glu(gate_up(before(x2)))))`: from the gradient of x3 to that of x2.
     fn mlp_backward(
         &self,
         dx3: B::Tensor,
-        low_rank: &LowRanks<B>,
         gate_up: B::Tensor,
-        x2: &B::Tensor,
-        inverse_rms: &B::Tensor,
+        saved: &SavedMlp<'_, B>,
         grads: &mut Gradients<'_, '_, B::Tensor>,
     ) -> Result<B::Tensor> {
         let (be, w, c) = (self.backend, self.layer(), &self.model.config);
-        let product = be.swiglu(&gate_up)?;
-        let mut d_product = be.linear_backward(&dx3, &w.down)?;
+        let through = self.norm_after_backward(&dx3, saved.after, w.mlp_after.as_ref())?;
+        let dy = through.as_ref().unwrap_or(&dx3);
+        let product = be.glu(&gate_up, c.activation)?;
+        let mut d_product = be.linear_backward(dy, &w.down)?;
         let input = Some(&mut d_product);
-        self.lora_backward(TargetModule::DownProj, input, &dx3, &product, low_rank, grads)?;
-        drop(product);
+        self.lora_backward(TargetModule::DownProj, input, dy, &product, saved.low_rank, grads)?;
+        drop((product, through));
         let mut d_gate_up = gate_up;
-        be.swiglu_backward(&mut d_gate_up, &d_product)?;
+        be.glu_backward(&mut d_gate_up, &d_product, c.activation)?;
         drop(d_product);
 
-        let (h, _) = be.rms_norm(x2, &w.mlp_norm, c.rms_norm_eps)?;
+        let norm = w.mlp_norm.as_ref();
+        let (h, _) = self.norm_before(saved.x2, norm)?;
+        let input = h.as_ref().unwrap_or(saved.x2);
         let mut dh = be.linear_backward(&d_gate_up, &w.gate_up)?;
-        for module in [TargetModule::GateProj, TargetModule::UpProj] {
-            self.lora_backward(module, Some(&mut dh), &d_gate_up, &h, low_rank, grads)?;
+        for module in GATE_UP {
+            self.lora_backward(module, Some(&mut dh), &d_gate_up, input, saved.low_rank, grads)?;
         }
         let mut dx2 = dx3;
-        be.rms_norm_backward(&mut dx2, &dh, x2, inverse_rms, &w.mlp_norm)?;
+        self.norm_before_backward(&mut dx2, &dh, saved.x2, saved.inverse_rms, norm)?;
         Ok(dx2)
+    }
+
+    /// The norm of x and the factors for its backward pass, where the model has the norm.
+    fn norm_before(&self, x: &B::Tensor, weight: Option<&B::Frozen>) -> Result<MaybeNormed<B>> {
+        let Some(weight) = weight else { return Ok((None, None)) };
+        let (h, inverse_rms) = self.backend.rms_norm(x, weight, self.eps())?;
+        Ok((Some(h), Some(inverse_rms)))
+    }
+
+    /// `dx += ` the gradient through [`Self::norm_before`].
+    fn norm_before_backward(
+        &self,
+        dx: &mut B::Tensor,
+        dh: &B::Tensor,
+        x: &B::Tensor,
+        inverse_rms: Option<&B::Tensor>,
+        weight: Option<&B::Frozen>,
+    ) -> Result<()> {
+        match (inverse_rms, weight) {
+            (Some(inverse), Some(w)) => self.backend.rms_norm_backward(dx, dh, x, inverse, w),
+            _ => self.backend.add_assign(dx, dh),
+        }
+    }
+
+    /// The norm of y, where the model has the norm, with what its backward pass needs; else y.
+    fn norm_after(
+        &self,
+        y: B::Tensor,
+        weight: Option<&B::Frozen>,
+    ) -> Result<(B::Tensor, Option<NormInput<B>>)> {
+        let Some(weight) = weight else { return Ok((y, None)) };
+        let (normed, inverse_rms) = self.backend.rms_norm(&y, weight, self.eps())?;
+        Ok((normed, Some(NormInput { x: y, inverse_rms })))
+    }
+
+    /// The gradient of y through [`Self::norm_after`]; `None` where there is no norm and it is the
+    /// one that arrives.
+    fn norm_after_backward(
+        &self,
+        dx: &B::Tensor,
+        saved: Option<&NormInput<B>>,
+        weight: Option<&B::Frozen>,
+    ) -> Result<Option<B::Tensor>> {
+        let (Some(NormInput { x, inverse_rms }), Some(weight)) = (saved, weight) else {
+            return Ok(None);
+        };
+        let mut dy = self.backend.zeros(self.rows.len(), self.model.config.hidden_size)?;
+        self.backend.rms_norm_backward(&mut dy, dx, x, inverse_rms, weight)?;
+        Ok(Some(dy))
+    }
+
+    /// Turns queries and keys by their positions, or back, where the block does so.
+    fn rotate(&self, qkv: &mut B::Tensor, inverse: bool) -> Result<()> {
+        let config = &self.model.config;
+        let Some(rope) = config.rope_of(self.index) else { return Ok(()) };
+        let Rows { positions, sequences, .. } = self.rows;
+        let places = Places { positions, sequences };
+        self.backend.rope(qkv, config.attention, places, rope, inverse)
+    }
+
+    const fn eps(&self) -> f64 {
+        self.model.config.rms_norm_eps
     }
 
     fn layer(&self) -> &FrozenLayer<B> {
@@ -189,32 +286,36 @@ impl<B: Backend> Block<'_, B> {
             TargetModule::QProj => 0..q,
             TargetModule::KProj => q..q + kv,
             TargetModule::VProj => q + kv..q + 2 * kv,
+            TargetModule::QkvProj => 0..q + 2 * kv,
             TargetModule::GateProj => 0..f,
             TargetModule::UpProj => f..2 * f,
+            TargetModule::GateUpProj => 0..2 * f,
             TargetModule::OProj | TargetModule::DownProj => 0..c.hidden_size,
         }
     }
 
     /// The adapters that adapt this module, with their places among all adapters.
     fn paths(&self, module: TargetModule) -> (Vec<usize>, Vec<LoraPath<'_, B::Tensor>>) {
-        let path = |(place, adapter): (usize, &'_ ActiveAdapter<'_, B::Tensor>)| {
-            let (site_index, site) = adapter.layout.site(self.index, module)?;
+        let (mut places, mut paths) = (Vec::new(), Vec::new());
+        for (place, adapter) in self.adapters.iter().enumerate() {
+            let Some((index, site)) = adapter.layout.site(self.index, module) else { continue };
             let dropout = adapter.dropout.map(|d| Dropout {
                 probability: d.probability,
-                key: Dropout::key(d.seed, d.step, site_index),
+                key: Dropout::key(d.seed, d.step, index),
                 first_row: d.first_row,
             });
-            Some((place, site.a, site.b, dropout))
-        };
-        let found = self.adapters.iter().enumerate().filter_map(path);
-        found
-            .map(|(place, a, b, dropout)| {
-                let adapter = &self.adapters[place];
-                let (rows, rank, scale) =
-                    (adapter.rows.clone(), adapter.layout.rank, adapter.scale);
-                (place, LoraPath { rows, rank, scale, params: adapter.params, a, b, dropout })
-            })
-            .unzip()
+            places.push(place);
+            paths.push(LoraPath {
+                rows: adapter.rows.clone(),
+                rank: site.rank,
+                scale: site.scale,
+                params: adapter.params,
+                a: site.a,
+                b: site.b,
+                dropout,
+            });
+        }
+        (places, paths)
     }
 
     fn lora(
@@ -255,7 +356,7 @@ impl<B: Backend> Block<'_, B> {
 
     fn head_norms(&self, qkv: &mut B::Tensor) -> Result<Option<(B::Tensor, B::Tensor)>> {
         let Some((q_norm, k_norm)) = &self.layer().qk_norm else { return Ok(None) };
-        let eps = self.model.config.rms_norm_eps;
+        let eps = self.eps();
         let q = self.backend.head_norm(qkv, self.columns(TargetModule::QProj), q_norm, eps)?;
         let k = self.backend.head_norm(qkv, self.columns(TargetModule::KProj), k_norm, eps)?;
         Ok(Some((q, k)))
@@ -269,10 +370,12 @@ impl<B: Backend> Block<'_, B> {
         let (Some((q_norm, k_norm)), Some((q, k))) = (&self.layer().qk_norm, raw) else {
             return Ok(());
         };
-        let (be, eps) = (self.backend, self.model.config.rms_norm_eps);
+        let (be, eps) = (self.backend, self.eps());
         be.head_norm_backward(dqkv, self.columns(TargetModule::QProj), q, q_norm, eps)?;
         be.head_norm_backward(dqkv, self.columns(TargetModule::KProj), k, k_norm, eps)
     }
 }
 
-type LowRanks<B> = [Option<<B as Backend>::LowRank>; TargetModule::ALL.len()];
+type MaybeNormed<B> = (Option<<B as Backend>::Tensor>, Option<<B as Backend>::Tensor>);
+
+type LowRanks<B> = [Option<<B as Backend>::LowRank>; TargetModule::COUNT];

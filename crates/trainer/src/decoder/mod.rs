@@ -61,8 +61,6 @@ pub struct ActiveAdapter<'a, T> {
     pub layout: &'a AdapterLayout,
     /// Their values, `[1, layout.len]`.
     pub params: &'a T,
-    /// `alpha / r` or `alpha / sqrt(r)`.
-    pub scale: f64,
     /// The slot's rows.
     pub rows: Range<usize>,
     /// Dropout on every site's input, in training.
@@ -124,9 +122,14 @@ impl<B: Backend> Decoder<B> {
         self.backend.logits(&h, which, self.model.head())
     }
 
+    fn embed(&self, rows: &Rows) -> Result<B::Tensor> {
+        let scale = self.model.config.embedding_scale;
+        self.backend.embed(&self.model.embedding, &rows.ids, scale)
+    }
+
     /// The normalised last hidden states `[N, D]`.
     fn hidden(&self, rows: &Rows, adapters: &[ActiveAdapter<'_, B::Tensor>]) -> Result<B::Tensor> {
-        let mut x = self.backend.embed(&self.model.embedding, &rows.ids)?;
+        let mut x = self.embed(rows)?;
         for index in 0..self.model.layers.len() {
             x = self.block(index, rows, adapters).forward(x)?.0;
         }
@@ -158,7 +161,7 @@ impl<B: Backend> Decoder<B> {
     ) -> Result<Vec<f32>> {
         let eps = self.model.config.rms_norm_eps;
         let mut kept = Vec::with_capacity(self.model.layers.len());
-        let mut x = self.backend.embed(&self.model.embedding, &rows.ids)?;
+        let mut x = self.embed(rows)?;
         for index in 0..self.model.layers.len() {
             let (y, saved) = self.block(index, rows, adapters).forward(x)?;
             kept.push(if recompute { Kept::Input(saved.into_input()) } else { Kept::All(saved) });

@@ -163,7 +163,6 @@ fn share<'a, T>(rows: &Rows, adapters: &[ActiveAdapter<'a, T>], pieces: &[Piece]
         Some(ActiveAdapter {
             layout: whole.layout,
             params: whole.params,
-            scale: whole.scale,
             rows: own(&piece.rows),
             dropout: whole
                 .dropout

@@ -98,7 +98,6 @@ impl EvalSets {
                 adapters.push(ActiveAdapter {
                     layout: &slot.layout,
                     params: &slot.params,
-                    scale: slot.trial.config.scale(),
                     rows: start..rows.len(),
                     dropout: None,
                 });

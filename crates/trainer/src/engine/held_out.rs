@@ -38,7 +38,6 @@ impl<B: Backend> Packed<B> {
                 .map(|(adapter, params)| ActiveAdapter {
                     layout: &adapter.layout,
                     params,
-                    scale: adapter.scale,
                     rows: 0..rows.len(),
                     dropout: None,
                 })

@@ -196,6 +196,7 @@ impl<B: Backend> Packed<B> {
     fn new_slot(&mut self, trial: &Trial, checkpoint: Option<&Path>) -> Result<Slot<B>> {
         // Every evaluation of this engine has it.
         let base_loss = self.evaluate_base()?.train_loss.unwrap_or(f64::INFINITY);
+        self.config().targets(&trial.config.target_modules).map_err(TrainerError::Targets)?;
         let layout = AdapterLayout::of_trial(self.config(), &trial.config);
         let health = Health::new(base_loss, self.settings.divergence_factor);
         let (train, settings) = (&self.data.train, &self.settings);
@@ -352,7 +353,6 @@ impl<B: Backend> Packed<B> {
             adapters.push(ActiveAdapter {
                 layout: &slot.layout,
                 params: &slot.params,
-                scale: slot.trial.config.scale(),
                 rows: part.rows.clone(),
                 dropout: part.dropout,
             });

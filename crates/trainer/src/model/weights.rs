@@ -4,9 +4,9 @@ use std::path::Path;
 
 use candle_core::Tensor;
 
-use super::config::DecoderConfig;
+use super::config::{DecoderConfig, NormPlacement, QkNorm};
 use super::files::TensorFiles;
-use crate::backend::{Backend, Linear};
+use crate::backend::{Backend, Head, Linear};
 use crate::error::Result;
 
 /// A frozen decoder on a backend.
@@ -22,27 +22,29 @@ pub struct Model<B: Backend> {
     pub norm: B::Frozen,
     /// Output head `[V, D]`; `None` when it is the embedding table.
     pub head: Option<B::Frozen>,
-    /// Rotary frequencies, E/2 values.
-    pub inverse_frequencies: Vec<f64>,
 }
 
 /// One decoder block.
 #[derive(Debug)]
 pub struct FrozenLayer<B: Backend> {
-    /// RMS norm before the attention, `[1, D]`.
-    pub attention_norm: B::Frozen,
+    /// RMS norm before the attention, `[1, D]`, where the model has it.
+    pub attention_norm: Option<B::Frozen>,
     /// q, k and v joined: `[(H + 2K) E, D]`.
     pub qkv: Linear<B::Frozen>,
-    /// RMS norms of query and key heads, `[1, E]` each.
+    /// RMS norms of queries and keys: `[1, E]` each for all heads, or as wide as the projections.
     pub qk_norm: Option<(B::Frozen, B::Frozen)>,
     /// Output projection `[D, H E]`.
     pub o: Linear<B::Frozen>,
-    /// RMS norm before the feed-forward network, `[1, D]`.
-    pub mlp_norm: B::Frozen,
+    /// RMS norm after it, before the sum, `[1, D]`, where the model has it.
+    pub attention_after: Option<B::Frozen>,
+    /// RMS norm before the feed-forward network, `[1, D]`, where the model has it.
+    pub mlp_norm: Option<B::Frozen>,
     /// gate and up joined: `[2F, D]`.
     pub gate_up: Linear<B::Frozen>,
     /// Down projection `[D, F]`.
     pub down: Linear<B::Frozen>,
+    /// RMS norm after it, before the sum, `[1, D]`, where the model has it.
+    pub mlp_after: Option<B::Frozen>,
 }
 
 impl<B: Backend> Model<B> {
@@ -60,14 +62,14 @@ impl<B: Backend> Model<B> {
         };
         let layers =
             (0..config.num_hidden_layers).map(|i| loader.layer(i)).collect::<Result<_>>()?;
-        let norm = loader.matrix("model.norm.weight", &[d])?;
-        let inverse_frequencies = config.inverse_frequencies();
-        Ok(Self { config, embedding, layers, norm, head, inverse_frequencies })
+        let norm = loader.norm("model.norm.weight", d)?;
+        Ok(Self { config, embedding, layers, norm, head })
     }
 
-    /// The output head `[V, D]`.
-    pub fn head(&self) -> &B::Frozen {
-        self.head.as_ref().unwrap_or(&self.embedding)
+    /// The output head.
+    pub fn head(&self) -> Head<'_, B::Frozen> {
+        let weight = self.head.as_ref().unwrap_or(&self.embedding);
+        Head { weight, softcap: self.config.final_softcap }
     }
 }
 
@@ -80,6 +82,10 @@ struct Loader<'a, B> {
 impl<B: Backend> Loader<'_, B> {
     fn matrix(&self, name: &str, shape: &[usize]) -> Result<B::Frozen> {
         self.backend.freeze(&[self.files.tensor(name, shape)?])
+    }
+
+    fn norm(&self, name: &str, len: usize) -> Result<B::Frozen> {
+        self.backend.freeze_norm(&self.files.tensor(name, &[len])?, self.config.norm_offset)
     }
 
     /// Projections joined along their outputs.
@@ -108,29 +114,54 @@ impl<B: Backend> Loader<'_, B> {
 
     fn layer(&self, index: usize) -> Result<FrozenLayer<B>> {
         let c = self.config;
-        let (d, f, e) = (c.hidden_size, c.intermediate_size, c.attention.head_dim);
+        let (d, f) = (c.hidden_size, c.intermediate_size);
         let (q, kv) = (c.attention.q_columns(), c.attention.kv_columns());
         let name = |part: &str| format!("model.layers.{index}.{part}");
-        let qkv = [
-            (name("self_attn.q_proj"), q),
-            (name("self_attn.k_proj"), kv),
-            (name("self_attn.v_proj"), kv),
-        ];
-        let gate_up = [(name("mlp.gate_proj"), f), (name("mlp.up_proj"), f)];
-        let qk_norm = if c.qk_norm {
-            let norm = |part: &str| self.matrix(&name(&format!("self_attn.{part}.weight")), &[e]);
-            Some((norm("q_norm")?, norm("k_norm")?))
+        let norm = |part: &str, len: usize| self.norm(&name(&format!("{part}.weight")), len);
+        let (qkv, gate_up) = if c.fused_projections {
+            let qkv = vec![(name("self_attn.qkv_proj"), q + 2 * kv)];
+            (qkv, vec![(name("mlp.gate_up_proj"), 2 * f)])
         } else {
-            None
+            let qkv = [("q_proj", q), ("k_proj", kv), ("v_proj", kv)];
+            let qkv = qkv.map(|(part, width)| (name(&format!("self_attn.{part}")), width));
+            let gate_up = ["gate_proj", "up_proj"].map(|part| (name(&format!("mlp.{part}")), f));
+            (qkv.to_vec(), gate_up.to_vec())
         };
+        let qk_norm = match c.qk_norm {
+            None => None,
+            Some(over) => {
+                let width = |all: usize| match over {
+                    QkNorm::Head => c.attention.head_dim,
+                    QkNorm::Projection => all,
+                };
+                Some((norm("self_attn.q_norm", width(q))?, norm("self_attn.k_norm", width(kv))?))
+            }
+        };
+        let [attention_norm, attention_after, mlp_norm, mlp_after] =
+            norm_names(c.norms).map(|part| part.map(|part| norm(part, d)).transpose());
         Ok(FrozenLayer {
-            attention_norm: self.matrix(&name("input_layernorm.weight"), &[d])?,
+            attention_norm: attention_norm?,
             qkv: self.linear(&qkv, d, c.qkv_bias)?,
             qk_norm,
             o: self.linear(&[(name("self_attn.o_proj"), d)], q, c.o_bias)?,
-            mlp_norm: self.matrix(&name("post_attention_layernorm.weight"), &[d])?,
+            attention_after: attention_after?,
+            mlp_norm: mlp_norm?,
             gate_up: self.linear(&gate_up, d, c.mlp_bias)?,
             down: self.linear(&[(name("mlp.down_proj"), d)], f, c.mlp_bias)?,
+            mlp_after: mlp_after?,
         })
+    }
+}
+
+/// The names of the norms before and after the attention, and before and after the feed-forward
+/// network. The same name means the norm before the network in Llama and the one after the
+/// attention in the others.
+const fn norm_names(norms: NormPlacement) -> [Option<&'static str>; 4] {
+    let (input, post_attention) = (Some("input_layernorm"), Some("post_attention_layernorm"));
+    let (before, after) = (Some("pre_feedforward_layernorm"), Some("post_feedforward_layernorm"));
+    match norms {
+        NormPlacement::Before => [input, None, post_attention, None],
+        NormPlacement::After => [None, post_attention, None, after],
+        NormPlacement::Around => [input, post_attention, before, after],
     }
 }

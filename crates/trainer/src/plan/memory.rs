@@ -11,7 +11,7 @@ use crate::adapter::AdapterLayout;
 use crate::data::Dataset;
 use crate::decoder::shares;
 use crate::error::{Result, TrainerError};
-use crate::model::DecoderConfig;
+use crate::model::{DecoderConfig, NormPlacement};
 
 /// Bytes of an f32.
 const F32: u64 = 4;
@@ -96,15 +96,18 @@ impl Demand<'_> {
         let (heads, layers) = (c.attention.heads as u64, c.num_hidden_layers as u64);
         let ranks = |t: &TrialConfig| u64::from(t.rank) * t.target_modules.len() as u64;
         let r = self.trials.iter().map(ranks).max().unwrap_or(0);
-        let head_inputs = if c.qk_norm { qkv - c.attention.kv_columns() as u64 } else { 0 };
-        let block = 2 * d + qkv + q + 2 * f + heads + 2 + r + head_inputs;
+        let head_inputs =
+            if c.qk_norm.is_some() { qkv - c.attention.kv_columns() as u64 } else { 0 };
+        // The input of a norm after a branch is kept, and its gradient is a buffer of its own.
+        let after = if c.norms == NormPlacement::Before { 0 } else { d };
+        let block = 2 * (d + after) + qkv + q + 2 * f + heads + 2 + r + head_inputs;
         let kept = if packing.recompute { layers * d + block } else { layers * block };
         // An evaluation keeps one block's activations at a time, but fills its passes.
         let evaluated = self.evaluated_rows(packing) as u64 * (block + 2 * d + f);
         // The backward pass of the feed-forward network: the gradient that arrives, the product
         // and its gradient, and the largest low-rank gradient. A dropout copies its input.
         let drops = self.trials.iter().any(|t| t.lora_dropout > 0.0);
-        let passing = (d + 2 * f + r + if drops { f } else { 0 }).max(4 * d);
+        let passing = (d + after + 2 * f + r + if drops { f } else { 0 }).max(4 * d);
         let threads = rayon::current_num_threads() as u64;
         let logits = threads * 64 * c.vocab_size as u64;
         ((rows * (kept + passing)).max(evaluated) + logits) * self.value_bytes
@@ -132,7 +135,11 @@ impl Demand<'_> {
     /// The packing for so much memory (`None`: as much as one likes): as many trials as fill a
     /// step, then, as far as it does not fit, shorter steps, activations computed again, and fewer
     /// trials. An error when not even one trial fits.
+    /// Adapters that the model cannot carry are refused here, too.
     pub fn fit(&self, executor: &ExecutorSettings, available: Option<u64>) -> Result<Packing> {
+        for trial in self.trials {
+            self.config.targets(&trial.target_modules).map_err(TrainerError::Targets)?;
+        }
         let wanted = self.wanted(executor);
         let Some(available) = available else { return Ok(wanted) };
         let usable = (available as f64 * USABLE) as u64;

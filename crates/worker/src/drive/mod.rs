@@ -127,9 +127,10 @@ pub struct Drive<'a> {
 impl Drive<'_> {
     /// Runs the sweep to its end, or until it is stopped.
     pub fn run(self) -> Result<Finish, WorkerError> {
-        let needs_test =
-            self.tested.is_some() && !self.sweep.state.test.contains_key(&TrialId::BASE);
-        if self.sweep.state.finished && !needs_test {
+        let history = &self.sweep.state;
+        let needs_test = self.tested.is_some() && !history.test.contains_key(&TrialId::BASE);
+        // Replicates may be asked for after the end.
+        if history.finished && !needs_test && self.planner.suggest(history, 1).is_empty() {
             return Ok(Finish::AlreadyFinished);
         }
         let mut run = Run::new(self);

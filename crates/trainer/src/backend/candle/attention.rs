@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use candle_core::{D, DType, Device, Tensor};
 
-use crate::backend::AttentionShape;
+use crate::backend::{Attention, AttentionShape};
 use crate::error::Result;
 
 /// What the forward pass kept.
@@ -36,18 +36,37 @@ fn heads(
     ])
 }
 
-/// 0 on and below the diagonal, minus infinity above.
-fn causal_mask(t: usize, dtype: DType, device: &Device) -> Result<Tensor> {
+/// 0 where a query sees a key, minus infinity where it does not.
+fn mask(t: usize, window: Option<usize>, dtype: DType, device: &Device) -> Result<Tensor> {
+    let sees = |i: usize, j: usize| j <= i && window.is_none_or(|w| i - j < w);
     let values: Vec<f32> = (0..t)
-        .flat_map(|i| (0..t).map(move |j| if j <= i { 0.0 } else { f32::NEG_INFINITY }))
+        .flat_map(|i| (0..t).map(move |j| if sees(i, j) { 0.0 } else { f32::NEG_INFINITY }))
         .collect();
     Ok(Tensor::from_vec(values, (t, t), device)?.to_dtype(dtype)?)
 }
 
-fn scores(q: &Tensor, k: &Tensor) -> Result<Tensor> {
-    let scale = 1.0 / (q.dim(D::Minus1)? as f64).sqrt();
-    let s = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? * scale)?;
-    Ok(s.broadcast_add(&causal_mask(q.dim(1)?, s.dtype(), s.device())?)?)
+/// `c tanh(x / c)`
+pub fn capped(x: &Tensor, cap: f64) -> Result<Tensor> {
+    Ok(((x / cap)?.tanh()? * cap)?)
+}
+
+/// The derivative of [`capped`], from its result: `1 - (y / c)^2`
+pub fn cap_slope(capped: &Tensor, cap: f64) -> Result<Tensor> {
+    Ok((capped / cap)?.sqr()?.affine(-1.0, 1.0)?)
+}
+
+/// Scores of all pairs, capped but not masked.
+fn scores(q: &Tensor, k: &Tensor, attention: &Attention) -> Result<Tensor> {
+    let s = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? * attention.scale)?;
+    match attention.softcap {
+        Some(cap) => capped(&s, cap),
+        None => Ok(s),
+    }
+}
+
+fn masked(scores: &Tensor, attention: &Attention) -> Result<Tensor> {
+    let mask = mask(scores.dim(1)?, attention.window, scores.dtype(), scores.device())?;
+    Ok(scores.broadcast_add(&mask)?)
 }
 
 /// `[H, T, E]` to `[T, H E]`.
@@ -59,14 +78,14 @@ fn joined(x: &Tensor) -> Result<Tensor> {
 /// Output `[N, H E]` and log denominators `[N, H]`.
 pub fn forward(
     qkv: &Tensor,
-    shape: AttentionShape,
+    attention: &Attention,
     sequences: &[Range<usize>],
     wide: DType,
 ) -> Result<(Tensor, Tensor)> {
     let (mut outs, mut lses) = (Vec::new(), Vec::new());
     for rows in sequences {
-        let [q, k, v] = heads(qkv, shape, rows, wide)?;
-        let s = scores(&q, &k)?;
+        let [q, k, v] = heads(qkv, attention.shape, rows, wide)?;
+        let s = masked(&scores(&q, &k, attention)?, attention)?;
         let max = s.max_keepdim(D::Minus1)?;
         let exp = s.broadcast_sub(&max)?.exp()?;
         let sum = exp.sum_keepdim(D::Minus1)?;
@@ -80,11 +99,11 @@ pub fn forward(
 pub fn backward(
     dout: &Tensor,
     saved: &Saved<'_>,
-    shape: AttentionShape,
+    attention: &Attention,
     sequences: &[Range<usize>],
     wide: DType,
 ) -> Result<Tensor> {
-    let scale = 1.0 / (shape.head_dim as f64).sqrt();
+    let (shape, scale) = (attention.shape, attention.scale);
     let (h, e, group) = (shape.heads, shape.head_dim, shape.heads / shape.kv_heads);
     let mut parts = Vec::new();
     for rows in sequences {
@@ -95,10 +114,14 @@ pub fn backward(
         };
         let [q, k, v] = heads(saved.qkv, shape, rows, wide)?;
         let (dout, out) = (by_head(dout, e)?, by_head(saved.out, e)?);
-        let p = scores(&q, &k)?.broadcast_sub(&by_head(saved.lse, 1)?)?.exp()?;
+        let s = scores(&q, &k, attention)?;
+        let p = masked(&s, attention)?.broadcast_sub(&by_head(saved.lse, 1)?)?.exp()?;
         let along = (&dout * out)?.sum_keepdim(D::Minus1)?;
         let dp = dout.matmul(&v.transpose(1, 2)?.contiguous()?)?;
-        let ds = ((&p * dp.broadcast_sub(&along)?)? * scale)?;
+        let mut ds = ((&p * dp.broadcast_sub(&along)?)? * scale)?;
+        if let Some(cap) = attention.softcap {
+            ds = (ds * cap_slope(&s, cap)?)?;
+        }
         let dq = ds.matmul(&k)?;
         let over_group = |x: Tensor| x.reshape((shape.kv_heads, group, t, e))?.sum(1);
         let dk = over_group(ds.transpose(1, 2)?.contiguous()?.matmul(&q)?)?;

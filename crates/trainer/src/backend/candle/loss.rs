@@ -2,7 +2,8 @@
 
 use candle_core::{D, DType, Tensor};
 
-use crate::backend::Target;
+use super::attention::{cap_slope, capped};
+use crate::backend::{Head, Target};
 use crate::error::Result;
 
 /// Rows whose logits exist at a time.
@@ -11,18 +12,21 @@ const ROWS: usize = 512;
 /// The algebra is in the CPU backend's `loss::cross_entropy`.
 pub fn cross_entropy(
     h: &Tensor,
-    head: &Tensor,
+    head: Head<'_, Tensor>,
     targets: &[Target],
     with_gradient: bool,
     wide: DType,
 ) -> Result<(Vec<f32>, Option<Tensor>)> {
-    let device = h.device();
+    let (device, weight) = (h.device(), head.weight);
     let mut nll = Vec::with_capacity(targets.len());
     let mut dh = with_gradient.then(|| Tensor::zeros(h.shape(), wide, device)).transpose()?;
     for targets in targets.chunks(ROWS) {
         let rows = Tensor::from_iter(targets.iter().map(|t| t.row as u32), device)?;
         let tokens = Tensor::from_iter(targets.iter().map(|t| t.token), device)?.unsqueeze(1)?;
-        let logits = h.index_select(&rows, 0)?.matmul(&head.t()?)?.to_dtype(wide)?;
+        let mut logits = h.index_select(&rows, 0)?.matmul(&weight.t()?)?.to_dtype(wide)?;
+        if let Some(cap) = head.softcap {
+            logits = capped(&logits, cap)?;
+        }
         let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
         let exp = shifted.exp()?;
         let sum = exp.sum_keepdim(D::Minus1)?;
@@ -33,7 +37,11 @@ pub fn cross_entropy(
             let weights = weights.to_dtype(wide)?.unsqueeze(1)?;
             let p = exp.broadcast_div(&sum)?.broadcast_mul(&weights)?;
             let dlogits = p.scatter_add(&tokens, &weights.neg()?.contiguous()?, 1)?;
-            let d = dlogits.to_dtype(head.dtype())?.matmul(head)?.to_dtype(wide)?;
+            let dlogits = match head.softcap {
+                Some(cap) => (dlogits * cap_slope(&logits, cap)?)?,
+                None => dlogits,
+            };
+            let d = dlogits.to_dtype(weight.dtype())?.matmul(weight)?.to_dtype(wide)?;
             *total = total.index_add(&rows, &d, 0)?;
         }
     }

@@ -10,8 +10,12 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::{D, DType, Device, Tensor};
 
-use super::{AdamWStep, AttentionShape, Backend, Linear, LoraPath, Target};
+use super::{
+    Activation, AdamWStep, Attention, AttentionShape, Backend, Head, Linear, LoraPath, Places,
+    Target,
+};
 use crate::error::Result;
+use crate::model::Rope;
 
 mod attention;
 mod lora;
@@ -22,13 +26,15 @@ mod loss;
 pub struct CandleBackend {
     device: Device,
     dtype: DType,
-    angles: Mutex<Option<Angles>>,
+    angles: Mutex<Vec<Angles>>,
 }
 
-/// Cosines and sines `[N, E/2]` of the step at hand: every block asks for the same ones.
+/// Cosines and sines `[N, P/2]` of the step at hand: every block with this rope asks for the same.
 #[derive(Debug)]
 struct Angles {
     positions: Vec<u32>,
+    sequences: Vec<Range<usize>>,
+    rope: Rope,
     cos: Tensor,
     sin: Tensor,
 }
@@ -36,7 +42,7 @@ struct Angles {
 impl CandleBackend {
     /// A backend on a device with a number format for base and activations.
     pub fn new(device: Device, dtype: DType) -> Self {
-        Self { device, dtype, angles: Mutex::new(None) }
+        Self { device, dtype, angles: Mutex::new(Vec::new()) }
     }
 
     /// The format of adapters, norms and losses: f32, or f64 when everything is f64.
@@ -44,27 +50,38 @@ impl CandleBackend {
         if self.dtype == DType::F64 { DType::F64 } else { DType::F32 }
     }
 
-    fn angles(&self, positions: &[u32], frequencies: &[f64]) -> Result<(Tensor, Tensor)> {
+    fn angles(&self, places: Places<'_>, rope: &Rope) -> Result<(Tensor, Tensor)> {
+        let Places { positions, sequences } = places;
         let mut cached = self.angles.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(a) = cached.as_ref()
-            && a.positions == positions
-        {
+        let fits =
+            |a: &Angles| a.positions == positions && a.sequences == sequences && a.rope == *rope;
+        if let Some(a) = cached.iter().find(|a| fits(a)) {
             return Ok((a.cos.clone(), a.sin.clone()));
         }
-        let angles: Vec<f64> = positions
-            .iter()
-            .flat_map(|p| frequencies.iter().map(move |f| f64::from(*p) * f))
-            .collect();
+        let mut angles = Vec::new();
+        for rows in sequences {
+            let frequencies = rope.frequencies(rows.len());
+            for p in &positions[rows.clone()] {
+                angles.extend(frequencies.iter().map(|f| f64::from(*p) * f));
+            }
+        }
         let table = |f: fn(f64) -> f64| -> Result<Tensor> {
-            let values: Vec<f64> = angles.iter().map(|a| f(*a)).collect();
-            let shape = (positions.len(), frequencies.len());
+            let values: Vec<f64> = angles.iter().map(|a| rope.amplitude() * f(*a)).collect();
+            let shape = (positions.len(), angles.len() / positions.len().max(1));
             // Rounded on the host: not every device has f64.
             let t = Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(self.wide())?;
             Ok(t.to_device(&self.device)?)
         };
         let (cos, sin) = (table(f64::cos)?, table(f64::sin)?);
-        let positions = positions.to_vec();
-        *cached = Some(Angles { positions, cos: cos.clone(), sin: sin.clone() });
+        // Those of an earlier step are of no more use.
+        cached.retain(|a| a.positions == positions && a.sequences == sequences);
+        cached.push(Angles {
+            positions: positions.to_vec(),
+            sequences: sequences.to_vec(),
+            rope: rope.clone(),
+            cos: cos.clone(),
+            sin: sin.clone(),
+        });
         Ok((cos, sin))
     }
 
@@ -137,8 +154,14 @@ impl Backend for CandleBackend {
         Ok(joined.to_dtype(self.dtype)?.to_device(&self.device)?)
     }
 
-    fn embed(&self, table: &Tensor, ids: &[u32]) -> Result<Tensor> {
-        Ok(table.index_select(&Tensor::new(ids, &self.device)?, 0)?)
+    fn freeze_norm(&self, weight: &Tensor, offset: f64) -> Result<Tensor> {
+        let weight = (weight.to_dtype(self.wide())? + offset)?;
+        Ok(weight.unsqueeze(0)?.to_device(&self.device)?)
+    }
+
+    fn embed(&self, table: &Tensor, ids: &[u32], scale: f64) -> Result<Tensor> {
+        let x = table.index_select(&Tensor::new(ids, &self.device)?, 0)?;
+        Ok(if scale == 1.0 { x } else { (x * scale)? })
     }
 
     fn add_assign(&self, x: &mut Tensor, y: &Tensor) -> Result<()> {
@@ -233,21 +256,23 @@ impl Backend for CandleBackend {
         &self,
         qkv: &mut Tensor,
         shape: AttentionShape,
-        positions: &[u32],
-        inverse_frequencies: &[f64],
+        places: Places<'_>,
+        rope: &Rope,
         inverse: bool,
     ) -> Result<()> {
-        let (cos, sin) = self.angles(positions, inverse_frequencies)?;
+        let (cos, sin) = self.angles(places, rope)?;
+        let half = cos.dim(1)?;
         let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?);
         let sin = if inverse { sin.neg()? } else { sin };
-        let (n, e) = (positions.len(), shape.head_dim);
+        let (n, e) = (places.positions.len(), shape.head_dim);
         let rotated = 0..shape.q_columns() + shape.kv_columns();
         let heads = qkv.narrow(1, 0, rotated.end)?.to_dtype(self.wide())?;
         let heads = heads.contiguous()?.reshape((n, shape.heads + shape.kv_heads, e))?;
-        let (a, b) = (heads.narrow(2, 0, e / 2)?, heads.narrow(2, e / 2, e / 2)?);
+        let (a, b) = (heads.narrow(2, 0, half)?, heads.narrow(2, half, half)?);
+        let rest = heads.narrow(2, 2 * half, e - 2 * half)?;
         let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
         let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
-        let heads = Tensor::cat(&[first, second], 2)?.reshape((n, rotated.end))?;
+        let heads = Tensor::cat(&[first, second, rest], 2)?.reshape((n, rotated.end))?;
         *qkv = Self::with_columns(qkv, &rotated, heads.to_dtype(qkv.dtype())?)?;
         Ok(())
     }
@@ -255,10 +280,10 @@ impl Backend for CandleBackend {
     fn attention(
         &self,
         qkv: &Tensor,
-        shape: AttentionShape,
+        attention: &Attention,
         sequences: &[Range<usize>],
     ) -> Result<(Tensor, Tensor)> {
-        attention::forward(qkv, shape, sequences, self.wide())
+        attention::forward(qkv, attention, sequences, self.wide())
     }
 
     fn attention_backward(
@@ -267,43 +292,62 @@ impl Backend for CandleBackend {
         qkv: &Tensor,
         out: &Tensor,
         log_denominators: &Tensor,
-        shape: AttentionShape,
+        attention: &Attention,
         sequences: &[Range<usize>],
     ) -> Result<Tensor> {
         let saved = attention::Saved { qkv, out, lse: log_denominators };
-        attention::backward(dout, &saved, shape, sequences, self.wide())
+        attention::backward(dout, &saved, attention, sequences, self.wide())
     }
 
-    fn swiglu(&self, gate_up: &Tensor) -> Result<Tensor> {
+    fn glu(&self, gate_up: &Tensor, f: Activation) -> Result<Tensor> {
         let ffn = gate_up.dim(1)? / 2;
         let (gate, up) = (gate_up.narrow(1, 0, ffn)?, gate_up.narrow(1, ffn, ffn)?);
-        Ok((gate.contiguous()?.silu()? * up)?)
+        let gate = gate.contiguous()?;
+        let gate = match f {
+            Activation::Silu => gate.silu()?,
+            Activation::GeluTanh => gate.gelu()?,
+        };
+        Ok((gate * up)?)
     }
 
-    fn swiglu_backward(&self, gate_up: &mut Tensor, dy: &Tensor) -> Result<()> {
+    fn glu_backward(&self, gate_up: &mut Tensor, dy: &Tensor, f: Activation) -> Result<()> {
         let ffn = dy.dim(1)?;
         let wide = |t: Tensor| t.contiguous()?.to_dtype(self.wide());
         let gate = wide(gate_up.narrow(1, 0, ffn)?)?;
         let up = wide(gate_up.narrow(1, ffn, ffn)?)?;
         let dy = dy.to_dtype(self.wide())?;
-        let s = (gate.neg()?.exp()? + 1.0)?.recip()?;
-        let silu = (&gate * &s)?;
-        let dgate = ((&dy * up)? * (&s + (&silu * s.affine(-1.0, 1.0)?)?)?)?;
-        let d = Tensor::cat(&[dgate, (dy * silu)?], 1)?;
+        // Both are x sigmoid(u(x)): the algebra is in the CPU backend's `glu`.
+        let (u, du) = match f {
+            Activation::Silu => (gate.clone(), gate.ones_like()?),
+            Activation::GeluTanh => {
+                let (c, squares) = ((8.0 / std::f64::consts::PI).sqrt(), gate.sqr()?);
+                let u = (&gate * squares.affine(0.044_715 * c, c)?)?;
+                (u, squares.affine(3.0 * 0.044_715 * c, c)?)
+            }
+        };
+        let s = (u.neg()?.exp()? + 1.0)?.recip()?;
+        let value = (&gate * &s)?;
+        let slope = (&s + ((&value * s.affine(-1.0, 1.0)?)? * du)?)?;
+        let dgate = ((&dy * up)? * slope)?;
+        let d = Tensor::cat(&[dgate, (dy * value)?], 1)?;
         *gate_up = d.to_dtype(self.dtype)?;
         Ok(())
     }
 
-    fn logits(&self, h: &Tensor, rows: &[usize], head: &Tensor) -> Result<Vec<f32>> {
+    fn logits(&self, h: &Tensor, rows: &[usize], head: Head<'_, Tensor>) -> Result<Vec<f32>> {
         let rows: Vec<u32> = rows.iter().map(|r| *r as u32).collect();
         let h = h.index_select(&Tensor::new(rows, &self.device)?, 0)?;
-        self.values(&h.matmul(&head.t()?)?)
+        let logits = h.matmul(&head.weight.t()?)?;
+        self.values(&match head.softcap {
+            Some(cap) => attention::capped(&logits.to_dtype(self.wide())?, cap)?,
+            None => logits,
+        })
     }
 
     fn cross_entropy(
         &self,
         h: &Tensor,
-        head: &Tensor,
+        head: Head<'_, Tensor>,
         targets: &[Target],
         with_gradient: bool,
     ) -> Result<(Vec<f32>, Option<Tensor>)> {

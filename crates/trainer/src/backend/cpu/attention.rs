@@ -2,7 +2,8 @@
 //!
 //! Letters: T tokens of a sequence, H query heads, K key/value heads, E head size. One task is
 //! one (sequence, key/value head) with its H/K query heads, so each task owns its gradients of
-//! k and v. A task walks over blocks of query rows and looks only at keys up to its own row.
+//! k and v. A task walks over blocks of query rows and looks only at keys up to its own row, and
+//! where there is a window only at those within the block's.
 
 use std::ops::Range;
 
@@ -12,7 +13,7 @@ use rayon::prelude::*;
 
 use super::gemm::{gemm, split_cols, split_rows};
 use super::real::{Real, dot, simd};
-use crate::backend::AttentionShape;
+use crate::backend::{Attention, AttentionShape};
 
 /// Query rows whose scores exist at a time.
 const BLOCK: usize = 64;
@@ -45,15 +46,17 @@ fn head<'a, T: Real>(
     }
 }
 
-/// For each query row i and head: `s_j = q_i k_j / sqrt(E)` for `j <= i`, `p = softmax(s)`,
-/// `out_i = sum_j p_j v_j`; `lse_i = log sum_j exp(s_j)`. `out` is `[N, H E]`, `lse` `[N, H]`.
+/// For each query row i and head: `s_j = scale q_i k_j`, or `c tanh(scale q_i k_j / c)`, for
+/// `i - window < j <= i`, `p = softmax(s)`, `out_i = sum_j p_j v_j`; `lse_i = log sum_j exp(s_j)`.
+/// `out` is `[N, H E]`, `lse` `[N, H]`.
 pub fn forward<T: Real>(
     out: MatMut<'_, T>,
     lse: MatMut<'_, T>,
     qkv: MatRef<'_, T>,
-    shape: AttentionShape,
+    attention: &Attention,
     sequences: &[Range<usize>],
 ) {
+    let shape = attention.shape;
     let per_group = shape.heads / shape.kv_heads;
     let outs = split_tasks(out, sequences, shape.kv_heads, per_group * shape.head_dim);
     let lses = split_tasks(lse, sequences, shape.kv_heads, per_group);
@@ -65,7 +68,7 @@ pub fn forward<T: Real>(
             let q = q.subcols(h * shape.head_dim, shape.head_dim);
             let out = out.rb_mut().subcols_mut(h * shape.head_dim, shape.head_dim);
             let lse = lse.rb_mut().col_mut(h);
-            forward_head(out, lse, q, k, v, &mut scratch);
+            forward_head(out, lse, [q, k, v], attention, &mut scratch);
         }
     });
 }
@@ -73,33 +76,59 @@ pub fn forward<T: Real>(
 fn forward_head<T: Real>(
     mut out: MatMut<'_, T>,
     mut lse: faer::ColMut<'_, T>,
-    q: MatRef<'_, T>,
-    k: MatRef<'_, T>,
-    v: MatRef<'_, T>,
+    [q, k, v]: [MatRef<'_, T>; 3],
+    attention: &Attention,
     scratch: &mut [T],
 ) {
-    let (one, scale) = (T::from_f64(1.0), scale(q.ncols()));
-    for (start, rows, keys) in blocks(q.nrows()) {
+    let (one, scale) = (T::from_f64(1.0), T::from_f64(attention.scale));
+    for block in blocks(q.nrows(), attention.window) {
+        let Block { start, rows, first_key, keys } = block;
         let scores = &mut scratch[..rows * keys];
         let p = MatMut::from_row_major_slice_mut(scores, rows, keys);
-        gemm(p, Accum::Replace, q.subrows(start, rows), k.subrows(0, keys).transpose(), scale);
+        let k = k.subrows(first_key, keys);
+        gemm(p, Accum::Replace, q.subrows(start, rows), k.transpose(), scale);
         simd(
             #[inline(always)]
             || {
+                if let Some(cap) = attention.softcap {
+                    soft_cap(scores, cap);
+                }
                 for (i, row) in scores.chunks_exact_mut(keys).enumerate() {
-                    lse[start + i] = softmax(row, start + i + 1);
+                    lse[start + i] = softmax(row, block.visible(i, attention.window));
                 }
             },
         );
         let p = MatRef::from_row_major_slice(scores, rows, keys);
-        gemm(out.rb_mut().subrows_mut(start, rows), Accum::Replace, p, v.subrows(0, keys), one);
+        let v = v.subrows(first_key, keys);
+        gemm(out.rb_mut().subrows_mut(start, rows), Accum::Replace, p, v, one);
     }
 }
 
-/// Softmax over the first `visible` scores, zero for the rest; returns the log denominator.
+/// `x = c tanh(x / c)`
 #[inline(always)]
-fn softmax<T: Real>(row: &mut [T], visible: usize) -> T {
-    let (seen, hidden) = row.split_at_mut(visible);
+pub fn soft_cap<T: Real>(values: &mut [T], cap: f64) {
+    let (inverse, cap) = (T::from_f64(1.0 / cap), T::from_f64(cap));
+    for x in values {
+        *x = cap * (*x * inverse).tanh();
+    }
+}
+
+/// `dx *= 1 - (y / c)^2` with y the capped values.
+#[inline(always)]
+pub fn soft_cap_backward<T: Real>(dx: &mut [T], capped: &[T], cap: f64) {
+    let (one, inverse) = (T::from_f64(1.0), T::from_f64(1.0 / cap));
+    for (dx, y) in dx.iter_mut().zip(capped) {
+        let t = *y * inverse;
+        *dx *= one - t * t;
+    }
+}
+
+/// Softmax over the visible scores, zero for the rest; returns the log denominator.
+#[inline(always)]
+fn softmax<T: Real>(row: &mut [T], visible: Range<usize>) -> T {
+    row[visible.end..].fill(T::default());
+    row[..visible.start].fill(T::default());
+    let seen = &mut row[visible];
     let max = seen.iter().fold(seen[0], |a, b| a.larger(*b));
     for s in seen.iter_mut() {
         *s = (*s - max).exp();
@@ -109,7 +138,6 @@ fn softmax<T: Real>(row: &mut [T], visible: usize) -> T {
     for s in seen.iter_mut() {
         *s *= inverse;
     }
-    hidden.fill(T::default());
     max + T::from_f64(sum.to_f64().ln())
 }
 
@@ -127,17 +155,18 @@ pub fn sum<T: Real>(x: &[T]) -> T {
 }
 
 /// Gradient of `[q | k | v]` into `dqkv`. With `p` recomputed as `exp(s - lse)`:
-/// `dv_j = sum_i p_ij do_i`, `dp_ij = do_i v_j`, `ds_ij = p_ij (dp_ij - do_i o_i)`,
-/// `dq_i = sum_j ds_ij k_j / sqrt(E)`, `dk_j = sum_i ds_ij q_i / sqrt(E)`.
+/// `dv_j = sum_i p_ij do_i`, `dp_ij = do_i v_j`, `ds_ij = p_ij (dp_ij - do_i o_i)`, where scores are
+/// capped times `1 - (s_ij / c)^2`; `dq_i = scale sum_j ds_ij k_j`, `dk_j = scale sum_i ds_ij q_i`.
 pub fn backward<T: Real>(
     dqkv: MatMut<'_, T>,
     dout: MatRef<'_, T>,
     qkv: MatRef<'_, T>,
     out: MatRef<'_, T>,
     lse: MatRef<'_, T>,
-    shape: AttentionShape,
+    attention: &Attention,
     sequences: &[Range<usize>],
 ) {
+    let shape = attention.shape;
     let (e, per_group) = (shape.head_dim, shape.heads / shape.kv_heads);
     let mut parts = split_cols(dqkv, [shape.q_columns(), shape.kv_columns(), shape.kv_columns()]);
     let dv = split_tasks(parts.remove(2), sequences, shape.kv_heads, e);
@@ -160,7 +189,7 @@ pub fn backward<T: Real>(
                 lse: lse.submatrix(rows.start, group * per_group + h, rows.len(), 1),
             };
             let dq = dq.rb_mut().subcols_mut(h * e, e);
-            backward_head(dq, dk.rb_mut(), dv.rb_mut(), &saved, &mut scratch);
+            backward_head(dq, dk.rb_mut(), dv.rb_mut(), &saved, attention, &mut scratch);
         }
     });
 }
@@ -180,12 +209,15 @@ fn backward_head<T: Real>(
     mut dk: MatMut<'_, T>,
     mut dv: MatMut<'_, T>,
     s: &SavedHead<'_, T>,
+    attention: &Attention,
     scratch: &mut [T],
 ) {
-    let (one, scale) = (T::from_f64(1.0), scale(s.q.ncols()));
-    for (start, rows, keys) in blocks(s.q.nrows()) {
+    let (one, scale) = (T::from_f64(1.0), T::from_f64(attention.scale));
+    for block in blocks(s.q.nrows(), attention.window) {
+        let Block { start, rows, first_key, keys } = block;
         let (p, ds) = scratch[..2 * rows * keys].split_at_mut(rows * keys);
-        let (q, k, v) = (s.q.subrows(start, rows), s.k.subrows(0, keys), s.v.subrows(0, keys));
+        let q = s.q.subrows(start, rows);
+        let (k, v) = (s.k.subrows(first_key, keys), s.v.subrows(first_key, keys));
         let dout = s.dout.subrows(start, rows);
         let view = MatMut::from_row_major_slice_mut(p, rows, keys);
         gemm(view, Accum::Replace, q, k.transpose(), scale);
@@ -194,43 +226,88 @@ fn backward_head<T: Real>(
         simd(
             #[inline(always)]
             || {
+                if let Some(cap) = attention.softcap {
+                    soft_cap(p, cap);
+                }
                 let rows = p.chunks_exact_mut(keys).zip(ds.chunks_exact_mut(keys));
                 for (i, (p, ds)) in rows.enumerate() {
                     let row = start + i;
                     let along = dot(contiguous_row(s.dout, row), contiguous_row(s.out, row));
-                    softmax_backward(p, ds, row + 1, s.lse[(row, 0)], along);
+                    let visible = block.visible(i, attention.window);
+                    if let Some(cap) = attention.softcap {
+                        soft_cap_softmax_backward(p, ds, visible, s.lse[(row, 0)], along, cap);
+                    } else {
+                        softmax_backward(p, ds, visible, s.lse[(row, 0)], along);
+                    }
                 }
             },
         );
         let p = MatRef::from_row_major_slice(p, rows, keys);
         let ds = MatRef::from_row_major_slice(ds, rows, keys);
         gemm(dq.rb_mut().subrows_mut(start, rows), Accum::Replace, ds, k, scale);
-        gemm(dk.rb_mut().subrows_mut(0, keys), Accum::Add, ds.transpose(), q, scale);
-        gemm(dv.rb_mut().subrows_mut(0, keys), Accum::Add, p.transpose(), dout, one);
+        let (dk, dv) = (dk.rb_mut(), dv.rb_mut());
+        gemm(dk.subrows_mut(first_key, keys), Accum::Add, ds.transpose(), q, scale);
+        gemm(dv.subrows_mut(first_key, keys), Accum::Add, p.transpose(), dout, one);
     }
 }
 
 /// Scores become probabilities, and `dp` becomes `ds = p (dp - along)`.
 #[inline(always)]
-fn softmax_backward<T: Real>(p: &mut [T], dp: &mut [T], visible: usize, lse: T, along: T) {
-    p[visible..].fill(T::default());
-    dp[visible..].fill(T::default());
-    for (p, dp) in p[..visible].iter_mut().zip(&mut dp[..visible]) {
+fn softmax_backward<T: Real>(p: &mut [T], dp: &mut [T], visible: Range<usize>, lse: T, along: T) {
+    for side in [&mut *p, &mut *dp] {
+        side[visible.end..].fill(T::default());
+        side[..visible.start].fill(T::default());
+    }
+    for (p, dp) in p[visible.clone()].iter_mut().zip(&mut dp[visible]) {
         *p = (*p - lse).exp();
         *dp = *p * (*dp - along);
     }
 }
 
-/// Blocks of query rows: (first row, rows, keys seen by the last row).
-fn blocks(len: usize) -> impl Iterator<Item = (usize, usize, usize)> {
-    (0..len).step_by(BLOCK).map(move |start| {
-        let rows = BLOCK.min(len - start);
-        (start, rows, start + rows)
-    })
+/// [`softmax_backward`] of capped scores: `ds = p (dp - along) (1 - (s / c)^2)`.
+#[inline(always)]
+fn soft_cap_softmax_backward<T: Real>(
+    p: &mut [T],
+    dp: &mut [T],
+    visible: Range<usize>,
+    lse: T,
+    along: T,
+    cap: f64,
+) {
+    for dp in &mut dp[visible.clone()] {
+        *dp += -along;
+    }
+    soft_cap_backward(&mut dp[visible.clone()], &p[visible.clone()], cap);
+    softmax_backward(p, dp, visible, lse, T::default());
 }
 
-fn scale<T: Real>(head_dim: usize) -> T {
-    T::from_f64(1.0 / (head_dim as f64).sqrt())
+/// A block of query rows and the keys that they see.
+#[derive(Clone, Copy)]
+struct Block {
+    start: usize,
+    rows: usize,
+    /// The first key that the first row sees.
+    first_key: usize,
+    /// As many as the last row sees, from `first_key` on.
+    keys: usize,
+}
+
+impl Block {
+    /// The keys that row i of the block sees, counted from `first_key`.
+    #[inline(always)]
+    fn visible(&self, i: usize, window: Option<usize>) -> Range<usize> {
+        let end = self.start + i + 1;
+        let first = window.map_or(0, |w| end.saturating_sub(w));
+        first - self.first_key..end - self.first_key
+    }
+}
+
+fn blocks(len: usize, window: Option<usize>) -> impl Iterator<Item = Block> {
+    (0..len).step_by(BLOCK).map(move |start| {
+        let rows = BLOCK.min(len - start);
+        let first_key = window.map_or(0, |w| (start + 1).saturating_sub(w));
+        Block { start, rows, first_key, keys: start + rows - first_key }
+    })
 }
 
 /// Cuts a matrix into (sequence, key/value head) parts, each `width` columns wide.

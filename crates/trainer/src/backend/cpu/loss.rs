@@ -7,11 +7,11 @@ use std::sync::Arc;
 use faer::{Accum, MatMut, MatRef};
 use rayon::prelude::*;
 
-use super::attention::sum;
+use super::attention::{soft_cap, soft_cap_backward, sum};
 use super::buffer::{Buf, Pool};
 use super::gemm::gemm;
 use super::real::{Real, simd};
-use crate::backend::Target;
+use crate::backend::{Head, Target};
 use crate::error::Result;
 
 /// Rows whose logits one task holds: enough for an efficient product, few enough that every
@@ -21,15 +21,17 @@ fn rows_per_task(rows: usize) -> usize {
 }
 
 /// `logits = h W^T`; `nll = log sum_v exp(logit_v) - logit_target`;
-/// `dlogit_v = weight (softmax_v - [v = target])`, `dh = dlogits W`.
+/// `dlogit_v = weight (softmax_v - [v = target])`, where logits are capped times
+/// `1 - (logit_v / c)^2`; `dh = dlogits W`.
 pub fn cross_entropy<T: Real>(
     pool: &Arc<Pool<T>>,
     h: &Buf<T>,
-    head: &Buf<T>,
+    head: Head<'_, Buf<T>>,
     targets: &[Target],
     with_gradient: bool,
 ) -> Result<(Vec<f32>, Option<Buf<T>>)> {
-    let (dim, vocab) = (h.cols(), head.rows());
+    let (dim, vocab) = (h.cols(), head.weight.rows());
+    let weight = head.weight.mat();
     let rows = rows_per_task(targets.len());
     let mut nll = vec![0.0_f32; targets.len()];
     // Gathered rows of h; each task overwrites its own with their gradients.
@@ -42,19 +44,28 @@ pub fn cross_entropy<T: Real>(
         let mut logits = pool.stale(targets.len(), vocab)?;
         let rows = MatRef::from_row_major_slice(mine, targets.len(), dim);
         let one = T::from_f64(1.0);
-        gemm(logits.mat_mut(), Accum::Replace, rows, head.mat().transpose(), one);
+        gemm(logits.mat_mut(), Accum::Replace, rows, weight.transpose(), one);
         simd(
             #[inline(always)]
             || {
+                let mut capped = Vec::new();
                 let rows = logits.as_mut_slice().chunks_exact_mut(vocab);
                 for ((row, target), nll) in rows.zip(targets).zip(nll) {
+                    let Some(cap) = head.softcap else {
+                        *nll = row_loss(row, target);
+                        continue;
+                    };
+                    soft_cap(row, cap);
+                    capped.clear();
+                    capped.extend_from_slice(row);
                     *nll = row_loss(row, target);
+                    soft_cap_backward(row, &capped, cap);
                 }
             },
         );
         if with_gradient {
             let into = MatMut::from_row_major_slice_mut(mine, targets.len(), dim);
-            gemm(into, Accum::Replace, logits.mat(), head.mat(), one);
+            gemm(into, Accum::Replace, logits.mat(), weight, one);
         }
         Ok(())
     })?;

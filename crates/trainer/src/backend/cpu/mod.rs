@@ -6,19 +6,23 @@ use std::sync::Arc;
 use candle_core::{DType, Device};
 use rayon::prelude::*;
 
-use super::{AdamWStep, AttentionShape, Backend, Linear, LoraPath, Target};
+use super::{
+    Activation, AdamWStep, Attention, AttentionShape, Backend, Head, Linear, LoraPath, Places,
+    Target,
+};
 use crate::error::Result;
+use crate::model::Rope;
 
 mod adamw;
 mod attention;
 mod buffer;
 mod gemm;
+mod glu;
 mod lora;
 mod loss;
 mod norm;
 mod real;
 mod rope;
-mod swiglu;
 
 pub use buffer::Buf;
 pub use real::Real;
@@ -118,10 +122,22 @@ impl<T: Real> Backend for Cpu<T> {
         Ok(buf)
     }
 
-    fn embed(&self, table: &Buf<T>, ids: &[u32]) -> Result<Buf<T>> {
+    fn freeze_norm(&self, weight: &candle_core::Tensor, offset: f64) -> Result<Buf<T>> {
+        let mut frozen = self.freeze(std::slice::from_ref(weight))?;
+        for w in frozen.as_mut_slice() {
+            *w += T::from_f64(offset);
+        }
+        Ok(frozen)
+    }
+
+    fn embed(&self, table: &Buf<T>, ids: &[u32], scale: f64) -> Result<Buf<T>> {
         let mut x = self.pool.stale(ids.len(), table.cols())?;
         for (row, id) in x.as_mut_slice().chunks_exact_mut(table.cols()).zip(ids) {
             row.copy_from_slice(table.row(*id as usize));
+        }
+        if scale != 1.0 {
+            let scale = T::from_f64(scale);
+            x.as_mut_slice().iter_mut().for_each(|x| *x *= scale);
         }
         Ok(x)
     }
@@ -250,25 +266,37 @@ impl<T: Real> Backend for Cpu<T> {
         &self,
         qkv: &mut Buf<T>,
         shape: AttentionShape,
-        positions: &[u32],
-        inverse_frequencies: &[f64],
+        places: Places<'_>,
+        rope: &Rope,
         inverse: bool,
     ) -> Result<()> {
-        let longest = positions.iter().max().map_or(0, |p| *p as usize + 1);
-        let angles = self.rope.angles(inverse_frequencies, longest);
-        rope::rotate(qkv.as_mut_slice(), shape, positions, &angles, inverse);
+        let Places { positions, sequences } = places;
+        let cols = qkv.cols();
+        let longest = sequences.iter().map(Range::len).max().unwrap_or(0);
+        let mut rotate = |rows: Range<usize>, tokens: usize| {
+            let angles = self.rope.angles(&rope.frequencies(tokens), rope.amplitude(), tokens);
+            let qkv = &mut qkv.as_mut_slice()[rows.start * cols..rows.end * cols];
+            rope::rotate(qkv, shape, &positions[rows], &angles, inverse);
+        };
+        if rope.depends_on_length() {
+            for rows in sequences {
+                rotate(rows.clone(), rows.len());
+            }
+        } else {
+            rotate(0..positions.len(), longest);
+        }
         Ok(())
     }
 
     fn attention(
         &self,
         qkv: &Buf<T>,
-        shape: AttentionShape,
+        attention: &Attention,
         sequences: &[Range<usize>],
     ) -> Result<(Buf<T>, Buf<T>)> {
-        let mut out = self.pool.stale(qkv.rows(), shape.q_columns())?;
-        let mut lse = self.pool.stale(qkv.rows(), shape.heads)?;
-        attention::forward(out.mat_mut(), lse.mat_mut(), qkv.mat(), shape, sequences);
+        let mut out = self.pool.stale(qkv.rows(), attention.shape.q_columns())?;
+        let mut lse = self.pool.stale(qkv.rows(), attention.shape.heads)?;
+        attention::forward(out.mat_mut(), lse.mat_mut(), qkv.mat(), attention, sequences);
         Ok((out, lse))
     }
 
@@ -278,42 +306,46 @@ impl<T: Real> Backend for Cpu<T> {
         qkv: &Buf<T>,
         out: &Buf<T>,
         log_denominators: &Buf<T>,
-        shape: AttentionShape,
+        attention: &Attention,
         sequences: &[Range<usize>],
     ) -> Result<Buf<T>> {
         let mut dqkv = self.pool.stale(qkv.rows(), qkv.cols())?;
         let (out, lse) = (out.mat(), log_denominators.mat());
-        attention::backward(dqkv.mat_mut(), dout.mat(), qkv.mat(), out, lse, shape, sequences);
+        attention::backward(dqkv.mat_mut(), dout.mat(), qkv.mat(), out, lse, attention, sequences);
         Ok(dqkv)
     }
 
-    fn swiglu(&self, gate_up: &Buf<T>) -> Result<Buf<T>> {
+    fn glu(&self, gate_up: &Buf<T>, f: Activation) -> Result<Buf<T>> {
         let ffn = gate_up.cols() / 2;
         let mut y = self.pool.stale(gate_up.rows(), ffn)?;
-        swiglu::forward(y.as_mut_slice(), gate_up.as_slice(), ffn);
+        glu::forward(y.as_mut_slice(), gate_up.as_slice(), ffn, f);
         Ok(y)
     }
 
-    fn swiglu_backward(&self, gate_up: &mut Buf<T>, dy: &Buf<T>) -> Result<()> {
+    fn glu_backward(&self, gate_up: &mut Buf<T>, dy: &Buf<T>, f: Activation) -> Result<()> {
         let ffn = dy.cols();
-        swiglu::backward(gate_up.as_mut_slice(), dy.as_slice(), ffn);
+        glu::backward(gate_up.as_mut_slice(), dy.as_slice(), ffn, f);
         Ok(())
     }
 
-    fn logits(&self, h: &Buf<T>, rows: &[usize], head: &Buf<T>) -> Result<Vec<f32>> {
+    fn logits(&self, h: &Buf<T>, rows: &[usize], head: Head<'_, Buf<T>>) -> Result<Vec<f32>> {
+        let weight = head.weight;
         let mut picked = self.pool.stale(rows.len(), h.cols())?;
         for (to, row) in picked.as_mut_slice().chunks_exact_mut(h.cols()).zip(rows) {
             to.copy_from_slice(h.row(*row));
         }
-        let mut logits = self.pool.stale(rows.len(), head.rows())?;
-        gemm::par_gemm(logits.mat_mut(), picked.mat(), head.mat().transpose());
+        let mut logits = self.pool.stale(rows.len(), weight.rows())?;
+        gemm::par_gemm(logits.mat_mut(), picked.mat(), weight.mat().transpose());
+        if let Some(cap) = head.softcap {
+            attention::soft_cap(logits.as_mut_slice(), cap);
+        }
         self.values(&logits)
     }
 
     fn cross_entropy(
         &self,
         h: &Buf<T>,
-        head: &Buf<T>,
+        head: Head<'_, Buf<T>>,
         targets: &[Target],
         with_gradient: bool,
     ) -> Result<(Vec<f32>, Option<Buf<T>>)> {

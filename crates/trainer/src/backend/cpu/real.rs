@@ -32,6 +32,9 @@ pub trait Real:
     /// `e^x`; not-a-number for an argument that is not finite, so that a broken logit is seen.
     #[must_use]
     fn exp(self) -> Self;
+    /// Hyperbolic tangent; not-a-number for an argument that is not finite.
+    #[must_use]
+    fn tanh(self) -> Self;
     /// Square root.
     #[must_use]
     fn root(self) -> Self;
@@ -77,6 +80,23 @@ impl Real for f32 {
         p.mul_add(power, self * 0.0)
     }
 
+    /// Branch-free; relative error below 5e-7.
+    ///
+    /// `tanh x = 1 - 2 / (e^(2x) + 1)`, which cancels near zero: there the Taylor polynomial of
+    /// degree 11, whose remainder at 1/4 is below 1e-9 of the value.
+    #[inline(always)]
+    fn tanh(self) -> Self {
+        let far = 1.0 - 2.0 / (Real::exp(2.0 * self) + 1.0);
+        let squared = self * self;
+        let p = -1382.0 / 155_925.0;
+        let p = p * squared + 62.0 / 2835.0;
+        let p = p * squared - 17.0 / 315.0;
+        let p = p * squared + 2.0 / 15.0;
+        let p = p * squared - 1.0 / 3.0;
+        let near = self + self * squared * p;
+        if self.abs() < 0.25 { near } else { far }
+    }
+
     #[inline(always)]
     fn root(self) -> Self {
         self.sqrt()
@@ -102,6 +122,11 @@ impl Real for f64 {
     #[inline(always)]
     fn exp(self) -> Self {
         Self::exp(self) + self * 0.0
+    }
+
+    #[inline(always)]
+    fn tanh(self) -> Self {
+        Self::tanh(self) + self * 0.0
     }
 
     #[inline(always)]
@@ -167,6 +192,19 @@ mod tests {
     fn the_exponential_of_a_non_finite_number_is_not_a_number() {
         for x in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             assert!(Real::exp(x).is_nan());
+        }
+    }
+
+    #[test]
+    fn the_fast_tangent_is_exact_to_single_precision_and_passes_on_what_is_not_finite() {
+        for i in -40_000..40_000 {
+            let x = i as f32 * 5e-4;
+            let exact = f64::from(x).tanh();
+            let off = (f64::from(Real::tanh(x)) - exact).abs();
+            assert!(off <= 5e-7 * exact.abs(), "tanh({x}) is off by {off}");
+        }
+        for x in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert!(Real::tanh(x).is_nan());
         }
     }
 
