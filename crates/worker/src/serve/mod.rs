@@ -338,6 +338,8 @@ impl<T: Trainer> Serve<T> {
                 self.fork_if_shared(id, false)?;
             }
             Event::Evaluated { evaluation, .. } => {
+                // Not every trainer tells of the steps between.
+                slot.step = slot.step.max(evaluation.step);
                 let here = (evaluation.step, evaluation.eval_loss);
                 slot.best = slot.best.filter(|best| best.1 <= here.1).or(Some(here));
                 if is_judged {
