@@ -1,13 +1,14 @@
 """Optuna's samplers on the instances of lorasweep's planner benchmark.
 
-    python scripts/bench/planner_peers.py FOLDER [--sampler tpe|gp|cmaes|random] [--batch 8] ...
+    python scripts/bench/planner_peers.py FOLDER [--sampler tpe|gp|cmaes|random|grid] ...
 
     python scripts/bench/planner_peers.py FOLDER --table TABLE.csv [--sampler tpe|random] [--cap]
 
 FOLDER holds lora_surrogate.py; with --table it is not read, and real runs are replayed instead. The
 printed line has the columns of `cargo bench -p lorasweep-planner --bench planner`, so that both
 stand in one table. Needs optuna,
-and cmaes or torch for the samplers of that name. `--cap` tells the sampler that a loss is at most
+and cmaes or torch for the samplers of that name; `grid` is a person's: 2 ranks, 4 learning rates, 2
+batch sizes, 2 numbers of epochs. `--cap` tells the sampler that a loss is at most
 the untrained base model's, which keeps diverged runs from spoiling its model.
 """
 
@@ -29,6 +30,32 @@ def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     if name == "cmaes":
         return optuna.samplers.CmaEsSampler(seed=seed)
     return optuna.samplers.RandomSampler(seed=seed)
+
+
+GRID = [
+    (rank, rate, batch, epochs)
+    for rank in (16, 64)
+    for rate in (1e-4, 2e-4, 5e-4, 1e-3)
+    for batch in (8, 32)
+    for epochs in (2, 4)
+]
+
+
+def shifted(instance, shift: str):
+    """The same instance with its optimum elsewhere, as benches/planner/surrogate.rs does it."""
+    if shift.startswith("rate="):
+        instance.lr0 *= float(shift.removeprefix("rate="))
+    elif shift == "rank":
+        instance.G = max(instance.G, 0.1) * 2
+        instance.ro, instance.onset, instance.rc = 8, 1, 1
+    return instance
+
+
+def grid_sweep(instance, optimum, seed: int) -> tuple[float, bool]:
+    losses = [instance.run(*config, seed)[1][-1] for config in GRID]
+    loss = float(instance.true_final(*GRID[int(np.argmin(losses))]))
+    regret = (loss - optimum["f_star"]) / (optimum["f_med"] - optimum["f_star"])
+    return regret, loss <= 1.01 * optimum["f_grid"]
 
 
 def sweep(surrogate, instance, optimum, args, seed: int) -> tuple[float, bool]:
@@ -130,9 +157,10 @@ def replay_table(args) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder")
-    parser.add_argument("--sampler", default="tpe", choices=["tpe", "gp", "cmaes", "random"])
+    parser.add_argument("--sampler", default="tpe", choices=["tpe", "gp", "cmaes", "random", "grid"])
     parser.add_argument("--cap", action="store_true")
     parser.add_argument("--table")
+    parser.add_argument("--shift", default="None", help="rate=FACTOR or rank")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--trials", type=int, default=32)
     parser.add_argument("--first", type=int, default=0)
@@ -149,16 +177,21 @@ def main() -> None:
 
     results = []
     for number in range(args.first, args.first + args.instances):
-        instance = surrogate.Instance(number)
+        instance = shifted(surrogate.Instance(number), args.shift)
         optimum = instance.optimum()
-        results += [sweep(surrogate, instance, optimum, args, seed) for seed in range(args.seeds)]
+        for seed in range(args.seeds):
+            if args.sampler == "grid":
+                results.append(grid_sweep(instance, optimum, seed))
+            else:
+                results.append(sweep(surrogate, instance, optimum, args, seed))
     regrets = np.array([regret for regret, _ in results])
     close = np.array([is_close for _, is_close in results]).mean()
     error = np.sqrt(close * (1 - close) / len(results))
     name = f"optuna {args.sampler}{' capped' if args.cap else ''}"
+    name = "a person's grid" if args.sampler == "grid" else name
     print(
         f"{name:<37} batch {args.batch:<2} instances {args.first:>2} to "
-        f"{args.first + args.instances - 1:<3} None         regret: median {np.median(regrets):.3f}, "
+        f"{args.first + args.instances - 1:<3} {args.shift:<12} regret: median {np.median(regrets):.3f}, "
         f"mean {regrets.mean():.3f}; within 1%: {100 * close:>3.0f}% +- {100 * error:.0f}"
     )
 

@@ -220,10 +220,10 @@ fn a_warm_start_begins_where_the_earlier_sweep_was_best() {
 
 #[test]
 fn a_warm_start_that_misleads_is_outweighed() {
-    let short = sweep(&SPACE.replace("40", "16"));
-    let earlier = Earlier { history: run(&sweep(SPACE), 4, 2e-5), is_same_problem: false };
-    let history = run_knowing(&short, 2, 2e-3, vec![earlier]);
-    let chosen = planner::incumbent(&short, &history).expect("something was measured");
+    let sweep = sweep(SPACE);
+    let earlier = Earlier { history: run(&sweep, 4, 2e-5), is_same_problem: false };
+    let history = run_knowing(&sweep, 2, 2e-3, vec![earlier]);
+    let chosen = planner::incumbent(&sweep, &history).expect("something was measured");
     let config = &history.trials[&chosen.trial].trial.config;
     assert!(decades(config, 2e-3) < 0.3, "{}", config.learning_rate);
 }

@@ -16,6 +16,7 @@ mod error;
 mod event;
 mod example;
 mod file;
+mod hub;
 mod locate;
 mod mistake;
 mod normal;
@@ -27,6 +28,7 @@ mod space;
 mod state;
 mod sweep;
 mod trial;
+mod variant;
 
 pub use command::{CommandTemplate, CommandValue};
 pub use distribution::{Distribution, Shape};
@@ -36,6 +38,7 @@ pub use event::{
     StopReason, TestEvaluation, TrainPoint,
 };
 pub use example::EXAMPLE;
+pub use hub::HubModel;
 pub use mistake::Mistake;
 pub use parameter::Parameter;
 pub use resolve::{PathKind, resolve};
@@ -48,4 +51,5 @@ pub use slurm::SlurmSettings;
 pub use space::{Alpha, Axis, Choice, FromNumber, Numeric, SearchSpace};
 pub use state::{Continued, LostWorker, SweepState, TrialState, TrialStatus};
 pub use sweep::{Brackets, EarlyTerminate, Goal, Method, Metric, MetricName, Sweep, Warning};
-pub use trial::{ConfigKey, LrScheduler, TargetModule, Trial, TrialConfig, TrialId};
+pub use trial::{ConfigKey, LrScheduler, TargetModule, Trial, TrialConfig, TrialId, lora_scale};
+pub use variant::{InitLoraWeights, LoraVariant};

@@ -42,14 +42,6 @@ pub(crate) fn send(file: &File) {
     drop(file.try_clone());
 }
 
-/// Lets the next read see what processes on other machines have written to the file at `path`: of
-/// a file that stays open, a network file system may not know for a minute that it has grown; on
-/// opening it asks.
-pub(crate) fn refresh(path: &Path) {
-    // An error shows when the file is read.
-    drop(File::open(path));
-}
-
 /// Fills a new folder with `build` and puts it in the place of `target`, whose former content is
 /// deleted once the new one stands. Nothing changes when `build` fails.
 pub fn replace_dir<T>(

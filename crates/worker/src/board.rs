@@ -200,8 +200,12 @@ impl Board<'_> {
         let telling: Telling =
             Telling::deserialize(&value).map_err(|error| unusable(error.to_string()))?;
         let mut metrics = Line::of(without_telling(value)).map_err(unusable)?;
+        let told = |wrong: Wrong| match wrong {
+            Wrong::Line(why) => unusable(why),
+            Wrong::Other(error) => error,
+        };
         if id == TrialId::BASE {
-            return self.tell_base(&metrics).map_err(unusable)?.map_err(TellError::from);
+            return self.tell_base(&metrics).map_err(told);
         }
         let Some(known) = self.sweep.state.trials.get(&id) else {
             return Err(TellError::UnknownTrial { trial: id, given: self.in_words() });
@@ -219,10 +223,7 @@ impl Board<'_> {
         let is_known = is_told(known, &metrics).map_err(unusable)?;
         let mut recorded = false;
         if !is_known {
-            recorded = self.point(id, &metrics, dir).map_err(|error| match error {
-                Wrong::Line(why) => unusable(why),
-                Wrong::Other(error) => error,
-            })?;
+            recorded = self.point(id, &metrics, dir).map_err(told)?;
         }
         if let Some(end) = telling.outcome.filter(|_| !self.is_ended(id)) {
             let outcome = self.outcome(id, end, telling.error.as_deref()).map_err(unusable)?;
@@ -241,19 +242,18 @@ impl Board<'_> {
         let adapter = meant.adapter.filter(|(evaluation, _)| curve.best() == Some(*evaluation));
         let adapter = adapter.map(|(_, path)| dir.join(path));
         if let Some(path) = &adapter {
-            check_adapter(path).map_err(|error| Wrong::Other(error.into()))?;
+            check_adapter(path)?;
         }
         let mut recorded = adapter.is_some() || meant.end.is_some();
         if let Some(path) = adapter {
             // Its trainer may overwrite it with the next one's.
-            let copied = self.sweep.dir.save_adapter(id, |dir| {
+            self.sweep.dir.save_adapter(id, |dir| {
                 copy_adapter(&path, dir)?;
                 Ok(true)
-            });
-            copied.map_err(|error| Wrong::Other(error.into()))?;
+            })?;
         }
         if let Some(event) = meant.point {
-            self.record(&[event]).map_err(|error| Wrong::Other(error.into()))?;
+            self.record(&[event])?;
             recorded = true;
         }
         let outcome = meant.end.or_else(|| match self.pruner?.judge(&self.sweep.state, id) {
@@ -261,23 +261,24 @@ impl Board<'_> {
             Decision::Stop { reason } => Some(Outcome::Stopped { reason }),
         });
         if let Some(outcome) = outcome {
-            self.end(id, outcome).map_err(|error| Wrong::Other(error.into()))?;
+            self.end(id, outcome)?;
         }
         Ok(recorded)
     }
 
     /// The base model's losses: told once.
-    fn tell_base(&mut self, line: &Line) -> Result<Result<Answer, WorkerError>, String> {
+    fn tell_base(&mut self, line: &Line) -> Result<Answer, Wrong> {
         let Some(Loss::Finite(eval_loss)) = line.eval_loss else {
-            return Err("the base model (trial 0) needs an `eval_loss`".to_owned());
+            return Err(Wrong::Line("the base model (trial 0) needs an `eval_loss`".to_owned()));
         };
         let answer = |recorded| Answer { trial: 0, verdict: Verdict::Ended, recorded };
-        match &self.sweep.state.base {
-            Some(base) if base.eval_loss == eval_loss => return Ok(Ok(answer(false))),
-            Some(base) => {
-                return Err(format!("the base model's loss was told before: {}", base.eval_loss));
-            }
-            None => {}
+        if let Some(base) = &self.sweep.state.base {
+            let known = base.eval_loss;
+            return if known == eval_loss {
+                Ok(answer(false))
+            } else {
+                Err(Wrong::Line(format!("the base model's loss was told before: {known}")))
+            };
         }
         let evaluation = Evaluation {
             step: 0,
@@ -290,9 +291,9 @@ impl Board<'_> {
             tokens: 0,
             seconds: line.seconds.unwrap_or(0.0),
         };
-        let written = self.sweep.dir.write_base(&evaluation).map_err(WorkerError::from);
-        let recorded = written.and_then(|()| self.record(&[Event::BaseEvaluated { evaluation }]));
-        Ok(recorded.map(|()| answer(true)))
+        self.sweep.dir.write_base(&evaluation)?;
+        self.record(&[Event::BaseEvaluated { evaluation }])?;
+        Ok(answer(true))
     }
 
     fn outcome(&self, id: TrialId, end: End, error: Option<&str>) -> Result<Outcome, String> {
@@ -344,6 +345,24 @@ impl Board<'_> {
 enum Wrong {
     Line(String),
     Other(TellError),
+}
+
+impl From<AdapterError> for Wrong {
+    fn from(error: AdapterError) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+impl From<StoreError> for Wrong {
+    fn from(error: StoreError) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+impl From<WorkerError> for Wrong {
+    fn from(error: WorkerError) -> Self {
+        Self::Other(error.into())
+    }
 }
 
 fn given(trial: &Trial) -> Asked {

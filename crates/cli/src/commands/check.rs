@@ -17,6 +17,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::jobs;
 use crate::output;
+use crate::rows;
 use crate::sweep_file::{self, SweepFile};
 use crate::workload::{self, MemoryPlan, Workload};
 
@@ -63,13 +64,12 @@ struct Total {
 }
 
 pub fn run(args: &CheckArgs) -> Result<Exit, CliError> {
-    let file = sweep_file::load(&args.sweep)?;
+    let file = sweep_file::load_with_model(&args.sweep)?;
     let sweep = &file.sweep;
     if !sweep.executor.kind.is_own() {
         return elsewhere::run(args, &file);
     }
-    let length = sweep.train.max_seq_len as usize;
-    let data = trainer::data::prepare(&sweep.data, &sweep.model, length).map_err(CliError::Data)?;
+    let data = rows::prepare(&sweep.data, &sweep.model, &sweep.train)?;
     let findings = find(&file, &data)?;
     if args.json {
         let text = serde_json::to_string_pretty(&findings)

@@ -27,13 +27,14 @@ use crate::live::{self, Live};
 use crate::output::{self, Output};
 use crate::progress::{self, Mode, Plan};
 use crate::publish::{self, tables};
+use crate::rows;
 use crate::sweep_file::{self, SweepFile};
 use crate::warm_start;
 use crate::worker_start::{self, WorkerStart};
 use crate::workload::{self, MemoryPlan, Workload};
 
 pub fn run(args: &RunArgs, output: Output) -> Result<Exit, CliError> {
-    let file = sweep_file::load(&args.sweep)?;
+    let file = sweep_file::load_with_model(&args.sweep)?;
     file.warn();
     let run = Run::new(args, &file, output)?;
     if let Some(state) = run.finished_before()? {
@@ -122,7 +123,7 @@ impl<'a> Run<'a> {
         let executor = &self.file.sweep.executor;
         let start = match executor.kind.slurm() {
             Some(slurm) => WorkerStart::jobs(self.file, &folder, slurm)?,
-            None => WorkerStart::new(self.file, &folder, devices::of(executor))?,
+            None => WorkerStart::new(self.file, &folder, devices::of(executor)?)?,
         };
         let mut launcher = self.launcher(&folder)?;
         let report = Settings::of(&self.identity)?.report;
@@ -191,10 +192,10 @@ impl<'a> Run<'a> {
         if self.file.sweep.executor.kind.slurm().is_some() {
             return Ok(None);
         }
-        let devices = devices::of(&self.file.sweep.executor);
+        let devices = devices::of(&self.file.sweep.executor)?;
         let mut sweep = self.file.sweep.clone();
         sweep.executor.device = devices.first().copied().unwrap_or(DeviceChoice::Auto);
-        sweep.executor.memory_limit = worker_start::memory_limit(&sweep.executor, devices.len());
+        sweep.executor.memory_limit = worker_start::memory_limit(&sweep.executor, &devices);
         let trials = workload::known_trials(&sweep, self.trials.as_deref());
         MemoryPlan::for_sweep(&sweep, &trials, data).map(Some)
     }
@@ -215,9 +216,7 @@ impl<'a> Run<'a> {
 
     fn prepare_data(&self) -> Result<PreparedData, CliError> {
         let sweep = &self.file.sweep;
-        let length = sweep.train.max_seq_len as usize;
-        let data =
-            trainer::data::prepare(&sweep.data, &sweep.model, length).map_err(CliError::Data)?;
+        let data = rows::prepare(&sweep.data, &sweep.model, &sweep.train)?;
         if self.args.quiet {
             data.report.warnings().iter().for_each(|warning| self.output.warning(warning));
         } else {

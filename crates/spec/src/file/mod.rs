@@ -16,6 +16,7 @@ mod settings;
 mod slurm;
 mod sweep_file;
 mod value;
+mod variant;
 mod yaml;
 
 pub(crate) use findings::{At, Findings, MOST_MISTAKES};
