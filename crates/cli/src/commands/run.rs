@@ -131,8 +131,10 @@ impl<'a> Run<'a> {
             let ranking = reporter::rank(state, &report, self.args.lang.into());
             export::best_trial(&folder, state, &ranking).filter(|&id| folder.adapter(id).is_some())
         };
-        let tested: Option<&ChooseTested> =
-            if self.file.sweep.data.test.is_some() { Some(&choose) } else { None };
+        // A command has nothing that evaluates test rows.
+        let has_test =
+            self.file.sweep.data.test.is_some() && self.file.sweep.executor.kind.is_own();
+        let tested: Option<&ChooseTested> = if has_test { Some(&choose) } else { None };
         let train = &self.file.sweep.train;
         let finish = Drive {
             settings: self.drive_settings(),
