@@ -16,6 +16,8 @@ def main(source, target):
     with open(source, newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if float(row["epoch"]) % 1 == 0]
     rows = [{**row, "epochs": int(float(row["epoch"]))} for row in rows if row["step"] != "0"]
+    # A trial of fewer epochs is the beginning of one of more.
+    rows = list({tuple(row[name] for name in COLUMNS[:5]): row for row in rows}.values())
     rows.sort(key=lambda row: [float(row[name]) for name in COLUMNS[:5]])
     with open(target, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")

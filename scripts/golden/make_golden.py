@@ -12,214 +12,19 @@ README.md beside this file documents the layout.
 import argparse
 import json
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import peft
 import torch
 import transformers
+from cases import ARCHITECTURES, FUSED, SHARD_SIZE, TOP_LEVEL_ROPE_THETA, VOCAB, cases_of
+from peft.optimizers import create_loraplus_optimizer
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 
 OUTPUT = Path(__file__).resolve().parents[2] / "crates" / "trainer" / "tests" / "golden"
 SEED = 20250
-VOCAB = 61
-SEPARATE = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-
-TINY = {
-    "vocab_size": VOCAB,
-    "hidden_size": 32,
-    "intermediate_size": 56,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-    "tie_word_embeddings": False,
-    "attention_dropout": 0.0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
-
-# Smaller still, so that many architectures stay a light download.
-COMPACT = {
-    **TINY,
-    "vocab_size": 37,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "head_dim": 8,
-    "pad_token_id": 0,
-}
-
-
-def plain_rope(theta):
-    return {"rope_type": "default", "rope_theta": theta}
-
-
-# Constants such as the rotary base and epsilon differ from each class's defaults, so that a reader
-# that ignores the key is found out.
-ARCHITECTURES = {
-    "llama": lambda: transformers.LlamaConfig(
-        **TINY, rms_norm_eps=1e-5, rope_parameters=plain_rope(5000.0)
-    ),
-    "llama_tied": lambda: transformers.LlamaConfig(
-        **{**TINY, "tie_word_embeddings": True},
-        head_dim=12,
-        rms_norm_eps=1e-6,
-        rope_parameters=plain_rope(10000.0),
-    ),
-    "llama_sharded": lambda: transformers.LlamaConfig(
-        **{**TINY, "num_hidden_layers": 3, "num_key_value_heads": 1},
-        rms_norm_eps=1e-5,
-        rope_parameters=plain_rope(10000.0),
-    ),
-    "llama_rope_llama3": lambda: transformers.LlamaConfig(
-        **TINY,
-        rms_norm_eps=1e-5,
-        rope_parameters={
-            "rope_type": "llama3",
-            "rope_theta": 10000.0,
-            "factor": 4.0,
-            "low_freq_factor": 1.0,
-            "high_freq_factor": 4.0,
-            "original_max_position_embeddings": 32,
-        },
-    ),
-    "qwen2": lambda: transformers.Qwen2Config(
-        **TINY, rms_norm_eps=1e-6, rope_parameters=plain_rope(20000.0), use_sliding_window=False
-    ),
-    "qwen3": lambda: transformers.Qwen3Config(
-        **TINY,
-        head_dim=12,
-        rms_norm_eps=1e-6,
-        rope_parameters=plain_rope(20000.0),
-        use_sliding_window=False,
-    ),
-    "mistral": lambda: transformers.MistralConfig(
-        **TINY, rms_norm_eps=1e-5, rope_parameters=plain_rope(8000.0), sliding_window=None
-    ),
-    "mistral_window": lambda: transformers.MistralConfig(
-        **COMPACT, rms_norm_eps=1e-5, rope_parameters=plain_rope(8000.0), sliding_window=5
-    ),
-    "llama_bias": lambda: transformers.LlamaConfig(
-        **COMPACT,
-        rms_norm_eps=1e-5,
-        rope_parameters=plain_rope(3000.0),
-        attention_bias=True,
-        mlp_bias=True,
-    ),
-    "llama_rope_linear": lambda: transformers.LlamaConfig(
-        **COMPACT,
-        rms_norm_eps=1e-5,
-        rope_parameters={"rope_type": "linear", "rope_theta": 9000.0, "factor": 3.0},
-    ),
-    # One sequence is longer than max_position_embeddings. Of two that were, transformers would scale
-    # the shorter as the longer if it came after it.
-    "llama_rope_dynamic": lambda: transformers.LlamaConfig(
-        **{**COMPACT, "max_position_embeddings": 16},
-        rms_norm_eps=1e-5,
-        rope_parameters={"rope_type": "dynamic", "rope_theta": 2000.0, "factor": 4.0},
-    ),
-    "llama_rope_yarn": lambda: transformers.LlamaConfig(
-        **COMPACT,
-        rms_norm_eps=1e-5,
-        rope_parameters={
-            "rope_type": "yarn",
-            "rope_theta": 500.0,
-            "factor": 4.0,
-            "beta_fast": 8.0,
-            "beta_slow": 0.5,
-            "original_max_position_embeddings": 64,
-        },
-    ),
-    "olmo2": lambda: transformers.Olmo2Config(
-        **COMPACT, rms_norm_eps=1e-5, rope_parameters=plain_rope(7000.0)
-    ),
-    "smollm3": lambda: transformers.SmolLM3Config(
-        **COMPACT, rms_norm_eps=1e-6, rope_parameters=plain_rope(6000.0), no_rope_layers=[1, 0]
-    ),
-    "phi3": lambda: transformers.Phi3Config(
-        **COMPACT,
-        rms_norm_eps=1e-5,
-        rope_parameters={**plain_rope(4000.0), "partial_rotary_factor": 0.5},
-        sliding_window=7,
-    ),
-    "phi3_longrope": lambda: transformers.Phi3Config(
-        **{**COMPACT, "hidden_size": 32},
-        rms_norm_eps=1e-5,
-        original_max_position_embeddings=12,
-        rope_parameters={
-            **plain_rope(4000.0),
-            "rope_type": "longrope",
-            "short_factor": [1.0, 1.1, 1.3, 1.6],
-            "long_factor": [1.0, 2.1, 3.9, 7.5],
-        },
-    ),
-    # Caps low enough that scores and logits reach them.
-    "gemma2": lambda: transformers.Gemma2Config(
-        **{**COMPACT, "tie_word_embeddings": True},
-        rms_norm_eps=1e-6,
-        rope_parameters=plain_rope(5000.0),
-        query_pre_attn_scalar=5,
-        attn_logit_softcapping=2.0,
-        final_logit_softcapping=3.0,
-        sliding_window=6,
-        layer_types=["sliding_attention", "full_attention"],
-    ),
-    "gemma3": lambda: transformers.Gemma3TextConfig(
-        **{**COMPACT, "tie_word_embeddings": True},
-        rms_norm_eps=1e-6,
-        rope_parameters={
-            "sliding_attention": plain_rope(500.0),
-            "full_attention": {"rope_type": "linear", "rope_theta": 50000.0, "factor": 2.0},
-        },
-        query_pre_attn_scalar=5,
-        sliding_window=6,
-        layer_types=["sliding_attention", "full_attention"],
-    ),
-}
-
-# Modules that other architectures have instead of those of a case.
-FUSED = {"q_proj": "qkv_proj", "k_proj": None, "v_proj": None, "gate_proj": "gate_up_proj", "up_proj": None}
-
-# Many published checkpoints keep the rotary base at the top of config.json; transformers 5 nests
-# it under `rope_parameters`. Both are in use, so both stand among the golden files.
-TOP_LEVEL_ROPE_THETA = {"llama", "qwen2"}
-SHARD_SIZE = {"llama_sharded": "40KB"}
-
-
-@dataclass
-class Training:
-    """Settings of one 20-step trajectory."""
-
-    learning_rate: float
-    beta1: float
-    beta2: float
-    epsilon: float
-    weight_decay: float
-    max_grad_norm: float
-    warmup_steps: int = 3
-    total_steps: int = 20
-
-
-@dataclass
-class Case:
-    """One adapter and how it is trained."""
-
-    rank: int
-    lora_alpha: float
-    use_rslora: bool
-    target_modules: list
-    training: Training
-
-
-CASES = {
-    "adapter": Case(4, 10, False, SEPARATE, Training(5e-3, 0.9, 0.999, 1e-8, 0.01, 1.0)),
-    # Strong decay and a higher epsilon, so that a mistake in either moves the losses; a bound that
-    # some gradients exceed and others do not.
-    "adapter_rslora": Case(
-        3, 5, True, ["q_proj", "v_proj", "down_proj"], Training(1e-2, 0.9, 0.99, 1e-3, 0.5, 5.0)
-    ),
-}
 
 
 def randomise(model, generator):
@@ -273,6 +78,7 @@ def write_adapter(model_dir, directory, case, generator):
             lora_dropout=0.0,
             bias="none",
             task_type="CAUSAL_LM",
+            **case.variant,
         ),
     )
     for name, parameter in lora_parameters(model):
@@ -383,13 +189,23 @@ def evaluate(model, sequences):
 def train(model, sequences, batches, settings):
     """The trajectory: at each step the loss before the update, gradient norm and learning rate."""
     parameters = [p for _, p in lora_parameters(model)]
-    optimizer = torch.optim.AdamW(
-        parameters,
-        lr=settings.learning_rate,
-        betas=(settings.beta1, settings.beta2),
-        eps=settings.epsilon,
-        weight_decay=settings.weight_decay,
-    )
+    constants = {
+        "lr": settings.learning_rate,
+        "betas": (settings.beta1, settings.beta2),
+        "eps": settings.epsilon,
+    }
+    if settings.loraplus_lr_ratio is None:
+        optimizer = torch.optim.AdamW(
+            parameters, weight_decay=settings.weight_decay, **constants
+        )
+    else:
+        optimizer = create_loraplus_optimizer(
+            model,
+            torch.optim.AdamW,
+            loraplus_lr_ratio=settings.loraplus_lr_ratio,
+            loraplus_weight_decay=settings.weight_decay,
+            **constants,
+        )
     scheduler = transformers.get_linear_schedule_with_warmup(
         optimizer, settings.warmup_steps, settings.total_steps
     )
@@ -460,8 +276,12 @@ def run_case(name, case, directory, sequences, batches, tensors):
         tensors[f"{name}.grad.{key}"] = value
     for parameter_name, parameter in lora_parameters(model):
         tensors[f"{name}.final.{tensor_key(parameter_name)}"] = parameter
-    modules = {"target_modules": targets(case, model.config)}
-    return {**asdict(case), **modules, "loss": loss.item(), "loss_f32": loss_f32, "trajectory": history}
+    settings = {**asdict(case), "target_modules": targets(case, model.config)}
+    if case.training.loraplus_lr_ratio is None:
+        del settings["training"]["loraplus_lr_ratio"]
+    if not case.variant:
+        del settings["variant"]
+    return {**settings, "loss": loss.item(), "loss_f32": loss_f32, "trajectory": history}
 
 
 def make(arch):
@@ -472,7 +292,8 @@ def make(arch):
     write_model(arch, directory / "model", generator)
     vocab = json.loads((directory / "model" / "config.json").read_text())["vocab_size"]
     sequences = make_sequences(generator, vocab)
-    batches = make_batches(generator, CASES["adapter"].training.total_steps, sequences)
+    steps = next(iter(cases_of(arch).values())).training.total_steps
+    batches = make_batches(generator, steps, sequences)
 
     tensors = {}
     with torch.no_grad():
@@ -480,7 +301,7 @@ def make(arch):
     tensors.update(stored_logits("base", logits, vocab))
 
     cases = {}
-    for name, case in CASES.items():
+    for name, case in cases_of(arch).items():
         if vocab != VOCAB:
             case = gentler(case)
         write_adapter(directory / "model", directory / name, case, generator)

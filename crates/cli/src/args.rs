@@ -32,6 +32,8 @@ pub enum Command {
     Init(InitArgs),
     /// Validate a sweep, its data and its model; tell how much work and memory it takes
     Check(CheckArgs),
+    /// Show what the model will see: a row with its loss mask, lengths, repeats and leaks
+    Data(DataArgs),
     /// Run a sweep, or go on with one that was interrupted
     Run(RunArgs),
     /// Give out trials of a sweep that is trained elsewhere, one JSON object a line
@@ -89,10 +91,10 @@ pub struct InitArgs {
     /// The sweep file to write; with --quickstart, the folder to write it into
     #[arg(value_name = "FILE")]
     pub path: Option<PathBuf>,
-    /// Folder of the base model (config.json, tokenizer.json, safetensors)
+    /// Folder of the base model (config.json, tokenizer.json, safetensors), or its name on the hub
     #[arg(long, value_name = "DIR", conflicts_with = "quickstart")]
     pub model: Option<PathBuf>,
-    /// Training rows (JSONL or CSV)
+    /// Training rows: a file, a folder or a pattern
     #[arg(long, value_name = "FILE", conflicts_with = "quickstart")]
     pub data: Option<PathBuf>,
     /// Write the example with its model and data instead (a few MB)
@@ -110,6 +112,47 @@ pub struct CheckArgs {
     /// Print one JSON object instead of text
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct DataArgs {
+    /// The sweep file
+    pub sweep: PathBuf,
+    /// Which row to show, counted from 1
+    #[arg(long, value_name = "NUMBER", default_value = "1")]
+    pub example: usize,
+    /// Of which set
+    #[arg(long, value_enum, default_value = "train", value_name = "SET")]
+    pub set: DataSet,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A set of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataSet {
+    /// What adapters learn from
+    Train,
+    /// What trials are ranked by
+    Validation,
+    /// What the base model can do already
+    Retention,
+    /// What nothing is chosen by
+    Test,
+}
+
+impl DataSet {
+    /// As on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Retention => "retention",
+            Self::Test => "test",
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]

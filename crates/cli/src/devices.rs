@@ -1,23 +1,34 @@
 //! Which devices a sweep's workers take, one each.
 
 use spec::{DeviceChoice, Devices, ExecutorSettings};
+use worker::gpu;
 
 use crate::error::CliError;
 
 /// The device of every worker, in order.
-pub fn of(executor: &ExecutorSettings) -> Vec<DeviceChoice> {
+pub fn of(executor: &ExecutorSettings) -> Result<Vec<DeviceChoice>, CliError> {
+    let gpus = if trainer::cuda_available() { gpu::visible().len() as u32 } else { 0 };
+    choose(executor, gpus)
+}
+
+/// The same with so many GPUs that can be used.
+fn choose(executor: &ExecutorSettings, gpus: u32) -> Result<Vec<DeviceChoice>, CliError> {
     let one = executor.device;
-    let several = |count: u32| match one {
-        DeviceChoice::Auto if trainer::cuda_available() => {
-            (0..count).map(DeviceChoice::Cuda).collect()
+    let of_gpus = |first: u32, count: u32| -> Result<Vec<DeviceChoice>, CliError> {
+        if first + count > gpus {
+            return Err(CliError::TooFewGpus { asked: first + count, visible: gpus });
         }
-        DeviceChoice::Cuda(first) => (first..first + count).map(DeviceChoice::Cuda).collect(),
-        cpu => vec![cpu; count as usize],
+        Ok((first..first + count).map(DeviceChoice::Cuda).collect())
     };
-    match &executor.devices {
-        Some(Devices::List(list)) => list.clone(),
-        Some(Devices::Count(count)) => several(*count),
-        None | Some(Devices::All) => vec![one],
+    match (&executor.devices, one) {
+        (Some(Devices::List(list)), _) => Ok(list.clone()),
+        (Some(Devices::All), DeviceChoice::Auto | DeviceChoice::Cuda(_)) if gpus > 0 => {
+            of_gpus(0, gpus)
+        }
+        (None | Some(Devices::All), _) => Ok(vec![one]),
+        (Some(Devices::Count(count)), DeviceChoice::Cuda(first)) => of_gpus(first, *count),
+        (Some(Devices::Count(count)), DeviceChoice::Auto) if gpus > 0 => of_gpus(0, *count),
+        (Some(Devices::Count(count)), _) => Ok(vec![DeviceChoice::Cpu; *count as usize]),
     }
 }
 
@@ -40,5 +51,39 @@ pub fn parse(name: &str) -> Result<DeviceChoice, CliError> {
             .and_then(|index| index.parse().ok())
             .map(DeviceChoice::Cuda)
             .ok_or_else(|| CliError::NoDevice { name: other.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use DeviceChoice::{Auto, Cpu, Cuda};
+
+    use super::*;
+
+    fn with(device: DeviceChoice, devices: Devices) -> ExecutorSettings {
+        ExecutorSettings { device, devices: Some(devices), ..ExecutorSettings::default() }
+    }
+
+    #[test]
+    fn a_number_means_gpus_where_there_are_some_and_else_a_share_of_the_processor() {
+        let two = with(Auto, Devices::Count(2));
+        assert_eq!(choose(&two, 4).unwrap(), [Cuda(0), Cuda(1)]);
+        assert_eq!(choose(&two, 0).unwrap(), [Cpu, Cpu]);
+        assert_eq!(choose(&with(Cpu, Devices::Count(2)), 4).unwrap(), [Cpu, Cpu]);
+        assert_eq!(choose(&with(Auto, Devices::All), 3).unwrap(), [Cuda(0), Cuda(1), Cuda(2)]);
+        assert_eq!(choose(&with(Auto, Devices::All), 0).unwrap(), [Auto]);
+    }
+
+    #[test]
+    fn more_gpus_than_there_are_is_an_error_that_says_how_many_there_are() {
+        let error = choose(&with(Auto, Devices::Count(3)), 2).unwrap_err();
+        assert_eq!(error.to_string(), "the sweep asks for 3 GPUs, but 2 are visible");
+    }
+
+    #[test]
+    fn a_device_is_read_back_from_its_name() {
+        for device in [Auto, Cpu, Cuda(3)] {
+            assert_eq!(parse(&name(device)).unwrap(), device);
+        }
     }
 }

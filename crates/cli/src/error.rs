@@ -9,6 +9,7 @@ use trainer::data::DataError;
 use worker::{ServeError, WorkerError};
 
 use crate::exit::Exit;
+use crate::hub::HubError;
 
 /// A command failed.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +71,12 @@ pub enum CliError {
     /// The sweep has nothing to export.
     #[error("no trial of the sweep in `{}` has an adapter yet", dir.display())]
     NothingToExport { dir: PathBuf },
+    /// A row that a set does not have.
+    #[error("the {set} set has {rows} rows; there is no row {number}")]
+    NoSuchRow { set: &'static str, number: usize, rows: usize },
+    /// The base model could not be had from its hub.
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// An input of the sweep is not what it was when the sweep ran.
     #[error("the {what} file `{path}` has changed since the sweep ran")]
     ChangedInput { what: String, path: String },
@@ -85,6 +92,9 @@ pub enum CliError {
     /// A worker cannot go on.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// There are not enough GPUs.
+    #[error("the sweep asks for {asked} GPUs, but {visible} are visible")]
+    TooFewGpus { asked: u32, visible: u32 },
     /// The device of a worker is not one.
     #[error("`{name}` is not a device")]
     NoDevice { name: String },
@@ -119,12 +129,15 @@ impl CliError {
             | Self::Exists { .. }
             | Self::NotAnExport { .. }
             | Self::NoSuchTrial { .. }
+            | Self::NoSuchRow { .. }
+            | Self::Hub(_)
             | Self::NoSweepAt { .. }
             | Self::TrainsElsewhere { .. }
             | Self::TrainsItself { .. }
             | Self::Tell { .. }
             | Self::Unfinished { .. }
             | Self::NotOneSweep { .. }
+            | Self::TooFewGpus { .. }
             | Self::Worker(WorkerError::WorkerFailed { at_start: true, .. })
             | Self::Store(StoreError::DifferentSweep { .. } | StoreError::NotASweep { .. }) => {
                 Exit::BadInput
@@ -156,9 +169,14 @@ impl CliError {
                  results",
                 path.display()
             )),
+            Self::Hub(error) => error.help(),
             Self::SweepFile { .. } => Some(
                 "`lorasweep init FILE` writes a commented sweep; `lorasweep init --quickstart` \
                  writes an example that runs"
+                    .to_owned(),
+            ),
+            Self::TooFewGpus { .. } => Some(
+                "lower `executor.devices`, write `devices: all`, or look at CUDA_VISIBLE_DEVICES"
                     .to_owned(),
             ),
             Self::Exists { .. } => {

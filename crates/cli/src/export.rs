@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use reporter::Ranking;
 use serde_json::{Value, json};
-use spec::{Evaluation, SweepState, TrialId, TrialState, TrialStatus};
+use spec::{Evaluation, HubModel, SweepState, TrialId, TrialState, TrialStatus};
 use store::SweepFolder;
 use trainer::data::{Dataset, PreparedData};
 
 use crate::card::Card;
 use crate::error::CliError;
 use crate::inputs::{self, Settings};
+use crate::rows;
 
 const ADAPTER_CONFIG: &str = "adapter_config.json";
 /// Logits of some validation examples, read by `scripts/check_peft.py`.
@@ -26,12 +27,13 @@ const CHECKSUMS: &str = "SHA256SUMS";
 /// What a whole model needs beside weights and tokenizer.
 const MODEL_FILES: [&str; 2] = ["config.json", "generation_config.json"];
 /// Copied from the base model, so that the export is complete without it.
-const TOKENIZER_FILES: [&str; 8] = [
+const TOKENIZER_FILES: [&str; 9] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.jinja",
+    "chat_template.json",
     "vocab.json",
     "merges.txt",
     "tokenizer.model",
@@ -101,9 +103,8 @@ pub fn validation_rows(
     settings: &Settings,
 ) -> Result<Dataset, CliError> {
     inputs::check_unchanged(identity)?;
-    let length = settings.train.max_seq_len as usize;
     let PreparedData { validation, .. } =
-        trainer::data::prepare(&settings.data, &settings.model, length).map_err(CliError::Data)?;
+        rows::prepare(&settings.data, &settings.model, &settings.train)?;
     Ok(validation)
 }
 
@@ -209,6 +210,12 @@ impl Export<'_> {
         let text = fs::read_to_string(path).map_err(CliError::io("read", path))?;
         let mut config: Value = serde_json::from_str(&text)
             .map_err(|source| CliError::Json { what: ADAPTER_CONFIG, source })?;
+        if let Some(HubModel { repo, revision }) = &self.settings.hub {
+            config["base_model_name_or_path"] = repo.clone().into();
+            config["revision"] = revision.clone().into();
+            write_json(path, &config)?;
+            return Ok(repo.clone());
+        }
         let named = config["base_model_name_or_path"].as_str().unwrap_or_default();
         let base = if self.settings.model.is_dir() || Path::new(named).is_dir() {
             self.settings.model.display().to_string()

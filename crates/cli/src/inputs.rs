@@ -1,12 +1,14 @@
 //! A sweep's identity on disk: its settings with absolute paths, and its inputs' content.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
 use spec::{
-    DataFacts, DataSettings, ReportSettings, Sweep, TargetModule, TrainSettings, ValidationSource,
+    DataFacts, DataSettings, HubModel, ReportSettings, Sweep, TargetModule, TrainSettings,
+    ValidationSource,
 };
 use store::{Identity, InputFile, SweepFolder};
 use trainer::data::{DataRole, PreparedData};
@@ -20,11 +22,24 @@ pub const TRAINING_DATA: &str = "training data";
 /// What the name of an earlier sweep among a sweep's inputs begins with.
 pub const EARLIER_SWEEP: &str = "earlier sweep";
 
+/// Files of a model on which its rows' tokens depend.
+const MODEL_INPUTS: [&str; 6] = [
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+];
+
 /// The parts of `resolved.json` that are read back after the run.
 #[derive(Debug, Deserialize)]
 pub struct Settings {
     /// Folder of the base model, absolute.
     pub model: PathBuf,
+    /// The base model's name on a hub, if it came from one.
+    #[serde(default)]
+    pub hub: Option<HubModel>,
     /// Data files, absolute.
     pub data: DataSettings,
     pub train: TrainSettings,
@@ -78,7 +93,7 @@ pub fn facts(sweep: &Sweep, data: &PreparedData) -> Result<DataFacts, CliError> 
 /// An error when one of the files that data preparation reads is not what it was.
 pub fn check_unchanged(identity: &Identity) -> Result<(), CliError> {
     for (what, then) in identity.inputs.iter().filter(|(_, file)| file.sha256.is_some()) {
-        if store::hash_file(Path::new(&then.path))? != *then {
+        if hash_input(Path::new(&then.path))? != *then {
             return Err(CliError::ChangedInput { what: what.clone(), path: then.path.clone() });
         }
     }
@@ -99,7 +114,30 @@ fn absolute_data(data: &DataSettings) -> Result<DataSettings, CliError> {
         },
         retention: data.retention.as_deref().map(absolute).transpose()?,
         test: data.test.as_deref().map(absolute).transpose()?,
+        columns: data.columns.clone(),
+        packing: data.packing,
     })
+}
+
+/// Size and content of a file; of a folder or a pattern, of all data files that it means, names
+/// included.
+fn hash_input(path: &Path) -> Result<InputFile, CliError> {
+    let files = trainer::data::data_files(path).map_err(CliError::Data)?;
+    if let [only] = &files[..]
+        && only == path
+    {
+        return Ok(store::hash_file(only)?);
+    }
+    let mut listing = String::new();
+    let mut bytes = 0;
+    for file in &files {
+        let hashed = store::hash_file(file)?;
+        bytes += hashed.bytes;
+        let name = file.strip_prefix(path).unwrap_or(file).display();
+        let _ = writeln!(listing, "{} {name}", hashed.sha256.unwrap_or_default());
+    }
+    let sha256 = Some(store::hash_text(&listing));
+    Ok(InputFile { path: path.display().to_string(), bytes, sha256 })
 }
 
 /// Data and the model's small files by content, weights by size. What another trainer finds by a
@@ -111,7 +149,7 @@ fn inputs(sweep: &Sweep) -> Result<BTreeMap<String, InputFile>, CliError> {
         if !is_own && !path.is_file() {
             return Ok(());
         }
-        inputs.insert(what.to_owned(), store::hash_file(&absolute(path)?)?);
+        inputs.insert(what.to_owned(), hash_input(&absolute(path)?)?);
         Ok(())
     };
     add(TRAINING_DATA, &sweep.data.train)?;
@@ -124,7 +162,7 @@ fn inputs(sweep: &Sweep) -> Result<BTreeMap<String, InputFile>, CliError> {
     if let Some(path) = &sweep.data.test {
         add("test data", path)?;
     }
-    for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"] {
+    for name in MODEL_INPUTS {
         let path = sweep.model.join(name);
         if path.is_file() {
             add(&format!("model's {name}"), &path)?;

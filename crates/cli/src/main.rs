@@ -13,11 +13,13 @@ mod engine;
 mod error;
 mod exit;
 mod export;
+mod hub;
 mod inputs;
 mod live;
 mod output;
 mod progress;
 mod publish;
+mod rows;
 mod sweep_file;
 mod warm_start;
 mod worker_start;
@@ -52,6 +54,7 @@ fn run(args: Args, output: Output) -> Result<Exit, error::CliError> {
     match args.command {
         Command::Init(args) => commands::init::run(&args),
         Command::Check(args) => commands::check::run(&args),
+        Command::Data(args) => commands::data::run(&args, output),
         Command::Run(args) => commands::run::run(&args, output),
         Command::Ask(args) => commands::board::ask(&args),
         Command::Tell(args) => commands::board::tell(&args),

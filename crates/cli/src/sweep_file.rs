@@ -6,6 +6,8 @@ use spec::{PathKind, Sweep};
 use store::SweepFolder;
 
 use crate::error::CliError;
+use crate::hub::Hub;
+use crate::inputs::Settings;
 use crate::output;
 
 /// A sweep as written and as resolved.
@@ -24,12 +26,28 @@ pub fn load(path: &Path) -> Result<SweepFile, CliError> {
     Ok(SweepFile { path: path.to_path_buf(), text, sweep })
 }
 
+/// The same, with the base model on this machine: one that is named by its hub is taken from the
+/// cache, or downloaded.
+pub fn load_with_model(path: &Path) -> Result<SweepFile, CliError> {
+    let mut file = load(path)?;
+    if let Some(name) = &file.sweep.hub {
+        let hub = Hub::from_environment()?;
+        file.sweep.model = hub.model(name, &mut |text| output::note(text))?;
+    }
+    Ok(file)
+}
+
 /// Resolves the sweep in `folder` as the driver did, with paths relative to the file `path`. An
 /// error when it has become another sweep.
 pub fn of_folder(folder: &SweepFolder, path: &Path) -> Result<Sweep, CliError> {
-    let sweep = spec::resolve(&folder.written()?, path, &look).map_err(CliError::Sweep)?;
-    if sweep.fingerprint() != folder.identity()?.fingerprint {
+    let mut sweep = spec::resolve(&folder.written()?, path, &look).map_err(CliError::Sweep)?;
+    let identity = folder.identity()?;
+    if sweep.fingerprint() != identity.fingerprint {
         return Err(CliError::OtherSweep { path: folder.path().to_path_buf() });
+    }
+    if sweep.hub.is_some() {
+        // The very files that the driver found.
+        sweep.model = Settings::of(&identity)?.model;
     }
     Ok(sweep)
 }

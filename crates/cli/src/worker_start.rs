@@ -45,7 +45,7 @@ impl WorkerStart {
             dir: inputs::absolute(folder.path())?,
             folder: folder.clone(),
             file: inputs::absolute(&file.path)?,
-            memory_limit: memory_limit(&file.sweep.executor, devices.len()),
+            memory_limit: memory_limit(&file.sweep.executor, &devices),
             threads: (devices.len() > 1 && !is_set).then_some(share),
             devices,
         })
@@ -82,11 +82,12 @@ impl WorkerStart {
     }
 }
 
-/// Bytes that each of several workers may take; what the settings say for one.
-pub fn memory_limit(executor: &ExecutorSettings, workers: usize) -> Option<u64> {
-    if workers < 2 {
+/// Bytes that each worker may take on the CPU: what the settings say, and of what is free its share.
+pub fn memory_limit(executor: &ExecutorSettings, devices: &[DeviceChoice]) -> Option<u64> {
+    let on_cpu = devices.iter().filter(|&&device| device == DeviceChoice::Cpu).count() as u64;
+    if on_cpu < 2 {
         return executor.memory_limit;
     }
-    let share = trainer::memory::available(None).map(|bytes| bytes / workers as u64);
+    let share = trainer::memory::available(None).map(|bytes| bytes / on_cpu);
     [executor.memory_limit, share].into_iter().flatten().min()
 }

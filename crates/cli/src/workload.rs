@@ -9,6 +9,7 @@ use trainer::Device;
 use trainer::data::PreparedData;
 use trainer::model::DecoderConfig;
 use trainer::plan::{self, Demand, Memory, Packing, Work};
+use worker::gpu;
 
 use crate::error::CliError;
 
@@ -69,7 +70,7 @@ impl MemoryPlan {
         let (trials, train) = (&configs[..], &sweep.train);
         let (train_set, eval_tokens) = (&data.train, plan::eval_tokens(data, train));
         let demand = Demand { config: &config, value_bytes, trials, train_set, eval_tokens, train };
-        let available = device.available_memory(sweep.executor.memory_limit);
+        let available = available_memory(device, sweep.executor.memory_limit);
         let packing = demand.fit(&sweep.executor, available).map_err(unusable)?;
         let steps: u64 = plan::works(trials, data, train).iter().map(|w| u64::from(w.steps)).sum();
         let process = trainer::memory::resident().unwrap_or(0) + steps * BYTES_OF_A_STEP;
@@ -92,6 +93,12 @@ impl MemoryPlan {
     pub fn total(&self) -> u64 {
         self.process + self.memory.total()
     }
+}
+
+/// Bytes that training may take on a device: what is free, and on the CPU what a limit leaves.
+fn available_memory(device: &Device, limit: Option<u64>) -> Option<u64> {
+    let Device::Cuda { index, .. } = device else { return device.available_memory(limit) };
+    gpu::visible().get(*index as usize).map(|gpu| gpu.free_bytes)
 }
 
 impl Workload {

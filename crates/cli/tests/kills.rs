@@ -19,9 +19,9 @@ use store::SweepFolder;
 /// Kills when nothing else is asked for.
 const KILLS: u32 = 6;
 /// Kills for each seed (of six trials), so that the sweep is not over before the last one.
-const KILLS_PER_SEED: u32 = 6;
+const KILLS_PER_SEED: u32 = 10;
 /// A driver that has not ended by itself long after the last kill never will.
-const LONGEST: Duration = Duration::from_secs(600);
+const LONGEST: Duration = Duration::from_secs(3600);
 
 /// `splitmix64`: what is needed here is only that a run can be repeated.
 struct Dice(u64);
@@ -52,7 +52,7 @@ fn sweep_file(seeds: u32) -> String {
          epochs: {{values: [1, 2, 3]}}\n\
          model: quickstart/base\ndata:\n  train: quickstart/train.jsonl\n  \
          validation: quickstart/validation.jsonl\n\
-         train: {{rank: 8, batch_size: 8, lora_alpha: 16, lr_scheduler: constant, \
+         train: {{rank: 8, batch_size: 16, lora_alpha: 16, lr_scheduler: constant, \
          warmup_ratio: 0, max_seq_len: 64}}\n\
          executor: {{device: cpu, devices: 2, max_packed: 2, checkpoint_seconds: 1, \
          max_retries: 1000}}\n",
@@ -95,7 +95,7 @@ fn run_through(dir: &Path, results: &str, kills: u32, dice: &mut Dice) -> Kills 
     let began = Instant::now();
     while done.drivers + done.workers < kills {
         assert!(began.elapsed() < LONGEST, "{}", fs::read_to_string(dir.join("log")).unwrap());
-        std::thread::sleep(Duration::from_millis(150 + dice.below(1600)));
+        std::thread::sleep(Duration::from_millis(100 + dice.below(1200)));
         if driver.try_wait().unwrap().is_some() {
             break;
         }

@@ -16,6 +16,7 @@ mod error;
 mod event;
 mod example;
 mod file;
+mod hub;
 mod locate;
 mod mistake;
 mod normal;
@@ -26,6 +27,7 @@ mod space;
 mod state;
 mod sweep;
 mod trial;
+mod variant;
 
 pub use command::{CommandTemplate, CommandValue};
 pub use distribution::{Distribution, Shape};
@@ -35,6 +37,7 @@ pub use event::{
     StopReason, TestEvaluation, TrainPoint,
 };
 pub use example::EXAMPLE;
+pub use hub::HubModel;
 pub use mistake::Mistake;
 pub use parameter::Parameter;
 pub use resolve::{PathKind, resolve};
@@ -46,4 +49,5 @@ pub use settings::{
 pub use space::{Alpha, Axis, Choice, FromNumber, Numeric, SearchSpace};
 pub use state::{Continued, LostWorker, SweepState, TrialState, TrialStatus};
 pub use sweep::{Brackets, EarlyTerminate, Goal, Method, Metric, MetricName, Sweep, Warning};
-pub use trial::{ConfigKey, LrScheduler, TargetModule, Trial, TrialConfig, TrialId};
+pub use trial::{ConfigKey, LrScheduler, TargetModule, Trial, TrialConfig, TrialId, lora_scale};
+pub use variant::{InitLoraWeights, LoraVariant};

@@ -5,6 +5,7 @@ use crate::distribution::Distribution;
 use crate::parameter::Parameter;
 use crate::space::{Choice, Numeric, SearchSpace};
 use crate::trial::TrialConfig;
+use crate::variant::LoraVariant;
 
 impl SearchSpace {
     /// The shares, one a parameter in the order of [`Parameter::ALL`], at which
@@ -27,6 +28,8 @@ impl SearchSpace {
         set(Parameter::WeightDecay, number(&self.weight_decay, config.weight_decay));
         let seed = |listed: &u64| apart(*listed as f64, config.seed as f64);
         set(Parameter::Seed, self.seed.share_by(config.seed as f64, seed));
+        let ratio = config.variant.loraplus_lr_ratio;
+        set(Parameter::LoraplusLrRatio, number(&self.loraplus_lr_ratio, ratio));
         shares
     }
 
@@ -53,6 +56,13 @@ impl SearchSpace {
             lora_dropout: round(Parameter::LoraDropout, config.lora_dropout),
             warmup_ratio: round(Parameter::WarmupRatio, config.warmup_ratio),
             weight_decay: round(Parameter::WeightDecay, config.weight_decay),
+            variant: LoraVariant {
+                loraplus_lr_ratio: round(
+                    Parameter::LoraplusLrRatio,
+                    config.variant.loraplus_lr_ratio,
+                ),
+                ..config.variant
+            },
             ..config
         }
     }

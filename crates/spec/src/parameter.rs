@@ -31,13 +31,16 @@ pub enum Parameter {
     WeightDecay,
     /// `seed`
     Seed,
+    /// `loraplus_lr_ratio`
+    LoraplusLrRatio,
 }
 
 impl Parameter {
     /// Number of parameters.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 13;
 
-    /// Every parameter, in the order of the axes of the search space.
+    /// Every parameter, in the order of the axes of the search space; a new one comes last, so that
+    /// it changes nothing in the sequences of the others.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Rank,
         Self::LoraAlpha,
@@ -51,6 +54,7 @@ impl Parameter {
         Self::WarmupRatio,
         Self::WeightDecay,
         Self::Seed,
+        Self::LoraplusLrRatio,
     ];
 
     /// Its place in [`Self::ALL`].
@@ -73,6 +77,7 @@ impl Parameter {
             Self::WarmupRatio => "warmup_ratio",
             Self::WeightDecay => "weight_decay",
             Self::Seed => "seed",
+            Self::LoraplusLrRatio => "loraplus_lr_ratio",
         }
     }
 

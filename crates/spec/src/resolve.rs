@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Place, SweepError, SweepErrors};
 use crate::file::{self, At, DataFile, Findings, ParametersFile, SweepFile, ValidationFile};
+use crate::hub::HubModel;
 use crate::mistake::Mistake;
 use crate::parameter::Parameter;
 use crate::settings::{DataSettings, ExecutorKind, ExecutorSettings, ValidationSource};
 use crate::space::{Alpha, Choice, Numeric, SearchSpace};
 use crate::sweep::{Method, Sweep, Warning, WrittenPaths};
 use crate::trial::{LrScheduler, TargetModule};
+use crate::variant::LoraVariant;
 
 /// What lies at a path; the caller of [`resolve`] looks, this crate does no input or output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,10 +79,16 @@ impl Resolver<'_> {
     fn sweep(&mut self, written: SweepFile) -> Option<Sweep> {
         let name = self.name(written.name.as_ref());
         self.looks = written.executor.kind.is_own();
-        let model = written.model.as_ref().and_then(|path| self.model(path));
+        let named = written.model.as_ref().filter(|_| self.looks);
+        let hub = named.and_then(|path| self.hub(path));
+        let model = match (&written.model, &hub) {
+            // Not a path: whoever runs the sweep puts the folder in its place.
+            (Some(name), Some(_)) => Some(name.value.clone()),
+            (path, _) => path.as_ref().and_then(|path| self.model(path)),
+        };
         let data = written.data.as_ref().and_then(|data| self.data(data));
         let places = written.parameters.places.clone();
-        let space = space(written.parameters);
+        let space = space(written.parameters, written.variant);
         if let Some(method) = &written.method {
             let capped = written.has_run_cap;
             self.check_size(method, &space, &places, capped, written.parameters_place);
@@ -96,6 +104,7 @@ impl Resolver<'_> {
             metric: written.metric?,
             space,
             model: model?,
+            hub,
             data: data?,
             train: written.train,
             executor: self.executor(written.executor),
@@ -166,8 +175,16 @@ impl Resolver<'_> {
 
     fn model(&mut self, path: &At<PathBuf>) -> Option<PathBuf> {
         let help = "`model` is the folder of a base model on this machine, with config.json, \
-                    tokenizer.json and *.safetensors files; relative paths start at the sweep file";
+                    tokenizer.json and *.safetensors files, or a model of the Hugging Face hub as \
+                    `organisation/name`; relative paths start at the sweep file";
         self.existing("model", path, PathKind::Folder, help)
+    }
+
+    /// The model's name on a hub, where that is meant: a path at which something lies goes before.
+    fn hub(&self, path: &At<PathBuf>) -> Option<HubModel> {
+        let name = HubModel::parse(path.value.to_str()?)?;
+        let resolved = self.file.parent().unwrap_or(Path::new("")).join(&path.value);
+        ((self.look)(&resolved) == PathKind::Missing).then_some(name)
     }
 
     fn data(&mut self, data: &DataFile) -> Option<DataSettings> {
@@ -192,7 +209,9 @@ impl Resolver<'_> {
             Some(path) => Some(self.test_rows(path, train.as_ref(), validation.as_ref())?),
             None => None,
         };
-        Some(DataSettings { train: train?, validation: validation?, retention, test })
+        let (columns, packing) = (data.columns.clone(), data.packing);
+        let (train, validation) = (train?, validation?);
+        Some(DataSettings { train, validation, retention, test, columns, packing })
     }
 
     /// Rows that were trained on or chosen by hold nothing out.
@@ -212,7 +231,16 @@ impl Resolver<'_> {
     }
 
     fn rows(&mut self, what: &'static str, path: &At<PathBuf>) -> Option<PathBuf> {
-        let help = "a JSONL or CSV file is needed; relative paths start at the sweep file's folder";
+        let help = "rows are a file (.jsonl, .json, .csv, .parquet or .txt, also with .gz or .zst \
+                    behind), a folder of such files, or a pattern such as `rows/*.jsonl`; relative \
+                    paths start at the sweep file's folder";
+        let resolved = self.file.parent().unwrap_or(Path::new("")).join(&path.value);
+        let found = (self.look)(&resolved);
+        // What a pattern matches is seen when the rows are read.
+        let is_pattern = path.value.to_string_lossy().contains(['*', '?', '[']);
+        if found == PathKind::Folder || (found == PathKind::Missing && is_pattern) {
+            return Some(resolved);
+        }
         self.existing(what, path, PathKind::File, help)
     }
 
@@ -293,7 +321,7 @@ impl Resolver<'_> {
 }
 
 /// Fills in what the file does not say.
-fn space(written: ParametersFile) -> SearchSpace {
+fn space(written: ParametersFile, variant: LoraVariant) -> SearchSpace {
     fn fixed<T>(value: T) -> Numeric<T> {
         Numeric::Choice(Choice::fixed(value))
     }
@@ -312,6 +340,8 @@ fn space(written: ParametersFile) -> SearchSpace {
         warmup_ratio: written.warmup_ratio.unwrap_or(fixed(0.03)),
         weight_decay: written.weight_decay.unwrap_or(fixed(0.0)),
         seed: written.seed.unwrap_or(fixed(DEFAULT_SEED)),
+        loraplus_lr_ratio: written.loraplus_lr_ratio.unwrap_or(fixed(1.0)),
+        variant,
     }
 }
 
@@ -324,5 +354,7 @@ fn as_written(data: &DataFile) -> DataSettings {
         },
         retention: data.retention.as_ref().map(|path| path.value.clone()),
         test: data.test.as_ref().map(|path| path.value.clone()),
+        columns: data.columns.clone(),
+        packing: data.packing,
     }
 }

@@ -1,5 +1,6 @@
 //! Settings of a sweep that all of its trials share, resolved and checked.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use crate::command::CommandTemplate;
 /// Where the rows come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DataSettings {
-    /// Training file (JSONL or CSV).
+    /// Training rows: a file, a folder of files, or a pattern such as `rows/*.jsonl`.
     pub train: PathBuf,
     /// Validation rows.
     pub validation: ValidationSource,
@@ -18,13 +19,50 @@ pub struct DataSettings {
     /// Held-out rows that nothing is chosen by; evaluated once, with the chosen adapter.
     #[serde(default)]
     pub test: Option<PathBuf>,
+    /// Names that the files have for our fields: `prompt` -> `question`. Where it is not empty, a
+    /// row is made of these columns alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub columns: BTreeMap<String, String>,
+    /// Whether rows of plain text are joined, and cut, into sequences of `max_seq_len` tokens.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub packing: bool,
+}
+
+impl DataSettings {
+    /// The fields that rows are made of: what `columns` may name.
+    pub const FIELDS: [&str; 12] = [
+        "messages",
+        "conversations",
+        "prompt",
+        "completion",
+        "instruction",
+        "input",
+        "output",
+        "text",
+        "chosen",
+        "rejected",
+        "system",
+        "tools",
+    ];
+
+    /// Settings that name nothing but the training rows and what validates them.
+    pub fn new(train: impl Into<PathBuf>, validation: ValidationSource) -> Self {
+        Self {
+            train: train.into(),
+            validation,
+            retention: None,
+            test: None,
+            columns: BTreeMap::new(),
+            packing: false,
+        }
+    }
 }
 
 /// Where validation rows come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ValidationSource {
-    /// A file of its own.
+    /// A file of its own; also a folder or a pattern.
     File(PathBuf),
     /// This share of the training rows, in `(0, 1)`, chosen by content hash.
     Fraction(f64),

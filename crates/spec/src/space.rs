@@ -12,6 +12,7 @@ use serde::{Serialize, Serializer};
 use crate::distribution::Distribution;
 use crate::parameter::Parameter;
 use crate::trial::{LrScheduler, TargetModule, TrialConfig};
+use crate::variant::LoraVariant;
 
 /// What every parameter of a trial can be.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -40,6 +41,17 @@ pub struct SearchSpace {
     pub weight_decay: Numeric<f64>,
     /// Seed of the trial.
     pub seed: Numeric<u64>,
+    /// LoRA+: learning rate of B as a multiple of A's.
+    #[serde(skip_serializing_if = "is_one")]
+    pub loraplus_lr_ratio: Numeric<f64>,
+    /// What the adapters of all trials are beside the parameters above.
+    #[serde(skip_serializing_if = "LoraVariant::is_default")]
+    pub variant: LoraVariant,
+}
+
+/// Nothing to write, and the same fingerprint as before the parameter was there.
+fn is_one(ratio: &Numeric<f64>) -> bool {
+    matches!(ratio, Numeric::Choice(Choice { values, .. }) if values[..] == [1.0])
 }
 
 /// LoRA alpha before the rank is known.
@@ -345,6 +357,7 @@ impl SearchSpace {
             Parameter::WarmupRatio => &self.warmup_ratio,
             Parameter::WeightDecay => &self.weight_decay,
             Parameter::Seed => &self.seed,
+            Parameter::LoraplusLrRatio => &self.loraplus_lr_ratio,
         }
     }
 
@@ -368,6 +381,10 @@ impl SearchSpace {
             warmup_ratio: self.warmup_ratio.pick(at(Parameter::WarmupRatio)),
             weight_decay: self.weight_decay.pick(at(Parameter::WeightDecay)),
             seed: self.seed.pick(at(Parameter::Seed)),
+            variant: LoraVariant {
+                loraplus_lr_ratio: self.loraplus_lr_ratio.pick(at(Parameter::LoraplusLrRatio)),
+                ..self.variant.clone()
+            },
         }
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::hub::HubModel;
 use crate::settings::{
     BayesSettings, DataSettings, ExecutorKind, ExecutorSettings, RankLadderSettings, Replicates,
     ReportSettings, TrainSettings, ValidationSource,
@@ -34,8 +35,11 @@ pub struct Sweep {
     pub metric: Metric,
     /// The configurations to choose from.
     pub space: SearchSpace,
-    /// Folder of the base model.
+    /// Folder of the base model; of one on a hub, its name until a folder takes its place.
     pub model: PathBuf,
+    /// The base model's name on a hub, if it comes from one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hub: Option<HubModel>,
     /// Where the rows come from.
     pub data: DataSettings,
     /// Training settings that all trials share.
@@ -97,7 +101,7 @@ impl Sweep {
             "run_cap": self.run_cap,
             "seed": self.seed,
         });
-        // Not there at all without a test set: sweeps of versions that had none keep theirs.
+        // Not there at all unless given: sweeps of versions that had no such keys keep theirs.
         if let Some(test) = &self.written.data.test {
             identity["data"]["test"] = test.to_string_lossy().into();
         }
@@ -114,6 +118,13 @@ impl Sweep {
                 ]);
             }
             ExecutorKind::External => identity["external"] = true.into(),
+        }
+        let DataSettings { columns, packing, .. } = &self.written.data;
+        if !columns.is_empty() {
+            identity["data"]["columns"] = serde_json::json!(columns);
+        }
+        if *packing {
+            identity["data"]["packing"] = true.into();
         }
         let mut text = String::new();
         write_canonical(&identity, &mut text);

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::settings::TrainSettings;
+use crate::variant::LoraVariant;
 
 /// Number of a trial within its sweep. Trials count from 1; 0 is the untouched base model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -161,14 +162,22 @@ pub struct TrialConfig {
     pub weight_decay: f64,
     /// Seeds the adapter's initialisation, the data order and the dropout masks.
     pub seed: u64,
+    /// What the adapter is beside rank, alpha and modules.
+    #[serde(default, skip_serializing_if = "LoraVariant::is_default")]
+    pub variant: LoraVariant,
 }
 
 impl TrialConfig {
     /// The factor on the low-rank product: `alpha / r`, or `alpha / sqrt(r)` with rsLoRA.
     pub fn scale(&self) -> f64 {
-        let rank = f64::from(self.rank);
-        self.lora_alpha / if self.use_rslora { rank.sqrt() } else { rank }
+        lora_scale(self.lora_alpha, self.rank, self.use_rslora)
     }
+}
+
+/// The factor on the low-rank product: `alpha / r`, or `alpha / sqrt(r)` with rsLoRA.
+pub fn lora_scale(lora_alpha: f64, rank: u32, use_rslora: bool) -> f64 {
+    let rank = f64::from(rank);
+    lora_alpha / if use_rslora { rank.sqrt() } else { rank }
 }
 
 impl LrScheduler {
@@ -198,6 +207,8 @@ pub struct ConfigKey {
     target_modules: u16,
     lr_scheduler: LrScheduler,
     seed: u64,
+    /// Its fields as text; empty for plain LoRA.
+    variant: String,
 }
 
 impl TrialConfig {
@@ -225,6 +236,7 @@ impl TrialConfig {
             warmup_ratio,
             weight_decay,
             seed,
+            variant,
         } = self;
         let real = [lora_alpha, lora_dropout, learning_rate, warmup_ratio, weight_decay];
         ConfigKey {
@@ -234,6 +246,7 @@ impl TrialConfig {
             target_modules: target_modules.iter().fold(0, |bits, m| bits | 1 << (*m as u16)),
             lr_scheduler: *lr_scheduler,
             seed: *seed,
+            variant: if variant.is_default() { String::new() } else { format!("{variant:?}") },
         }
     }
 }

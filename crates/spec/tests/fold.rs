@@ -22,6 +22,7 @@ fn config(rank: u32) -> TrialConfig {
         warmup_ratio: 0.03,
         weight_decay: 0.0,
         seed: 42,
+        variant: spec::LoraVariant::default(),
     }
 }
 

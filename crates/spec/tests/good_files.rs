@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use spec::{
-    Brackets, CommandValue, DeviceChoice, EXAMPLE, EarlyTerminate, ExecutorKind, LrScheduler,
-    Method, Parameter, PathKind, Shape, Sweep, TargetModule, TrialConfig, ValidationSource,
-    resolve,
+    Brackets, CommandValue, DeviceChoice, EXAMPLE, EarlyTerminate, ExecutorKind, InitLoraWeights,
+    LrScheduler, Method, Parameter, PathKind, Shape, Sweep, TargetModule, TrialConfig,
+    ValidationSource, resolve,
 };
 
 const HEAD: &str = "method: random\nrun_cap: 9\nmodel: base\ndata: {train: rows.jsonl}\n";
@@ -60,6 +60,9 @@ fn what_the_example_has_in_comments_is_valid_too() {
         "micro_batch_size",
         "eval_steps",
         "eval_train_examples",
+        "layers_to_transform",
+        "rank_pattern",
+        "alpha_pattern",
         "max_packed",
         "early_terminate",
         "  type",
@@ -93,7 +96,16 @@ fn the_example_explains_every_key() {
     for parameter in Parameter::ALL {
         assert!(EXAMPLE.contains(&format!("  {parameter}: ")), "{parameter}");
     }
-    for key in ["micro_batch_size", "eval_steps", "eval_train_examples", "max_packed", "target"] {
+    for key in [
+        "micro_batch_size",
+        "eval_steps",
+        "eval_train_examples",
+        "layers_to_transform",
+        "rank_pattern",
+        "alpha_pattern",
+        "max_packed",
+        "target",
+    ] {
         assert!(EXAMPLE.contains(&format!("  # {key}: ")), "{key}");
     }
 }
@@ -210,6 +222,38 @@ fn parameters_may_be_fixed_under_train() {
     assert_eq!(config.lr_scheduler, LrScheduler::Cosine);
     assert_eq!(sweep.train.optimizer.max_grad_norm, None);
     assert_eq!(sweep.space.varied(), [Parameter::Rank]);
+}
+
+#[test]
+fn a_lora_variant_is_written_under_train_and_its_ratio_may_be_swept() {
+    let sweep = sweep(&format!(
+        "{HEAD}parameters: {{rank: [4, 8], loraplus_lr_ratio: [1, 4, 16]}}\ntrain: {{layers_to_transform: [3, 1], rank_pattern: {{q_proj: 2}}, alpha_pattern: {{layers.0.mlp.up_proj: 9}}, init_lora_weights: orthogonal}}\n"
+    ));
+    assert_eq!(sweep.space.varied(), [Parameter::Rank, Parameter::LoraplusLrRatio]);
+    let configs: Vec<_> = (0..6).map(|cell| sweep.space.grid_config(cell)).collect();
+    let variant = &configs[0].variant;
+    assert_eq!(variant.layers_to_transform, Some(vec![1, 3]));
+    assert_eq!(variant.rank_pattern.get("q_proj"), Some(&2));
+    assert_eq!(variant.alpha_pattern.get("layers.0.mlp.up_proj"), Some(&9.0));
+    assert_eq!(variant.init_lora_weights, InitLoraWeights::Orthogonal);
+    let keys: std::collections::HashSet<_> = configs.iter().map(TrialConfig::key).collect();
+    assert_eq!(keys.len(), 6);
+    for config in &configs {
+        let text = serde_json::to_string(config).expect("JSON");
+        assert_eq!(serde_json::from_str::<TrialConfig>(&text).expect("read back"), *config);
+        assert_eq!(sweep.space.nearest(config), *config);
+    }
+}
+
+#[test]
+fn plain_lora_leaves_no_trace_in_what_is_written() {
+    let sweep = sweep(&format!("{HEAD}parameters: {{rank: [4, 8]}}\n"));
+    for text in [
+        serde_json::to_string(&sweep.space.grid_config(0)).expect("JSON"),
+        serde_json::to_string(&sweep.space).expect("JSON"),
+    ] {
+        assert!(!text.contains("variant") && !text.contains("loraplus"), "{text}");
+    }
 }
 
 #[test]
@@ -356,6 +400,32 @@ fn the_fingerprint_does_not_depend_on_where_the_program_was_started() {
     let from = |file: &str| resolve(&text, Path::new(file), &look).expect("it is right");
     assert_ne!(from("x.yaml").model, from("sweeps/x.yaml").model);
     assert_eq!(from("x.yaml").fingerprint(), from("sweeps/x.yaml").fingerprint());
+}
+
+#[test]
+fn rows_may_be_folders_and_patterns() {
+    let text = format!("{HEAD}parameters: {{rank: 8}}\n").replace("rows.jsonl", "'rows/*.csv'");
+    assert_eq!(sweep(&text).data.train, Path::new("sweeps/rows/*.csv"));
+}
+
+#[test]
+fn columns_and_packing_change_the_fingerprint_and_a_model_on_a_hub_keeps_its_name() {
+    let base = format!("{HEAD}parameters: {{rank: 8}}\n");
+    let mapped = base.replace("data: {", "data: {columns: {prompt: question}, ");
+    let packed = base.replace("data: {", "data: {packing: true, ");
+    assert_eq!(sweep(&mapped).data.columns["prompt"], "question");
+    assert!(sweep(&packed).data.packing);
+    let own = sweep(&base).fingerprint();
+    assert_ne!(sweep(&mapped).fingerprint(), own);
+    assert_ne!(sweep(&packed).fingerprint(), own);
+    let nothing = |path: &Path| match path.extension() {
+        Some(extension) if extension == "jsonl" => PathKind::File,
+        _ => PathKind::Missing,
+    };
+    let on_hub = base.replace("model: base", "model: org/name@v1");
+    let on_hub = resolve(&on_hub, Path::new("x.yaml"), &nothing).expect("it is right");
+    assert_eq!(on_hub.hub.map(|name| name.to_string()).as_deref(), Some("org/name@v1"));
+    assert_eq!(sweep(&base).hub, None);
 }
 
 proptest! {

@@ -152,6 +152,11 @@ pub fn hash_file(path: &Path) -> Result<InputFile, StoreError> {
     Ok(InputFile { path: path.display().to_string(), bytes, sha256 })
 }
 
+/// SHA-256 of a text in hexadecimal.
+pub fn hash_text(text: &str) -> String {
+    hex(&Sha256::digest(text.as_bytes()))
+}
+
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::new(), |mut text, byte| {

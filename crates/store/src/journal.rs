@@ -9,10 +9,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -186,6 +186,9 @@ struct Tail {
     number: u32,
     path: PathBuf,
     file: File,
+    opened: Instant,
+    /// Bytes read so far.
+    offset: u64,
     /// The beginning of a line whose end is not written yet.
     partial: Vec<u8>,
     line: usize,
@@ -209,7 +212,8 @@ impl Follower {
             if own != Some(&path) && !self.files.contains_key(&name) {
                 let file = File::open(&path).map_err(StoreError::io("open the journal", &path))?;
                 let (writer, number) = (Arc::from(name.name.as_str()), name.number);
-                let tail = Tail { writer, number, path, file, partial: Vec::new(), line: 0 };
+                let (partial, opened) = (Vec::new(), Instant::now());
+                let tail = Tail { writer, number, path, file, opened, offset: 0, partial, line: 0 };
                 self.files.insert(name, tail);
             }
         }
@@ -236,13 +240,25 @@ fn counts(attempts: &mut HashMap<TrialId, u32>, record: &Record) -> bool {
 /// Bytes read at a time, so that a long journal is not in memory twice.
 const CHUNK: u64 = 1 << 20;
 
+/// A file of another machine that is held open may seem not to grow on a network file system;
+/// opening it anew shows what was written by then.
+pub(crate) const OPEN_ANEW_AFTER: Duration = Duration::from_secs(1);
+
 impl Tail {
     fn read(&mut self, seq: &mut u64, news: &mut Vec<News>) -> Result<(), StoreError> {
+        if self.opened.elapsed() > OPEN_ANEW_AFTER {
+            self.file = File::open(&self.path)
+                .and_then(|mut file| file.seek(SeekFrom::Start(self.offset)).map(|_| file))
+                .map_err(StoreError::io("open the journal", &self.path))?;
+            self.opened = Instant::now();
+        }
         loop {
             let read = (&self.file).take(CHUNK).read_to_end(&mut self.partial);
-            if read.map_err(StoreError::io("read the journal", &self.path))? == 0 {
+            let length = read.map_err(StoreError::io("read the journal", &self.path))?;
+            if length == 0 {
                 return Ok(());
             }
+            self.offset += length as u64;
             let mut begin = 0;
             while let Some(length) = self.partial[begin..].iter().position(|&b| b == b'\n') {
                 self.line += 1;

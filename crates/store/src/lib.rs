@@ -38,7 +38,7 @@ pub use atomic::{replace_dir, write_file};
 pub use checkpoint::{Checkpoint, CheckpointDamage, Purpose};
 pub use error::{BuildError, StoreError};
 pub use folder::{Opened, SweepDir, SweepFolder, TrialTables, set_aside};
-pub use identity::{Identity, InputFile, hash_file};
+pub use identity::{Identity, InputFile, hash_file, hash_text};
 pub use journal::News;
 pub use layout::ReportFile;
 pub use lock::Holder;

@@ -6,6 +6,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -185,7 +186,9 @@ pub struct WorkerDir {
     folder: SweepFolder,
     files: WorkerFiles,
     journal: journal::Writer,
-    orders: Option<File>,
+    orders: Option<(File, Instant)>,
+    /// Bytes of the orders read so far.
+    orders_read: u64,
     unread: Vec<u8>,
     beats: u64,
     _alive: Alive,
@@ -199,9 +202,16 @@ impl WorkerDir {
         atomic::create_dir(&files.dir)?;
         let alive = Alive::begin(&files.dir.join(ALIVE));
         let journal = journal::Writer::create(&layout::journal(folder.path()), name, seq)?;
-        let unread = Vec::new();
-        let mut dir =
-            Self { folder, files, journal, orders: None, unread, beats: 0, _alive: alive };
+        let mut dir = Self {
+            folder,
+            files,
+            journal,
+            orders: None,
+            orders_read: 0,
+            unread: Vec::new(),
+            beats: 0,
+            _alive: alive,
+        };
         dir.read_orders()?;
         dir.unread.clear();
         Ok(dir)
@@ -236,17 +246,19 @@ impl WorkerDir {
 
     fn read_orders(&mut self) -> Result<(), StoreError> {
         let path = self.files.dir.join(ORDERS);
-        if self.orders.is_none() {
-            match File::open(&path) {
-                Ok(file) => self.orders = Some(file),
+        let is_old = |(_, opened): &(File, Instant)| opened.elapsed() > journal::OPEN_ANEW_AFTER;
+        if self.orders.as_ref().is_none_or(is_old) {
+            let at = SeekFrom::Start(self.orders_read);
+            match File::open(&path).and_then(|mut file| file.seek(at).map(|_| file)) {
+                Ok(file) => self.orders = Some((file, Instant::now())),
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
                 Err(error) => return Err(StoreError::io("open the orders", &path)(error)),
             }
         }
-        let Some(file) = &mut self.orders else { return Ok(()) };
-        file.read_to_end(&mut self.unread)
-            .map(|_| ())
-            .map_err(StoreError::io("read the orders", &path))
+        let Some((file, _)) = &mut self.orders else { return Ok(()) };
+        let read = file.read_to_end(&mut self.unread);
+        self.orders_read += read.map_err(StoreError::io("read the orders", &path))? as u64;
+        Ok(())
     }
 
     /// Later records come after what is numbered `seq`.
@@ -314,10 +326,11 @@ impl WorkerDir {
     }
 
     /// Gives a sign of life.
-    pub fn beat(&mut self, trials: Vec<TrialId>) -> Result<(), StoreError> {
+    pub fn beat(&mut self, trials: &[TrialId]) -> Result<(), StoreError> {
         self.beats += 1;
         let place = this_machine();
         let (beats, at_ms, pid) = (self.beats, now_ms(), std::process::id());
+        let trials = trials.to_vec();
         let beat = Beat { beats, at_ms, place, pid, trials };
         let path = self.files.dir.join(HEARTBEAT);
         let text = serde_json::to_vec(&beat)

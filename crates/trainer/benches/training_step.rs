@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use candle_core::{Device, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use spec::TargetModule;
+use spec::{InitLoraWeights, TargetModule};
 use trainer::adapter::AdapterLayout;
 use trainer::backend::cpu::{Buf, Cpu};
 use trainer::backend::{AdamWStep, Backend};
@@ -98,7 +98,11 @@ impl Step {
         let slots = (0..shape.slots)
             .map(|slot| Slot {
                 params: backend
-                    .tensor(&layout.initial_values(slot as u64), 1, layout.len)
+                    .tensor(
+                        &layout.initial_values(slot as u64, InitLoraWeights::Default),
+                        1,
+                        layout.len,
+                    )
                     .expect("params"),
                 grad: backend.zeros(1, layout.len).expect("zeros"),
                 first: backend.zeros(1, layout.len).expect("zeros"),
@@ -138,7 +142,7 @@ impl Step {
         };
         for Slot { params, grad, first, second, .. } in &mut self.slots {
             self.decoder.backend.norm(grad).expect("norm");
-            self.decoder.backend.adamw(params, grad, first, second, &update).expect("adamw");
+            self.decoder.backend.adamw(params, grad, first, second, None, &update).expect("adamw");
         }
     }
 }

@@ -6,11 +6,16 @@
 
 use std::ops::Range;
 
-use rand::{Rng, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use spec::{TargetModule, TrialConfig};
+use spec::{InitLoraWeights, TargetModule, TrialConfig};
 
 use crate::model::DecoderConfig;
+
+mod init;
+mod shape;
+
+pub use shape::LoraShape;
 
 /// One adapted linear layer.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,11 +51,26 @@ impl AdapterLayout {
     /// The layout on a model whose every site has this rank and scale. Of `modules` those are
     /// taken that the model has ([`DecoderConfig::targets`]).
     pub fn new(config: &DecoderConfig, rank: usize, scale: f64, modules: &[TargetModule]) -> Self {
+        Self::build(config, modules, |_, _| Some((rank, scale)))
+    }
+
+    /// The layout of a trial's adapter, which [`LoraShape::check`] has found possible.
+    pub fn of_trial(config: &DecoderConfig, trial: &TrialConfig) -> Self {
+        LoraShape::of_trial(trial).layout(config)
+    }
+
+    /// `site` gives the rank and the scale of a module in a block, where it is adapted.
+    pub(crate) fn build(
+        config: &DecoderConfig,
+        modules: &[TargetModule],
+        site: impl Fn(usize, TargetModule) -> Option<(usize, f64)>,
+    ) -> Self {
         let modules = config.targets(modules).unwrap_or_default();
         let mut sites = Vec::with_capacity(config.num_hidden_layers * modules.len());
         let mut len = 0;
         for layer in 0..config.num_hidden_layers {
             for module in &modules {
+                let Some((rank, scale)) = site(layer, *module) else { continue };
                 let (inputs, outputs) = config.module_shape(*module);
                 let (a, b) = (len, len + rank * inputs);
                 len = b + outputs * rank;
@@ -60,9 +80,19 @@ impl AdapterLayout {
         Self { sites, len }
     }
 
-    /// The layout of a trial's adapter.
-    pub fn of_trial(config: &DecoderConfig, trial: &TrialConfig) -> Self {
-        Self::new(config, trial.rank as usize, trial.scale(), &trial.target_modules)
+    /// The largest sum of ranks over a block's sites.
+    pub fn ranks_of_a_block(&self) -> usize {
+        let of_block = |sites: &[Site]| sites.iter().map(|site| site.rank).sum();
+        self.sites.chunk_by(|a, b| a.layer == b.layer).map(of_block).max().unwrap_or(0)
+    }
+
+    /// A factor for each value: `of_b` where it belongs to a B, else 1.
+    pub fn factors_of_b(&self, of_b: f32) -> Vec<f32> {
+        let mut factors = vec![1.0; self.len];
+        for index in 0..self.sites.len() {
+            factors[self.b_range(index)].fill(of_b);
+        }
+        factors
     }
 
     /// The adapted modules, each once.
@@ -78,9 +108,8 @@ impl AdapterLayout {
         self.sites.iter().enumerate().find(|(_, s)| s.layer == layer && s.module == module)
     }
 
-    /// PEFT's initial values: A uniform in `±1/sqrt(in)` (Kaiming with `a = sqrt(5)`), B zero, so
-    /// that training starts at the base model.
-    pub fn initial_values(&self, seed: u64) -> Vec<f32> {
+    /// The values that training begins with; it begins at the base model, because `B A` is zero.
+    pub fn initial_values(&self, seed: u64, init: InitLoraWeights) -> Vec<f32> {
         let mut values = vec![0.0; self.len];
         for (index, site) in self.sites.iter().enumerate() {
             // A stream a site: its values do not depend on which other modules are adapted. A fused
@@ -88,9 +117,10 @@ impl AdapterLayout {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             let module = site.module.parts().first().copied().unwrap_or(site.module);
             rng.set_stream(1 + (site.layer * TargetModule::ALL.len()) as u64 + module as u64);
-            let bound = 1.0 / (site.inputs as f32).sqrt();
-            for x in &mut values[self.a_range(index)] {
-                *x = rng.random_range(-bound..bound);
+            let (a, b) = values[site.a..self.b_range(index).end].split_at_mut(site.b - site.a);
+            match init {
+                InitLoraWeights::Default => init::uniform(a, site, &mut rng),
+                InitLoraWeights::Orthogonal => init::orthogonal(a, b, site, &mut rng),
             }
         }
         values

@@ -50,11 +50,11 @@ struct Tensor {
 }
 
 fn encode(config: &DecoderConfig, adapter: &LoadedAdapter, name: &str) -> Vec<u8> {
-    let tensors: Vec<Tensor> = (0..adapter.layout.sites.len())
-        .flat_map(|index| matrices(config, adapter, index))
-        .collect();
-    // llama.cpp scales by alpha / rank, whatever the scaling was trained with.
+    // llama.cpp scales by one alpha / rank, whatever the scaling was trained with.
     let alpha = adapter.layout.sites.first().map_or(0.0, |site| site.scale * site.rank as f64);
+    let tensors: Vec<Tensor> = (0..adapter.layout.sites.len())
+        .flat_map(|index| matrices(config, adapter, index, alpha))
+        .collect();
     let mut out = Vec::new();
     out.extend(MAGIC);
     out.extend(VERSION.to_le_bytes());
@@ -99,11 +99,23 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend(text.as_bytes());
 }
 
-/// A is `[R, I]` and B `[O, R]`, row-major.
-fn matrices(config: &DecoderConfig, adapter: &LoadedAdapter, index: usize) -> [Tensor; 2] {
+/// A is `[R, I]` and B `[O, R]`, row-major. B takes up what a site's own alpha differs from the
+/// file's.
+fn matrices(
+    config: &DecoderConfig,
+    adapter: &LoadedAdapter,
+    index: usize,
+    alpha: f64,
+) -> [Tensor; 2] {
     let (layout, site) = (&adapter.layout, &adapter.layout.sites[index]);
     let name = tensor_name(site);
-    let b = rotated(config, site, &adapter.values[layout.b_range(index)]);
+    let own = site.scale * site.rank as f64 / alpha;
+    let mut b = rotated(config, site, &adapter.values[layout.b_range(index)]);
+    if own != 1.0 {
+        for x in &mut b {
+            *x = (f64::from(*x) * own) as f32;
+        }
+    }
     [
         Tensor {
             name: format!("{name}.lora_a"),
@@ -129,11 +141,12 @@ fn tensor_name(site: &Site) -> String {
     format!("blk.{}.{part}.weight", site.layer)
 }
 
-/// For its `llama` architecture llama.cpp rotates neighbouring pairs of a head's E columns, where
-/// Hugging Face rotates column j with j + E/2: the rows of q and k are put in that order.
+/// In its `llama` and `smollm3` architectures llama.cpp rotates neighbouring pairs of a head's E
+/// columns, where Hugging Face rotates column j with j + E/2: the rows of q and k are put in that
+/// order.
 fn rotated(config: &DecoderConfig, site: &Site, b: &[f32]) -> Vec<f32> {
     let turns = matches!(site.module, TargetModule::QProj | TargetModule::KProj);
-    if architecture(config) != "llama" || !turns {
+    if !matches!(architecture(config), "llama" | "smollm3") || !turns {
         return b.to_vec();
     }
     let head = config.attention.head_dim;
@@ -164,9 +177,14 @@ mod tests {
 
     #[test]
     fn the_rows_of_a_rotated_projection_change_order_and_the_others_do_not() {
-        let config = config("llama");
+        for model_type in ["llama", "smollm3"] {
+            rows_change_order(&config(model_type));
+        }
+    }
+
+    fn rows_change_order(config: &DecoderConfig) {
         let modules = [TargetModule::QProj, TargetModule::VProj];
-        let layout = AdapterLayout::new(&config, 1, 2.0, &modules);
+        let layout = AdapterLayout::new(config, 1, 2.0, &modules);
         let mut values = vec![0.0; layout.len];
         let (q, v) = (layout.b_range(0), layout.b_range(1));
         for (range, from) in [(q, 0.0), (v, 100.0)] {
@@ -175,10 +193,10 @@ mod tests {
             }
         }
         let adapter = LoadedAdapter { layout, values };
-        let [_, q] = matrices(&config, &adapter, 0);
+        let [_, q] = matrices(config, &adapter, 0, 2.0);
         assert_eq!(q.values, [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]);
         assert_eq!(q.shape, [1, 8]);
-        let [_, v] = matrices(&config, &adapter, 1);
+        let [_, v] = matrices(config, &adapter, 1, 2.0);
         assert_eq!(v.values, [100.0, 101.0, 102.0, 103.0]);
     }
 

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
-use spec::{TargetModule, TrialConfig};
+use spec::{InitLoraWeights, TargetModule, TrialConfig};
 
-use crate::adapter::{AdapterLayout, Site};
+use crate::adapter::{AdapterLayout, LoraShape, Site};
 use crate::error::{Result, TrainerError};
 use crate::model::DecoderConfig;
 
@@ -42,11 +42,28 @@ struct AdapterConfig {
     #[serde(default)]
     modules_to_save: Option<Vec<String>>,
     #[serde(default)]
-    layers_to_transform: Option<Vec<u32>>,
+    layers_to_transform: Option<OneOrMany>,
     #[serde(default)]
     rank_pattern: BTreeMap<String, u32>,
     #[serde(default)]
     alpha_pattern: BTreeMap<String, f64>,
+}
+
+/// PEFT takes one block or a list of them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(u32),
+    Many(Vec<u32>),
+}
+
+impl OneOrMany {
+    fn as_slice(&self) -> &[u32] {
+        match self {
+            Self::One(layer) => std::slice::from_ref(layer),
+            Self::Many(layers) => layers,
+        }
+    }
 }
 
 fn no_bias() -> String {
@@ -121,11 +138,14 @@ pub fn save(
         bias: no_bias(),
         fan_in_fan_out: false,
         inference_mode: true,
-        init_lora_weights: true.into(),
+        init_lora_weights: match config.variant.init_lora_weights {
+            InitLoraWeights::Default => true.into(),
+            InitLoraWeights::Orthogonal => "orthogonal".into(),
+        },
         modules_to_save: None,
-        layers_to_transform: None,
-        rank_pattern: BTreeMap::new(),
-        alpha_pattern: BTreeMap::new(),
+        layers_to_transform: config.variant.layers_to_transform.clone().map(OneOrMany::Many),
+        rank_pattern: config.variant.rank_pattern.clone(),
+        alpha_pattern: config.variant.alpha_pattern.clone(),
     };
     let path = dir.join(CONFIG_FILE);
     let text = serde_json::to_string_pretty(&config)
@@ -140,10 +160,19 @@ pub fn load(dir: &Path, model: &DecoderConfig) -> Result<LoadedAdapter> {
     let wrong = |message: String| TrainerError::Config { path: path.clone(), message };
     let config: AdapterConfig = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
     refuse_variants(&config).map_err(&wrong)?;
-    model.targets(&config.target_modules).map_err(wrong)?;
-    let rank = f64::from(config.r);
-    let scale = config.lora_alpha / if config.use_rslora { rank.sqrt() } else { rank };
-    let layout = AdapterLayout::new(model, config.r as usize, scale, &config.target_modules);
+    let shape = LoraShape {
+        rank: config.r,
+        lora_alpha: config.lora_alpha,
+        use_rslora: config.use_rslora,
+        target_modules: &config.target_modules,
+        layers_to_transform: config.layers_to_transform.as_ref().map(OneOrMany::as_slice),
+        rank_pattern: &config.rank_pattern,
+        alpha_pattern: &config.alpha_pattern,
+        // The values are there already.
+        init_lora_weights: InitLoraWeights::Default,
+    };
+    shape.check(model).map_err(wrong)?;
+    let layout = shape.layout(model);
     let file = dir.join(WEIGHTS_FILE);
     let bytes = std::fs::read(&file).map_err(TrainerError::io("read", &file))?;
     let damaged = |message: String| TrainerError::Checkpoint { path: file.clone(), message };
@@ -182,9 +211,7 @@ fn refuse_variants(config: &AdapterConfig) -> std::result::Result<(), String> {
         (config.fan_in_fan_out, "fan_in_fan_out"),
         (config.bias != "none", "bias other than none"),
         (config.modules_to_save.as_ref().is_some_and(|m| !m.is_empty()), "modules_to_save"),
-        (config.layers_to_transform.is_some(), "layers_to_transform"),
-        (!config.rank_pattern.is_empty(), "rank_pattern"),
-        (!config.alpha_pattern.is_empty(), "alpha_pattern"),
+        (config.rank_pattern.values().any(|rank| *rank == 0), "a rank of 0 in rank_pattern"),
     ];
     match refused.iter().find(|(is_set, _)| *is_set) {
         Some((_, what)) => Err(format!("{what} is not supported by this version")),

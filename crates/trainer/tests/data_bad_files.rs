@@ -14,7 +14,7 @@ fn path(name: &str) -> PathBuf {
 
 /// The error, or the report where the file is good enough to be used.
 fn told(train: &str, validation: ValidationSource, model: &str, limit: usize) -> String {
-    let settings = DataSettings { train: path(train), validation, retention: None, test: None };
+    let settings = DataSettings::new(path(train), validation);
     match prepare(&settings, &path(model), limit) {
         Ok(data) => format!("used:\n{}", data.report),
         Err(error) => format!("error: {error}"),
@@ -52,9 +52,9 @@ bad_files! {
     a_blank_jsonl_file_has_no_rows: "blank.jsonl",
     an_empty_csv_file_has_no_rows: "empty.csv",
     a_csv_header_alone_has_no_rows: "only_header.csv",
-    a_json_list_is_recognised: "list.json",
+    a_json_list_is_read_as_well: "list.json",
     a_pretty_printed_object_is_no_json_lines: "pretty_printed.json",
-    an_unknown_ending_shows_the_accepted_ones: "rows.txt",
+    an_unknown_ending_shows_the_accepted_ones: "rows.xlsx",
     a_missing_ending_shows_the_accepted_ones: "no_ending",
     a_long_list_of_bad_rows_ends_after_ten: "many_bad_rows.jsonl",
     a_missing_file_is_named: "no_such_file.jsonl",

@@ -12,12 +12,7 @@ fn prepare_bytes(name: &str, content: &[u8]) -> Result<PreparedData, DataError> 
     let dir = tempfile::tempdir().expect("a temporary folder");
     let train = dir.path().join(name);
     std::fs::write(&train, content).expect("writing the sample");
-    let settings = DataSettings {
-        train,
-        validation: ValidationSource::Fraction(0.5),
-        retention: None,
-        test: None,
-    };
+    let settings = DataSettings::new(train, ValidationSource::Fraction(0.5));
     prepare(&settings, Path::new("tests/bad_data/model"), LIMIT)
 }
 
@@ -112,4 +107,186 @@ fn the_same_files_give_the_same_data() {
     let other = prepare_bytes("x.jsonl", content).expect("good rows");
     assert_eq!(one.train.content_hash(), other.train.content_hash());
     assert_ne!(one.train.content_hash(), one.validation.content_hash());
+}
+
+const CHAT_SHREDS: &[&[u8]] = &[
+    b"{\"conversations\": [{\"from\": \"human\", \"value\": \"a\"}, {\"from\": \"gpt\", \"value\": \"b\"}]}",
+    b"{\"conversations\": [{\"from\": \"function_call\", \"value\": \"{}\"}], \"tools\": \"[{}]\"}",
+    b"{\"messages\": [{\"role\": \"assistant\", \"tool_calls\": [{\"function\": {\"arguments\": \"{}\"}}]}]}",
+    b"{\"prompt\": [{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"a\"}]}], \"completion\": [{\"role\": \"assistant\", \"content\": \"b\"}]}",
+    b"{\"chosen\": \"a b\", \"rejected\": \"a c\"}",
+    b"{\"chosen\": [{\"role\": \"assistant\", \"content\": \"b\"}], \"prompt\": 1}",
+    b"{\"text\": \"a\", \"label\": false}",
+    b",",
+    b"[",
+    b"]",
+    b"\n",
+    b"{",
+];
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, content).expect("writing to memory");
+    encoder.finish().expect("writing to memory")
+}
+
+/// A Parquet file of prompts, completions and a nested column that nobody reads.
+fn parquet_file(rows: &[(&str, &str)]) -> Vec<u8> {
+    use parquet::data_type::{ByteArray, ByteArrayType};
+    use parquet::file::writer::SerializedFileWriter;
+    let schema =
+        "message rows { REQUIRED BINARY prompt (UTF8); REQUIRED BINARY completion (UTF8); }";
+    let schema = parquet::schema::parser::parse_message_type(schema).expect("a schema");
+    let properties = parquet::file::properties::WriterProperties::builder()
+        .set_compression(parquet::basic::Compression::SNAPPY)
+        .build();
+    let mut bytes = Vec::new();
+    let mut writer = SerializedFileWriter::new(&mut bytes, schema.into(), properties.into())
+        .expect("a writer to memory");
+    let mut group = writer.next_row_group().expect("a row group");
+    for column in [0, 1] {
+        let of_row = |(prompt, completion): &(&str, &str)| {
+            ByteArray::from(if column == 0 { *prompt } else { *completion })
+        };
+        let values: Vec<ByteArray> = rows.iter().map(of_row).collect();
+        let mut writer = group.next_column().expect("no error").expect("two columns");
+        writer.typed::<ByteArrayType>().write_batch(&values, None, None).expect("writing");
+        writer.close().expect("writing");
+    }
+    group.close().expect("writing");
+    writer.close().expect("writing");
+    bytes
+}
+
+/// Content with some bytes changed and the end cut off.
+fn damaged(content: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
+    let len = content.len();
+    let changes = proptest::collection::vec((0..len, any::<u8>()), 0..6);
+    (changes, 0..=len, any::<bool>()).prop_map(move |(changes, end, cuts)| {
+        let mut content = content.clone();
+        for (at, byte) in changes {
+            content[at] = byte;
+        }
+        content.truncate(if cuts { end } else { len });
+        content
+    })
+}
+
+fn many_rows() -> Vec<u8> {
+    (0..200).flat_map(|i| format!("{{\"text\": \"row {i}\"}}\n").into_bytes()).collect()
+}
+
+proptest! {
+    #[test]
+    fn shreds_of_chats_and_lists_give_sound_data_or_a_message(
+        content in shreds(CHAT_SHREDS),
+        name in proptest::sample::select(&["x.jsonl", "x.json"][..]),
+        is_list in any::<bool>(),
+    ) {
+        let content = if is_list { [b"[", content.as_slice(), b"]"].concat() } else { content };
+        match prepare_bytes(name, &content) {
+            Ok(data) => check(&data)?,
+            Err(error) => prop_assert!(!error.to_string().is_empty()),
+        }
+    }
+
+    #[test]
+    fn damaged_compressed_files_give_sound_data_or_a_message(content in damaged(gzip(&many_rows()))) {
+        match prepare_bytes("x.jsonl.gz", &content) {
+            Ok(data) => check(&data)?,
+            Err(error) => prop_assert!(error.to_string().contains("x.jsonl.gz")),
+        }
+    }
+
+    #[test]
+    fn damaged_zstd_files_give_sound_data_or_a_message(
+        content in damaged(zstd::encode_all(&many_rows()[..], 1).expect("compressing")),
+    ) {
+        match prepare_bytes("x.jsonl.zst", &content) {
+            Ok(data) => check(&data)?,
+            Err(error) => prop_assert!(error.to_string().contains("x.jsonl.zst")),
+        }
+    }
+
+    #[test]
+    fn damaged_parquet_files_give_sound_data_or_a_message(
+        content in damaged(parquet_file(&[("a", "one"), ("b", "two"), ("c", "three"), ("d", "four")])),
+    ) {
+        match prepare_bytes("x.parquet", &content) {
+            Ok(data) => check(&data)?,
+            Err(error) => prop_assert!(error.to_string().contains("x.parquet")),
+        }
+    }
+
+    #[test]
+    fn any_text_file_gives_its_tokens_in_order_or_a_message(
+        content in "[a-zé\n ]{0,400}", bytes in proptest::collection::vec(any::<u8>(), 0..4),
+    ) {
+        let content = [content.as_bytes(), &bytes].concat();
+        match prepare_bytes("x.txt", &content) {
+            Ok(data) => check(&data)?,
+            Err(error) => prop_assert!(error.to_string().contains("x.txt")),
+        }
+    }
+}
+
+#[test]
+fn a_parquet_file_is_read_row_by_row() {
+    let rows = [("the first", "one"), ("the second", "two"), ("the third", " ")];
+    let data = prepare_bytes("x.parquet", &parquet_file(&rows)).expect("good rows");
+    let file = &data.report.files[0];
+    assert_eq!((file.rows, file.used), (3, 2));
+    assert!(data.report.to_string().contains("row 3: `completion` is empty"), "{}", data.report);
+}
+
+#[test]
+fn nesting_without_end_is_a_bad_row_and_not_the_end_of_the_program() {
+    let deep = format!("{{\"text\": {}", "[".repeat(1 << 20));
+    let content = format!("{{\"text\": \"a\"}}\n{deep}\n{{\"text\": \"b\"}}\n");
+    let data = prepare_bytes("x.jsonl", content.as_bytes()).expect("two good rows");
+    let reason = &data.report.files[0].skipped[0].reason;
+    assert!(reason.contains("recursion limit"), "{reason}");
+    let list = prepare_bytes("x.json", format!("[{deep}").as_bytes()).expect_err("no list");
+    assert!(list.to_string().contains("line 1, column"), "{list}");
+}
+
+/// Compressed, since such a file is small and what it holds need not be.
+#[test]
+fn a_row_without_end_is_left_out_before_it_fills_the_memory() {
+    let long = format!("{{\"text\": \"{}\"}}\n", "x".repeat(65 << 20));
+    let content = format!("{{\"text\": \"a\"}}\n{long}{{\"text\": \"b\"}}\n");
+    let data = prepare_bytes("x.jsonl.gz", &gzip(content.as_bytes())).expect("two good rows");
+    let skipped = &data.report.files[0].skipped;
+    assert_eq!((skipped[0].line, skipped[0].reason.as_str()), (2, "longer than 64 MiB"));
+    let list = prepare_bytes("x.json.gz", &gzip(format!("[{long}]").as_bytes())).expect_err("long");
+    assert!(list.to_string().contains("line 1 is longer than 64 MiB"), "{list}");
+    let line = "x".repeat(1 << 20) + "\n";
+    let csv = format!("text\na\n\"{}", line.repeat(65));
+    let csv = prepare_bytes("x.csv.gz", &gzip(csv.as_bytes())).expect_err("a quote left open");
+    assert!(csv.to_string().contains("begins on line 3 is longer than 64 MiB"), "{csv}");
+}
+
+#[test]
+fn tokens_of_a_large_file_are_kept_and_give_the_same_data() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (rows, cache) = (dir.path().join("x.jsonl"), dir.path().join("cache"));
+    let line =
+        |i: usize| format!("{{\"prompt\": \"{i}\", \"completion\": \"{}\"}}\n", "é".repeat(200));
+    let content: String = (0..11_000).map(line).collect::<String>() + "{oops\n";
+    std::fs::write(&rows, content).expect("writing the sample");
+    let settings = DataSettings::new(&rows, ValidationSource::Fraction(0.5));
+    let prepared = || {
+        let model = Path::new("tests/bad_data/model");
+        trainer::data::prepare_cached(&settings, model, LIMIT, Some(&cache)).expect("good rows")
+    };
+    let first = prepared();
+    let entries = || std::fs::read_dir(&cache).expect("the cache").count();
+    assert_eq!(entries(), 1);
+    let second = prepared();
+    assert_eq!(entries(), 1);
+    assert_eq!(first.train, second.train);
+    assert_eq!(first.validation, second.validation);
+    assert_eq!(first.report, second.report);
+    assert_eq!(first.places.train, second.places.train);
+    assert!(second.report.to_string().contains("line 11001: malformed JSON"));
 }

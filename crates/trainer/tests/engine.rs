@@ -7,8 +7,8 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use spec::{
-    DeviceChoice, Evaluation, Event, ExecutorSettings, LrScheduler, Outcome, TargetModule,
-    TrainPoint, TrainSettings, Trial, TrialConfig, TrialId,
+    DeviceChoice, Evaluation, Event, ExecutorSettings, InitLoraWeights, LoraVariant, LrScheduler,
+    Outcome, TargetModule, TrainPoint, TrainSettings, Trial, TrialConfig, TrialId,
 };
 use trainer::TrainerError;
 use trainer::backend::cpu::Cpu;
@@ -67,6 +67,7 @@ fn trial(id: u32) -> Trial {
             warmup_ratio: 0.1,
             weight_decay: 0.01,
             seed: 1,
+            variant: LoraVariant::default(),
         },
     }
 }
@@ -185,9 +186,25 @@ fn any_config() -> impl Strategy<Value = TrialConfig> {
                     seed,
                     warmup_ratio: 0.1,
                     weight_decay: 0.01,
+                    variant: any_variant(seed),
                 }
             },
         )
+}
+
+/// Some trials are plain LoRA, others one variant or several.
+fn any_variant(seed: u64) -> LoraVariant {
+    let mut variant = LoraVariant::default();
+    if seed % 2 == 1 {
+        variant.loraplus_lr_ratio = 4.0;
+    }
+    if seed % 3 == 1 {
+        variant.layers_to_transform = Some(vec![1]);
+    }
+    if seed % 4 == 3 {
+        variant.init_lora_weights = InitLoraWeights::Orthogonal;
+    }
+    variant
 }
 
 proptest! {

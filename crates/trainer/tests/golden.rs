@@ -13,21 +13,24 @@ use trainer::backend::{AdamWStep, Backend};
 use trainer::decoder::Decoder;
 use trainer::schedule::Schedule;
 
-const CASES: [&str; 2] = ["adapter", "adapter_rslora"];
+/// Every folder of `golden/`.
+fn all() -> impl Iterator<Item = &'static str> {
+    ARCHITECTURES.into_iter().chain(["llama_variants"])
+}
 
 fn candle() -> CandleBackend {
     CandleBackend::new(Device::Cpu, DType::F32)
 }
 
 fn logits_and_losses_agree<B: Backend>(make: impl Fn() -> B) {
-    for architecture in ARCHITECTURES {
+    for architecture in all() {
         let (golden, tensors) = golden(architecture);
         let decoder = decoder(make(), architecture);
         let all = rows(&golden.sequences.iter().collect::<Vec<_>>());
         let ours = mean_loss(&decoder, &all, &[]);
         assert!(close(ours, golden.base.loss, 1e-5), "{architecture}: base loss {ours}");
         check_logits(&decoder, &all, &[], &tensors, "base", architecture);
-        for case in CASES {
+        for case in golden.cases.keys().map(String::as_str) {
             let adapter = Adapter::golden(&decoder, architecture, case);
             let active = [adapter.active(0..all.len())];
             let (ours, theirs) = (mean_loss(&decoder, &all, &active), golden.cases[case].loss);
@@ -68,11 +71,11 @@ fn mean_loss<B: Backend>(
 }
 
 fn gradients_agree<B: Backend>(make: impl Fn() -> B) {
-    for architecture in ARCHITECTURES {
+    for architecture in all() {
         let (golden, tensors) = golden(architecture);
         let decoder = decoder(make(), architecture);
         let all = rows(&golden.sequences.iter().collect::<Vec<_>>());
-        for case in CASES {
+        for case in golden.cases.keys().map(String::as_str) {
             let mut adapter = Adapter::golden(&decoder, architecture, case);
             adapter.train(&decoder, &all, None, false);
             let ours = adapter.grad_values(&decoder);
@@ -90,9 +93,9 @@ fn gradients_agree<B: Backend>(make: impl Fn() -> B) {
 }
 
 fn training_agrees<B: Backend>(make: impl Fn() -> B) {
-    for architecture in ARCHITECTURES {
+    for architecture in all() {
         let (golden, tensors) = golden(architecture);
-        for case in CASES {
+        for case in golden.cases.keys().map(String::as_str) {
             let decoder = decoder(make(), architecture);
             let mut adapter = Adapter::golden(&decoder, architecture, case);
             let Adapter { layout, params, grad } = &mut adapter;
@@ -100,6 +103,10 @@ fn training_agrees<B: Backend>(make: impl Fn() -> B) {
             let want = &golden.cases[case].trajectory;
             let zeros = || decoder.backend.zeros(1, layout.len).expect("zeros");
             let (mut m, mut v) = (zeros(), zeros());
+            let factors = t.loraplus_lr_ratio.map(|ratio| {
+                let factors = layout.factors_of_b(ratio as f32);
+                decoder.backend.tensor(&factors, 1, layout.len).expect("factors")
+            });
             let warmup = f64::from(t.warmup_steps) / f64::from(t.total_steps);
             let schedule =
                 Schedule::new(LrScheduler::Linear, t.learning_rate, t.total_steps, warmup, 0.2);
@@ -137,7 +144,10 @@ fn training_agrees<B: Backend>(make: impl Fn() -> B) {
                     step: step as u32 + 1,
                     grad_scale: (t.max_grad_norm / (norm + 1e-6)).min(1.0),
                 };
-                decoder.backend.adamw(params, grad, &mut m, &mut v, &update).expect("adamw");
+                decoder
+                    .backend
+                    .adamw(params, grad, &mut m, &mut v, factors.as_ref(), &update)
+                    .expect("adamw");
             }
             let ours = decoder.backend.values(params).expect("values");
             let error = relative_error(&ours, &tensors.adapter(&format!("{case}.final"), layout));

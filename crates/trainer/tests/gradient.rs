@@ -125,3 +125,38 @@ fn however_many_threads_share_a_step_its_gradient_and_dropout_masks_are_the_same
     let error = relative_error(&alone, &adapter.grad_values(&oracle));
     assert!(error < 1e-5, "off by {error}");
 }
+
+#[test]
+fn two_adapters_that_share_a_step_have_the_gradients_they_have_alone_in_every_architecture() {
+    for architecture in support::ARCHITECTURES {
+        let (golden, _) = golden(architecture);
+        let decoder = decoder(Cpu::<f32>::new(), architecture);
+        let sequences: Vec<_> = golden.sequences.iter().collect();
+        let (first, second) = sequences.split_at(3);
+        let (first, second) = (rows(first), rows(second));
+        let mut a = Adapter::golden(&decoder, architecture, "adapter");
+        let mut b = Adapter::golden(&decoder, architecture, "adapter_rslora");
+        a.train(&decoder, &first, None, false);
+        b.train(&decoder, &second, None, false);
+        let alone = [a.grad_values(&decoder), b.grad_values(&decoder)];
+
+        let mut both = first.clone();
+        for (sequence, range) in sequences[3..].iter().zip(&second.sequences) {
+            let weight = second.targets.iter().find(|t| range.contains(&t.row));
+            let weight = weight.expect("a sequence with targets").weight;
+            both.push(&sequence.input_ids, &sequence.mask(), weight);
+        }
+        let grads =
+            [&a, &b].map(|adapter| decoder.backend.zeros(1, adapter.layout.len).expect("zeros"));
+        let [mut grad_a, mut grad_b] = grads;
+        let active = [a.active(0..first.len()), b.active(first.len()..both.len())];
+        decoder
+            .train(&both, &active, &mut [&mut grad_a, &mut grad_b], false)
+            .expect("a training pass");
+        for (grad, alone) in [grad_a, grad_b].iter().zip(&alone) {
+            let packed = decoder.backend.values(grad).expect("values");
+            let error = relative_error(&packed, alone);
+            assert!(error < 1e-5, "{architecture}: off by {error}");
+        }
+    }
+}

@@ -96,6 +96,7 @@ impl Case {
             warmup_ratio: 0.0,
             weight_decay: 0.0,
             seed: id.into(),
+            variant: spec::LoraVariant::default(),
         };
         Trial { id: TrialId(id), config }
     }

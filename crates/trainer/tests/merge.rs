@@ -47,8 +47,8 @@ fn merged_losses(architecture: &str, case: &str) -> (Vec<f32>, Vec<f32>) {
 
 #[test]
 fn merged_weights_give_the_losses_of_base_and_adapter() {
-    for architecture in ARCHITECTURES {
-        for case in ["adapter", "adapter_rslora"] {
+    for architecture in ARCHITECTURES.into_iter().chain(["llama_variants"]) {
+        for case in ["adapter", "adapter_rslora", "layers", "patterns"] {
             if !golden_dir(architecture).join(case).is_dir() {
                 continue;
             }

@@ -2,12 +2,13 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use safetensors::SafeTensors;
-use spec::{LrScheduler, TargetModule, TrialConfig};
+use spec::{InitLoraWeights, LoraVariant, LrScheduler, TargetModule, TrialConfig};
 use support::{decoder, golden_dir};
-use trainer::adapter::AdapterLayout;
+use trainer::adapter::{AdapterLayout, LoraShape};
 use trainer::backend::cpu::Cpu;
 use trainer::model::DecoderConfig;
 use trainer::peft;
@@ -26,6 +27,7 @@ fn config() -> TrialConfig {
         warmup_ratio: 0.0,
         weight_decay: 0.0,
         seed: 3,
+        variant: LoraVariant::default(),
     }
 }
 
@@ -109,8 +111,9 @@ fn a_variant_that_would_change_the_output_is_refused_by_name() {
     for (key, value) in [
         ("use_dora", serde_json::json!(true)),
         ("bias", serde_json::json!("all")),
-        ("rank_pattern", serde_json::json!({"q_proj": 8})),
-        ("layers_to_transform", serde_json::json!([0])),
+        ("rank_pattern", serde_json::json!({"k_proj": 8})),
+        ("alpha_pattern", serde_json::json!({"layers.0": 8})),
+        ("layers_to_transform", serde_json::json!([7])),
         ("modules_to_save", serde_json::json!(["lm_head"])),
     ] {
         let dir = tempfile::tempdir().expect("a temporary folder");
@@ -136,16 +139,83 @@ fn an_adapter_of_another_model_is_refused_with_the_shapes() {
 }
 
 #[test]
+fn a_variant_is_written_and_read_back() {
+    let variant = LoraVariant {
+        layers_to_transform: Some(vec![1]),
+        rank_pattern: BTreeMap::from([("q_proj".to_owned(), 5)]),
+        alpha_pattern: BTreeMap::from([("layers.1.mlp.down_proj".to_owned(), 7.0)]),
+        init_lora_weights: InitLoraWeights::Orthogonal,
+        ..LoraVariant::default()
+    };
+    let trial = TrialConfig { variant, rank: 4, ..config() };
+    let layout = AdapterLayout::of_trial(&model(), &trial);
+    assert!(layout.sites.iter().all(|site| site.layer == 1));
+    let ranks: Vec<usize> = layout.sites.iter().map(|site| site.rank).collect();
+    assert_eq!(ranks, [5, 4]);
+    assert!((layout.sites[0].scale - 10.0 / 5.0_f64.sqrt()).abs() < 1e-12);
+    assert!((layout.sites[1].scale - 3.5).abs() < 1e-12);
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let values: Vec<f32> = (0..layout.len).map(|i| i as f32 * 0.01 - 3.0).collect();
+    peft::save(dir.path(), &layout, &values, &trial, Path::new("base")).expect("saved");
+    let loaded = peft::load(dir.path(), &model()).expect("loaded");
+    assert_eq!((loaded.layout, loaded.values), (layout, values));
+}
+
+#[test]
+fn an_adapter_that_the_model_cannot_carry_is_refused_by_its_setting() {
+    let with = |change: &dyn Fn(&mut TrialConfig)| {
+        let mut trial = config();
+        change(&mut trial);
+        LoraShape::of_trial(&trial).check(&model()).expect_err("not possible")
+    };
+    let unknown = with(&|t| t.variant.rank_pattern = BTreeMap::from([("k_proj".into(), 4)]));
+    assert!(unknown.contains("rank_pattern") && unknown.contains("k_proj"), "{unknown}");
+    let twice = with(&|t| {
+        t.variant.alpha_pattern =
+            BTreeMap::from([("q_proj".into(), 1.0), ("layers.0.self_attn.q_proj".into(), 2.0)]);
+    });
+    assert!(twice.contains("both name model.layers.0.self_attn.q_proj"), "{twice}");
+    let block = with(&|t| t.variant.layers_to_transform = Some(vec![0, 9]));
+    assert!(block.contains("no block 9") && block.contains("has 2"), "{block}");
+    let odd = with(&|t| t.variant.init_lora_weights = InitLoraWeights::Orthogonal);
+    assert!(odd.contains("even rank"), "{odd}");
+    let fused = with(&|t| t.target_modules.push(TargetModule::QkvProj));
+    assert!(fused.contains("qkv_proj"), "{fused}");
+}
+
+#[test]
+fn orthogonal_factors_are_not_zero_but_their_product_is() {
+    let layout = AdapterLayout::new(&model(), 8, 1.0, &[TargetModule::KProj]);
+    let values = layout.initial_values(5, InitLoraWeights::Orthogonal);
+    for (index, site) in layout.sites.iter().enumerate() {
+        let (a, b) = (&values[layout.a_range(index)], &values[layout.b_range(index)]);
+        let mean_square = |x: &[f32]| x.iter().map(|x| x * x).sum::<f32>() / x.len() as f32;
+        // As PEFT: a sum of R/2 normal numbers times the entries of orthonormal rows, by ten.
+        for factor in [a, b] {
+            assert!((0.002..0.012).contains(&mean_square(factor)), "{}", mean_square(factor));
+        }
+        for row in b.chunks(site.rank) {
+            for input in 0..site.inputs {
+                let product: f32 =
+                    (0..site.rank).map(|r| row[r] * a[r * site.inputs + input]).sum();
+                assert!(product.abs() < 1e-6, "{product}");
+            }
+        }
+    }
+    assert_ne!(values, layout.initial_values(6, InitLoraWeights::Orthogonal));
+}
+
+#[test]
 fn a_fresh_adapter_starts_at_the_base_model() {
     let decoder = decoder(Cpu::<f32>::new(), "llama");
     let layout = AdapterLayout::of_trial(&decoder.model.config, &config());
-    let values = layout.initial_values(7);
+    let values = layout.initial_values(7, InitLoraWeights::Default);
     for index in 0..layout.sites.len() {
         let bound = 1.0 / (layout.sites[index].inputs as f32).sqrt();
         let a = &values[layout.a_range(index)];
         assert!(a.iter().all(|x| x.abs() <= bound) && a.iter().any(|x| *x != 0.0));
         assert!(values[layout.b_range(index)].iter().all(|x| *x == 0.0));
     }
-    assert_eq!(values, layout.initial_values(7));
-    assert_ne!(values, layout.initial_values(8));
+    assert_eq!(values, layout.initial_values(7, InitLoraWeights::Default));
+    assert_ne!(values, layout.initial_values(8, InitLoraWeights::Default));
 }

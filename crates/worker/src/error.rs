@@ -84,6 +84,10 @@ impl WorkerError {
                     .to_owned(),
             ),
             Self::Launch(error) => error.help.clone(),
+            Self::WorkerFailed { at_start: false, .. } => Some(
+                "remove the cause and run the sweep again: it goes on from its checkpoints"
+                    .to_owned(),
+            ),
             Self::WorkerFailed { .. } | Self::DuplicateProposal { .. } | Self::Tables { .. } => {
                 None
             }

@@ -14,6 +14,7 @@ mod board;
 mod command;
 mod drive;
 mod error;
+pub mod gpu;
 pub mod launch;
 mod metrics;
 mod observer;

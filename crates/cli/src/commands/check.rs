@@ -15,6 +15,7 @@ use crate::args::CheckArgs;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output;
+use crate::rows;
 use crate::sweep_file;
 use crate::workload::{self, MemoryPlan, Workload};
 
@@ -57,13 +58,12 @@ struct Total {
 }
 
 pub fn run(args: &CheckArgs) -> Result<Exit, CliError> {
-    let file = sweep_file::load(&args.sweep)?;
+    let file = sweep_file::load_with_model(&args.sweep)?;
     let sweep = &file.sweep;
     if !sweep.executor.kind.is_own() {
         return elsewhere::run(args, &file);
     }
-    let length = sweep.train.max_seq_len as usize;
-    let data = trainer::data::prepare(&sweep.data, &sweep.model, length).map_err(CliError::Data)?;
+    let data = rows::prepare(&sweep.data, &sweep.model, &sweep.train)?;
     let findings = find(sweep, &data)?;
     if args.json {
         let text = serde_json::to_string_pretty(&findings)

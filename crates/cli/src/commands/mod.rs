@@ -5,6 +5,7 @@ pub mod cancel;
 pub mod check;
 pub mod compare;
 pub mod convert;
+pub mod data;
 pub mod explain;
 pub mod export;
 pub mod init;

@@ -25,13 +25,14 @@ use crate::live::{self, Live};
 use crate::output::{self, Output};
 use crate::progress::{self, Mode, Plan};
 use crate::publish::{self, tables};
+use crate::rows;
 use crate::sweep_file::{self, SweepFile};
 use crate::warm_start;
 use crate::worker_start::{self, WorkerStart};
 use crate::workload::{self, MemoryPlan, Workload};
 
 pub fn run(args: &RunArgs, output: Output) -> Result<Exit, CliError> {
-    let file = sweep_file::load(&args.sweep)?;
+    let file = sweep_file::load_with_model(&args.sweep)?;
     file.warn();
     let run = Run::new(args, &file, output)?;
     if let Some(state) = run.finished_before()? {
@@ -102,7 +103,7 @@ impl<'a> Run<'a> {
     fn train(&self) -> Result<Exit, CliError> {
         let data = self.prepare_data()?;
         let plan = self.plan(&data);
-        let devices = devices::of(&self.file.sweep.executor);
+        let devices = devices::of(&self.file.sweep.executor)?;
         let memory = self.plan_memory(&data, &devices)?;
         let facts = inputs::facts(&self.file.sweep, &data)?;
         let examples = data.train.examples.len();
@@ -162,7 +163,7 @@ impl<'a> Run<'a> {
     ) -> Result<MemoryPlan, CliError> {
         let mut sweep = self.file.sweep.clone();
         sweep.executor.device = devices.first().copied().unwrap_or(DeviceChoice::Auto);
-        sweep.executor.memory_limit = worker_start::memory_limit(&sweep.executor, devices.len());
+        sweep.executor.memory_limit = worker_start::memory_limit(&sweep.executor, devices);
         let trials = workload::known_trials(&sweep, self.trials.as_deref());
         MemoryPlan::for_sweep(&sweep, &trials, data)
     }
@@ -183,9 +184,7 @@ impl<'a> Run<'a> {
 
     fn prepare_data(&self) -> Result<PreparedData, CliError> {
         let sweep = &self.file.sweep;
-        let length = sweep.train.max_seq_len as usize;
-        let data =
-            trainer::data::prepare(&sweep.data, &sweep.model, length).map_err(CliError::Data)?;
+        let data = rows::prepare(&sweep.data, &sweep.model, &sweep.train)?;
         if self.args.quiet {
             data.report.warnings().iter().for_each(|warning| self.output.warning(warning));
         } else {

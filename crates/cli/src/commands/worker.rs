@@ -15,6 +15,7 @@ use crate::devices;
 use crate::engine::EngineTrainer;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::rows;
 use crate::sweep_file;
 use crate::workload::{self, MemoryPlan};
 
@@ -89,8 +90,7 @@ fn prepare(args: &WorkerArgs, folder: &SweepFolder) -> Result<(Sweep, Prepared),
         sweep.executor.device = devices::parse(name)?;
     }
     sweep.executor.memory_limit = args.memory_limit.or(sweep.executor.memory_limit);
-    let length = sweep.train.max_seq_len as usize;
-    let data = trainer::data::prepare(&sweep.data, &sweep.model, length).map_err(CliError::Data)?;
+    let data = rows::prepare(&sweep.data, &sweep.model, &sweep.train)?;
     let planner = planner::for_sweep(&sweep);
     let known = workload::all_trials(&*planner);
     let trials = workload::known_trials(&sweep, known.as_deref());

@@ -50,6 +50,7 @@ fn config(learning_rate: f64) -> TrialConfig {
         warmup_ratio: 0.0,
         weight_decay: 0.0,
         seed: 1,
+        variant: spec::LoraVariant::default(),
     }
 }
 
@@ -102,12 +103,7 @@ pub fn interrupted_sweep(dir: &Path) -> PathBuf {
     let model = dir.join("model");
     fs::create_dir(&model).unwrap();
     fs::write(model.join("tokenizer.json"), "{}").unwrap();
-    let data = DataSettings {
-        train: dir.join("train.jsonl"),
-        validation: ValidationSource::Fraction(0.5),
-        retention: None,
-        test: None,
-    };
+    let data = DataSettings::new(dir.join("train.jsonl"), ValidationSource::Fraction(0.5));
     let sweep = json!({
         "model": model,
         "data": data,

@@ -160,7 +160,7 @@ impl Coordinate {
             _ if !lora_prior => 0.5,
             What::CorrectedRate | What::Epochs => 1.5,
             What::Parameter(Parameter::Rank | Parameter::LoraAlpha) => 4.0,
-            What::Parameter(Parameter::BatchSize) => 2.5,
+            What::Parameter(Parameter::BatchSize | Parameter::LoraplusLrRatio) => 2.5,
             What::Parameter(Parameter::WeightDecay) => 2.0,
             What::Parameter(_) => 0.3,
         };
@@ -197,6 +197,7 @@ fn raw(what: What, config: &TrialConfig, epoch: f64) -> f64 {
             Parameter::WarmupRatio => config.warmup_ratio,
             Parameter::WeightDecay => (config.weight_decay + 1e-3).log10(),
             Parameter::Seed => 0.0,
+            Parameter::LoraplusLrRatio => config.variant.loraplus_lr_ratio.log2(),
         },
     }
 }

@@ -17,6 +17,7 @@ pub struct Facts<'a> {
     pub improvement_share: Option<f64>,
     pub still_falling: Option<f64>,
     pub spikes: usize,
+    pub further_at_lower_rate: Option<&'a TrialState>,
 }
 
 /// Why the run carries its flag and notes: sentences with numbers.
@@ -47,6 +48,9 @@ pub fn advice(facts: &Facts<'_>) -> Option<String> {
                 say!(lang, StopAt, epoch(overfit.best_epoch), rate)
             }
         }),
+        Flag::TooSlow | Flag::Underfit if facts.further_at_lower_rate.is_some() => {
+            Some(say!(lang, LowerRate, rate))
+        }
         Flag::TooSlow => Some(say!(lang, RaiseRate, rate)),
         Flag::Underfit => {
             Some(difference_from_best(facts).unwrap_or_else(|| say!(lang, HigherRank)))
@@ -171,7 +175,20 @@ fn note_sentence(note: Note, facts: &Facts<'_>) -> Option<String> {
         Note::LearningRateTooHigh => {
             let rate = learning_rate(facts.trial.trial.config.learning_rate);
             let spikes = facts.spikes.to_string();
-            (facts.spikes > 0).then(|| say!(lang, NoteSpikes, spikes, rate))
+            let spiked = (facts.spikes > 0).then(|| say!(lang, NoteSpikes, spikes, rate));
+            let further = facts.further_at_lower_rate.and_then(|other| {
+                let (id, config) = (other.trial.id.to_string(), &other.trial.config);
+                let reached = loss(other.best()?.eval_loss);
+                Some(say!(
+                    lang,
+                    NoteLowerRateFurther,
+                    id,
+                    learning_rate(config.learning_rate),
+                    reached
+                ))
+            });
+            let sentences: Vec<String> = [spiked, further].into_iter().flatten().collect();
+            (!sentences.is_empty()).then(|| sentences.join(" "))
         }
         // The flag `too_slow` says it already.
         Note::LearningRateTooLow => None,

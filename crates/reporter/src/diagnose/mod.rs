@@ -37,7 +37,9 @@
 //!   model's.
 //! - `worse_than_base`: even at m, the run is no better than the base model.
 //! - `learning_rate_too_high`: it diverged; or its training loss spiked (`spikes`); or it stayed
-//!   above the base model without overfitting.
+//!   above the base model without overfitting; or it is `too_slow` or `underfit`, and a run of the
+//!   same rank got further with a lower rate and no more steps (a batch no smaller, no more
+//!   epochs), by more than `report.overfit_sigma` standard errors.
 //! - `learning_rate_too_low`: flagged `too_slow`, at a learning rate below the best run's.
 //! - `more_epochs`: m is the last evaluation, and the run was still falling.
 //!
@@ -118,7 +120,7 @@ pub enum Note {
     Forgetting,
     /// Not even the best evaluation beats the base model.
     WorseThanBase,
-    /// Training diverged, spiked or stayed above the base model.
+    /// Training diverged, spiked, stayed above the base model, or came less far than at a lower rate.
     LearningRateTooHigh,
     /// Far behind the best run, still falling, at a lower learning rate than that run's.
     LearningRateTooLow,
@@ -163,6 +165,8 @@ pub struct Reference<'a> {
     pub base: Option<&'a Evaluation>,
     /// The run with the lowest validation loss of the sweep.
     pub best: Option<&'a TrialState>,
+    /// All runs of the sweep.
+    pub state: &'a SweepState,
 }
 
 impl<'a> Reference<'a> {
@@ -174,7 +178,7 @@ impl<'a> Reference<'a> {
             .values()
             .filter(|trial| trial.best().is_some())
             .min_by(|a, b| loss(a).total_cmp(&loss(b)));
-        Self { base: state.base.as_ref(), best }
+        Self { base: state.base.as_ref(), best, state }
     }
 }
 
@@ -202,7 +206,17 @@ pub fn diagnose(
         reference.base.and_then(|base| progress::still_falling(&trial.evaluations, base, settings));
     let flag = flag(trial, overfit.is_some(), improvement_share, still_falling, settings);
     let spikes = spikes::spikes(&trial.train_points);
-    let seen = Seen { flag, spikes, is_still_falling: still_falling.is_some() };
+    let is_behind = matches!(flag, Flag::TooSlow | Flag::Underfit);
+    let further_at_lower_rate =
+        reference.state.trials.values().filter(|_| is_behind).find(|other| {
+            progress::came_further_at_a_lower_rate(other, trial, settings.overfit_sigma)
+        });
+    let seen = Seen {
+        flag,
+        spikes,
+        is_still_falling: still_falling.is_some(),
+        further_at_lower_rate: further_at_lower_rate.is_some(),
+    };
     let notes = notes(trial, reference, settings, &seen);
     let overfit = overfit.filter(|_| matches!(flag, Flag::Overfit | Flag::Running));
     let facts = explain::Facts {
@@ -215,6 +229,7 @@ pub fn diagnose(
         improvement_share,
         still_falling,
         spikes,
+        further_at_lower_rate,
     };
     let explanation = explain::explanation(&facts);
     let advice = explain::advice(&facts);
@@ -256,6 +271,7 @@ struct Seen {
     flag: Flag,
     spikes: usize,
     is_still_falling: bool,
+    further_at_lower_rate: bool,
 }
 
 fn notes(
@@ -277,7 +293,8 @@ fn notes(
         notes.push(Note::Forgetting);
     }
     let stayed_above = worse && matches!(seen.flag, Flag::Ok | Flag::Underfit);
-    if seen.flag == Flag::Diverged || seen.spikes > 0 || stayed_above {
+    let unstable = seen.flag == Flag::Diverged || seen.spikes > 0;
+    if unstable || stayed_above || seen.further_at_lower_rate {
         notes.push(Note::LearningRateTooHigh);
     }
     let rate = |trial: &TrialState| trial.trial.config.learning_rate;

@@ -82,8 +82,8 @@ texts! {
         "{0} lượt chững lại khi còn cách xa lượt tốt nhất.";
     UnderfittingAdvice: "Give them no more time: what they lack is rank, learning rate or layers (see the best run's settings).",
         "Đừng cho thêm thời gian: chúng thiếu rank, learning rate hoặc số lớp gắn adapter (xem cấu hình của lượt tốt nhất).";
-    RateTooHigh: "At learning_rate {0} and above, {1} of {2} runs diverged, spiked or stayed above the base model.",
-        "Từ learning_rate {0} trở lên, {1} trên {2} lượt phân kỳ, có đỉnh nhọn hoặc ở trên mô hình gốc.";
+    RateTooHigh: "At learning_rate {0} and above, {1} of {2} runs diverged, spiked, stayed above the base model or came less far than at a lower rate.",
+        "Từ learning_rate {0} trở lên, {1} trên {2} lượt phân kỳ, có đỉnh nhọn, ở trên mô hình gốc hoặc kém hơn khi dùng learning rate thấp hơn.";
     RateTooHighAdvice: "Search below {0}.",
         "Hãy tìm dưới {0}.";
     RateTooLow: "At learning_rate {0} and below, {1} of {2} runs were still falling at the end, far behind the best.",
@@ -192,6 +192,8 @@ texts! {
         "Train loss có {0} đỉnh nhọn, vượt xa mức dao động thường: learning rate ({1}) đã ở giới hạn.";
     NoteMoreEpochs: "It was still falling at its last evaluation, which is its best.",
         "Lượt này vẫn đang giảm ở lần đánh giá cuối, cũng là lần tốt nhất.";
+    NoteLowerRateFurther: "Trial {0}, of the same rank and with no more steps, reached {2} at the lower learning rate {1}.",
+        "Lượt {0}, cùng rank và không nhiều bước hơn, đạt {2} với learning rate thấp hơn {1}.";
     LowerRate: "Lower the learning rate (now {0}).",
         "Giảm learning rate (hiện là {0}).";
     LowerRateNothingHelped: "Lower the learning rate (now {0}): no amount of training helped.",

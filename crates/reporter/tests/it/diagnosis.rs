@@ -106,6 +106,37 @@ fn slow_and_levelled_off_runs_are_told_apart() {
     assert_eq!(flag_of(&[(1.6, 1.6), (1.3, 1.3), (1.15, 1.1), (1.1, 1.1)]).0, Flag::Ok);
 }
 
+/// The notes of a levelled-off run (rank 8, rate 1e-2, batch 4) beside one that came further.
+fn notes_beside(rank: u32, learning_rate: f64, batch_size: u32) -> Vec<Note> {
+    let mut state = sweeps::sweep("pair", &[]);
+    let mut base = sweeps::base();
+    (base.eval_loss, base.train_loss) = (2.0, Some(2.0));
+    state.apply(&Event::BaseEvaluated { evaluation: base });
+    let runs = [
+        (sweeps::config(8, 1e-2, 4), [(1.8, 1.8), (1.7, 1.7), (1.7, 1.7)]),
+        (sweeps::config(rank, learning_rate, batch_size), [(1.3, 1.3), (1.0, 1.0), (1.0, 1.0)]),
+    ];
+    for (number, (config, losses)) in (1..).zip(runs) {
+        let id = TrialId(number);
+        state.apply(&Event::TrialProposed { trial: spec::Trial { id, config } });
+        for evaluation in curve(&losses) {
+            state.apply(&Event::Evaluated { trial: id, evaluation });
+        }
+        state.apply(&Event::TrialFinished { trial: id, outcome: Outcome::Completed });
+    }
+    let diagnosis = diagnose_all(&state, &ReportSettings::default(), Lang::En).remove(&TrialId(1));
+    diagnosis.expect("a diagnosis").notes
+}
+
+#[test]
+fn a_rate_is_too_high_when_a_lower_one_came_further_at_the_same_rank_with_no_more_steps() {
+    assert_eq!(notes_beside(8, 1e-3, 4), [Note::LearningRateTooHigh]);
+    assert_eq!(notes_beside(8, 1e-3, 16), [Note::LearningRateTooHigh]);
+    assert_eq!(notes_beside(16, 1e-3, 4), [], "another rank explains it as well");
+    assert_eq!(notes_beside(8, 1e-3, 2), [], "twice the steps explain it as well");
+    assert_eq!(notes_beside(8, 2e-2, 4), [], "a higher rate came further");
+}
+
 #[test]
 fn what_the_trainer_says_comes_before_any_curve() {
     let state = sweeps::quickstart();

@@ -28,7 +28,7 @@ pub(crate) const RANK_LADDER: &[&str] = &["trials_per_rung", "sigma"];
 pub(crate) const REPLICATES: &[&str] = &["seeds", "top"];
 pub(crate) const METRIC: &[&str] = &["name", "goal", "target"];
 pub(crate) const DATA: &[&str] =
-    &["train", "validation", "validation_fraction", "retention", "test"];
+    &["train", "validation", "validation_fraction", "retention", "test", "columns", "packing"];
 pub(crate) const VALIDATION: &[&str] = &["fraction"];
 pub(crate) const TRAIN: &[&str] = &[
     "max_seq_len",
@@ -44,6 +44,12 @@ pub(crate) const TRAIN: &[&str] = &[
     "max_grad_norm",
     "eval_steps",
     "eval_train_examples",
+    "init_lora_weights",
+    "layers_to_transform",
+    "rank_pattern",
+    "alpha_pattern",
+    "modules_to_save",
+    "use_dora",
 ];
 pub(crate) const EXECUTOR: &[&str] = &[
     "type",
@@ -86,6 +92,8 @@ const ALIASES: &[(&str, &str)] = &[
     ("alpha", "lora_alpha"),
     ("dropout", "lora_dropout"),
     ("rslora", "use_rslora"),
+    ("loraplus_ratio", "loraplus_lr_ratio"),
+    ("lora_plus_lr_ratio", "loraplus_lr_ratio"),
     ("num_train_epochs", "epochs"),
     ("num_epochs", "epochs"),
     ("bs", "batch_size"),
@@ -101,6 +109,9 @@ const ALIASES: &[(&str, &str)] = &[
     ("model_name_or_path", "model"),
     ("base_model", "model"),
     ("dataset", "data"),
+    ("column_mapping", "columns"),
+    ("pack", "packing"),
+    ("sample_packing", "packing"),
     ("val", "validation"),
     ("val_fraction", "validation_fraction"),
     ("early_stopping", "early_terminate"),

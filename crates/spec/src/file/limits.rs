@@ -68,7 +68,7 @@ impl Limits {
     pub const fn of(parameter: Parameter) -> Self {
         match parameter {
             Parameter::Rank => Self::whole(1).to(8192.0),
-            Parameter::LoraAlpha => Self::above(0.0),
+            Parameter::LoraAlpha | Parameter::LoraplusLrRatio => Self::above(0.0),
             Parameter::LoraDropout => Self::from(0.0).below(1.0),
             Parameter::LearningRate => Self::above(0.0).to(1.0),
             Parameter::BatchSize | Parameter::Epochs => Self::whole(1).to(65536.0),

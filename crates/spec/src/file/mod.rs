@@ -15,6 +15,7 @@ mod section;
 mod settings;
 mod sweep_file;
 mod value;
+mod variant;
 mod yaml;
 
 pub(crate) use findings::{At, Findings};

@@ -31,6 +31,7 @@ pub(crate) struct ParametersFile {
     pub warmup_ratio: Option<Numeric<f64>>,
     pub weight_decay: Option<Numeric<f64>>,
     pub seed: Option<Numeric<u64>>,
+    pub loraplus_lr_ratio: Option<Numeric<f64>>,
     /// Where each given parameter stands (its key).
     pub places: BTreeMap<Parameter, Place>,
 }
@@ -89,6 +90,7 @@ impl ParametersFile {
             Parameter::WarmupRatio => self.warmup_ratio = entry.numeric(findings),
             Parameter::WeightDecay => self.weight_decay = entry.numeric(findings),
             Parameter::Seed => self.seed = entry.numeric(findings),
+            Parameter::LoraplusLrRatio => self.loraplus_lr_ratio = entry.numeric(findings),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The sections `data`, `train`, `executor` and `report`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::executor;
@@ -8,12 +9,12 @@ use super::keys;
 use super::limits::Limits;
 use super::scalar::{self, wrong_type};
 use super::section::Section;
-use super::yaml::{Node, Value};
+use super::yaml::{Key, Node, Value};
 use crate::error::Place;
 use crate::mistake::Mistake;
 use crate::settings::{
-    BayesSettings, DeviceChoice, Devices, Dtype, EvalSettings, ExecutorSettings, OptimizerSettings,
-    RankLadderSettings, Replicates, ReportSettings, TrainSettings,
+    BayesSettings, DataSettings, DeviceChoice, Devices, Dtype, EvalSettings, ExecutorSettings,
+    OptimizerSettings, RankLadderSettings, Replicates, ReportSettings, TrainSettings,
 };
 
 /// The section `data`, with paths as written.
@@ -23,6 +24,8 @@ pub(crate) struct DataFile {
     pub validation: ValidationFile,
     pub retention: Option<At<PathBuf>>,
     pub test: Option<At<PathBuf>>,
+    pub columns: BTreeMap<String, String>,
+    pub packing: bool,
 }
 
 /// Where validation rows come from, as written.
@@ -42,7 +45,22 @@ pub(crate) fn data(node: &Node, findings: &mut Findings) -> Option<DataFile> {
     let validation = validation(&section, findings);
     let retention = section.read("retention", findings, path);
     let test = section.read("test", findings, path);
-    Some(DataFile { train: train?, validation: validation?, retention, test })
+    let columns = section.get("columns").map(|node| columns(node, findings)).unwrap_or_default();
+    let packing = section.read("packing", findings, scalar::truth).unwrap_or(false);
+    Some(DataFile { train: train?, validation: validation?, retention, test, columns, packing })
+}
+
+/// Our fields with the names that the files have for them.
+fn columns(node: &Node, findings: &mut Findings) -> BTreeMap<String, String> {
+    let what = "data.columns";
+    let Some(section) = Section::open(what, node, &DataSettings::FIELDS, findings) else {
+        return BTreeMap::new();
+    };
+    let read = |(key, node): (&Key, &Node)| {
+        let name = scalar::text(&section.full(&key.name), "the name of a column", node, findings)?;
+        Some((key.name.clone(), name))
+    };
+    section.iter().filter_map(read).collect()
 }
 
 fn validation(section: &Section, findings: &mut Findings) -> Option<ValidationFile> {

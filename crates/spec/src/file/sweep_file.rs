@@ -10,6 +10,7 @@ use super::parameters::ParametersFile;
 use super::scalar;
 use super::section::Section;
 use super::settings::{self, DataFile, placed};
+use super::variant;
 use super::yaml::Node;
 use crate::error::Place;
 use crate::mistake::Mistake;
@@ -17,6 +18,7 @@ use crate::settings::{
     BayesSettings, ExecutorSettings, RankLadderSettings, Replicates, ReportSettings, TrainSettings,
 };
 use crate::sweep::{EarlyTerminate, Goal, Method, Metric, MetricName};
+use crate::variant::LoraVariant;
 
 /// A sweep file as written: sections read and their values checked one by one; paths not looked
 /// up, nothing checked across sections. What could not be read is `None` and has been reported.
@@ -41,6 +43,7 @@ pub(crate) struct SweepFile {
     pub model: Option<At<PathBuf>>,
     pub data: Option<DataFile>,
     pub train: TrainSettings,
+    pub variant: LoraVariant,
     pub executor: ExecutorSettings,
     pub report: ReportSettings,
 }
@@ -105,6 +108,10 @@ impl SweepFile {
             seed: top.read("seed", findings, scalar::seed),
             model: model.and_then(|node| settings::path("model", node, findings)),
             data: data.and_then(|node| settings::data(node, findings)),
+            variant: train
+                .as_ref()
+                .map(|section| variant::read(section, findings))
+                .unwrap_or_default(),
             train: train
                 .map_or_else(TrainSettings::default, |section| settings::train(&section, findings)),
             executor: top

@@ -27,6 +27,7 @@ pub fn proposed(id: u32) -> Event {
         warmup_ratio: 0.0,
         weight_decay: 0.0,
         seed: 1,
+        variant: spec::LoraVariant::default(),
     };
     Event::TrialProposed { trial: Trial { id: TrialId(id), config } }
 }

@@ -326,13 +326,15 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Euclidean norm of all values.
     fn norm(&self, x: &Self::Tensor) -> Result<f64>;
-    /// One optimizer step on a slot's values; the gradient is zeroed.
+    /// One optimizer step on a slot's values; the gradient is zeroed. `rate_factors`, where given,
+    /// multiply the learning rate of each value, in the weight decay as well.
     fn adamw(
         &self,
         params: &mut Self::Tensor,
         grad: &mut Self::Tensor,
         first_moment: &mut Self::Tensor,
         second_moment: &mut Self::Tensor,
+        rate_factors: Option<&Self::Tensor>,
         step: &AdamWStep,
     ) -> Result<()>;
 }

@@ -22,8 +22,9 @@ pub enum DataError {
     },
     /// The file's name ends in something that is no data format.
     #[error(
-        "cannot tell the format of {}: accepted endings are .jsonl, .jsonlines, .json (one object \
-         a line) and .csv",
+        "cannot tell the format of {}: accepted endings are .jsonl, .jsonlines, .ndjson, .json (a \
+         list, or one object a line), .csv, .tsv, .parquet and .txt, all but .parquet also with \
+         .gz or .zst behind",
         path.display()
     )]
     UnsupportedExtension {
@@ -36,14 +37,86 @@ pub enum DataError {
         /// The file.
         path: PathBuf,
     },
-    /// The file is one JSON list instead of one object a line.
+    /// A setting that means no file.
     #[error(
-        "{} is one JSON list; write one object a line (`jq -c '.[]' FILE > FILE.jsonl`)",
+        "{} {}", path.display(),
+        if *is_folder { "holds no data file (.jsonl, .json, .csv, .tsv, .parquet or .txt)" }
+        else { "matches no file" }
+    )]
+    NoFiles {
+        /// The folder or pattern.
+        path: PathBuf,
+        /// Which of the two.
+        is_folder: bool,
+    },
+    /// A pattern that cannot be matched.
+    #[error("cannot follow the pattern {}: {message}", path.display())]
+    Pattern {
+        /// The pattern.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A file that ends too early, or whose compressed content is damaged.
+    #[error(
+        "failed to read {} after line {line}: {source}; the file is damaged or cut off",
         path.display()
     )]
-    JsonList {
+    Broken {
         /// The file.
         path: PathBuf,
+        /// Lines that could be read.
+        line: u64,
+        /// What the system or the decompressor said.
+        source: std::io::Error,
+    },
+    /// A JSON list that does not parse: nothing after that place can be read.
+    #[error("{}: line {line}, column {column}: malformed JSON: {message}", path.display())]
+    MalformedJson {
+        /// The file.
+        path: PathBuf,
+        /// The place, counted from 1.
+        line: usize,
+        /// Bytes from the line's start.
+        column: usize,
+        /// What the parser says.
+        message: String,
+    },
+    /// A Parquet file that cannot be read.
+    #[error("failed to read {} as Parquet{}: {message}", path.display(), at_row(*row))]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// The row, counted from 1; 0 where it is none.
+        row: u64,
+        /// What the reader says.
+        message: String,
+    },
+    /// Text that is not UTF-8.
+    #[error("{}: line {line}: not UTF-8: byte 0x{byte:02X} at byte {position}", path.display())]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: u64,
+        /// The first byte that does not fit.
+        byte: u8,
+        /// Its place in the line, or in the part of it that was read at once.
+        position: usize,
+    },
+    /// A row of a size that only damaged files have.
+    #[error(
+        "{}: the row that begins on line {line} is longer than {} MiB; is a quote or a bracket \
+         left open?",
+        path.display(), most >> 20
+    )]
+    RowTooLong {
+        /// The file.
+        path: PathBuf,
+        /// Where the row begins.
+        line: u64,
+        /// The limit, in bytes.
+        most: usize,
     },
     /// No row at all.
     #[error("{} has no rows: it is empty, blank, or only a header", path.display())]
@@ -51,15 +124,30 @@ pub enum DataError {
         /// The file.
         path: PathBuf,
     },
-    /// A CSV header that fits no schema.
+    /// Columns that fit no schema.
     #[error(
-        "{}: line 1: the header's columns are {}; accepted are {ACCEPTED_SCHEMAS}, separated by \
-         commas",
+        "{}: its columns are {}; accepted are {ACCEPTED_SCHEMAS}; other names go into the sweep \
+         file: `data: {{columns: {{prompt: question, completion: answer}}}}`",
         path.display(), list_keys(columns)
     )]
-    CsvHeader {
+    Header {
         /// The file.
         path: PathBuf,
+        /// The columns found.
+        columns: Vec<String>,
+    },
+    /// A column that the sweep file names is not there.
+    #[error(
+        "{}: there is no column `{column}` (`data.columns.{field}`); its columns are {}",
+        path.display(), list_keys(columns)
+    )]
+    MissingColumn {
+        /// The file.
+        path: PathBuf,
+        /// Our field.
+        field: String,
+        /// The column named for it.
+        column: String,
         /// The columns found.
         columns: Vec<String>,
     },
@@ -78,17 +166,19 @@ pub enum DataError {
         column: String,
     },
     /// The CSV reader gave up.
-    #[error("failed to read {} as CSV: {source}", path.display())]
+    #[error("failed to read {} as CSV at line {line}: {source}", path.display())]
     Csv {
         /// The file.
         path: PathBuf,
+        /// Where the record begins.
+        line: u64,
         /// What the reader says.
         source: csv::Error,
     },
     /// More than half of a file's rows cannot be used.
     #[error(
         "{}: {} of {rows} rows cannot be used (at most half may be bad):\n{}",
-        path.display(), skipped.len(), list_rows(skipped)
+        path.display(), skipped.len(), list_rows(skipped, unit)
     )]
     TooManyBadRows {
         /// The file.
@@ -97,6 +187,8 @@ pub enum DataError {
         rows: usize,
         /// The bad ones, by line.
         skipped: Vec<SkippedRow>,
+        /// What places count: `line` or `row`.
+        unit: &'static str,
     },
     /// Nothing to split.
     #[error(
@@ -198,13 +290,23 @@ impl DataError {
         let path = path.to_owned();
         move |source| Self::Io { operation, path, source }
     }
+
+    /// For `map_err`: a file that cannot be read on, `line` lines from its start.
+    pub(super) fn broken(path: &Path, line: u64) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Broken { path, line, source }
+    }
 }
 
-fn list_rows(skipped: &[SkippedRow]) -> String {
+fn at_row(row: u64) -> String {
+    if row == 0 { String::new() } else { format!(" at row {row}") }
+}
+
+fn list_rows(skipped: &[SkippedRow], unit: &str) -> String {
     let mut lines: Vec<String> = skipped
         .iter()
         .take(LISTED_ROWS)
-        .map(|row| format!("  line {}: {}", row.line, row.reason))
+        .map(|row| format!("  {unit} {}: {}", row.line, row.reason))
         .collect();
     let rest = skipped.len().saturating_sub(LISTED_ROWS);
     if rest > 0 {

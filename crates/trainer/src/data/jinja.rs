@@ -1,10 +1,12 @@
 //! Jinja as transformers sets it up for chat templates: whitespace rules, Python's string methods,
 //! and the functions and filters that templates count on.
 
-use minijinja::value::{Kwargs, Value, ValueKind};
+use std::ops::Range;
+
+use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind};
-use serde::Serialize;
-use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
+
+use super::python_json;
 
 /// `strftime_now` answers for this moment (2024-07-26 00:00:00, a Friday; Llama 3.1's template
 /// has the same default). The day of the run would make today's tokens differ from tomorrow's,
@@ -27,6 +29,10 @@ const FIXED_DATE: [(char, &str); 15] = [
     ('p', "AM"),
 ];
 
+/// Put around what the assistant generates; noncharacters, which no text should have.
+const BEGIN: char = '\u{FDD0}';
+const END: char = '\u{FDD1}';
+
 /// An environment without templates.
 pub(super) fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
@@ -35,7 +41,8 @@ pub(super) fn environment() -> Environment<'static> {
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", strftime_now);
-    environment.add_filter("tojson", to_json);
+    environment.add_filter("tojson", python_json::to_json);
+    environment.add_filter("generated_part", |part: &str| format!("{BEGIN}{part}{END}"));
     environment.add_test("iterable", is_iterable);
     environment.add_test("sequence", is_sequence);
     environment
@@ -49,29 +56,65 @@ pub(super) fn one_line(error: &Error) -> String {
 }
 
 /// The template as this engine takes it: Jinja reads every line end as `\n`, and transformers
-/// marks assistant text with `{% generation %}` blocks, which Jinja does not know;
-/// they become blocks that change nothing.
+/// marks assistant text with `{% generation %}` blocks, which Jinja does not know; they become
+/// filters that put [`BEGIN`] and [`END`] around it.
 pub(super) fn portable(source: &str) -> String {
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut rest = source.as_str();
     let mut out = String::with_capacity(source.len());
-    while let Some(open) = rest.find("{%") {
-        let (before, tag) = rest.split_at(open + 2);
+    while let Some((before, tag, after)) = next_tag(rest) {
         out.push_str(before);
-        let Some(close) = tag.find("%}") else {
-            rest = tag;
-            break;
-        };
-        let (tag, after) = tag.split_at(close);
-        match tag.trim_matches(['-', '+', ' ', '\t', '\r', '\n']) {
-            "generation" => out.push_str(&tag.replace("generation", "if true")),
-            "endgeneration" => out.push_str(&tag.replace("endgeneration", "endif")),
+        match tag_word(tag) {
+            "generation" => out.push_str(&tag.replace("generation", "filter generated_part")),
+            "endgeneration" => out.push_str(&tag.replace("endgeneration", "endfilter")),
             _ => out.push_str(tag),
         }
         rest = after;
     }
     out.push_str(rest);
     out
+}
+
+/// Whether the template says itself what the assistant generates.
+pub(super) fn marks_generation(source: &str) -> bool {
+    let mut rest = source;
+    while let Some((_, tag, after)) = next_tag(rest) {
+        if tag_word(tag) == "generation" {
+            return true;
+        }
+        rest = after;
+    }
+    false
+}
+
+/// What comes before the next block tag's inside, with its opening; the inside; and the rest.
+fn next_tag(source: &str) -> Option<(&str, &str, &str)> {
+    let (before, tag) = source.split_at(source.find("{%")? + 2);
+    let (tag, after) = tag.split_at(tag.find("%}")?);
+    Some((before, tag, after))
+}
+
+fn tag_word(tag: &str) -> &str {
+    tag.trim_matches(['-', '+', ' ', '\t', '\r', '\n'])
+}
+
+/// The text without the marks of generated parts, and where those are, in bytes; `None` where the
+/// marks are not in pairs.
+pub(super) fn take_marks(marked: &str) -> Option<(String, Vec<Range<usize>>)> {
+    let mut text = String::with_capacity(marked.len());
+    let mut spans = Vec::new();
+    let mut parts = marked.split(BEGIN);
+    text.push_str(parts.next().filter(|first| !first.contains(END))?);
+    for part in parts {
+        let (inside, after) = part.split_once(END).filter(|(_, after)| !after.contains(END))?;
+        let start = text.len();
+        text.push_str(inside);
+        if !inside.is_empty() {
+            spans.push(start..text.len());
+        }
+        text.push_str(after);
+    }
+    Some((text, spans))
 }
 
 /// Python iterates strings and Jinja its undefined values, but nobody iterates `none`, which is
@@ -117,54 +160,10 @@ fn strftime_now(format: &str) -> Result<String, Error> {
     Ok(out)
 }
 
-/// Python's `json.dumps(value, ensure_ascii=False, indent=indent)`, which is what templates were
-/// written against; Jinja's own filter escapes HTML.
-#[expect(clippy::needless_pass_by_value, reason = "the signature that makes it a filter")]
-fn to_json(value: &Value, arguments: Kwargs) -> Result<Value, Error> {
-    let indent: Option<usize> = arguments.get("indent")?;
-    let mut bytes = Vec::new();
-    let written = match indent {
-        Some(width) => {
-            let indent = " ".repeat(width);
-            let formatter = PrettyFormatter::with_indent(indent.as_bytes());
-            value.serialize(&mut Serializer::with_formatter(&mut bytes, formatter))
-        }
-        None => value.serialize(&mut Serializer::with_formatter(&mut bytes, PythonFormatter)),
-    };
-    let failed = |message: String| Error::new(ErrorKind::BadSerialization, message);
-    written.map_err(|error| failed(error.to_string()))?;
-    String::from_utf8(bytes).map(Value::from_safe_string).map_err(|error| failed(error.to_string()))
-}
-
-/// One line with a blank after each `,` and `:`.
-struct PythonFormatter;
-
-impl Formatter for PythonFormatter {
-    fn begin_array_value<W>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()>
-    where
-        W: ?Sized + std::io::Write,
-    {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()>
-    where
-        W: ?Sized + std::io::Write,
-    {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W>(&mut self, writer: &mut W) -> std::io::Result<()>
-    where
-        W: ?Sized + std::io::Write,
-    {
-        writer.write_all(b": ")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use minijinja::context;
+    use serde::Serialize;
 
     use super::*;
 
@@ -232,9 +231,20 @@ mod tests {
     }
 
     #[test]
-    fn generation_tags_change_nothing_but_are_accepted() {
-        let source = "{% for m in messages %}{%- generation -%} {{ m.content }} {%- endgeneration %}\
-                      {% endfor %}";
-        assert_eq!(rendered(source, "user", "x"), "x");
+    fn generation_tags_mark_what_is_between_them() {
+        let source = "{% for m in messages %}a {%- generation -%} {{ m.content }} {%- endgeneration %}\n\
+                      b{% generation %}c{% endgeneration %}{% endfor %}";
+        assert!(marks_generation(source) && !marks_generation("{% if generation %}{% endif %}"));
+        let marked = rendered(source, "user", "xé");
+        assert_eq!(take_marks(&marked), Some(("axébc".to_owned(), vec![1..4, 5..6])));
+    }
+
+    #[test]
+    fn marks_that_are_not_in_pairs_are_noticed() {
+        for marked in
+            ["\u{FDD1}", "\u{FDD0}", "\u{FDD0}\u{FDD0}\u{FDD1}", "\u{FDD0}\u{FDD1}\u{FDD1}"]
+        {
+            assert_eq!(take_marks(marked), None);
+        }
     }
 }

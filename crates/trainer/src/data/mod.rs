@@ -6,34 +6,46 @@
 //! by line number (`skip`, `report`). Nothing here depends on a seed, the clock or the order of
 //! threads.
 
+mod cache;
 mod chat;
 mod error;
-mod format;
 mod jinja;
+mod json;
+mod load;
+mod messages;
 mod model_files;
+mod pack;
+mod python_json;
+mod read;
 mod report;
 mod row;
+mod schema;
 mod skip;
 mod split;
 mod tokenise;
+mod vocabulary;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use spec::{DataSettings, ValidationSource};
 
 pub use chat::ChatFormat;
 pub use error::DataError;
-pub use format::FileFormat;
+pub use read::{FileFormat, data_files};
 pub use report::{
-    DataReport, DataRole, FileReport, OverlapReport, SetReport, SharedRow, SplitReport,
+    DataReport, DataRole, FileReport, OverlapReport, Place, SetReport, SharedRow, SplitReport,
 };
-pub use row::Schema;
-pub use skip::{SkipReason, SkippedRow};
+pub use schema::Schema;
+pub use skip::SkippedRow;
+pub use vocabulary::{TextPiece, Vocabulary};
 
-use format::{FileRows, LocatedRow, read_rows};
-use split::{PreparedRow, Shared, repeated_lines, shared, split_by_fraction};
+use cache::TokenCache;
+use load::Loader;
+use model_files::ModelFiles;
+use pack::pack;
+use schema::Columns;
+use split::{PreparedRow, Shared, repeated, shared, split_by_fraction};
 use tokenise::Tokeniser;
 
 /// One tokenised row.
@@ -47,6 +59,12 @@ pub struct Example {
 }
 
 impl Example {
+    /// A row of which everything is learnt that something predicts.
+    fn of_text(input_ids: Vec<u32>) -> Self {
+        let loss_mask = (0..input_ids.len()).map(|index| index > 0).collect();
+        Self { input_ids, loss_mask }
+    }
+
     /// Number of target tokens.
     pub fn targets(&self) -> usize {
         self.loss_mask.iter().filter(|&&is_target| is_target).count()
@@ -84,10 +102,6 @@ impl Dataset {
         }
         format!("{:x}", hasher.finalize())
     }
-
-    fn of(rows: Vec<PreparedRow>) -> Self {
-        Self { examples: rows.into_iter().map(|row| row.example).collect() }
-    }
 }
 
 /// The rows of a sweep, and what is to be told about them.
@@ -101,8 +115,23 @@ pub struct PreparedData {
     pub retention: Option<Dataset>,
     /// What nothing is chosen by.
     pub test: Option<Dataset>,
+    /// Where the rows of each set are.
+    pub places: SetPlaces,
     /// What was read, left out and noticed.
     pub report: DataReport,
+}
+
+/// Where the rows of each set are, in its order; of joined rows, where the first one is.
+#[derive(Debug, Default)]
+pub struct SetPlaces {
+    /// Of the training set.
+    pub train: Vec<Place>,
+    /// Of the validation set.
+    pub validation: Vec<Place>,
+    /// Of the retention set.
+    pub retention: Vec<Place>,
+    /// Of the test set.
+    pub test: Vec<Place>,
 }
 
 /// Reads, tokenises and splits the files of `settings` with the tokenizer in `model_dir`. Rows of
@@ -112,18 +141,30 @@ pub fn prepare(
     model_dir: &Path,
     max_seq_len: usize,
 ) -> Result<PreparedData, DataError> {
-    let tokeniser = Tokeniser::load(model_dir)?;
-    let load = |role, path: &Path| load_file(role, path, &tokeniser, max_seq_len);
-    let (mut train, train_file) = load(DataRole::Train, &settings.train)?;
-    let mut files = vec![train_file];
+    prepare_cached(settings, model_dir, max_seq_len, None)
+}
 
+/// The same; tokens of large files are taken from the folder `cache`, or kept there for next time.
+pub fn prepare_cached(
+    settings: &DataSettings,
+    model_dir: &Path,
+    max_seq_len: usize,
+    cache: Option<&Path>,
+) -> Result<PreparedData, DataError> {
+    let tokeniser = Tokeniser::load(model_dir)?;
+    let columns = Columns::new(&settings.columns);
+    let packing = settings.packing;
+    let cache = match cache {
+        Some(folder) => Some(token_cache(folder, settings, model_dir, max_seq_len)?),
+        None => None,
+    };
+    let cache = cache.as_ref();
+    let loader = Loader { tokeniser: &tokeniser, columns: &columns, max_seq_len, packing, cache };
+    let mut files = Vec::new();
+    let mut train = load(&loader, DataRole::Train, &settings.train, &mut files)?;
     let mut split_report = None;
     let validation = match &settings.validation {
-        ValidationSource::File(path) => {
-            let (rows, file) = load(DataRole::Validation, path)?;
-            files.push(file);
-            rows
-        }
+        ValidationSource::File(path) => load(&loader, DataRole::Validation, path, &mut files)?,
         ValidationSource::Fraction(fraction) => {
             let split = checked_split(train, *fraction, &settings.train)?;
             split_report = Some(SplitReport { fraction: *fraction, forced: split.forced });
@@ -131,33 +172,69 @@ pub fn prepare(
             split.validation
         }
     };
-    let mut load_optional = |role, path: Option<&PathBuf>| match path {
-        Some(path) => {
-            let (rows, file) = load(role, path)?;
-            files.push(file);
-            Ok(Some(rows))
-        }
-        None => Ok(None),
+    let mut load_optional = |role, path: Option<&Path>| {
+        path.map(|path| load(&loader, role, path, &mut files)).transpose()
     };
-    let retention = load_optional(DataRole::Retention, settings.retention.as_ref())?;
-    let test = load_optional(DataRole::Test, settings.test.as_ref())?;
+    let retention = load_optional(DataRole::Retention, settings.retention.as_deref())?;
+    let test = load_optional(DataRole::Test, settings.test.as_deref())?;
 
-    let has_messages = files.iter().any(|file| file.schemas.contains(&Schema::Messages));
+    let has_chat = files.iter().flat_map(|file| &file.schemas).any(|schema| schema.is_chat());
     let overlaps = overlaps(&train, &validation, retention.as_deref(), test.as_deref());
-    let repeated_train_lines = repeated_lines(&train);
-    let (train, validation) = (Dataset::of(train), Dataset::of(validation));
-    let (retention, test) = (retention.map(Dataset::of), test.map(Dataset::of));
+    let repeated_train_rows = repeated(&train);
+    let mut places = SetPlaces::default();
+    let set = |rows, places: &mut Vec<Place>| {
+        let rows = if packing { pack(rows, max_seq_len) } else { rows };
+        places.extend(rows.iter().map(|row| row.place));
+        Dataset { examples: rows.into_iter().map(|row| row.example).collect() }
+    };
+    let train = set(train, &mut places.train);
+    let validation = set(validation, &mut places.validation);
+    let retention = retention.map(|rows| set(rows, &mut places.retention));
+    let test = test.map(|rows| set(rows, &mut places.test));
     let report = DataReport {
         files,
         split: split_report,
         train: SetReport::of(&train),
         validation: SetReport::of(&validation),
         retention: retention.as_ref().map(SetReport::of),
-        repeated_train_lines,
+        packed: packing,
+        repeated_train_rows,
         overlaps,
-        chat_format: has_messages.then(|| tokeniser.chat_format()),
+        chat_format: has_chat.then(|| tokeniser.chat_format()),
     };
-    Ok(PreparedData { train, validation, retention, test, report })
+    Ok(PreparedData { train, validation, retention, test, places, report })
+}
+
+/// Entries depend on all that makes tokens of a file's rows.
+fn token_cache(
+    folder: &Path,
+    settings: &DataSettings,
+    model_dir: &Path,
+    max_seq_len: usize,
+) -> Result<TokenCache, DataError> {
+    let model = ModelFiles::new(model_dir).fingerprint()?;
+    let columns: Vec<String> =
+        settings.columns.iter().map(|(field, column)| format!("{field}\n{column}")).collect();
+    let limits = format!("{max_seq_len} {}", settings.packing);
+    let version = env!("CARGO_PKG_VERSION").as_bytes();
+    let columns = columns.join("\n");
+    Ok(TokenCache::new(folder, &[version, limits.as_bytes(), columns.as_bytes(), &model]))
+}
+
+/// Reads all files that `path` means, and adds their reports to `files`.
+fn load(
+    loader: &Loader,
+    role: DataRole,
+    path: &Path,
+    files: &mut Vec<FileReport>,
+) -> Result<Vec<PreparedRow>, DataError> {
+    let mut rows = Vec::new();
+    for path in data_files(path)? {
+        let (of_file, report) = loader.load(role, &path, files.len() as u32)?;
+        rows.extend(of_file);
+        files.push(report);
+    }
+    Ok(rows)
 }
 
 fn checked_split(
@@ -170,60 +247,6 @@ fn checked_split(
     }
     split_by_fraction(rows, fraction)
         .ok_or_else(|| DataError::OneDistinctRow { path: path.to_owned() })
-}
-
-/// Reads and tokenises one file; an error when more than half of its rows are bad.
-fn load_file(
-    role: DataRole,
-    path: &Path,
-    tokeniser: &Tokeniser,
-    max_seq_len: usize,
-) -> Result<(Vec<PreparedRow>, FileReport), DataError> {
-    let FileRows { format, rows, mut skipped, blank_lines } = read_rows(path)?;
-    let row_count = rows.len() + skipped.len();
-    // Collected in the order of the file, whichever thread is done first.
-    let tokenised: Vec<_> =
-        rows.par_iter().map(|located| tokeniser.tokenise(&located.row, max_seq_len)).collect();
-
-    let mut prepared = Vec::new();
-    let mut schemas = std::collections::BTreeSet::new();
-    let mut truncated_lines = Vec::new();
-    let mut longest = 0;
-    for (LocatedRow { line, schema, row }, tokenised) in rows.into_iter().zip(tokenised) {
-        let tokenised = match tokenised {
-            Ok(tokenised) => tokenised,
-            Err(reason) => {
-                skipped.push(SkippedRow { line, reason });
-                continue;
-            }
-        };
-        if tokenised.full_tokens > max_seq_len {
-            truncated_lines.push(line);
-        }
-        longest = longest.max(tokenised.full_tokens);
-        schemas.insert(schema);
-        let (hash, prompt_hash) = (row.content_hash(), row.prompt_hash());
-        prepared.push(PreparedRow { line, hash, prompt_hash, example: tokenised.example });
-    }
-    skipped.sort_by_key(|row| row.line);
-    if skipped.len() * 2 > row_count {
-        return Err(DataError::TooManyBadRows { path: path.to_owned(), rows: row_count, skipped });
-    }
-    let report = FileReport {
-        role,
-        path: path.to_owned(),
-        format,
-        schemas: schemas.into_iter().collect(),
-        rows: row_count,
-        used: prepared.len(),
-        blank_lines,
-        tokens: prepared.iter().map(|row| row.example.input_ids.len()).sum(),
-        target_tokens: prepared.iter().map(|row| row.example.targets()).sum(),
-        longest,
-        skipped,
-        truncated_lines,
-    };
-    Ok((prepared, report))
 }
 
 /// Every pair of sets that shares something it should not.

@@ -1,14 +1,17 @@
 //! The files of a model folder that say how text becomes tokens.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
 
 use super::error::DataError;
 
 const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const TOOL_USE_TEMPLATE: &str = "additional_chat_templates/tool_use.jinja";
 /// Names under which `SentencePiece` models are shipped.
 const SENTENCE_PIECE: [&str; 3] = ["tokenizer.model", "spiece.model", "sentencepiece.bpe.model"];
 
@@ -20,9 +23,17 @@ pub(super) struct ModelFiles<'a> {
 /// The parts of `tokenizer_config.json` that are used.
 #[derive(Debug, Default)]
 pub(super) struct TokenizerConfig {
-    pub bos_token: Option<String>,
-    pub eos_token: Option<String>,
-    pub chat_template: Option<String>,
+    /// `bos_token`, `eos_token`, `pad_token` ...: templates may write any of them.
+    pub special_tokens: BTreeMap<String, String>,
+    chat_templates: Vec<(String, String)>,
+}
+
+/// Chat templates by name, and the file that holds them.
+#[derive(Debug)]
+pub(super) struct TemplateFile {
+    pub path: PathBuf,
+    /// One of them is named `default`.
+    pub templates: Vec<(String, String)>,
 }
 
 impl<'a> ModelFiles<'a> {
@@ -51,17 +62,43 @@ impl<'a> ModelFiles<'a> {
     /// Reads `tokenizer_config.json`; a missing file is an empty one.
     pub fn tokenizer_config(&self) -> Result<TokenizerConfig, DataError> {
         let config = self.json(TOKENIZER_CONFIG)?.unwrap_or_default();
-        Ok(TokenizerConfig {
-            bos_token: special_token(&config["bos_token"]),
-            eos_token: special_token(&config["eos_token"]),
-            chat_template: template_field(&config["chat_template"]),
-        })
+        let older = self.json("special_tokens_map.json")?.unwrap_or_default();
+        let mut special_tokens = BTreeMap::new();
+        for fields in [&older, &config].into_iter().filter_map(Value::as_object) {
+            let tokens = fields.iter().filter(|(name, _)| name.ends_with("_token"));
+            let named = tokens.filter_map(|(name, token)| Some((name, special_token(token)?)));
+            special_tokens.extend(named.map(|(name, token)| (name.clone(), token)));
+        }
+        let chat_templates = template_field(&config["chat_template"]);
+        Ok(TokenizerConfig { special_tokens, chat_templates })
+    }
+
+    /// SHA-256 of all files of the folder on which tokens depend.
+    pub fn fingerprint(&self) -> Result<[u8; 32], DataError> {
+        const FILES: [&str; 8] = [
+            TOKENIZER,
+            TOKENIZER_CONFIG,
+            "special_tokens_map.json",
+            "config.json",
+            "generation_config.json",
+            "chat_template.jinja",
+            TOOL_USE_TEMPLATE,
+            "chat_template.json",
+        ];
+        let mut hasher = Sha256::new();
+        for name in FILES {
+            let content = self.read(name)?;
+            // A missing file is not an empty one.
+            hasher.update([u8::from(content.is_some())]);
+            hasher.update(Sha256::digest(content.unwrap_or_default()));
+        }
+        Ok(hasher.finalize().into())
     }
 
     /// The end-of-sequence id: `eos_token` of `tokenizer_config.json`, else `eos_token_id`
     /// (the first of a list) of `config.json`, else that of `generation_config.json`.
     pub fn eos(&self, tokenizer: &Tokenizer, config: &TokenizerConfig) -> Result<u32, DataError> {
-        if let Some(token) = &config.eos_token {
+        if let Some(token) = config.special_tokens.get("eos_token") {
             return tokenizer.token_to_id(token).ok_or_else(|| DataError::UnknownEos {
                 path: self.dir.join(TOKENIZER_CONFIG),
                 token: format!("`{token}`"),
@@ -82,26 +119,36 @@ impl<'a> ModelFiles<'a> {
         Err(DataError::NoEos { model_dir: self.dir.to_owned() })
     }
 
-    /// The chat template and the file it stands in: `chat_template.jinja` goes before
-    /// `tokenizer_config.json`, as in transformers, then `chat_template.json`.
-    pub fn chat_template(
+    /// The chat templates and the file they stand in: `chat_template.jinja` (and, for further
+    /// names, `additional_chat_templates/`) goes before `tokenizer_config.json`, as in
+    /// transformers, then `chat_template.json`. `None` without one named `default`.
+    pub fn chat_templates(
         &self,
         config: &TokenizerConfig,
-    ) -> Result<Option<(PathBuf, String)>, DataError> {
+    ) -> Result<Option<TemplateFile>, DataError> {
         let name = "chat_template.jinja";
-        if let Some(bytes) = self.read(name)? {
-            let path = self.dir.join(name);
-            return match String::from_utf8(bytes) {
-                Ok(text) => Ok(Some((path, text))),
-                Err(error) => Err(DataError::ChatTemplate { path, message: error.to_string() }),
-            };
+        if let Some(text) = self.template_text(name)? {
+            let mut templates = vec![("default".to_owned(), text)];
+            let tools = self.template_text(TOOL_USE_TEMPLATE)?;
+            templates.extend(tools.map(|text| ("tool_use".to_owned(), text)));
+            return Ok(Some(TemplateFile { path: self.dir.join(name), templates }));
         }
-        if let Some(text) = &config.chat_template {
-            return Ok(Some((self.dir.join(TOKENIZER_CONFIG), text.clone())));
+        let (mut name, mut templates) = (TOKENIZER_CONFIG, config.chat_templates.clone());
+        if templates.is_empty() {
+            name = "chat_template.json";
+            let file = self.json(name)?.unwrap_or_default();
+            templates = template_field(&file["chat_template"]);
         }
-        let name = "chat_template.json";
-        let text = self.json(name)?.and_then(|file| template_field(&file["chat_template"]));
-        Ok(text.map(|text| (self.dir.join(name), text)))
+        let has_default = templates.iter().any(|(name, _)| name == "default");
+        Ok(has_default.then(|| TemplateFile { path: self.dir.join(name), templates }))
+    }
+
+    fn template_text(&self, name: &str) -> Result<Option<String>, DataError> {
+        let Some(bytes) = self.read(name)? else { return Ok(None) };
+        let path = self.dir.join(name);
+        String::from_utf8(bytes)
+            .map(Some)
+            .map_err(|error| DataError::ChatTemplate { path, message: error.to_string() })
     }
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>, DataError> {
@@ -126,13 +173,14 @@ fn special_token(value: &Value) -> Option<String> {
     value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned)
 }
 
-/// A template is a string or a list of `{name, template}`, of which `default` is used.
-fn template_field(value: &Value) -> Option<String> {
+/// Templates are a string, or a list of `{name, template}`.
+fn template_field(value: &Value) -> Vec<(String, String)> {
     if let Some(text) = value.as_str() {
-        return Some(text.to_owned());
+        return vec![("default".to_owned(), text.to_owned())];
     }
-    let default = value.as_array()?.iter().find(|entry| entry["name"] == "default")?;
-    default["template"].as_str().map(str::to_owned)
+    let text = |entry: &Value, field: &str| entry[field].as_str().map(str::to_owned);
+    let named = |entry: &Value| Some((text(entry, "name")?, text(entry, "template")?));
+    value.as_array().into_iter().flatten().filter_map(named).collect()
 }
 
 fn eos_token_id(config: &Value) -> Option<u64> {

@@ -3,19 +3,21 @@
 use std::fmt::{self, Write};
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Dataset;
 use super::chat::ChatFormat;
-use super::format::FileFormat;
-use super::row::Schema;
+use super::read::FileFormat;
+use super::schema::Schema;
 use super::skip::SkippedRow;
 
 /// Lines named in a rendered report before "and N more".
 const SHOWN_LINES: usize = 5;
+/// Files of a role shown before "and N more".
+const SHOWN_FILES: usize = 8;
 
 /// What a set of rows is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DataRole {
     /// Weights learn from it.
@@ -39,8 +41,17 @@ impl fmt::Display for DataRole {
     }
 }
 
+/// Where a row is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Which of [`DataReport::files`] it is in, counted from 0.
+    pub file: u32,
+    /// Line (of a Parquet file, row) on which it starts, counted from 1.
+    pub line: u64,
+}
+
 /// One file.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FileReport {
     /// What the file is for.
     pub role: DataRole,
@@ -101,19 +112,19 @@ impl SetReport {
 /// A row of one set that is also known to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct SharedRow {
-    /// Its line.
-    pub line: u64,
-    /// Line of the first such row in the other set.
-    pub also_at: u64,
+    /// Where it is.
+    pub at: Place,
+    /// The first such row in the other set.
+    pub also_at: Place,
 }
 
 /// What a set that should be independent shares with another. Only sets that share something are
 /// reported.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OverlapReport {
-    /// The set that should be independent; `line` is a line of its file.
+    /// The set that should be independent; `at` is a place in it.
     pub held_out: DataRole,
-    /// The set it is compared with; `also_at` is a line of its file.
+    /// The set it is compared with; `also_at` is a place in it.
     pub seen: DataRole,
     /// Rows with the same prompt and completion.
     pub same_row: Vec<SharedRow>,
@@ -134,8 +145,10 @@ pub struct DataReport {
     pub validation: SetReport,
     /// The retention set.
     pub retention: Option<SetReport>,
-    /// Lines of training rows that repeat an earlier one. They are kept.
-    pub repeated_train_lines: Vec<u64>,
+    /// Whether rows of plain text were joined into sequences of the full length.
+    pub packed: bool,
+    /// Training rows that repeat an earlier one. They are kept.
+    pub repeated_train_rows: Vec<Place>,
     /// Rows shared between sets. They are kept.
     pub overlaps: Vec<OverlapReport>,
     /// How conversations were written, if there were any.
@@ -146,13 +159,12 @@ impl DataReport {
     /// What a person should look at before trusting the sweep's numbers, a sentence each.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> =
-            self.overlaps.iter().flat_map(OverlapReport::warnings).collect();
-        if !self.repeated_train_lines.is_empty() {
+            self.overlaps.iter().flat_map(|overlap| self.warnings_of(overlap)).collect();
+        if !self.repeated_train_rows.is_empty() {
             warnings.push(format!(
-                "{} of {} train rows repeat an earlier row and weigh more: {}",
-                thousands(self.repeated_train_lines.len()),
-                thousands(self.train.rows),
-                list_lines(&self.repeated_train_lines)
+                "{} of the train rows repeat an earlier row and weigh more: {}",
+                thousands(self.repeated_train_rows.len()),
+                self.list_places(&self.repeated_train_rows)
             ));
         }
         if self.split.as_ref().is_some_and(|split| split.forced) {
@@ -164,7 +176,7 @@ impl DataReport {
         }
         if self.chat_format == Some(ChatFormat::Plain) {
             warnings.push(
-                "the model has no chat template: `messages` rows are written as \"### Role:\" \
+                "the model has no chat template: conversations are written as \"### Role:\" \
                  turns, and prompts must be written so too"
                     .to_owned(),
             );
@@ -175,8 +187,8 @@ impl DataReport {
     /// The report for a terminal: some lines a file, then the warnings.
     pub fn render(&self) -> String {
         let mut out = String::new();
-        for file in &self.files {
-            out.push_str(&file.render());
+        for role in [DataRole::Train, DataRole::Validation, DataRole::Retention, DataRole::Test] {
+            out.push_str(&self.render_files(role));
         }
         if let Some(split) = &self.split {
             let _ = writeln!(
@@ -190,6 +202,14 @@ impl DataReport {
                 thousands(self.validation.target_tokens)
             );
         }
+        if self.packed {
+            let _ = writeln!(
+                out,
+                "plain text joined into sequences of max_seq_len tokens: train {}, validation {}",
+                thousands(self.train.rows),
+                thousands(self.validation.rows)
+            );
+        }
         if let Some(format @ ChatFormat::Template { .. }) = &self.chat_format {
             let _ = writeln!(out, "conversations by {format}");
         }
@@ -197,6 +217,75 @@ impl DataReport {
             let _ = writeln!(out, "warning: {warning}");
         }
         out
+    }
+
+    /// The files of a role; of many, the first ones and a sum.
+    fn render_files(&self, role: DataRole) -> String {
+        let files: Vec<&FileReport> = self.files.iter().filter(|file| file.role == role).collect();
+        let (shown, rest) = files.split_at(files.len().min(SHOWN_FILES));
+        let mut out: String = shown.iter().map(|file| file.render()).collect();
+        if !rest.is_empty() {
+            let sum = |of: fn(&FileReport) -> usize| rest.iter().map(|file| of(file)).sum();
+            let _ = writeln!(
+                out,
+                "{role} and {} more files: {} of {} rows used, {} tokens ({} targets)",
+                thousands(rest.len()),
+                thousands(sum(|file| file.used)),
+                thousands(sum(|file| file.rows)),
+                thousands(sum(|file| file.tokens)),
+                thousands(sum(|file| file.target_tokens))
+            );
+        }
+        out
+    }
+
+    fn warnings_of(&self, overlap: &OverlapReport) -> Vec<String> {
+        let OverlapReport { held_out, seen, same_row, same_prompt } = overlap;
+        let mut warnings = Vec::new();
+        if !same_row.is_empty() {
+            warnings.push(format!(
+                "leak: {} of {held_out} also in {seen}: {}",
+                rows(same_row.len()),
+                self.list_shared(same_row, *seen)
+            ));
+        }
+        if !same_prompt.is_empty() {
+            warnings.push(format!(
+                "{} of {held_out} with a prompt that {seen} has with another completion: {}",
+                rows(same_prompt.len()),
+                self.list_shared(same_prompt, *seen)
+            ));
+        }
+        warnings
+    }
+
+    fn list_shared(&self, shared: &[SharedRow], seen: DataRole) -> String {
+        let shown: Vec<String> = shared
+            .iter()
+            .take(SHOWN_LINES)
+            .map(|row| format!("{} ({seen} {})", self.place(row.at), self.place(row.also_at)))
+            .collect();
+        format!("{}{}", shown.join(", "), and_more(shared.len()))
+    }
+
+    /// `line 3`; with the file's path where its role has several.
+    pub fn place(&self, place: Place) -> String {
+        let Some(file) = self.files.get(place.file as usize) else { return String::new() };
+        let unit = file.format.unit();
+        if self.files.iter().filter(|other| other.role == file.role).count() > 1 {
+            return format!("{} {unit} {}", file.path.display(), place.line);
+        }
+        format!("{unit} {}", place.line)
+    }
+
+    fn list_places(&self, places: &[Place]) -> String {
+        let is_single = self.files.iter().filter(|file| file.role == DataRole::Train).count() == 1;
+        if is_single {
+            let lines: Vec<u64> = places.iter().map(|place| place.line).collect();
+            return list_lines(&lines, self.files[0].format.unit());
+        }
+        let shown = places.iter().take(SHOWN_LINES).map(|place| self.place(*place));
+        format!("{}{}", shown.collect::<Vec<_>>().join(", "), and_more(places.len()))
     }
 }
 
@@ -208,6 +297,7 @@ impl fmt::Display for DataReport {
 
 impl FileReport {
     fn render(&self) -> String {
+        let unit = self.format.unit();
         let schemas: Vec<String> = self.schemas.iter().map(ToString::to_string).collect();
         let mut out = format!(
             "{} {} ({}, {}): {} of {} rows used, {} tokens ({} targets), longest row {} tokens\n",
@@ -224,7 +314,7 @@ impl FileReport {
         if !self.skipped.is_empty() {
             let _ = writeln!(out, "  skipped {}:", rows(self.skipped.len()));
             for row in self.skipped.iter().take(SHOWN_LINES) {
-                let _ = writeln!(out, "    line {}: {}", row.line, row.reason);
+                let _ = writeln!(out, "    {unit} {}: {}", row.line, row.reason);
             }
             if self.skipped.len() > SHOWN_LINES {
                 let more = self.skipped.len() - SHOWN_LINES;
@@ -236,7 +326,7 @@ impl FileReport {
                 out,
                 "  cut {} on the right to max_seq_len: {}",
                 rows(self.truncated_lines.len()),
-                list_lines(&self.truncated_lines)
+                list_lines(&self.truncated_lines, unit)
             );
         }
         if self.blank_lines > 0 {
@@ -246,46 +336,15 @@ impl FileReport {
     }
 }
 
-impl OverlapReport {
-    fn warnings(&self) -> Vec<String> {
-        let Self { held_out, seen, same_row, same_prompt } = self;
-        let mut warnings = Vec::new();
-        if !same_row.is_empty() {
-            warnings.push(format!(
-                "leak: {} of {held_out} also in {seen}: {}",
-                rows(same_row.len()),
-                list_shared(same_row, *seen)
-            ));
-        }
-        if !same_prompt.is_empty() {
-            warnings.push(format!(
-                "{} of {held_out} with a prompt that {seen} has with another completion: {}",
-                rows(same_prompt.len()),
-                list_shared(same_prompt, *seen)
-            ));
-        }
-        warnings
-    }
-}
-
 fn rows(count: usize) -> String {
     format!("{} row{}", thousands(count), if count == 1 { "" } else { "s" })
 }
 
-fn list_shared(shared: &[SharedRow], seen: DataRole) -> String {
-    let shown: Vec<String> = shared
-        .iter()
-        .take(SHOWN_LINES)
-        .map(|row| format!("line {} ({seen} line {})", row.line, row.also_at))
-        .collect();
-    format!("{}{}", shown.join(", "), and_more(shared.len()))
-}
-
 /// `line 3`, `lines 3, 4`, `lines 3, 4, 5, 6, 7 and 9 more`.
-fn list_lines(lines: &[u64]) -> String {
+fn list_lines(lines: &[u64], unit: &str) -> String {
     let shown: Vec<String> = lines.iter().take(SHOWN_LINES).map(u64::to_string).collect();
     let plural = if lines.len() == 1 { "" } else { "s" };
-    format!("line{plural} {}{}", shown.join(", "), and_more(lines.len()))
+    format!("{unit}{plural} {}{}", shown.join(", "), and_more(lines.len()))
 }
 
 fn and_more(count: usize) -> String {

@@ -1,53 +1,43 @@
 //! One row's content, whichever schema it was written in, and its identity.
 
-use std::fmt;
-
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
+use super::json::{Json, Object, serialize_fields};
+use super::messages::{read_chosen, read_conversation, read_prompt_and_completion};
+use super::schema::{Schema, detect_schema, keys};
 use super::skip::SkipReason;
 
 /// Separates these hashes from any other use of SHA-256; a change would move rows between the
 /// sides of everybody's splits.
 const HASH_DOMAIN: &[u8] = b"lorasweep row 1";
 
-/// Fields of a message or row that change its meaning and that no schema here carries.
-const UNSUPPORTED_IN_MESSAGE: [&str; 3] = ["tool_calls", "function_call", "weight"];
-const UNSUPPORTED_IN_ROW: [&str; 2] = ["tools", "functions"];
-
-/// How a row is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Schema {
-    /// `messages`: a list of `{role, content}`.
-    Messages,
-    /// `prompt` and `completion`.
-    PromptCompletion,
-    /// `instruction`, an optional `input`, and `output`.
-    Instruction,
-    /// `text`.
-    Text,
-}
-
-impl fmt::Display for Schema {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Messages => "messages",
-            Self::PromptCompletion => "prompt/completion",
-            Self::Instruction => "instruction/output",
-            Self::Text => "text",
-        })
-    }
-}
+/// Fields of a row that change its meaning and that no schema here carries.
+pub(super) const UNSUPPORTED_IN_ROW: [&str; 2] = ["functions", "history"];
+/// Fields that are read beside those a schema is told by.
+pub(super) const OTHER_FIELDS: [&str; 2] = ["label", "chat_template_kwargs"];
+/// Fields of a message that templates write out: two messages that differ in one are not the same.
+const SAID_BESIDE_CONTENT: [&str; 7] = [
+    "name",
+    "reasoning",
+    "reasoning_content",
+    "thinking",
+    "tool_call_id",
+    "tool_calls",
+    "tool_plan",
+];
 
 /// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Message {
-    /// Who speaks: `system`, `user`, `assistant`, ...
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Message {
+    /// Who speaks: `system`, `user`, `assistant`, `tool` ...
     pub role: String,
-    /// What is said.
-    pub content: String,
+    /// What is said; absent where an assistant only calls tools.
+    pub content: Option<String>,
+    /// All other fields that are not null, for the template.
+    pub fields: Object,
+    /// Whether the model learns it.
+    pub is_target: bool,
 }
 
 impl Message {
@@ -57,11 +47,30 @@ impl Message {
     }
 }
 
+impl Serialize for Message {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (role, content) = (("role".to_owned()), ("content".to_owned()));
+        let said = self.content.clone().map_or(Json::Null, Json::String);
+        let named = [(&role, &Json::String(self.role.clone())), (&content, &said)];
+        serialize_fields(serializer, named.into_iter().chain(&self.fields))
+    }
+}
+
+/// A conversation and what its template is given beside it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Conversation {
+    pub messages: Vec<Message>,
+    /// Descriptions of the tools the model may call.
+    pub tools: Option<Json>,
+    /// Further variables for the template, such as `enable_thinking`.
+    pub kwargs: Object,
+}
+
 /// What a row says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Row {
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Row {
     /// A conversation; the assistant's turns are targets.
-    Messages(Vec<Message>),
+    Messages(Conversation),
     /// A prompt and its completion, the target. `instruction` rows become this.
     Completion {
         /// Context, never a target.
@@ -75,7 +84,7 @@ pub enum Row {
 
 /// SHA-256 over a row's normalised content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ContentHash([u8; 32]);
+pub(super) struct ContentHash(pub [u8; 32]);
 
 impl ContentHash {
     /// The hash as a number spread evenly over `[0, 1)`.
@@ -86,16 +95,35 @@ impl ContentHash {
         (u64::from_be_bytes(head) >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    fn of(tag: &str, fields: &[&str]) -> Self {
+    /// Of a sequence cut from a longer text.
+    pub fn of_tokens(ids: &[u32]) -> Self {
         let mut hasher = Sha256::new();
         hasher.update(HASH_DOMAIN);
-        for field in std::iter::once(&tag).chain(fields) {
+        hasher.update(b"tokens");
+        for id in ids {
+            hasher.update(id.to_le_bytes());
+        }
+        Self(hasher.finalize().into())
+    }
+
+    fn of<'a>(tag: &'a str, fields: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update(HASH_DOMAIN);
+        for field in std::iter::once(tag).chain(fields) {
             let field = normalised(field);
             // The length in front keeps ("ab", "c") apart from ("a", "bc").
             hasher.update((field.len() as u64).to_le_bytes());
             hasher.update(field.as_bytes());
         }
         Self(hasher.finalize().into())
+    }
+
+    /// Of turns, with what else is said in them.
+    fn of_turns(tag: &str, messages: &[Message], beside: &[String]) -> Self {
+        let turns = messages
+            .iter()
+            .flat_map(|turn| [turn.role.as_str(), turn.content.as_deref().unwrap_or_default()]);
+        Self::of(tag, turns.chain(beside.iter().map(String::as_str)))
     }
 }
 
@@ -106,21 +134,24 @@ fn normalised(text: &str) -> String {
 }
 
 impl Row {
-    /// Reads a JSON object. Schemas are tried in the order of [`Schema`]; a row that has only
-    /// half of one is refused rather than read as `text`.
-    pub fn from_object(object: &Map<String, Value>) -> Result<(Schema, Self), SkipReason> {
+    /// Reads a row whose fields have our names.
+    pub fn from_object(object: &Object) -> Result<(Schema, Self), SkipReason> {
         let schema = detect_schema(&keys(object))?;
         for field in UNSUPPORTED_IN_ROW {
-            if object.get(field).is_some_and(|value| !is_void(value)) {
+            let is_known = field != "history" || schema == Schema::Instruction;
+            if is_known && object.get(field).is_some_and(|value| !value.is_void()) {
                 return Err(SkipReason::Unsupported { field: field.to_owned() });
             }
         }
+        // Half of a dataset of single judged answers (KTO) is there to be avoided.
+        if object.get("label") == Some(&Json::Bool(false)) && schema != Schema::Text {
+            return Err(SkipReason::NotPreferred);
+        }
         let row = match schema {
-            Schema::Messages => Self::Messages(read_messages(&object["messages"])?),
-            Schema::PromptCompletion => Self::Completion {
-                prompt: optional_string(object, "prompt")?,
-                completion: said_string(object, "completion")?,
-            },
+            Schema::Messages => Self::Messages(read_conversation(object, "messages")?),
+            Schema::ShareGpt => Self::Messages(read_conversation(object, "conversations")?),
+            Schema::Preference => read_chosen(object)?,
+            Schema::PromptCompletion => read_prompt_and_completion(object)?,
             Schema::Instruction => Self::Completion {
                 prompt: instruction_prompt(
                     &said_string(object, "instruction")?,
@@ -128,7 +159,7 @@ impl Row {
                 ),
                 completion: said_string(object, "output")?,
             },
-            Schema::Text => Self::Text(said_string(object, "text")?),
+            Schema::Text | Schema::PlainText => Self::Text(said_string(object, "text")?),
         };
         Ok((schema, row))
     }
@@ -137,153 +168,89 @@ impl Row {
     /// prompt it renders to), in line ends or outer blanks are the same row.
     pub fn content_hash(&self) -> ContentHash {
         match self {
-            Self::Messages(messages) => ContentHash::of("messages", &turns(messages)),
-            Self::Completion { prompt, completion } => {
-                ContentHash::of("completion", &[prompt, completion])
+            Self::Messages(conversation) => {
+                let beside = conversation.said_beside(conversation.messages.len());
+                ContentHash::of_turns("messages", &conversation.messages, &beside)
             }
-            Self::Text(text) => ContentHash::of("text", &[text]),
+            Self::Completion { prompt, completion } => {
+                ContentHash::of("completion", [prompt.as_str(), completion])
+            }
+            Self::Text(text) => ContentHash::of("text", [text.as_str()]),
         }
     }
 
     /// Identity of what comes before the last completion; `None` where nothing does.
     pub fn prompt_hash(&self) -> Option<ContentHash> {
         match self {
-            Self::Messages(messages) => {
+            Self::Messages(conversation) => {
+                let messages = &conversation.messages;
                 let last = messages.iter().rposition(Message::is_assistant)?;
-                (last > 0).then(|| ContentHash::of("prompt messages", &turns(&messages[..last])))
+                let beside = conversation.said_beside(last);
+                (last > 0)
+                    .then(|| ContentHash::of_turns("prompt messages", &messages[..last], &beside))
             }
             Self::Completion { prompt, .. } => {
-                (!prompt.trim().is_empty()).then(|| ContentHash::of("prompt", &[prompt]))
+                (!prompt.trim().is_empty()).then(|| ContentHash::of("prompt", [prompt.as_str()]))
             }
             Self::Text(_) => None,
         }
     }
-}
 
-/// The schema that a row (or a CSV header) with these keys has.
-pub(super) fn detect_schema(keys: &[String]) -> Result<Schema, SkipReason> {
-    let has = |wanted: &str| keys.iter().any(|key| key == wanted);
-    let pairs = [
-        ("prompt", "completion", Schema::PromptCompletion),
-        ("instruction", "output", Schema::Instruction),
-    ];
-    if has("messages") {
-        return Ok(Schema::Messages);
-    }
-    if let Some((_, _, schema)) = pairs.iter().find(|(first, second, _)| has(first) && has(second))
-    {
-        return Ok(*schema);
-    }
-    for (first, second, _) in pairs {
-        for (present, missing) in [(first, second), (second, first)] {
-            if has(present) {
-                return Err(SkipReason::MissingField { present, missing, keys: keys.to_vec() });
-            }
+    /// Bytes of its text, about.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Messages(conversation) => conversation
+                .messages
+                .iter()
+                .map(|turn| turn.role.len() + turn.content.as_ref().map_or(0, String::len))
+                .sum(),
+            Self::Completion { prompt, completion } => prompt.len() + completion.len(),
+            Self::Text(text) => text.len(),
         }
     }
-    if has("text") {
-        return Ok(Schema::Text);
+}
+
+impl Conversation {
+    /// What the first `turns` turns say beside their contents; nothing for most conversations.
+    fn said_beside(&self, turns: usize) -> Vec<String> {
+        let mut beside = Vec::new();
+        for (index, turn) in self.messages.iter().take(turns).enumerate() {
+            let said = |field: &&str| Some(format!("{index} {field} {}", turn.fields.get(*field)?));
+            beside.extend(SAID_BESIDE_CONTENT.iter().filter_map(said));
+            if turn.is_assistant() && !turn.is_target {
+                beside.push(format!("{index} is no target"));
+            }
+        }
+        beside.extend(self.tools.as_ref().map(|tools| format!("tools {tools}")));
+        beside.extend(self.kwargs.iter().map(|(name, value)| format!("kwargs {name} {value}")));
+        beside
     }
-    Err(SkipReason::UnknownSchema { keys: keys.to_vec() })
 }
 
-/// Name of a JSON value's type, for messages.
-pub(super) fn type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
-}
-
-/// Sorted, so that messages do not depend on how `serde_json` keeps its maps.
-fn keys(object: &Map<String, Value>) -> Vec<String> {
-    let mut keys: Vec<String> = object.keys().cloned().collect();
-    keys.sort_unstable();
-    keys
-}
-
-/// Null, or an empty list: as good as absent.
-fn is_void(value: &Value) -> bool {
-    value.is_null() || value.as_array().is_some_and(Vec::is_empty)
-}
-
-fn turns(messages: &[Message]) -> Vec<&str> {
-    messages.iter().flat_map(|message| [message.role.as_str(), message.content.as_str()]).collect()
-}
-
-fn string_at(value: &Value, field: impl Into<String>) -> Result<String, SkipReason> {
+pub(super) fn string_at(value: &Json, field: impl Into<String>) -> Result<String, SkipReason> {
     value.as_str().map(str::to_owned).ok_or_else(|| SkipReason::WrongType {
         field: field.into(),
         expected: "a string",
-        found: type_name(value),
+        found: value.type_name(),
     })
 }
 
 /// A string that may be absent, null or empty.
-fn optional_string(object: &Map<String, Value>, field: &str) -> Result<String, SkipReason> {
+pub(super) fn optional_string(object: &Object, field: &str) -> Result<String, SkipReason> {
     match object.get(field) {
-        None | Some(Value::Null) => Ok(String::new()),
+        None | Some(Json::Null) => Ok(String::new()),
         Some(value) => string_at(value, field),
     }
 }
 
 /// A string that must say something.
-fn said_string(object: &Map<String, Value>, field: &str) -> Result<String, SkipReason> {
-    let text = string_at(object.get(field).unwrap_or(&Value::Null), field)?;
+pub(super) fn said_string(object: &Object, field: &str) -> Result<String, SkipReason> {
+    let text = string_at(object.get(field).unwrap_or(&Json::Null), field)?;
     said(text, || field.to_owned())
 }
 
-fn said(text: String, field: impl FnOnce() -> String) -> Result<String, SkipReason> {
+pub(super) fn said(text: String, field: impl FnOnce() -> String) -> Result<String, SkipReason> {
     if text.trim().is_empty() { Err(SkipReason::Empty { field: field() }) } else { Ok(text) }
-}
-
-fn read_messages(value: &Value) -> Result<Vec<Message>, SkipReason> {
-    let list = value.as_array().ok_or_else(|| SkipReason::WrongType {
-        field: "messages".to_owned(),
-        expected: "a list",
-        found: type_name(value),
-    })?;
-    if list.is_empty() {
-        return Err(SkipReason::Empty { field: "messages".to_owned() });
-    }
-    let messages: Vec<Message> = list
-        .iter()
-        .enumerate()
-        .map(|(index, value)| read_message(index, value))
-        .collect::<Result<_, _>>()?;
-    if !messages.iter().any(Message::is_assistant) {
-        return Err(SkipReason::NoAssistantTurn);
-    }
-    Ok(messages)
-}
-
-fn read_message(index: usize, value: &Value) -> Result<Message, SkipReason> {
-    let path = |field: &str| format!("messages[{index}].{field}");
-    let object = value.as_object().ok_or_else(|| SkipReason::WrongType {
-        field: format!("messages[{index}]"),
-        expected: "an object",
-        found: type_name(value),
-    })?;
-    for field in UNSUPPORTED_IN_MESSAGE {
-        if object.get(field).is_some_and(|value| !is_void(value)) {
-            return Err(SkipReason::Unsupported { field: path(field) });
-        }
-    }
-    let string = |field: &'static str| {
-        let value =
-            object.get(field).ok_or(SkipReason::MissingInMessage { index, missing: field })?;
-        string_at(value, path(field))
-    };
-    let message =
-        Message { role: said(string("role")?, || path("role"))?, content: string("content")? };
-    if message.is_assistant() && message.content.trim().is_empty() {
-        return Err(SkipReason::Empty { field: path("content") });
-    }
-    Ok(message)
 }
 
 /// The prompt of Stanford Alpaca (Taori et al. 2023), with a line end after `### Response:`.
@@ -306,7 +273,7 @@ mod tests {
     use super::*;
 
     fn parsed(json: &str) -> Result<(Schema, Row), SkipReason> {
-        let value: Value = serde_json::from_str(json).expect("well-formed JSON");
+        let value: Json = serde_json::from_str(json).expect("well-formed JSON");
         Row::from_object(value.as_object().expect("an object"))
     }
 

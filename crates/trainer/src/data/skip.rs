@@ -1,32 +1,27 @@
 //! Why a row is not used.
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 /// How many keys of an unknown row are named, and how long each may be.
 const SHOWN_KEYS: usize = 8;
 const SHOWN_KEY_CHARS: usize = 30;
 
 /// The schemas a row may have, for messages.
-pub(super) const ACCEPTED_SCHEMAS: &str =
-    "`messages`, `prompt` + `completion`, `instruction` (+ `input`) + `output`, or `text`";
+pub(super) const ACCEPTED_SCHEMAS: &str = "`messages`, `conversations`, `prompt` + `completion`, `instruction` (+ `input`) + `output`, \
+     `chosen` (+ `prompt`), or `text`";
 
 /// A row that is left out, and why.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedRow {
-    /// Line on which the row starts, counted from 1.
+    /// Line (of a Parquet file, row) on which the row starts, counted from 1.
     pub line: u64,
-    /// Why it is left out.
-    #[serde(serialize_with = "as_text")]
-    pub reason: SkipReason,
-}
-
-fn as_text<S: Serializer>(reason: &SkipReason, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(reason)
+    /// Why it is left out: completes "line 12: ...".
+    pub reason: String,
 }
 
 /// Why a row is left out. The `Display` text completes "line 12: ...".
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum SkipReason {
+pub(super) enum SkipReason {
     /// The line or field is not UTF-8.
     #[error("not UTF-8: byte 0x{byte:02X} at byte {position}{}", of_column(column.as_deref()))]
     NotUtf8 {
@@ -69,9 +64,38 @@ pub enum SkipReason {
         /// The row's keys.
         keys: Vec<String>,
     },
+    /// A column that the sweep file names is not there.
+    #[error("no column `{column}` (`data.columns.{field}`): found {}", list_keys(keys))]
+    MissingColumn {
+        /// Our field.
+        field: String,
+        /// The column named for it.
+        column: String,
+        /// The row's keys.
+        keys: Vec<String>,
+    },
+    /// A ShareGPT turn of somebody who has no role.
+    #[error("`{field}` is {found:?}; known are system, human, gpt, function_call and observation")]
+    UnknownSpeaker {
+        /// Field, as a path.
+        field: String,
+        /// Who speaks.
+        found: String,
+    },
+    /// An answer that was judged bad.
+    #[error("`label` is false: an answer to be avoided is not learnt")]
+    NotPreferred,
+    /// A row of a size that only damaged files have.
+    #[error("longer than {} MiB", most >> 20)]
+    TooLong {
+        /// The limit, in bytes.
+        most: usize,
+    },
     /// A message lacks `role` or `content`.
-    #[error("`messages[{index}]` has no `{missing}`")]
+    #[error("`{list}[{index}]` has no `{missing}`")]
     MissingInMessage {
+        /// The field that holds the list.
+        list: &'static str,
         /// Place in the list, counted from 0.
         index: usize,
         /// The field that is missing.
@@ -94,7 +118,7 @@ pub enum SkipReason {
         field: String,
     },
     /// A conversation in which the model says nothing.
-    #[error("`messages` has no assistant turn, so there is nothing to learn from it")]
+    #[error("no assistant turn, so there is nothing to learn from it")]
     NoAssistantTurn,
     /// A field whose meaning would be lost without a word.
     #[error("`{field}` is not supported; remove it, or write the row as `prompt` + `completion`")]
@@ -119,17 +143,27 @@ pub enum SkipReason {
         /// What the template engine or the template's `raise_exception` says.
         message: String,
     },
-    /// The chat template does not write a turn as an addition to the turns before it and its
-    /// generation prompt, or writes it differently once the conversation goes on. Then the
-    /// assistant's tokens cannot be told from the rest.
+    /// The chat template changes what a turn says, or leaves it out, so the assistant's tokens
+    /// cannot be told from the rest.
     #[error(
-        "the chat template rewrites `messages[{index}]` (its text does not follow the generation \
-         prompt, or changes once the conversation goes on), so the assistant's tokens cannot be \
-         located; end the row at that turn, or write it as `prompt` + `completion`"
+        "the chat template rewrites `messages[{index}]`, so the assistant's tokens cannot be \
+         located; end the row at that turn, write it as `prompt` + `completion`, or put \
+         `{{% generation %}}` and `{{% endgeneration %}}` around what the template writes of it"
     )]
-    TemplateNotPrefix {
+    TemplateRewrites {
         /// The assistant turn that cannot be located, counted from 0.
         index: usize,
+    },
+    /// A turn is not to be learnt, and the template does not tell whose turn its blocks are.
+    #[error(
+        "the chat template marks {blocks} generated part(s) in {turns} assistant turn(s), so those \
+         with `weight: 0` cannot be told"
+    )]
+    UnknownTurn {
+        /// Generation blocks that were rendered.
+        blocks: usize,
+        /// Turns of the assistant.
+        turns: usize,
     },
     /// The tokenizer refuses the text.
     #[error("the tokenizer failed: {message}")]

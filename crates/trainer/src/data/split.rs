@@ -7,15 +7,17 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::Example;
-use super::report::SharedRow;
+use super::report::{Place, SharedRow};
 use super::row::ContentHash;
 
 /// A usable row: its place, its identity and its tokens.
 #[derive(Debug, Clone)]
 pub(super) struct PreparedRow {
-    pub line: u64,
+    pub place: Place,
     pub hash: ContentHash,
     pub prompt_hash: Option<ContentHash>,
+    /// It is plain text that will be joined with others.
+    pub joins: bool,
     pub example: Example,
 }
 
@@ -49,10 +51,10 @@ pub(super) fn split_by_fraction(rows: Vec<PreparedRow>, fraction: f64) -> Option
     Some(Split { train, validation, forced })
 }
 
-/// Lines of the rows that say what an earlier row said.
-pub(super) fn repeated_lines(rows: &[PreparedRow]) -> Vec<u64> {
+/// Places of the rows that say what an earlier row said.
+pub(super) fn repeated(rows: &[PreparedRow]) -> Vec<Place> {
     let mut seen = HashSet::new();
-    rows.iter().filter(|row| !seen.insert(row.hash)).map(|row| row.line).collect()
+    rows.iter().filter(|row| !seen.insert(row.hash)).map(|row| row.place).collect()
 }
 
 /// What one set of rows shares with a set it should be independent of.
@@ -69,18 +71,18 @@ pub(super) fn shared(seen: &[PreparedRow], held_out: &[PreparedRow]) -> Shared {
     let mut rows = HashMap::new();
     let mut prompts = HashMap::new();
     for row in seen {
-        rows.entry(row.hash).or_insert(row.line);
+        rows.entry(row.hash).or_insert(row.place);
         if let Some(prompt) = row.prompt_hash {
-            prompts.entry(prompt).or_insert(row.line);
+            prompts.entry(prompt).or_insert(row.place);
         }
     }
     let mut shared = Shared::default();
     for row in held_out {
         let same_prompt = row.prompt_hash.and_then(|prompt| prompts.get(&prompt));
         if let Some(&also_at) = rows.get(&row.hash) {
-            shared.rows.push(SharedRow { line: row.line, also_at });
+            shared.rows.push(SharedRow { at: row.place, also_at });
         } else if let Some(&also_at) = same_prompt {
-            shared.prompts.push(SharedRow { line: row.line, also_at });
+            shared.prompts.push(SharedRow { at: row.place, also_at });
         }
     }
     shared
@@ -93,6 +95,10 @@ mod tests {
     use super::*;
     use crate::data::row::Row;
 
+    fn place(line: u64) -> Place {
+        Place { file: 0, line }
+    }
+
     fn rows(texts: &[String]) -> Vec<PreparedRow> {
         texts
             .iter()
@@ -103,9 +109,10 @@ mod tests {
                 let row = Row::Completion { prompt, completion };
                 let example = Example { input_ids: vec![0, 1], loss_mask: vec![false, true] };
                 PreparedRow {
-                    line,
+                    place: place(line),
                     hash: row.content_hash(),
                     prompt_hash: row.prompt_hash(),
+                    joins: false,
                     example,
                 }
             })
@@ -190,13 +197,13 @@ mod tests {
         let seen = rows(&["pX".to_owned(), "qY".to_owned()]);
         let held_out = rows(&["rZ".to_owned(), "qY".to_owned(), "pZ".to_owned()]);
         let shared = shared(&seen, &held_out);
-        assert_eq!(shared.rows, [SharedRow { line: 2, also_at: 2 }]);
-        assert_eq!(shared.prompts, [SharedRow { line: 3, also_at: 1 }]);
+        assert_eq!(shared.rows, [SharedRow { at: place(2), also_at: place(2) }]);
+        assert_eq!(shared.prompts, [SharedRow { at: place(3), also_at: place(1) }]);
     }
 
     #[test]
     fn repeats_are_counted_from_the_second_on() {
         let texts = ["a", "b", "a", "a"].map(str::to_owned);
-        assert_eq!(repeated_lines(&rows(&texts)), [3, 4]);
+        assert_eq!(repeated(&rows(&texts)), [place(3), place(4)]);
     }
 }

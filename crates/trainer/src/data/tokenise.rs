@@ -6,10 +6,10 @@ use std::path::Path;
 use tokenizers::{Encoding, PostProcessorWrapper, Token, Tokenizer};
 
 use super::Example;
-use super::chat::{ChatFormat, ChatTemplate, plain_pieces};
+use super::chat::{ChatFormat, ChatTemplate, Rendered, plain_pieces};
 use super::error::DataError;
 use super::model_files::ModelFiles;
-use super::row::{Message, Row};
+use super::row::{Conversation, Row};
 use super::skip::SkipReason;
 
 /// A model's tokenizer with its special tokens and chat format.
@@ -45,12 +45,13 @@ impl Tokeniser {
         tokenizer.with_padding(None).with_truncation(None).map_err(unusable)?;
         let prefix = special_prefix(&tokenizer).map_err(unusable)?;
         tokenizer.with_post_processor(None::<PostProcessorWrapper>);
-        let template = match files.chat_template(&config)? {
+        let template = match files.chat_templates(&config)? {
             None => None,
-            Some((path, source)) => {
-                let bos_token = config.bos_token.clone().unwrap_or_default();
+            Some(file) => {
+                let mut tokens = config.special_tokens;
                 let eos_token = tokenizer.id_to_token(eos).unwrap_or_default();
-                Some(ChatTemplate::new(path, &source, bos_token, eos_token)?)
+                tokens.entry("eos_token".to_owned()).or_insert(eos_token);
+                Some(ChatTemplate::new(file, tokens)?)
             }
         };
         Ok(Self { tokenizer, prefix, eos, template })
@@ -67,7 +68,7 @@ impl Tokeniser {
     /// Tokens and mask of a row, cut on the right to `max_seq_len`.
     pub fn tokenise(&self, row: &Row, max_seq_len: usize) -> Result<Tokenised, SkipReason> {
         let mut example = match row {
-            Row::Messages(messages) => self.conversation(messages)?,
+            Row::Messages(conversation) => self.conversation(conversation)?,
             Row::Completion { prompt, completion } => {
                 let mut tokens = self.start();
                 tokens.append(&self.encode(prompt)?, false);
@@ -95,10 +96,25 @@ impl Tokeniser {
         if example.targets() == 0 {
             return Err(SkipReason::NoTargetLeft { tokens: full_tokens, max_seq_len });
         }
+        // Rows stay in memory for the whole run.
+        example.input_ids.shrink_to_fit();
+        example.loss_mask.shrink_to_fit();
         Ok(Tokenised { example, full_tokens })
     }
 
-    fn start(&self) -> Example {
+    /// Tokens of a part of a text, without what stands around it.
+    pub fn piece(&self, text: &str) -> Result<Tokenised, SkipReason> {
+        let example = Example::of_text(self.encode(text)?);
+        Ok(Tokenised { full_tokens: example.input_ids.len(), example })
+    }
+
+    /// The end-of-sequence token.
+    pub const fn eos(&self) -> u32 {
+        self.eos
+    }
+
+    /// What a sequence begins with.
+    pub fn start(&self) -> Example {
         let mut tokens = Example { input_ids: Vec::new(), loss_mask: Vec::new() };
         tokens.append(&self.prefix, false);
         tokens
@@ -111,24 +127,38 @@ impl Tokeniser {
         Ok(encoding.get_ids().to_vec())
     }
 
-    fn conversation(&self, messages: &[Message]) -> Result<Example, SkipReason> {
+    fn conversation(&self, conversation: &Conversation) -> Result<Example, SkipReason> {
         if let Some(template) = &self.template {
-            let (text, assistant) = template.render_with_assistant_spans(messages)?;
+            let Rendered { text, spans, is_marked } = template.render(conversation)?;
             let encoding = self
                 .tokenizer
                 .encode(text.as_str(), false)
                 .map_err(|error| tokenizer_failed(&error))?;
-            let loss_mask = mask_of_spans(encoding.get_offsets(), &assistant);
+            let offsets = encoding.get_offsets();
+            let mask = if is_marked { mask_of_blocks } else { mask_of_spans };
+            let loss_mask = mask(offsets, &spans);
             return Ok(Example { input_ids: encoding.get_ids().to_vec(), loss_mask });
         }
+        if let Some(field) = needs_template(conversation) {
+            return Err(SkipReason::Unsupported { field });
+        }
         let mut tokens = self.start();
-        for piece in plain_pieces(messages) {
+        for piece in plain_pieces(&conversation.messages) {
             tokens.append(&self.encode(&piece.text)?, piece.is_target);
             if piece.is_target {
                 tokens.append(&[self.eos], true);
             }
         }
         Ok(tokens)
+    }
+}
+
+/// What of a conversation only a chat template can write, if anything.
+fn needs_template(conversation: &Conversation) -> Option<String> {
+    let calls = conversation.messages.iter().position(|turn| turn.content.is_none());
+    match calls {
+        Some(index) => Some(format!("messages[{index}].tool_calls")),
+        None => conversation.tools.as_ref().map(|_| "tools".to_owned()),
     }
 }
 
@@ -152,6 +182,19 @@ fn mask_of_spans(offsets: &[(usize, usize)], spans: &[Range<usize>]) -> Vec<bool
         .map(|&(start, end)| {
             while spans.next_if(|span| span.end <= start).is_some() {}
             spans.peek().is_some_and(|span| span.start <= start && end <= span.end)
+        })
+        .collect()
+}
+
+/// Marks tokens as transformers does for a template's `{% generation %}` blocks: from the token
+/// that has a block's first character to the one that has its last. Both ascend, in bytes.
+fn mask_of_blocks(offsets: &[(usize, usize)], blocks: &[Range<usize>]) -> Vec<bool> {
+    let mut blocks = blocks.iter().peekable();
+    offsets
+        .iter()
+        .map(|&(start, end)| {
+            while blocks.next_if(|block| block.end <= start).is_some() {}
+            blocks.peek().is_some_and(|block| block.start < end)
         })
         .collect()
 }
@@ -218,16 +261,23 @@ mod tests {
         Row::Completion { prompt: prompt.to_owned(), completion: completion.to_owned() }
     }
 
-    fn turns() -> Row {
-        let turn = |role: &str, content: &str| Message {
-            role: role.to_owned(),
-            content: content.to_owned(),
+    fn conversation(turns: &[(&str, &str)]) -> Row {
+        let turn = |(role, content): &(&str, &str)| crate::data::row::Message {
+            role: (*role).to_owned(),
+            content: Some((*content).to_owned()),
+            fields: crate::data::json::Object::new(),
+            is_target: *role == "assistant",
         };
-        Row::Messages(vec![
-            turn("user", "the first"),
-            turn("assistant", " one "),
-            turn("user", "next"),
-            turn("assistant", "two"),
+        let messages = turns.iter().map(turn).collect();
+        Row::Messages(Conversation { messages, ..Conversation::default() })
+    }
+
+    fn turns() -> Row {
+        conversation(&[
+            ("user", "the first"),
+            ("assistant", " one "),
+            ("user", "next"),
+            ("assistant", "two"),
         ])
     }
 
@@ -339,8 +389,14 @@ mod tests {
         let tokeniser =
             model_with(&[("tokenizer_config.json", config)]).expect("a whole model folder");
         let template = tokeniser.template.expect("a template");
-        let (text, _) = template.render_with_assistant_spans(&[]).expect("a constant template");
-        assert_eq!(text, "D");
+        let rendered = template.render(&Conversation::default()).expect("a constant template");
+        assert_eq!(rendered.text, "D");
+    }
+
+    #[test]
+    fn a_block_of_the_template_has_the_tokens_of_its_first_and_last_characters() {
+        let offsets = [(0, 2), (2, 5), (5, 6), (6, 9), (9, 12)];
+        assert_eq!(mask_of_blocks(&offsets, &[3..6, 9..10]), [false, true, true, false, true]);
     }
 
     #[test]
@@ -371,10 +427,7 @@ mod tests {
                 ("tokenizer_config.json", r#"{"eos_token": "<|im_end|>"}"#),
                 ("chat_template.jinja", MARKED),
             ]).expect("a whole model folder");
-            let turn = |role: &str, content: &str| Message {
-                role: role.to_owned(), content: content.to_owned(),
-            };
-            let row = Row::Messages(vec![turn("user", &asked), turn("assistant", &said)]);
+            let row = conversation(&[("user", &asked), ("assistant", &said)]);
             let row = tokeniser.tokenise(&row, 200).expect("a usable row");
             // "\n" before the span may join a line end that opens the answer into one token.
             let expected = format!("{said}<|im_end|>\n");

@@ -5,11 +5,12 @@ use std::ops::Range;
 use spec::{Evaluation, ExampleLosses};
 
 use super::TrainingSets;
+use super::losses::{self, ExampleLoss, Worn};
 use super::order::train_subset;
 use super::slot::{Best, Slot};
 use crate::backend::Backend;
 use crate::data::Example;
-use crate::decoder::{ActiveAdapter, Decoder, Rows};
+use crate::decoder::Decoder;
 use crate::error::Result;
 
 /// The fixed sets a trial is evaluated on, one after another.
@@ -30,7 +31,7 @@ pub struct Losses {
     pub train_loss: f64,
     /// Mean loss on the retention set.
     pub retention_loss: Option<f64>,
-    validation: Vec<(f64, usize)>,
+    validation: Vec<ExampleLoss>,
 }
 
 impl EvalSets {
@@ -57,64 +58,14 @@ impl EvalSets {
         slots: &[&Slot<B>],
         tokens_per_pass: usize,
     ) -> Result<Vec<Losses>> {
-        let runs = slots.len().max(1);
-        let mut found = vec![Vec::with_capacity(self.examples.len()); runs];
-        let work: Vec<(usize, usize)> =
-            (0..runs).flat_map(|run| (0..self.examples.len()).map(move |e| (run, e))).collect();
-        let mut rest = &work[..];
-        while !rest.is_empty() {
-            let (pass, later) = rest.split_at(self.pass_len(rest, tokens_per_pass));
-            self.run_pass(decoder, slots, pass, &mut found)?;
-            rest = later;
-        }
+        let worn: Vec<_> =
+            slots.iter().map(|slot| Worn { layout: &slot.layout, params: &slot.params }).collect();
+        let found = losses::of_examples(decoder, &self.examples, &worn, tokens_per_pass)?;
         Ok(found.into_iter().map(|losses| self.summarise(&losses)).collect())
     }
 
-    fn pass_len(&self, work: &[(usize, usize)], tokens_per_pass: usize) -> usize {
-        let mut tokens = 0;
-        let fits = work.iter().take_while(|(_, e)| {
-            tokens += self.examples[*e].input_ids.len();
-            tokens <= tokens_per_pass
-        });
-        fits.count().max(1)
-    }
-
-    fn run_pass<B: Backend>(
-        &self,
-        decoder: &Decoder<B>,
-        slots: &[&Slot<B>],
-        pass: &[(usize, usize)],
-        found: &mut [Vec<(f64, usize)>],
-    ) -> Result<()> {
-        let mut rows = Rows::default();
-        let mut adapters: Vec<ActiveAdapter<'_, B::Tensor>> = Vec::new();
-        for of_run in pass.chunk_by(|a, b| a.0 == b.0) {
-            let start = rows.len();
-            for (_, example) in of_run {
-                let example = &self.examples[*example];
-                rows.push(&example.input_ids, &example.loss_mask, 1.0);
-            }
-            if let Some(slot) = slots.get(of_run[0].0) {
-                adapters.push(ActiveAdapter {
-                    layout: &slot.layout,
-                    params: &slot.params,
-                    rows: start..rows.len(),
-                    dropout: None,
-                });
-            }
-        }
-        let nll = decoder.losses(&rows, &adapters)?;
-        let mut nll = nll.iter();
-        for (run, example) in pass {
-            let targets = self.examples[*example].targets();
-            let sum = nll.by_ref().take(targets).map(|x| f64::from(*x)).sum();
-            found[*run].push((sum, targets));
-        }
-        Ok(())
-    }
-
-    fn summarise(&self, losses: &[(f64, usize)]) -> Losses {
-        let mean = |range: &Range<usize>| mean(&losses[range.clone()]);
+    fn summarise(&self, losses: &[ExampleLoss]) -> Losses {
+        let mean = |range: &Range<usize>| losses::mean(&losses[range.clone()]);
         Losses {
             eval_loss: mean(&self.validation),
             train_loss: mean(&self.train),
@@ -144,18 +95,17 @@ impl Losses {
 
     /// The losses as an evaluation; `best` is the run's best so far.
     pub fn evaluation(&self, best: Option<&Best>) -> Evaluation {
-        let residual = |(nll, targets): &(f64, usize)| nll - self.eval_loss * *targets as f64;
         let rise_stderr = best.map(|best| {
             let rise = self.eval_loss - best.evaluation.eval_loss;
             let pairs = self.validation.iter().zip(&best.nll);
             let rests = pairs.map(|((nll, t), before)| nll - before - rise * *t as f64);
-            self.standard_error(rests)
+            losses::standard_error(&self.validation, rests)
         });
         Evaluation {
             step: 0,
             epoch: 0.0,
             eval_loss: self.eval_loss,
-            eval_loss_stderr: self.standard_error(self.validation.iter().map(residual)),
+            eval_loss_stderr: losses::mean_stderr(&self.validation),
             rise_stderr,
             train_loss: Some(self.train_loss),
             retention_loss: self.retention_loss,
@@ -163,21 +113,4 @@ impl Losses {
             seconds: 0.0,
         }
     }
-
-    /// Standard error of a mean per token, from each example's deviation from it (the ratio
-    /// estimator: Cochran 1977, Sampling Techniques, eq. 6.13).
-    fn standard_error(&self, deviations: impl Iterator<Item = f64>) -> f64 {
-        let (n, targets) =
-            (self.validation.len(), self.validation.iter().map(|x| x.1).sum::<usize>());
-        if n < 2 {
-            return 0.0;
-        }
-        let squares: f64 = deviations.map(|d| d * d).sum();
-        (squares * n as f64 / (n - 1) as f64).sqrt() / targets as f64
-    }
-}
-
-fn mean(losses: &[(f64, usize)]) -> f64 {
-    let (nll, targets) = losses.iter().fold((0.0, 0), |sum, x| (sum.0 + x.0, sum.1 + x.1));
-    nll / targets as f64
 }

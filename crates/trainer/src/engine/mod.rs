@@ -20,6 +20,7 @@ mod checkpoint;
 mod evaluate;
 mod health;
 mod held_out;
+mod losses;
 mod order;
 mod packed;
 mod slot;

@@ -10,7 +10,7 @@ use super::checkpoint;
 use super::evaluate::{EvalSets, Losses};
 use super::health::Health;
 use super::slot::{self, Slot};
-use crate::adapter::AdapterLayout;
+use crate::adapter::{AdapterLayout, LoraShape};
 use crate::backend::Backend;
 use crate::data::Example;
 use crate::decoder::{ActiveAdapter, Decoder, Rows, SlotDropout};
@@ -196,7 +196,7 @@ impl<B: Backend> Packed<B> {
     fn new_slot(&mut self, trial: &Trial, checkpoint: Option<&Path>) -> Result<Slot<B>> {
         // Every evaluation of this engine has it.
         let base_loss = self.evaluate_base()?.train_loss.unwrap_or(f64::INFINITY);
-        self.config().targets(&trial.config.target_modules).map_err(TrainerError::Targets)?;
+        LoraShape::of_trial(&trial.config).check(self.config()).map_err(TrainerError::Targets)?;
         let layout = AdapterLayout::of_trial(self.config(), &trial.config);
         let health = Health::new(base_loss, self.settings.divergence_factor);
         let (train, settings) = (&self.data.train, &self.settings);

@@ -31,6 +31,8 @@ pub struct Slot<B: Backend> {
     pub grad: B::Tensor,
     pub first_moment: B::Tensor,
     pub second_moment: B::Tensor,
+    /// LoRA+: factors of the learning rate.
+    rate_factors: Option<B::Tensor>,
     pub schedule: Schedule,
     pub health: Health,
     /// Optimizer steps taken.
@@ -70,8 +72,12 @@ impl<B: Backend> Slot<B> {
         let steps_per_epoch = steps_per_epoch(train.examples.len(), c.batch_size);
         let schedule = schedule(c, train.examples.len(), settings);
         let zeros = || backend.zeros(1, layout.len);
+        let initial = layout.initial_values(c.seed, c.variant.init_lora_weights);
+        let ratio = c.variant.loraplus_lr_ratio as f32;
+        let factors = (ratio != 1.0).then(|| layout.factors_of_b(ratio));
         Ok(Self {
-            params: backend.tensor(&layout.initial_values(c.seed), 1, layout.len)?,
+            params: backend.tensor(&initial, 1, layout.len)?,
+            rate_factors: factors.map(|f| backend.tensor(&f, 1, layout.len)).transpose()?,
             grad: zeros()?,
             first_moment: zeros()?,
             second_moment: zeros()?,
@@ -208,7 +214,8 @@ impl<B: Backend> Slot<B> {
             grad_scale: clip_factor(grad_norm, optimizer.max_grad_norm),
         };
         let (m, v) = (&mut self.first_moment, &mut self.second_moment);
-        backend.adamw(&mut self.params, &mut self.grad, m, v, &update)?;
+        let factors = self.rate_factors.as_ref();
+        backend.adamw(&mut self.params, &mut self.grad, m, v, factors, &update)?;
         self.step += 1;
         let point = TrainPoint {
             step: self.step,

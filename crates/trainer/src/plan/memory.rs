@@ -7,7 +7,7 @@
 use spec::{ExecutorSettings, TrainSettings, TrialConfig};
 
 use super::{MOST_SLOTS, Packing, TOKENS_PER_MICRO_BATCH, TOKENS_PER_STEP};
-use crate::adapter::AdapterLayout;
+use crate::adapter::{AdapterLayout, LoraShape};
 use crate::data::Dataset;
 use crate::decoder::shares;
 use crate::error::{Result, TrainerError};
@@ -64,20 +64,27 @@ impl Demand<'_> {
     /// Predicts the peak of a packing.
     pub fn memory(&self, packing: &Packing) -> Memory {
         let c = self.config;
-        let mut adapters: Vec<u64> =
-            self.trials.iter().map(|t| AdapterLayout::of_trial(c, t).len as u64).collect();
-        adapters.sort_unstable_by(|a, b| b.cmp(a));
+        let mut slots: Vec<u64> = self.trials.iter().map(|t| self.slot_values(t)).collect();
+        slots.sort_unstable_by(|a, b| b.cmp(a));
         let packed = packing.slots.min(self.trials.len()).max(1);
-        let slot_values: u64 = adapters.iter().take(packed).sum();
-        let cut = adapters.iter().take(packed).filter(|values| self.is_cut(**values));
+        let slot_values: u64 = slots.iter().take(packed).sum();
         let largest = (c.vocab_size * c.hidden_size) as u64;
         Memory {
             base: c.parameters() as u64 * self.value_bytes,
-            slots: (slot_values * ADAPTER_COPIES + cut.sum::<u64>()) * F32,
+            slots: slot_values * F32,
             activations: self.activations(packing),
             // A copy in the file's format and one in f32.
             loading: 2 * largest * F32,
         }
+    }
+
+    /// Values that a trial's slot keeps.
+    fn slot_values(&self, trial: &TrialConfig) -> u64 {
+        let values = AdapterLayout::of_trial(self.config, trial).len as u64;
+        let cut = u64::from(self.is_cut(values));
+        // LoRA+ keeps a factor of the learning rate beside each value.
+        let factors = u64::from(trial.variant.loraplus_lr_ratio != 1.0);
+        values * (ADAPTER_COPIES + cut + factors)
     }
 
     /// Whether a micro-batch of an adapter of so many values is computed in two parts, which takes
@@ -94,7 +101,7 @@ impl Demand<'_> {
         let (d, f) = (c.hidden_size as u64, c.intermediate_size as u64);
         let (q, qkv) = (c.attention.q_columns() as u64, c.attention.qkv_columns() as u64);
         let (heads, layers) = (c.attention.heads as u64, c.num_hidden_layers as u64);
-        let ranks = |t: &TrialConfig| u64::from(t.rank) * t.target_modules.len() as u64;
+        let ranks = |t: &TrialConfig| AdapterLayout::of_trial(c, t).ranks_of_a_block() as u64;
         let r = self.trials.iter().map(ranks).max().unwrap_or(0);
         let head_inputs =
             if c.qk_norm.is_some() { qkv - c.attention.kv_columns() as u64 } else { 0 };
@@ -138,7 +145,7 @@ impl Demand<'_> {
     /// Adapters that the model cannot carry are refused here, too.
     pub fn fit(&self, executor: &ExecutorSettings, available: Option<u64>) -> Result<Packing> {
         for trial in self.trials {
-            self.config.targets(&trial.target_modules).map_err(TrainerError::Targets)?;
+            LoraShape::of_trial(trial).check(self.config).map_err(TrainerError::Targets)?;
         }
         let wanted = self.wanted(executor);
         let Some(available) = available else { return Ok(wanted) };

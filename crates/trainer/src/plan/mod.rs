@@ -58,6 +58,7 @@ mod tests {
             warmup_ratio: 0.0,
             weight_decay: 0.0,
             seed: 1,
+            variant: spec::LoraVariant::default(),
         }
     }
 

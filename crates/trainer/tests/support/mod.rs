@@ -79,6 +79,7 @@ pub struct Training {
     pub max_grad_norm: f64,
     pub warmup_steps: u32,
     pub total_steps: u32,
+    pub loraplus_lr_ratio: Option<f64>,
 }
 
 #[derive(Deserialize)]

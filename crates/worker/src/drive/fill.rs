@@ -2,7 +2,7 @@
 
 use spec::{Event, Outcome, StopReason, Trial, TrialId, TrialState};
 
-use super::Run;
+use super::{Run, is_target_reached};
 use crate::error::WorkerError;
 use crate::orders::{Assignment, Order};
 
@@ -18,7 +18,7 @@ impl Run<'_> {
             if free == 0 {
                 return Ok(());
             }
-            if self.is_target_reached() {
+            if is_target_reached(&self.drive) {
                 return self.stop_for_target();
             }
             let next = self.waiting.iter().position(|&id| !self.must_wait(id));
@@ -122,12 +122,6 @@ impl Run<'_> {
             is_judged: self.drive.pruner.is_some(),
             trial,
         })
-    }
-
-    pub(super) fn is_target_reached(&self) -> bool {
-        let reached =
-            |t: &TrialState, target| t.best().is_some_and(|best| best.eval_loss <= target);
-        self.drive.settings.target.is_some_and(|target| self.trials().any(|t| reached(t, target)))
     }
 
     /// Ends every trial that has not ended.

@@ -6,14 +6,14 @@
 use planner::Decision;
 use spec::{StopReason, TrialId};
 
-use super::Run;
+use super::{Run, is_target_reached};
 use crate::error::WorkerError;
 use crate::orders::Order;
 
 impl Run<'_> {
     /// A running trial was evaluated.
     pub(super) fn evaluated(&mut self, id: TrialId, step: u32) -> Result<(), WorkerError> {
-        if self.is_target_reached() {
+        if is_target_reached(&self.drive) {
             return self.stop_for_target();
         }
         self.judge(id, step);

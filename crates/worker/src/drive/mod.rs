@@ -127,10 +127,9 @@ pub struct Drive<'a> {
 impl Drive<'_> {
     /// Runs the sweep to its end, or until it is stopped.
     pub fn run(self) -> Result<Finish, WorkerError> {
-        let history = &self.sweep.state;
-        let needs_test = self.tested.is_some() && !history.test.contains_key(&TrialId::BASE);
-        // Replicates may be asked for after the end.
-        if history.finished && !needs_test && self.planner.suggest(history, 1).is_empty() {
+        let needs_test =
+            self.tested.is_some() && !self.sweep.state.test.contains_key(&TrialId::BASE);
+        if is_over(&self) && !needs_test {
             return Ok(Finish::AlreadyFinished);
         }
         let mut run = Run::new(self);
@@ -139,6 +138,19 @@ impl Drive<'_> {
         let ended = run.end_workers();
         finish.and_then(|finish| ended.map(|()| finish))
     }
+}
+
+/// Whether no trial is left; replicates may be asked for after the end.
+fn is_over(drive: &Drive) -> bool {
+    let history = &drive.sweep.state;
+    history.finished && (is_target_reached(drive) || drive.planner.suggest(history, 1).is_empty())
+}
+
+/// Whether a trial was as good as is asked for.
+fn is_target_reached(drive: &Drive) -> bool {
+    let Some(target) = drive.settings.target else { return false };
+    let mut trials = drive.sweep.state.trials.values();
+    trials.any(|trial| trial.best().is_some_and(|best| best.eval_loss <= target))
 }
 
 struct Run<'a> {
@@ -193,7 +205,7 @@ impl<'a> Run<'a> {
 
     /// Journals the launch, tidies up after an earlier one, and starts workers.
     fn begin(&mut self) -> Result<(), WorkerError> {
-        if !self.drive.sweep.state.finished {
+        if !is_over(&self.drive) {
             let Settings { name, fingerprint, .. } = self.drive.settings.clone();
             let version = env!("CARGO_PKG_VERSION").to_owned();
             self.record(&[Event::SweepStarted { name, fingerprint, version }])?;

@@ -17,9 +17,9 @@ use sysinfo::{Pid, ProcessesToUpdate, System};
 use super::{Handle, Hint, LaunchError, Launcher, Submission, WorkerCommand};
 
 /// A worker that was asked to end has so long to save.
-const TIME_TO_SAVE: Duration = Duration::from_secs(30);
+const TIME_TO_SAVE: Duration = Duration::from_secs(10);
 /// A worker without a driver ends by itself; after so long it is ended.
-const TIME_TO_NOTICE: Duration = Duration::from_secs(60);
+const TIME_TO_NOTICE: Duration = Duration::from_secs(30);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
 /// Starts workers as child processes.

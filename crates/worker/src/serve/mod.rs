@@ -8,7 +8,6 @@
 //! - an attempt at a trial is claimed before it begins. A worker that finds a later claim lets go
 //!   of the trial, and what it wrote meanwhile does not count.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,6 +19,8 @@ use crate::error::chain;
 use crate::observer::Warning;
 use crate::orders::{Assignment, Envelope, Order};
 use crate::trainer::{Admission, Trainer, TrainerError};
+
+mod keep;
 
 /// Why a worker cannot go on. What it was training goes on from its checkpoints elsewhere.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +86,8 @@ pub struct Serve<T> {
     tell: Box<dyn FnMut()>,
     slots: Vec<Slot>,
     last_checkpoint: Instant,
-    last_beat: Option<Instant>,
+    /// When it last showed that it lives, and with which trials.
+    last_beat: Option<(Instant, Vec<TrialId>)>,
     is_ending: bool,
     has_news: bool,
 }
@@ -391,90 +393,6 @@ impl<T: Trainer> Serve<T> {
         }
     }
 
-    /// Saves what an ended trial leaves, journals its end and frees its slot.
-    fn end(&mut self, id: TrialId, outcome: Outcome) -> Result<(), ServeError> {
-        let Some(slot) = self.slot(id) else { return Ok(()) };
-        let attempt = slot.assignment.attempt;
-        let best_step = slot.best.map_or(0, |(step, _)| step);
-        if !self.dir.holds(id, attempt)? {
-            return self.let_go(id);
-        }
-        self.save_adapter(id, attempt, &outcome)?;
-        if matches!(outcome, Outcome::Completed | Outcome::Stopped { .. }) {
-            self.fork_if_shared(id, true)?;
-        }
-        let mut events: Vec<Event> = self.examples_event(id, best_step).into_iter().collect();
-        events.push(Event::TrialFinished { trial: id, outcome });
-        self.record(Some(attempt), &events)?;
-        self.release(id);
-        self.dir.discard_checkpoint(id, Purpose::Resume)?;
-        Ok(())
-    }
-
-    /// A later attempt owns the trial.
-    fn let_go(&mut self, id: TrialId) -> Result<(), ServeError> {
-        let attempt = self.slot(id).map(|slot| slot.assignment.attempt);
-        self.release(id);
-        self.give_back(vec![id], attempt, ReturnCause::Superseded)
-    }
-
-    fn save_adapter(
-        &mut self,
-        id: TrialId,
-        attempt: u32,
-        outcome: &Outcome,
-    ) -> Result<(), ServeError> {
-        let trainer = &self.trainer;
-        let saved = self.dir.save_adapter(id, |dir| trainer.save_best(id, dir));
-        match (saved, outcome) {
-            (Ok(_), _) => Ok(()),
-            (Err(error), Outcome::Failed { .. }) => {
-                let warning = Warning::AdapterOfFailed { trial: id, error: chain(&error) };
-                self.warn(id, Some(attempt), &warning)
-            }
-            (Err(error), _) => Err(error.into()),
-        }
-    }
-
-    /// What later comparisons of runs need.
-    fn examples_event(&self, trial: TrialId, step: u32) -> Option<Event> {
-        let examples = self.trainer.example_losses(trial)?;
-        Some(Event::ExamplesEvaluated { trial, step, examples })
-    }
-
-    /// Leaves a fork when the trial stands at a step that longer ones share. `at_end`: it takes no
-    /// further step.
-    fn fork_if_shared(&mut self, id: TrialId, at_end: bool) -> Result<(), ServeError> {
-        let Some((step, Some(shared))) =
-            self.slot(id).map(|slot| (slot.step, slot.assignment.shared))
-        else {
-            return Ok(());
-        };
-        if step > shared || (step < shared && !at_end) || step == 0 {
-            return Ok(());
-        }
-        let trainer = &self.trainer;
-        self.dir.save_checkpoint(id, Purpose::Fork, |path| trainer.save_checkpoint(id, path))?;
-        Ok(())
-    }
-
-    fn checkpoint_all(&mut self) -> Result<(), ServeError> {
-        let slots: Vec<(TrialId, u32)> =
-            self.slots.iter().map(|slot| (slot.id(), slot.assignment.attempt)).collect();
-        for (trial, attempt) in slots {
-            if !self.dir.holds(trial, attempt)? {
-                self.let_go(trial)?;
-                continue;
-            }
-            let trainer = &self.trainer;
-            let save = |path: &Path| trainer.save_checkpoint(trial, path);
-            let step = self.dir.save_checkpoint(trial, Purpose::Resume, save)?;
-            self.record(Some(attempt), &[Event::Checkpointed { trial, step }])?;
-        }
-        self.last_checkpoint = Instant::now();
-        Ok(())
-    }
-
     fn record_end(&mut self, error: Option<String>) -> Result<(), ServeError> {
         let (worker, peak_bytes) = (self.dir.name().to_owned(), self.trainer.peak_bytes());
         self.record(None, &[Event::WorkerEnded { worker, error, peak_bytes }])
@@ -501,13 +419,18 @@ impl<T: Trainer> Serve<T> {
         }
     }
 
+    /// Shows that it lives, and at once when its trials have changed.
     fn beat_if_due(&mut self) -> Result<(), ServeError> {
-        if self.last_beat.is_none_or(|at| at.elapsed() >= self.settings.beat_every) {
-            let trials = self.slots.iter().map(Slot::id).collect();
-            self.dir.beat(trials)?;
-            self.is_ending |= self.dir.folder().is_cancelled();
-            self.last_beat = Some(Instant::now());
+        let trials: Vec<TrialId> = self.slots.iter().map(Slot::id).collect();
+        let every = self.settings.beat_every;
+        let is_shown =
+            |(at, shown): &(Instant, Vec<TrialId>)| at.elapsed() < every && *shown == trials;
+        if self.last_beat.as_ref().is_some_and(is_shown) {
+            return Ok(());
         }
+        self.dir.beat(&trials)?;
+        self.is_ending |= self.dir.folder().is_cancelled();
+        self.last_beat = Some((Instant::now(), trials));
         Ok(())
     }
 

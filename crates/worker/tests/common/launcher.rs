@@ -75,6 +75,9 @@ impl<T: Trainer> FakeLauncher<T> {
             return;
         }
         match process.serve.turn() {
+            Ok(_) if process.serve.trainer().is_dead() => {
+                process.gone = Some("it was killed (signal 9)".into());
+            }
             Ok(Turn::Worked | Turn::Idle) => {}
             Ok(Turn::Ended) => process.gone = Some("it ended with code 0".into()),
             Err(error) => process.gone = Some(error.to_string()),

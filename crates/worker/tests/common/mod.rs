@@ -39,6 +39,7 @@ pub fn config(learning_rate: f64, epochs: u32) -> TrialConfig {
         warmup_ratio: 0.0,
         weight_decay: 0.0,
         seed: 1,
+        variant: spec::LoraVariant::default(),
     }
 }
 

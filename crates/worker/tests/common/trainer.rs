@@ -19,6 +19,8 @@ pub const EVAL_EVERY: u32 = 2;
 /// Ranks that make the fake misbehave.
 pub const REFUSED_RANK: u32 = 99;
 pub const FAILING_RANK: u32 = 13;
+/// It ends the whole worker at its third step.
+pub const DEADLY_RANK: u32 = 66;
 
 /// What a killed process unwinds with.
 pub struct Killed;
@@ -71,6 +73,11 @@ impl FakeTrainer {
     pub fn new(capacity: usize, fuse: Fuse) -> Self {
         let (slots, occupancy) = (Vec::new(), Vec::new());
         Self { capacity, slots, fuse, steps: 0, occupancy, fail_shared_step: None }
+    }
+
+    /// Whether its process has died of a trial.
+    pub fn is_dead(&self) -> bool {
+        self.slots.iter().any(|slot| slot.trial.config.rank == DEADLY_RANK && slot.step >= 3)
     }
 
     fn slot(&self, trial: TrialId) -> &Slot {

@@ -365,6 +365,7 @@ impl Backend for CandleBackend {
         grad: &mut Tensor,
         first_moment: &mut Tensor,
         second_moment: &mut Tensor,
+        rate_factors: Option<&Tensor>,
         s: &AdamWStep,
     ) -> Result<()> {
         let t = f64::from(s.step);
@@ -373,7 +374,11 @@ impl Backend for CandleBackend {
         let v = (second_moment.affine(s.beta2, 0.0)? + g.sqr()?.affine(1.0 - s.beta2, 0.0)?)?;
         let root = v.sqrt()?.affine(1.0 / (1.0 - s.beta2.powf(t)).sqrt(), s.epsilon)?;
         let update = (&m / root)?.affine(s.learning_rate / (1.0 - s.beta1.powf(t)), 0.0)?;
-        *params = (params.affine(1.0 - s.learning_rate * s.weight_decay, 0.0)? - update)?;
+        let update = (update + params.affine(s.learning_rate * s.weight_decay, 0.0)?)?;
+        *params = match rate_factors {
+            Some(factors) => (&*params - (update * factors)?)?,
+            None => (&*params - update)?,
+        };
         *grad = grad.zeros_like()?;
         (*first_moment, *second_moment) = (m, v);
         Ok(())

@@ -8,41 +8,90 @@ use crate::backend::AdamWStep;
 
 const VALUES_PER_TASK: usize = 32 * 1024;
 
+/// What a step reads and writes, all of one length.
+pub struct Values<'a, T> {
+    pub params: &'a mut [T],
+    pub grad: &'a mut [T],
+    pub first: &'a mut [T],
+    pub second: &'a mut [T],
+}
+
 /// With `g` the scaled gradient:
 /// `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g^2`,
-/// `p = p (1 - lr wd) - lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps)`. Zeroes the gradient.
-pub fn step<T: Real>(
-    params: &mut [T],
-    grad: &mut [T],
-    first: &mut [T],
-    second: &mut [T],
-    s: &AdamWStep,
-) {
-    let t = f64::from(s.step);
-    let real = T::from_f64;
-    let (b1, b2) = (real(s.beta1), real(s.beta2));
-    let (c1, c2) = (real(1.0 - s.beta1), real(1.0 - s.beta2));
-    let decay = real(1.0 - s.learning_rate * s.weight_decay);
-    let rate = real(s.learning_rate / (1.0 - s.beta1.powf(t)));
-    let inverse_root = real(1.0 / (1.0 - s.beta2.powf(t)).sqrt());
-    let (eps, scale) = (real(s.epsilon), real(s.grad_scale));
+/// `p = p (1 - lr wd) - lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps)`, where `lr` is
+/// multiplied by the value's factor, if there are factors. Zeroes the gradient.
+pub fn step<T: Real>(values: Values<'_, T>, factors: Option<&[T]>, s: &AdamWStep) {
+    let chunk = VALUES_PER_TASK;
+    let Values { params, grad, first, second } = values;
     let tasks = params
-        .par_chunks_mut(VALUES_PER_TASK)
-        .zip(grad.par_chunks_mut(VALUES_PER_TASK))
-        .zip(first.par_chunks_mut(VALUES_PER_TASK))
-        .zip(second.par_chunks_mut(VALUES_PER_TASK));
-    tasks.for_each(|(((p, g), m), v)| {
+        .par_chunks_mut(chunk)
+        .zip(grad.par_chunks_mut(chunk))
+        .zip(first.par_chunks_mut(chunk))
+        .zip(second.par_chunks_mut(chunk));
+    let constants = Constants::new(s);
+    match factors {
+        None => tasks.for_each(|(((params, grad), first), second)| {
+            constants.update(
+                Values { params, grad, first, second },
+                std::iter::repeat(T::from_f64(1.0)),
+            );
+        }),
+        Some(factors) => {
+            let tasks = tasks.zip(factors.par_chunks(chunk));
+            tasks.for_each(|((((params, grad), first), second), factors)| {
+                constants.update(Values { params, grad, first, second }, factors.iter().copied());
+            });
+        }
+    }
+}
+
+/// The constants of a step in the numbers of the values.
+struct Constants<T> {
+    b1: T,
+    b2: T,
+    c1: T,
+    c2: T,
+    decay: T,
+    rate: T,
+    inverse_root: T,
+    eps: T,
+    scale: T,
+}
+
+impl<T: Real> Constants<T> {
+    fn new(s: &AdamWStep) -> Self {
+        let t = f64::from(s.step);
+        let real = T::from_f64;
+        Self {
+            b1: real(s.beta1),
+            b2: real(s.beta2),
+            c1: real(1.0 - s.beta1),
+            c2: real(1.0 - s.beta2),
+            decay: real(s.learning_rate * s.weight_decay),
+            rate: real(s.learning_rate / (1.0 - s.beta1.powf(t))),
+            inverse_root: real(1.0 / (1.0 - s.beta2.powf(t)).sqrt()),
+            eps: real(s.epsilon),
+            scale: real(s.grad_scale),
+        }
+    }
+
+    #[inline(always)]
+    fn update(&self, values: Values<'_, T>, factors: impl Iterator<Item = T>) {
+        let one = T::from_f64(1.0);
+        let Values { params, grad, first, second } = values;
         simd(
             #[inline(always)]
             || {
-                for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
-                    let grad = *g * scale;
-                    *m = b1 * *m + c1 * grad;
-                    *v = b2 * *v + c2 * grad * grad;
-                    *p = *p * decay - rate * *m / (v.root() * inverse_root + eps);
+                let values = params.iter_mut().zip(grad).zip(first).zip(second);
+                for ((((p, g), m), v), factor) in values.zip(factors) {
+                    let grad = *g * self.scale;
+                    *m = self.b1 * *m + self.c1 * grad;
+                    *v = self.b2 * *v + self.c2 * grad * grad;
+                    let step = self.rate * *m / (v.root() * self.inverse_root + self.eps);
+                    *p = *p * (one - factor * self.decay) - factor * step;
                     *g = T::default();
                 }
             },
         );
-    });
+    }
 }

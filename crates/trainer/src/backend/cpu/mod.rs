@@ -369,10 +369,16 @@ impl<T: Real> Backend for Cpu<T> {
         grad: &mut Buf<T>,
         first_moment: &mut Buf<T>,
         second_moment: &mut Buf<T>,
+        rate_factors: Option<&Buf<T>>,
         step: &AdamWStep,
     ) -> Result<()> {
-        let (m, v) = (first_moment.as_mut_slice(), second_moment.as_mut_slice());
-        adamw::step(params.as_mut_slice(), grad.as_mut_slice(), m, v, step);
+        let values = adamw::Values {
+            params: params.as_mut_slice(),
+            grad: grad.as_mut_slice(),
+            first: first_moment.as_mut_slice(),
+            second: second_moment.as_mut_slice(),
+        };
+        adamw::step(values, rate_factors.map(Buf::as_slice), step);
         Ok(())
     }
 }

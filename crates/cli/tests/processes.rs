@@ -1,0 +1,159 @@
+//! The processes of a running sweep: seen, asked to end, refused twice, and what becomes of them
+//! when something is in their way.
+
+#![cfg(unix)]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use common::lorasweep;
+use serde_json::Value;
+use store::SweepFolder;
+
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// The quickstart's model and data, and a sweep that takes `epochs`.
+fn prepare(dir: &Path, epochs: u32, executor: &str) {
+    assert_eq!(lorasweep(dir, &["init", "--quickstart", "."]).code, 0);
+    let sweep = format!(
+        "name: s\nmethod: grid\nmetric: {{name: eval_loss, goal: minimize}}\n\
+         parameters: {{learning_rate: {{values: [0.001, 0.002]}}}}\n\
+         model: quickstart/base\ndata:\n  train: quickstart/train.jsonl\n  \
+         validation: quickstart/validation.jsonl\n\
+         train: {{rank: 4, batch_size: 8, lora_alpha: 16, epochs: {epochs}, max_seq_len: 64}}\n\
+         executor: {{device: cpu, {executor}}}\n"
+    );
+    fs::write(dir.join("s.yaml"), sweep).unwrap();
+}
+
+fn start(dir: &Path) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_lorasweep"))
+        .args(["run", "s.yaml", "--quiet"])
+        .current_dir(dir)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn status(dir: &Path) -> Value {
+    let ran = lorasweep(dir, &["status", "results/s", "--json"]);
+    serde_json::from_str::<Value>(&ran.stdout).map_or(Value::Null, |all| all[0].clone())
+}
+
+/// Waits until `is_so`, and fails when that takes too long.
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < LONGEST, "waited too long until {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn is_training(dir: &Path) -> bool {
+    let has_steps = |trial: &Value| trial["step"].as_u64() > Some(0);
+    status(dir)["trials"].as_array().is_some_and(|trials| trials.iter().any(has_steps))
+}
+
+fn signal(name: &str, pid: &str) {
+    assert!(Command::new("kill").args([name, pid]).status().unwrap().success());
+}
+
+fn said(child: Child) -> (Option<i32>, String) {
+    let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+    (status.code(), String::from_utf8(stderr).unwrap())
+}
+
+#[test]
+fn a_running_sweep_is_seen_refused_a_second_time_cancelled_and_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    prepare(dir.path(), 6, "checkpoint_seconds: 60");
+    let mut driver = start(dir.path());
+    wait_until("it trains", || is_training(dir.path()));
+
+    let seen = status(dir.path());
+    let worker = &seen["workers"][0];
+    assert_eq!((&worker["worker"], &worker["device"]), (&"worker-001".into(), &"cpu".into()));
+    assert_ne!(worker["pid"].as_u64(), Some(driver.id().into()), "a process of its own");
+    assert_eq!(worker["trials"], serde_json::json!([1, 2]));
+
+    let second = lorasweep(dir.path(), &["run", "s.yaml"]);
+    assert_eq!(second.code, 1);
+    let holder = format!("is being run by process {} on", driver.id());
+    assert!(second.stderr.contains(&holder), "{}", second.stderr);
+
+    let cancelled = lorasweep(dir.path(), &["cancel", "s.yaml"]);
+    assert_eq!(cancelled.code, 0, "{}", cancelled.stderr);
+    assert_eq!(driver.wait().unwrap().code(), Some(130));
+    let seen = status(dir.path());
+    assert_eq!((&seen["state"], &seen["workers"]), (&"interrupted".into(), &serde_json::json!([])));
+    let saved = dir.path().join("results/s/trials/trial-001/checkpoint/manifest.json");
+    assert!(saved.is_file());
+
+    let again = lorasweep(dir.path(), &["run", "s.yaml", "--quiet"]);
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    let state = SweepFolder::open(dir.path().join("results/s")).unwrap().state().unwrap();
+    assert!(state.finished && state.trials.values().all(|trial| trial.outcome().is_some()));
+}
+
+#[test]
+fn a_worker_that_gives_no_sign_of_life_is_ended_and_its_trials_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    prepare(dir.path(), 3, "heartbeat_seconds: 10, checkpoint_seconds: 1");
+    let driver = start(dir.path());
+    wait_until("it trains", || is_training(dir.path()));
+    let pid = status(dir.path())["workers"][0]["pid"].to_string();
+    signal("-STOP", &pid);
+    let (code, stderr) = said(driver);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.contains("worker-001 was lost: it gave no sign of life for 10 s"), "{stderr}");
+    let folder = SweepFolder::open(dir.path().join("results/s")).unwrap();
+    assert_eq!(folder.state().unwrap().lost_workers.len(), 1);
+    let page = fs::read_to_string(dir.path().join("results/s/report.html")).unwrap();
+    assert!(page.contains("gave no sign of life"));
+}
+
+#[test]
+fn a_model_that_no_worker_can_load_ends_the_sweep_with_its_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    prepare(dir.path(), 1, "devices: 2");
+    let weights = dir.path().join("quickstart/base/model.safetensors");
+    let length = weights.metadata().unwrap().len();
+    fs::File::options().write(true).open(&weights).unwrap().set_len(length / 2).unwrap();
+    let ran = lorasweep(dir.path(), &["run", "s.yaml", "--quiet"]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(ran.stderr.contains("model.safetensors"), "{}", ran.stderr);
+}
+
+/// In a mount namespace of its own, where the system allows one.
+#[test]
+fn on_a_full_disk_the_sweep_says_so_and_goes_on_when_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    prepare(dir.path(), 2, "checkpoint_seconds: 1");
+    fs::create_dir(dir.path().join("results")).unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size=1200k tmpfs results || exit 77\n\
+         {0} run s.yaml --quiet; echo full $? >&2\n\
+         mount -o remount,size=64m results\n\
+         {0} run s.yaml --quiet; echo room $? >&2\n\
+         cat results/s/report.txt",
+        env!("CARGO_BIN_EXE_lorasweep")
+    );
+    let ran = Command::new("unshare")
+        .args(["--mount", "--map-root-user", "sh", "-c", &script])
+        .current_dir(dir.path())
+        .output();
+    let Ok(ran) = ran else { return };
+    let stderr = String::from_utf8_lossy(&ran.stderr);
+    if ran.status.code() == Some(77) || stderr.contains("unshare failed") {
+        println!("not tested: this system allows no mounts of one's own");
+        return;
+    }
+    assert!(stderr.contains("No space left on device"), "{stderr}");
+    assert!(stderr.contains("full 1") && stderr.contains("room 0"), "{stderr}");
+    assert!(String::from_utf8_lossy(&ran.stdout).contains("001"), "the report is there");
+}

@@ -1,0 +1,110 @@
+//! Parquet files: strings, and structs and lists of them, as rows.
+
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use parquet::errors::ParquetError;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::reader::RowIter;
+use parquet::record::{Field, Row as Record};
+use parquet::schema::types::Type;
+use serde_json::Number;
+
+use super::super::error::DataError;
+use super::super::json::{Json, Object};
+use super::super::skip::SkipReason;
+use super::Source;
+
+/// Hands on every row; there are no blank lines to tell of.
+pub(super) fn read(file: File, mut source: Source) -> Result<usize, DataError> {
+    let path = source.path.to_owned();
+    let failed = |row: u64| {
+        let path = path.clone();
+        move |error: ParquetError| DataError::Parquet { path, row, message: error.to_string() }
+    };
+    let reader = guarded(|| SerializedFileReader::new(file)).map_err(failed(0))?;
+    let schema = reader.metadata().file_metadata().schema_descr().root_schema_ptr();
+    let columns: Vec<String> =
+        schema.get_fields().iter().map(|field| field.name().to_owned()).collect();
+    source.check_columns(&columns)?;
+    let projection = projection(&schema, &source).map_err(failed(0))?;
+    let rows = RowIter::from_file_into(Box::new(reader));
+    let mut rows = guarded(|| rows.project(Some(projection))).map_err(failed(0))?;
+    let mut row = 0;
+    while let Some(record) = guarded(|| rows.next().transpose()).map_err(failed(row + 1))? {
+        row += 1;
+        let parsed = object(record).and_then(|object| source.table_row(object));
+        source.push(row, parsed)?;
+    }
+    Ok(0)
+}
+
+/// What the reader says; it panics where the content of a damaged file contradicts itself.
+fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        let message = "its content contradicts itself; the file is damaged";
+        Err(ParquetError::General(message.to_owned()))
+    })
+}
+
+/// The columns that rows are made of: others may be large.
+fn projection(schema: &Type, source: &Source) -> Result<Type, ParquetError> {
+    let used = schema.get_fields().iter().filter(|field| source.columns.uses(field.name()));
+    let fields: Vec<Arc<Type>> = used.cloned().collect();
+    Type::group_type_builder(schema.name()).with_fields(fields).build()
+}
+
+fn object(record: Record) -> Result<Object, SkipReason> {
+    let mut object = Object::new();
+    for (name, field) in record.into_columns() {
+        let value = value(field, &name)?;
+        // A struct's absent fields are nulls: every row has the fields of all.
+        if value != Json::Null {
+            object.insert(name, value);
+        }
+    }
+    Ok(object)
+}
+
+fn value(field: Field, name: &str) -> Result<Json, SkipReason> {
+    let number = |value: f64| Number::from_f64(value).map_or(Json::Null, Json::Number);
+    Ok(match field {
+        Field::Null => Json::Null,
+        Field::Bool(value) => Json::Bool(value),
+        Field::Byte(value) => Json::Number(value.into()),
+        Field::Short(value) => Json::Number(value.into()),
+        Field::Int(value) | Field::Date(value) | Field::TimeMillis(value) => {
+            Json::Number(value.into())
+        }
+        Field::Long(value)
+        | Field::TimeMicros(value)
+        | Field::TimestampMillis(value)
+        | Field::TimestampMicros(value) => Json::Number(value.into()),
+        Field::UByte(value) => Json::Number(value.into()),
+        Field::UShort(value) => Json::Number(value.into()),
+        Field::UInt(value) => Json::Number(value.into()),
+        Field::ULong(value) => Json::Number(value.into()),
+        Field::Float16(value) => number(value.to_f64()),
+        Field::Float(value) => number(value.into()),
+        Field::Double(value) => number(value),
+        Field::Str(text) => Json::String(text),
+        Field::Bytes(bytes) => Json::String(super::utf8(bytes.data(), Some(name))?.to_owned()),
+        Field::Decimal(_) => return Err(SkipReason::Unsupported { field: name.to_owned() }),
+        Field::Group(record) => Json::Object(object(record)?),
+        Field::ListInternal(list) => {
+            let items = list.elements().iter().map(|item| value(item.clone(), name));
+            Json::Array(items.collect::<Result<_, _>>()?)
+        }
+        Field::MapInternal(map) => {
+            let mut fields = Object::new();
+            for (key, item) in map.entries() {
+                let Field::Str(key) = key else {
+                    return Err(SkipReason::Unsupported { field: name.to_owned() });
+                };
+                fields.insert(key.clone(), value(item.clone(), name)?);
+            }
+            Json::Object(fields)
+        }
+    })
+}

@@ -1,0 +1,98 @@
+//! What a worker puts on disk: checkpoints, forks, and what an ended trial leaves.
+
+use std::path::Path;
+use std::time::Instant;
+
+use spec::{Event, Outcome, ReturnCause, TrialId};
+use store::Purpose;
+
+use super::{Serve, ServeError};
+use crate::error::chain;
+use crate::observer::Warning;
+use crate::trainer::Trainer;
+
+impl<T: Trainer> Serve<T> {
+    /// Saves what an ended trial leaves, journals its end and frees its slot.
+    pub(super) fn end(&mut self, id: TrialId, outcome: Outcome) -> Result<(), ServeError> {
+        let Some(slot) = self.slot(id) else { return Ok(()) };
+        let attempt = slot.assignment.attempt;
+        let best_step = slot.best.map_or(0, |(step, _)| step);
+        if !self.dir.holds(id, attempt)? {
+            return self.let_go(id);
+        }
+        self.save_adapter(id, attempt, &outcome)?;
+        if matches!(outcome, Outcome::Completed | Outcome::Stopped { .. }) {
+            self.fork_if_shared(id, true)?;
+        }
+        let mut events: Vec<Event> = self.examples_event(id, best_step).into_iter().collect();
+        events.push(Event::TrialFinished { trial: id, outcome });
+        self.record(Some(attempt), &events)?;
+        self.release(id);
+        self.dir.discard_checkpoint(id, Purpose::Resume)?;
+        Ok(())
+    }
+
+    /// A later attempt owns the trial.
+    fn let_go(&mut self, id: TrialId) -> Result<(), ServeError> {
+        let attempt = self.slot(id).map(|slot| slot.assignment.attempt);
+        self.release(id);
+        self.give_back(vec![id], attempt, ReturnCause::Superseded)
+    }
+
+    fn save_adapter(
+        &mut self,
+        id: TrialId,
+        attempt: u32,
+        outcome: &Outcome,
+    ) -> Result<(), ServeError> {
+        let trainer = &self.trainer;
+        let saved = self.dir.save_adapter(id, |dir| trainer.save_best(id, dir));
+        match (saved, outcome) {
+            (Ok(_), _) => Ok(()),
+            (Err(error), Outcome::Failed { .. }) => {
+                let warning = Warning::AdapterOfFailed { trial: id, error: chain(&error) };
+                self.warn(id, Some(attempt), &warning)
+            }
+            (Err(error), _) => Err(error.into()),
+        }
+    }
+
+    /// What later comparisons of runs need.
+    pub(super) fn examples_event(&self, trial: TrialId, step: u32) -> Option<Event> {
+        let examples = self.trainer.example_losses(trial)?;
+        Some(Event::ExamplesEvaluated { trial, step, examples })
+    }
+
+    /// Leaves a fork when the trial stands at a step that longer ones share. `at_end`: it takes no
+    /// further step.
+    pub(super) fn fork_if_shared(&mut self, id: TrialId, at_end: bool) -> Result<(), ServeError> {
+        let Some((step, Some(shared))) =
+            self.slot(id).map(|slot| (slot.step, slot.assignment.shared))
+        else {
+            return Ok(());
+        };
+        if step > shared || (step < shared && !at_end) || step == 0 {
+            return Ok(());
+        }
+        let trainer = &self.trainer;
+        self.dir.save_checkpoint(id, Purpose::Fork, |path| trainer.save_checkpoint(id, path))?;
+        Ok(())
+    }
+
+    pub(super) fn checkpoint_all(&mut self) -> Result<(), ServeError> {
+        let slots: Vec<(TrialId, u32)> =
+            self.slots.iter().map(|slot| (slot.id(), slot.assignment.attempt)).collect();
+        for (trial, attempt) in slots {
+            if !self.dir.holds(trial, attempt)? {
+                self.let_go(trial)?;
+                continue;
+            }
+            let trainer = &self.trainer;
+            let save = |path: &Path| trainer.save_checkpoint(trial, path);
+            let step = self.dir.save_checkpoint(trial, Purpose::Resume, save)?;
+            self.record(Some(attempt), &[Event::Checkpointed { trial, step }])?;
+        }
+        self.last_checkpoint = Instant::now();
+        Ok(())
+    }
+}
