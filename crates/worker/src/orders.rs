@@ -21,7 +21,7 @@ pub(crate) enum Order {
     /// Evaluate the untouched base model.
     EvaluateBase,
     /// Train a trial.
-    Train(Assignment),
+    Train(Box<Assignment>),
     /// A trial was judged at this step and goes on.
     GoOn {
         /// Which.

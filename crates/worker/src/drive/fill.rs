@@ -100,7 +100,7 @@ impl Run<'_> {
         match most_free {
             Some((worker, _)) => {
                 worker.trials.push(id);
-                worker.order(Order::Train(assignment));
+                worker.order(Order::Train(Box::new(assignment)));
             }
             None => self.waiting.push_front(id),
         }

@@ -193,7 +193,7 @@ impl<T: Trainer> Serve<T> {
     fn obey(&mut self, order: Order) -> Result<(), ServeError> {
         match order {
             Order::EvaluateBase => self.evaluate_base(),
-            Order::Train(assignment) => self.start(assignment),
+            Order::Train(assignment) => self.start(*assignment),
             Order::GoOn { trial, step } => {
                 self.go_on(trial, step);
                 Ok(())
