@@ -95,15 +95,21 @@ impl<'a> Search<'a> {
     fn pool(&mut self, good: &[&TrialConfig]) -> Vec<Candidate> {
         let mut pool: Vec<Candidate> = (0..SPREAD)
             .map(|index| self.candidate(sobol::shares(self.seed, index)))
-            .filter(|candidate| !self.known.contains(&candidate.config.key()))
+            .filter(|candidate| self.is_unknown(candidate))
             .collect();
         for config in good {
             let shares = self.space.shares_of(config);
+            // One of an earlier sweep has not been tried in this one.
+            pool.extend(Some(self.candidate(shares)).filter(|own| self.is_unknown(own)));
             for reach in [0.15, 0.04] {
                 pool.extend(self.unknown_neighbours(&shares, NEIGHBOURS, reach));
             }
         }
         pool
+    }
+
+    fn is_unknown(&self, candidate: &Candidate) -> bool {
+        !self.known.contains(&candidate.config.key())
     }
 
     fn unknown_neighbours(
@@ -113,7 +119,7 @@ impl<'a> Search<'a> {
         reach: f64,
     ) -> Vec<Candidate> {
         let mut found: Vec<Candidate> = (0..count).map(|_| self.neighbour(shares, reach)).collect();
-        found.retain(|candidate| !self.known.contains(&candidate.config.key()));
+        found.retain(|candidate| self.is_unknown(candidate));
         found
     }
 

@@ -234,15 +234,11 @@ impl<'a> Model<'a> {
         self.bayes.features.point(config, f64::from(config.epochs), id.0)
     }
 
-    /// Where this sweep has measured or will; before it has, where earlier ones did.
+    /// Where this sweep has measured or will: what earlier ones found is to be had here, too.
     fn places(&self, posterior: &Posterior) -> Vec<Point> {
         let (own, earlier) = (self.observed.origins.len(), self.observed.points.len());
         let points = posterior.points();
-        let here: Vec<Point> = points[..own].iter().chain(&points[earlier..]).cloned().collect();
-        if !here.is_empty() {
-            return here;
-        }
-        points.iter().map(|point| Point { problem: 0, ..point.clone() }).collect()
+        points[..own].iter().chain(&points[earlier..]).cloned().collect()
     }
 
     /// The most promising configuration that is not known.
