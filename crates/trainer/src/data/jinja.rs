@@ -29,6 +29,10 @@ const FIXED_DATE: [(char, &str); 15] = [
     ('p', "AM"),
 ];
 
+/// Instructions that a template may take for one conversation: some thousands of times what a long one
+/// takes, and about a second.
+const FUEL: u64 = 20_000_000;
+
 /// Put around what the assistant generates; noncharacters, which no text should have.
 const BEGIN: char = '\u{FDD0}';
 const END: char = '\u{FDD1}';
@@ -36,6 +40,7 @@ const END: char = '\u{FDD1}';
 /// An environment without templates.
 pub(super) fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
+    environment.set_fuel(Some(FUEL));
     environment.set_trim_blocks(true);
     environment.set_lstrip_blocks(true);
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
