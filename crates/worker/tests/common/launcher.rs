@@ -15,6 +15,8 @@ pub struct FakeLauncher<T> {
     folder: SweepFolder,
     /// Makes a worker's trainer.
     make: Box<dyn Fn() -> T>,
+    /// Whether a trial has ended its worker's process.
+    is_dead: fn(&T) -> bool,
     checkpoint_every: Duration,
     kill_after_turns: Vec<usize>,
     turns: usize,
@@ -38,6 +40,7 @@ impl FakeLauncher<FakeTrainer> {
         Self {
             checkpoint_every: world.checkpoint_every,
             kill_after_turns: world.kill_after_turns.clone(),
+            is_dead: FakeTrainer::is_dead,
             ..Self::with(folder, Box::new(make))
         }
     }
@@ -57,6 +60,7 @@ impl<T: Trainer> FakeLauncher<T> {
         Self {
             folder,
             make,
+            is_dead: |_| false,
             checkpoint_every: Duration::from_secs(3600),
             kill_after_turns: Vec::new(),
             turns: 0,
@@ -75,7 +79,7 @@ impl<T: Trainer> FakeLauncher<T> {
             return;
         }
         match process.serve.turn() {
-            Ok(_) if process.serve.trainer().is_dead() => {
+            Ok(_) if (self.is_dead)(process.serve.trainer()) => {
                 process.gone = Some("it was killed (signal 9)".into());
             }
             Ok(Turn::Worked | Turn::Idle) => {}
