@@ -65,8 +65,8 @@ struct Slot {
     step: u32,
     /// Step and validation loss of the best evaluation.
     best: Option<(u32, f64)>,
-    /// It waits to be judged.
-    is_waiting: bool,
+    /// It waits to be judged at this step.
+    waits_at: Option<u32>,
     /// The trainer leaves it out of its steps meanwhile.
     is_held: bool,
 }
@@ -178,7 +178,7 @@ impl<T: Trainer> Serve<T> {
             self.record_end(None)?;
             return Ok(Turn::Ended);
         }
-        let waits = |slot: &Slot| slot.is_waiting;
+        let waits = |slot: &Slot| slot.waits_at.is_some();
         let must_wait = self.slots.iter().any(|slot| waits(slot) && !slot.is_held);
         if must_wait || self.slots.iter().all(waits) {
             return Ok(if had_orders { Turn::Worked } else { Turn::Idle });
@@ -259,7 +259,7 @@ impl<T: Trainer> Serve<T> {
                     assignment,
                     step: from_step,
                     best,
-                    is_waiting: false,
+                    waits_at: None,
                     is_held: false,
                 });
                 let started =
@@ -267,7 +267,7 @@ impl<T: Trainer> Serve<T> {
                 self.record(attempt, &[started])?;
                 // The process may have ended between an evaluation and its judgement.
                 if from_step > 0 && is_judged {
-                    self.wait_to_be_judged(id);
+                    self.wait_to_be_judged(id, from_step);
                 }
                 Ok(())
             }
@@ -343,7 +343,7 @@ impl<T: Trainer> Serve<T> {
                 let here = (evaluation.step, evaluation.eval_loss);
                 slot.best = slot.best.filter(|best| best.1 <= here.1).or(Some(here));
                 if is_judged {
-                    self.wait_to_be_judged(id);
+                    self.wait_to_be_judged(id, evaluation.step);
                 }
             }
             _ => {}
@@ -376,17 +376,17 @@ impl<T: Trainer> Serve<T> {
         self.record(attempt, &[Event::TrialsReturned { trials, cause, capacity }])
     }
 
-    fn wait_to_be_judged(&mut self, id: TrialId) {
+    fn wait_to_be_judged(&mut self, id: TrialId, step: u32) {
         let is_held = self.trainer.hold(id, true);
         if let Some(slot) = self.slots.iter_mut().find(|slot| slot.id() == id) {
-            (slot.is_waiting, slot.is_held) = (true, is_held);
+            (slot.waits_at, slot.is_held) = (Some(step), is_held);
         }
     }
 
     fn go_on(&mut self, id: TrialId, step: u32) {
-        let judged = |slot: &&mut Slot| slot.id() == id && slot.step == step;
+        let judged = |slot: &&mut Slot| slot.id() == id && slot.waits_at == Some(step);
         if let Some(slot) = self.slots.iter_mut().find(judged) {
-            slot.is_waiting = false;
+            slot.waits_at = None;
             if std::mem::take(&mut slot.is_held) {
                 self.trainer.hold(id, false);
             }
