@@ -120,7 +120,10 @@ impl CliError {
     }
 
     /// The code to exit with.
-    pub const fn exit(&self) -> Exit {
+    pub fn exit(&self) -> Exit {
+        if is_disk_full(self) {
+            return Exit::DiskFull;
+        }
         match self {
             Self::SweepFile { .. }
             | Self::Sweep(_)
@@ -193,4 +196,14 @@ impl CliError {
             _ => None,
         }
     }
+}
+
+/// Whether an error was caused by a disk without room.
+fn is_disk_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::StorageFull)
+    })
 }

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use worker::launch::DISK_FULL;
+
 /// How the program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -13,6 +15,8 @@ pub enum Exit {
     BadInput,
     /// 3: the sweep ended, but every trial failed or diverged.
     NoUsableTrial,
+    /// 28: there is no room left on the disk.
+    DiskFull,
     /// 130: interrupted by Ctrl-C; the state is saved.
     Interrupted,
 }
@@ -24,6 +28,7 @@ Exit codes:
   1    something failed while running
   2    the sweep file, its data, its model or the arguments are wrong
   3    the sweep ended, but every trial failed or diverged
+  28   there is no room left on the disk; with room, `lorasweep run` goes on
   130  interrupted; the state is saved and `lorasweep run` goes on from it";
 
 impl Exit {
@@ -34,6 +39,7 @@ impl Exit {
             Self::Failed => 1,
             Self::BadInput => 2,
             Self::NoUsableTrial => 3,
+            Self::DiskFull => DISK_FULL,
             Self::Interrupted => 130,
         }
     }
@@ -51,8 +57,8 @@ mod tests {
 
     #[test]
     fn every_exit_code_is_in_the_help_text() {
-        use Exit::{BadInput, Done, Failed, Interrupted, NoUsableTrial};
-        for exit in [Done, Failed, BadInput, NoUsableTrial, Interrupted] {
+        use Exit::{BadInput, DiskFull, Done, Failed, Interrupted, NoUsableTrial};
+        for exit in [Done, Failed, BadInput, NoUsableTrial, DiskFull, Interrupted] {
             let line = format!("\n  {:<3}  ", exit.code());
             assert!(HELP.contains(&line), "{exit:?} is missing");
         }

@@ -186,14 +186,14 @@ fn any_config() -> impl Strategy<Value = TrialConfig> {
                     seed,
                     warmup_ratio: 0.1,
                     weight_decay: 0.01,
-                    variant: any_variant(seed),
+                    variant: any_variant(seed, rank),
                 }
             },
         )
 }
 
 /// Some trials are plain LoRA, others one variant or several.
-fn any_variant(seed: u64) -> LoraVariant {
+fn any_variant(seed: u64, rank: u32) -> LoraVariant {
     let mut variant = LoraVariant::default();
     if seed % 2 == 1 {
         variant.loraplus_lr_ratio = 4.0;
@@ -201,7 +201,7 @@ fn any_variant(seed: u64) -> LoraVariant {
     if seed % 3 == 1 {
         variant.layers_to_transform = Some(vec![1]);
     }
-    if seed % 4 == 3 {
+    if seed % 4 == 3 && rank.is_multiple_of(2) {
         variant.init_lora_weights = InitLoraWeights::Orthogonal;
     }
     variant

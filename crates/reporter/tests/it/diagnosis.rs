@@ -112,9 +112,13 @@ fn notes_beside(rank: u32, learning_rate: f64, batch_size: u32) -> Vec<Note> {
     let mut base = sweeps::base();
     (base.eval_loss, base.train_loss) = (2.0, Some(2.0));
     state.apply(&Event::BaseEvaluated { evaluation: base });
+    let config = |rank, learning_rate, batch_size| spec::TrialConfig {
+        batch_size,
+        ..sweeps::config(rank, learning_rate, 3)
+    };
     let runs = [
-        (sweeps::config(8, 1e-2, 4), [(1.8, 1.8), (1.7, 1.7), (1.7, 1.7)]),
-        (sweeps::config(rank, learning_rate, batch_size), [(1.3, 1.3), (1.0, 1.0), (1.0, 1.0)]),
+        (config(8, 1e-2, 4), [(1.8, 1.8), (1.7, 1.7), (1.7, 1.7)]),
+        (config(rank, learning_rate, batch_size), [(1.3, 1.3), (1.0, 1.0), (1.0, 1.0)]),
     ];
     for (number, (config, losses)) in (1..).zip(runs) {
         let id = TrialId(number);

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use spec::TargetModule;
 
-use super::bounds::bounded;
 use super::rope::Rope;
 use crate::backend::{Activation, Attention, AttentionShape};
 use crate::error::{Result, TrainerError};
@@ -105,7 +104,7 @@ impl DecoderConfig {
 
     /// Interprets the text of a `config.json`; the error says which key is wrong and why.
     pub fn parse(text: &str) -> std::result::Result<Self, String> {
-        file::parse(text).and_then(bounded)
+        file::parse(text)
     }
 
     /// Input and output size of a target module.

@@ -99,6 +99,9 @@ pub fn weight_files(model_dir: &Path) -> Result<Vec<PathBuf>> {
 /// A shard's path; it must lie in the model's own folder.
 fn shard(model_dir: &Path, index: &Path, name: &str) -> Result<PathBuf> {
     let relative = Path::new(name);
+    if name.is_empty() {
+        return Err(weights(index, "names no file for a tensor".to_owned()));
+    }
     if !relative.components().all(|c| matches!(c, Component::Normal(_))) {
         return Err(weights(index, format!("names the file `{name}` outside the model's folder")));
     }

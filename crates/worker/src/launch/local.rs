@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use store::{Holder, SweepFolder};
 use sysinfo::{Pid, ProcessesToUpdate, System};
 
-use super::{Handle, Hint, LaunchError, Launcher, Submission, WorkerCommand};
+use super::{DISK_FULL, Handle, Hint, LaunchError, Launcher, Submission, WorkerCommand};
 
 /// A worker that was asked to end has so long to save.
 const TIME_TO_SAVE: Duration = Duration::from_secs(10);
@@ -199,5 +199,13 @@ fn in_words(status: ExitStatus) -> String {
             other => format!("it was ended by signal {other}"),
         };
     }
-    status.code().map_or_else(|| status.to_string(), |code| format!("it ended with code {code}"))
+    status.code().map_or_else(
+        || status.to_string(),
+        |code| match code {
+            _ if code == i32::from(DISK_FULL) => {
+                format!("it ended with code {code}: No space left on device")
+            }
+            _ => format!("it ended with code {code}"),
+        },
+    )
 }

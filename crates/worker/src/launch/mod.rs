@@ -16,6 +16,10 @@ pub mod local;
 
 pub use slurm::{SlurmLauncher, driver_file, render_script};
 
+/// The exit code of a worker that found no room on the disk, where it can leave no message either:
+/// the system's number of that error.
+pub const DISK_FULL: u8 = 28;
+
 /// A worker to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerCommand {

@@ -4,6 +4,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::super::bounds::Sizes;
 use super::super::rope::{Rope, Source};
 use super::{DecoderConfig, LayerKind, MODEL_TYPES, NormPlacement, QkNorm};
 use crate::backend::{Activation, AttentionShape};
@@ -184,6 +185,14 @@ impl Raw {
         };
         let attention = self.attention_shape(family)?;
         let hidden_size = positive("hidden_size", self.hidden_size)?;
+        let sizes = Sizes {
+            vocab_size: positive("vocab_size", self.vocab_size)?,
+            hidden_size,
+            intermediate_size: positive("intermediate_size", self.intermediate_size)?,
+            num_hidden_layers: positive("num_hidden_layers", self.num_hidden_layers)?,
+            attention,
+        };
+        sizes.check()?;
         let scalar = match self.query_pre_attn_scalar {
             Some(scalar) if family.is_gemma() => scalar,
             _ if family.is_gemma() => 256.0,
@@ -191,10 +200,10 @@ impl Raw {
         };
         let (scores, logits) = (self.attn_logit_softcapping, self.final_logit_softcapping);
         Ok(DecoderConfig {
-            vocab_size: positive("vocab_size", self.vocab_size)?,
+            vocab_size: sizes.vocab_size,
             hidden_size,
-            intermediate_size: positive("intermediate_size", self.intermediate_size)?,
-            num_hidden_layers: positive("num_hidden_layers", self.num_hidden_layers)?,
+            intermediate_size: sizes.intermediate_size,
+            num_hidden_layers: sizes.num_hidden_layers,
             attention,
             max_position_embeddings: self.max_positions(family),
             layers: self.layers(family)?,
