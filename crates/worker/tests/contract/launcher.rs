@@ -24,9 +24,9 @@ pub trait World {
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// As workers do: what they say goes to stderr, and where their input is a pipe its end asks them to
-/// end.
-const LIKE_A_WORKER: &str = "exec 1>&2; \
-    if [ -p /dev/stdin ]; then { cat > /dev/null; kill -TERM $$; } <&0 2>/dev/null & fi; ";
+/// end. (What a shell runs in the background has no input unless it comes by another number.)
+const LIKE_A_WORKER: &str = "exec 1>&2 3<&0; \
+    if [ -p /dev/stdin ]; then { cat > /dev/null; kill -TERM $$; } <&3 2>/dev/null & fi; ";
 
 /// A worker that runs this shell script with these arguments.
 pub fn worker(world: &impl World, name: &str, script: &str, args: &[&str]) -> WorkerCommand {
