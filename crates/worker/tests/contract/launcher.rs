@@ -20,8 +20,9 @@ pub trait World {
     fn folder(&self) -> &Path;
 }
 
-/// Longer than anything here takes, also on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Longer than anything here takes, also on a busy machine: Slurm lets a job that it queues again wait
+/// for two minutes.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// As workers do: what they say goes to stderr, and where their input is a pipe its end asks them to
 /// end. (What a shell runs in the background has no input unless it comes by another number.)
