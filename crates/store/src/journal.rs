@@ -288,6 +288,9 @@ pub(crate) fn replay(dir: &Path) -> Result<Vec<Record>, StoreError> {
     Ok(news.into_iter().map(|news| news.record).collect())
 }
 
+/// Far above what any sweep writes, and far below where numbers end.
+const MOST_RECORDS: u64 = 1 << 53;
+
 fn parse(path: &Path, line: usize, text: &[u8]) -> Result<Record, StoreError> {
     #[derive(Deserialize)]
     struct Version {
@@ -297,6 +300,10 @@ fn parse(path: &Path, line: usize, text: &[u8]) -> Result<Record, StoreError> {
         |found| StoreError::NewerFormat { path: path.to_path_buf(), found, known: SCHEMA_VERSION };
     match serde_json::from_slice::<Record>(text) {
         Ok(record) if record.v > SCHEMA_VERSION => Err(newer(record.v)),
+        Ok(Record { seq: Some(seq), .. }) if seq > MOST_RECORDS => {
+            let source = serde::de::Error::custom(format!("no record has the number {seq}"));
+            Err(StoreError::CorruptJournal { path: path.to_path_buf(), line, source })
+        }
         Ok(record) => Ok(record),
         Err(source) => match serde_json::from_slice::<Version>(text) {
             Ok(Version { v }) if v > SCHEMA_VERSION => Err(newer(v)),
@@ -319,7 +326,7 @@ fn files(dir: &Path) -> Result<Vec<(FileName, PathBuf)>, StoreError> {
         .filter_map(|path| {
             let stem = path.file_name()?.to_str()?.strip_suffix(".jsonl")?;
             let (name, number) = stem.rsplit_once('-')?;
-            let number = number.parse().ok()?;
+            let number = number.parse().ok().filter(|number| *number < u32::MAX)?;
             Some((FileName { name: name.to_owned(), number }, path))
         })
         .collect();
