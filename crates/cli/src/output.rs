@@ -11,6 +11,14 @@ pub fn result(text: &str) {
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end_matches('\n'));
 }
 
+/// Prints a result for programs; `what` names it in an error.
+pub fn json(what: &'static str, value: &impl serde::Serialize) -> Result<(), CliError> {
+    let text =
+        serde_json::to_string_pretty(value).map_err(|source| CliError::Json { what, source })?;
+    result(&text);
+    Ok(())
+}
+
 /// Tells something along the way.
 pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");

@@ -137,7 +137,7 @@ fn data(dir: &Path, model: &str, variables: &[(&str, &str)]) -> Ran {
          parameters: {{rank: 8}}\n"
     );
     fs::write(dir.join("sweep.yaml"), sweep).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_lorasweep"))
+    Command::new(env!("CARGO_BIN_EXE_lorasweep"))
         .args(["data", "sweep.yaml"])
         .current_dir(dir)
         .env("HF_HUB_CACHE", dir.join("cache"))
@@ -147,13 +147,8 @@ fn data(dir: &Path, model: &str, variables: &[(&str, &str)]) -> Ran {
         .env("NO_PROXY", "127.0.0.1")
         .envs(variables.iter().copied())
         .output()
-        .unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Ran {
-        code: output.status.code().expect("an exit code"),
-        stdout: text(output.stdout),
-        stderr: text(output.stderr),
-    }
+        .unwrap()
+        .into()
 }
 
 fn assert_used(ran: &Ran) {

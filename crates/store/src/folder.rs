@@ -200,6 +200,15 @@ impl SweepDir {
         claim(&root, identity, written)?;
         check_room(&root)?;
         atomic::remove_file_if_there(&layout::cancel(&root))?;
+        Self::read(root, lock, |journals, seq| journal::Writer::create(journals, DRIVER, seq))
+    }
+
+    /// Reads the history and goes on with it in the journal file that `writer` gives.
+    fn read(
+        root: PathBuf,
+        lock: DriverLock,
+        writer: impl FnOnce(&Path, u64) -> Result<journal::Writer, StoreError>,
+    ) -> Result<Opened, StoreError> {
         let folder = SweepFolder { root };
         let journals = layout::journal(&folder.root);
         journal::cut_torn_tails(&journals, DRIVER)?;
@@ -208,7 +217,7 @@ impl SweepDir {
         for news in others.read(None)? {
             state.apply(&news.record.event);
         }
-        let journal = journal::Writer::create(&journals, DRIVER, others.seq())?;
+        let journal = writer(&journals, others.seq())?;
         Ok(Opened { dir: Self { folder, journal, others, _lock: lock }, state })
     }
 
@@ -261,16 +270,7 @@ impl SweepDir {
             Err(StoreError::NotASweep { .. }) => claim(&root, identity, written)?,
             other => other?,
         }
-        let folder = SweepFolder { root };
-        let journals = layout::journal(&folder.root);
-        journal::cut_torn_tails(&journals, DRIVER)?;
-        let mut others = journal::Follower::new(journals.clone());
-        let mut state = SweepState::default();
-        for news in others.read(None)? {
-            state.apply(&news.record.event);
-        }
-        let journal = journal::Writer::join(&journals, DRIVER, others.seq())?;
-        Ok(Opened { dir: Self { folder, journal, others, _lock: lock }, state })
+        Self::read(root, lock, |journals, seq| journal::Writer::join(journals, DRIVER, seq))
     }
 
     /// Whether [`SweepDir::open`] would take `results/<name>`, without creating or changing

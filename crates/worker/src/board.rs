@@ -280,17 +280,7 @@ impl Board<'_> {
                 Err(Wrong::Line(format!("the base model's loss was told before: {known}")))
             };
         }
-        let evaluation = Evaluation {
-            step: 0,
-            epoch: 0.0,
-            eval_loss,
-            eval_loss_stderr: line.eval_loss_stderr.unwrap_or(0.0),
-            rise_stderr: None,
-            train_loss: line.train_loss.and_then(Loss::finite),
-            retention_loss: line.retention_loss,
-            tokens: 0,
-            seconds: line.seconds.unwrap_or(0.0),
-        };
+        let evaluation = line.of_base(eval_loss, 0.0);
         self.sweep.dir.write_base(&evaluation)?;
         self.record(&[Event::BaseEvaluated { evaluation }])?;
         Ok(answer(true))

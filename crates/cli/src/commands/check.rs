@@ -72,9 +72,7 @@ pub fn run(args: &CheckArgs) -> Result<Exit, CliError> {
     let data = rows::prepare(&sweep.data, &sweep.model, &sweep.train)?;
     let findings = find(&file, &data)?;
     if args.json {
-        let text = serde_json::to_string_pretty(&findings)
-            .map_err(|source| CliError::Json { what: "the findings", source })?;
-        output::result(&text);
+        output::json("the findings", &findings)?;
     } else {
         file.warn();
         output::result(&render(&findings));

@@ -32,9 +32,7 @@ pub fn run(args: &CompareArgs) -> Result<Exit, CliError> {
         return Err(CliError::NoAdapter { trial: side.trial, why });
     };
     if args.json {
-        let text = serde_json::to_string_pretty(&compared)
-            .map_err(|source| CliError::Json { what: "the comparison", source })?;
-        output::result(&text);
+        output::json("the comparison", &compared)?;
     } else {
         output::result(&SideBySide::to_string(&compared));
     }

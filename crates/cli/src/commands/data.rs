@@ -64,9 +64,7 @@ pub fn run(args: &DataArgs, output: Output) -> Result<Exit, CliError> {
     let data = rows::prepare(&sweep.data, &sweep.model, &sweep.train)?;
     let findings = find(args, sweep, &data)?;
     if args.json {
-        let text = serde_json::to_string_pretty(&findings)
-            .map_err(|source| CliError::Json { what: "the findings", source })?;
-        output::result(&text);
+        output::json("the findings", &findings)?;
     } else {
         file.warn();
         output::result(&render(&findings, output));

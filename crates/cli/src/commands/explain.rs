@@ -50,9 +50,7 @@ pub fn run(args: &ExplainArgs) -> Result<Exit, CliError> {
     let folder = SweepFolder::open(args.results.join(&sweep.name))?;
     let explanation = explain(&sweep, &folder.events()?);
     if args.json {
-        let text = serde_json::to_string_pretty(&explanation)
-            .map_err(|source| CliError::Json { what: "the explanation", source })?;
-        output::result(&text);
+        output::json("the explanation", &explanation)?;
     } else {
         output::result(&render(&explanation));
     }

@@ -79,9 +79,7 @@ pub fn run(args: &StatusArgs) -> Result<Exit, CliError> {
     let one = folders.len() == 1;
     let sweeps = folders.iter().map(look).collect::<Result<Vec<_>, _>>()?;
     if args.json {
-        let text = serde_json::to_string_pretty(&sweeps)
-            .map_err(|source| CliError::Json { what: "the status", source })?;
-        output::result(&text);
+        output::json("the status", &sweeps)?;
         return Ok(Exit::Done);
     }
     for sweep in &sweeps {

@@ -219,17 +219,7 @@ impl Trainer for CommandTrainer {
         let tag = (TrialId::BASE, self.next_attempt());
         self.start(&values::fill(&command, &values), &values, tag, &log)?;
         let (line, eval_loss) = self.wait_for_loss(tag, &log)?;
-        Ok(Evaluation {
-            step: 0,
-            epoch: 0.0,
-            eval_loss,
-            eval_loss_stderr: line.eval_loss_stderr.unwrap_or(0.0),
-            rise_stderr: None,
-            train_loss: line.train_loss.and_then(Loss::finite),
-            retention_loss: line.retention_loss,
-            tokens: 0,
-            seconds: line.seconds.unwrap_or_else(|| begun.elapsed().as_secs_f64()),
-        })
+        Ok(line.of_base(eval_loss, begun.elapsed().as_secs_f64()))
     }
 
     fn admit(

@@ -10,6 +10,7 @@
 
 use serde::Deserialize;
 use serde_json::Value;
+use spec::Evaluation;
 
 /// One line; what it does not say is `None`.
 #[derive(Debug, Default, Clone, PartialEq, Deserialize)]
@@ -32,6 +33,23 @@ pub(crate) struct Line {
     pub adapter: Option<String>,
     /// Something from which the trainer can go on at `step`.
     pub checkpoint: Option<String>,
+}
+
+impl Line {
+    /// The base model's evaluation; `seconds` where the line does not say how long it took.
+    pub fn of_base(&self, eval_loss: f64, seconds: f64) -> Evaluation {
+        Evaluation {
+            step: 0,
+            epoch: 0.0,
+            eval_loss,
+            eval_loss_stderr: self.eval_loss_stderr.unwrap_or(0.0),
+            rise_stderr: None,
+            train_loss: self.train_loss.and_then(Loss::finite),
+            retention_loss: self.retention_loss,
+            tokens: 0,
+            seconds: self.seconds.unwrap_or(seconds),
+        }
+    }
 }
 
 /// A loss as a trainer reports it.

@@ -29,9 +29,7 @@ struct Findings<'a> {
 pub(super) fn run(args: &CheckArgs, file: &SweepFile) -> Result<Exit, CliError> {
     let findings = find(&file.sweep);
     if args.json {
-        let text = serde_json::to_string_pretty(&findings)
-            .map_err(|source| CliError::Json { what: "the findings", source })?;
-        output::result(&text);
+        output::json("the findings", &findings)?;
         return Ok(Exit::Done);
     }
     file.warn();
