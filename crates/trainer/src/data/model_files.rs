@@ -49,16 +49,17 @@ impl<'a> ModelFiles<'a> {
     pub fn tokenizer(&self) -> Result<Tokenizer, DataError> {
         let path = self.tokenizer_path();
         if let Some(bytes) = self.read(TOKENIZER)? {
-            // The library gives up on some files by panicking.
-            let read = std::panic::catch_unwind(|| Tokenizer::from_bytes(bytes));
-            let unreadable = || DataError::BadTokenizer {
-                path: path.clone(),
-                message: "it is no tokenizer.json that the tokenizers library can read".to_owned(),
-            };
-            return read.map_err(|_| unreadable())?.map_err(|error| DataError::BadTokenizer {
-                path: path.clone(),
-                message: error.to_string(),
+            let bad = |message: String| DataError::BadTokenizer { path: path.clone(), message };
+            // The library gives up on some files by panicking, on some only when it is used.
+            let tried = std::panic::catch_unwind(|| {
+                let tokenizer = Tokenizer::from_bytes(bytes)?;
+                tokenizer.encode("a", true)?;
+                Ok(tokenizer)
             });
+            let unreadable = "it is no tokenizer.json that the tokenizers library can read";
+            return tried
+                .map_err(|_| bad(unreadable.to_owned()))?
+                .map_err(|error: tokenizers::Error| bad(error.to_string()));
         }
         let model_dir = self.dir.to_owned();
         match SENTENCE_PIECE.into_iter().find(|name| self.dir.join(name).exists()) {
