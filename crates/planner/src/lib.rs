@@ -22,7 +22,7 @@ mod suggest;
 use spec::{Method, Sweep, SweepState, Trial};
 
 pub use bayes::{Earlier, Expectation, Importance, Incumbent, expectation, importance, incumbent};
-pub use prune::{Decision, Pruner, pruner_for};
+pub use prune::{Decision, Promotion, Pruner, pruner_for};
 
 /// Proposes trials.
 pub trait Planner: Send + Sync {

@@ -11,16 +11,15 @@ use common::{
     Fuse, World, config, five_trials, outcome, ranking, run, run_until_killed, sharing_trials,
 };
 use proptest::prelude::*;
-use spec::{Event, SweepState, TrialConfig, TrialId};
+use spec::{Event, SweepState, TrialId};
 use store::SweepFolder;
 use worker::Finish;
 
 /// The sweep left alone: its state and the moments at which it could have died.
-fn undisturbed(trials: Vec<TrialConfig>, capacity: usize, bound: Option<f64>) -> (SweepState, u32) {
+fn undisturbed(world: World) -> (SweepState, u32) {
     let results = tempfile::tempdir().unwrap();
     let fuse = Fuse::never();
-    let world = World { fuse: fuse.clone(), bound, ..World::new(trials, capacity) };
-    let run = run(results.path(), &world);
+    let run = run(results.path(), &World { fuse: fuse.clone(), ..world });
     assert_eq!(run.finish.unwrap(), Finish::Completed);
     (run.state, fuse.burnt())
 }
@@ -29,7 +28,8 @@ fn journal(results: &Path) -> Vec<Event> {
     SweepFolder::open(results.join("s")).unwrap().events().unwrap()
 }
 
-/// No trial starts after its end, none ends twice, and none starts before it is proposed.
+/// No trial starts after its end unless it was promoted, none ends twice, and none starts before it
+/// is proposed.
 fn check_order(events: &[Event]) -> Result<(), TestCaseError> {
     let (mut proposed, mut ended) = (BTreeSet::new(), BTreeSet::new());
     for event in events {
@@ -43,6 +43,9 @@ fn check_order(events: &[Event]) -> Result<(), TestCaseError> {
             }
             Event::TrialFinished { trial, .. } => {
                 prop_assert!(ended.insert(*trial), "ended twice: {trial:?}");
+            }
+            Event::TrialPromoted { trial, .. } => {
+                prop_assert!(ended.remove(trial), "promoted before its end: {trial:?}");
             }
             _ => {}
         }
@@ -61,14 +64,17 @@ proptest! {
         often in any::<bool>(),
         prunes in any::<bool>(),
         shares in any::<bool>(),
+        promotes in any::<bool>(),
     ) {
         let bound = prunes.then_some(1.9);
         let trials = if shares { sharing_trials() } else { five_trials() };
-        let (expected, moments) = undisturbed(trials.clone(), capacity, bound);
+        let calm = World { bound, promotes, ..World::new(trials.clone(), capacity) };
+        let (expected, moments) = undisturbed(calm);
         let results = tempfile::tempdir().unwrap();
         let checkpoint_every = if often { Duration::ZERO } else { Duration::MAX };
         let world = |fuse| {
-            World { bound, checkpoint_every, fuse, ..World::new(trials.clone(), capacity) }
+            let world = World::new(trials.clone(), capacity);
+            World { bound, promotes, checkpoint_every, fuse, ..world }
         };
         for share in kills {
             let fuse = Fuse::after((share * f64::from(moments)) as u32);
@@ -86,7 +92,7 @@ proptest! {
 
 #[test]
 fn every_journalled_end_has_its_adapter_on_disk_whenever_the_process_died() {
-    let (_, moments) = undisturbed(five_trials(), 2, None);
+    let (_, moments) = undisturbed(World::new(five_trials(), 2));
     for moment in (0..moments).step_by(9) {
         let results = tempfile::tempdir().unwrap();
         let fuse = Fuse::after(moment);

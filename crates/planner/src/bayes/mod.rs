@@ -33,7 +33,7 @@ use cost::Cost;
 pub use earlier::Earlier;
 pub use explain::{Expectation, Importance, expectation, importance};
 use features::{Features, Point, USUAL_RATE};
-pub(crate) use forecast::Forecaster;
+pub(crate) use forecast::{Asked, Forecaster};
 use kernel::Kernel;
 use observations::Observations;
 use posterior::Posterior;
