@@ -1,8 +1,8 @@
 //! Sweeps that stop trials early: how soon they come close to the best configuration, and how often a
 //! rule stops a trial that would have been the best.
 
-use planner::{Decision, for_sweep, pruner_for};
-use spec::{Event, Outcome, Sweep, SweepState, Trial, TrialId};
+use planner::{Decision, Planner, Promotion, Pruner, for_sweep, pruner_for};
+use spec::{Event, Outcome, StopReason, Sweep, SweepState, Trial, TrialId};
 
 use super::runner::{self, begun, evaluation, finish, setting, start};
 use super::surrogate::{Instance, Optimum, Run};
@@ -22,7 +22,14 @@ struct Simulation<'a> {
 
 impl<'a> Simulation<'a> {
     fn new(instance: &'a Instance, seed: u64) -> Self {
-        Self { instance, seed, state: begun(instance.base_loss), running: Vec::new(), stopped: Vec::new(), epochs: 0 }
+        Self {
+            instance,
+            seed,
+            state: begun(instance.base_loss),
+            running: Vec::new(),
+            stopped: Vec::new(),
+            epochs: 0,
+        }
     }
 
     /// Fills the free slots: with stopped trials that are to go on, then with new ones.
