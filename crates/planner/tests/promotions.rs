@@ -115,11 +115,3 @@ fn asha_promotes_the_best_of_those_that_came_furthest() {
     assert_eq!(promoted.trial, TrialId(3));
     insta::assert_snapshot!(promoted.reason, @"hyperband: it is among the best 3 of 7 trials at evaluation 1 now; this one's best up to now is 2.9000");
 }
-
-#[test]
-fn overfitting_is_for_good() {
-    let findings = std::panic::catch_unwind(|| {
-        sweep("early_terminate: {type: overfit, promote: true}\n");
-    });
-    assert!(findings.is_err(), "the rule has no such key");
-}
