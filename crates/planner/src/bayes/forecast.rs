@@ -8,7 +8,6 @@ use super::{Bayes, Expectation, Model, Point, Posterior};
 use crate::Planner;
 
 /// Predicts the ends of running trials.
-#[derive(Debug)]
 pub(crate) struct Forecaster {
     bayes: Bayes,
     method: Method,
