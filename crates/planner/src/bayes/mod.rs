@@ -78,7 +78,9 @@ impl Bayes {
         let space = sweep.space.clone();
         let earlier: Vec<Earlier> =
             earlier.into_iter().map(|earlier| earlier.within(&space)).collect();
-        let is_new = earlier.iter().all(|earlier| earlier.history.trials.is_empty());
+        let is_known =
+            |e: &Earlier| e.is_same_problem && !e.history.trials.is_empty();
+        let is_new = !earlier.iter().any(is_known);
         let mut first = first_trials(&space, sweep.seed, sweep.bayes.lora_prior);
         first.retain(|config| fits.as_ref().is_none_or(|fits| fits(config)));
         Self {
@@ -245,6 +247,15 @@ impl<'a> Model<'a> {
         self.bayes.features.point(config, f64::from(config.epochs), id.0)
     }
 
+    /// How many trials of this sweep those of earlier ones are worth.
+    fn earlier_trials(&self) -> f64 {
+        let worth = |earlier: &Earlier| {
+            let alike = if earlier.is_same_problem { 1.0 } else { self.kernel.hyper.related };
+            alike * alike * earlier.history.trials.len() as f64
+        };
+        self.bayes.earlier.iter().map(worth).sum()
+    }
+
     /// Where this sweep has measured or will: what earlier ones found is to be had here, too.
     fn places(&self, posterior: &Posterior) -> Vec<Point> {
         let (own, earlier) = (self.observed.origins.len(), self.observed.points.len());
@@ -270,8 +281,7 @@ impl<'a> Model<'a> {
             })
             .collect();
         let observed: HashSet<TrialId> = self.observed.origins.iter().map(|o| o.trial).collect();
-        let earlier: usize = self.bayes.earlier.iter().map(|e| e.history.trials.len()).sum();
-        let trust = PRIOR_TRIALS / (observed.len() + earlier).max(1) as f64;
+        let trust = PRIOR_TRIALS / (observed.len() as f64 + self.earlier_trials()).max(1.0);
         let cost = self.bayes.settings.cost_aware.then(|| Cost::new(history));
         let score = |configs: &[TrialConfig]| {
             let ends: Vec<Point> = configs.iter().map(|config| self.end_of(config, id)).collect();
