@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use spec::{InitLoraWeights, TargetModule};
 use trainer::adapter::AdapterLayout;
@@ -30,6 +30,8 @@ struct Shape {
     /// Sequences of each adapter.
     batch: usize,
     tokens: usize,
+    /// How the file stores the weights.
+    dtype: DType,
 }
 
 const LARGE: Shape = Shape {
@@ -43,6 +45,12 @@ const LARGE: Shape = Shape {
     slots: 1,
     batch: 4,
     tokens: 128,
+    dtype: DType::F32,
+};
+const LARGE_BF16: Shape = Shape {
+    name: "hidden 512 x 8 layers, 4 x 128 tokens, bf16 weights",
+    dtype: DType::BF16,
+    ..LARGE
 };
 const LARGE_PACKED: Shape = Shape {
     name: "hidden 512 x 8 layers, 8 adapters of 1 x 64 tokens",
@@ -156,9 +164,10 @@ fn write_random_model(shape: &Shape, dir: &Path) {
     });
     std::fs::write(dir.join("config.json"), config.to_string()).expect("written");
     let mut tensors = std::collections::HashMap::new();
+    let dtype = shape.dtype;
     let mut add = |name: String, shape: &[usize]| {
         let t = Tensor::randn(0.0_f32, 0.05, shape, &Device::Cpu).expect("random");
-        tensors.insert(name, t);
+        tensors.insert(name, t.to_dtype(dtype).expect("narrowed"));
     };
     add("model.embed_tokens.weight".into(), &[shape.vocab, d]);
     add("lm_head.weight".into(), &[shape.vocab, d]);
@@ -198,7 +207,7 @@ fn training_step(criterion: &mut Criterion) {
     }
     let mut group = criterion.benchmark_group("training_step");
     group.sample_size(15).measurement_time(Duration::from_secs(8));
-    for shape in [LARGE, LARGE_SHORT, LARGE_PACKED, SMALL, SMALL_SHORT, SMALL_PACKED] {
+    for shape in [LARGE, LARGE_BF16, LARGE_SHORT, LARGE_PACKED, SMALL, SMALL_SHORT, SMALL_PACKED] {
         let mut step = Step::new(&shape);
         group.throughput(Throughput::Elements(step.rows.len() as u64));
         group.bench_function(BenchmarkId::from_parameter(shape.name), |b| {

@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use candle_core::Tensor;
-
 use super::config::{DecoderConfig, NormPlacement, QkNorm};
 use super::files::TensorFiles;
 use crate::backend::{Backend, Head, Linear};
@@ -19,7 +17,7 @@ pub struct Model<B: Backend> {
     /// The blocks, first to last.
     pub layers: Vec<FrozenLayer<B>>,
     /// Weight of the last RMS norm, `[1, D]`.
-    pub norm: B::Frozen,
+    pub norm: B::Tensor,
     /// Output head `[V, D]`; `None` when it is the embedding table.
     pub head: Option<B::Frozen>,
 }
@@ -28,23 +26,23 @@ pub struct Model<B: Backend> {
 #[derive(Debug)]
 pub struct FrozenLayer<B: Backend> {
     /// RMS norm before the attention, `[1, D]`, where the model has it.
-    pub attention_norm: Option<B::Frozen>,
+    pub attention_norm: Option<B::Tensor>,
     /// q, k and v joined: `[(H + 2K) E, D]`.
-    pub qkv: Linear<B::Frozen>,
+    pub qkv: Linear<B::Frozen, B::Tensor>,
     /// RMS norms of queries and keys: `[1, E]` each for all heads, or as wide as the projections.
-    pub qk_norm: Option<(B::Frozen, B::Frozen)>,
+    pub qk_norm: Option<(B::Tensor, B::Tensor)>,
     /// Output projection `[D, H E]`.
-    pub o: Linear<B::Frozen>,
+    pub o: Linear<B::Frozen, B::Tensor>,
     /// RMS norm after it, before the sum, `[1, D]`, where the model has it.
-    pub attention_after: Option<B::Frozen>,
+    pub attention_after: Option<B::Tensor>,
     /// RMS norm before the feed-forward network, `[1, D]`, where the model has it.
-    pub mlp_norm: Option<B::Frozen>,
+    pub mlp_norm: Option<B::Tensor>,
     /// gate and up joined: `[2F, D]`.
-    pub gate_up: Linear<B::Frozen>,
+    pub gate_up: Linear<B::Frozen, B::Tensor>,
     /// Down projection `[D, F]`.
-    pub down: Linear<B::Frozen>,
+    pub down: Linear<B::Frozen, B::Tensor>,
     /// RMS norm after it, before the sum, `[1, D]`, where the model has it.
-    pub mlp_after: Option<B::Frozen>,
+    pub mlp_after: Option<B::Tensor>,
 }
 
 impl<B: Backend> Model<B> {
@@ -54,11 +52,11 @@ impl<B: Backend> Model<B> {
         let files = TensorFiles::open(model_dir)?;
         let loader = Loader { backend, files, config: &config };
         let (v, d) = (config.vocab_size, config.hidden_size);
-        let embedding = loader.matrix("model.embed_tokens.weight", &[v, d])?;
+        let embedding = loader.matrix("model.embed_tokens.weight", v, d)?;
         let head = if config.tie_word_embeddings || !loader.files.has("lm_head.weight") {
             None
         } else {
-            Some(loader.matrix("lm_head.weight", &[v, d])?)
+            Some(loader.matrix("lm_head.weight", v, d)?)
         };
         let layers =
             (0..config.num_hidden_layers).map(|i| loader.layer(i)).collect::<Result<_>>()?;
@@ -80,12 +78,12 @@ struct Loader<'a, B> {
 }
 
 impl<B: Backend> Loader<'_, B> {
-    fn matrix(&self, name: &str, shape: &[usize]) -> Result<B::Frozen> {
-        self.backend.freeze(&[self.files.tensor(name, shape)?])
+    fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<B::Frozen> {
+        self.backend.freeze(&[self.files.matrix(name, rows, cols)?])
     }
 
-    fn norm(&self, name: &str, len: usize) -> Result<B::Frozen> {
-        self.backend.freeze_norm(&self.files.tensor(name, &[len])?, self.config.norm_offset)
+    fn norm(&self, name: &str, len: usize) -> Result<B::Tensor> {
+        self.backend.freeze_norm(&self.files.vector(name, len)?, self.config.norm_offset)
     }
 
     /// Projections joined along their outputs.
@@ -94,18 +92,16 @@ impl<B: Backend> Loader<'_, B> {
         parts: &[(String, usize)],
         inputs: usize,
         bias: bool,
-    ) -> Result<Linear<B::Frozen>> {
-        let read = |suffix: &str, shape: &dyn Fn(usize) -> Vec<usize>| -> Result<Vec<Tensor>> {
-            parts
-                .iter()
-                .map(|(name, outputs)| {
-                    self.files.tensor(&format!("{name}.{suffix}"), &shape(*outputs))
-                })
-                .collect()
-        };
-        let weight = self.backend.freeze(&read("weight", &|outputs| vec![outputs, inputs])?)?;
+    ) -> Result<Linear<B::Frozen, B::Tensor>> {
+        let weights = parts
+            .iter()
+            .map(|(name, outputs)| self.files.matrix(&format!("{name}.weight"), *outputs, inputs));
+        let weight = self.backend.freeze(&weights.collect::<Result<Vec<_>>>()?)?;
         let bias = if bias {
-            Some(self.backend.freeze(&read("bias", &|outputs| vec![outputs])?)?)
+            let biases = parts
+                .iter()
+                .map(|(name, outputs)| self.files.vector(&format!("{name}.bias"), *outputs));
+            Some(self.backend.freeze_bias(&biases.collect::<Result<Vec<_>>>()?)?)
         } else {
             None
         };

@@ -15,7 +15,7 @@ use super::{
     Target,
 };
 use crate::error::Result;
-use crate::model::Rope;
+use crate::model::{Rope, Stored};
 
 mod attention;
 mod lora;
@@ -148,15 +148,21 @@ impl Backend for CandleBackend {
         Ok(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
     }
 
-    fn freeze(&self, parts: &[Tensor]) -> Result<Tensor> {
-        let joined = Tensor::cat(parts, 0)?;
-        let joined = if joined.rank() == 1 { joined.unsqueeze(0)? } else { joined };
-        Ok(joined.to_dtype(self.dtype)?.to_device(&self.device)?)
+    fn freeze(&self, parts: &[Stored]) -> Result<Tensor> {
+        let parts = parts
+            .iter()
+            .map(|part| Ok(part.to_tensor()?.to_dtype(self.dtype)?.to_device(&self.device)?));
+        Ok(Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)?)
     }
 
-    fn freeze_norm(&self, weight: &Tensor, offset: f64) -> Result<Tensor> {
-        let weight = (weight.to_dtype(self.wide())? + offset)?;
-        Ok(weight.unsqueeze(0)?.to_device(&self.device)?)
+    fn freeze_bias(&self, parts: &[Stored]) -> Result<Tensor> {
+        let parts = parts.iter().map(Stored::to_tensor).collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&parts, 1)?.to_dtype(self.dtype)?.to_device(&self.device)?)
+    }
+
+    fn freeze_norm(&self, weight: &Stored, offset: f64) -> Result<Tensor> {
+        let weight = (weight.to_tensor()?.to_dtype(self.wide())? + offset)?;
+        Ok(weight.to_device(&self.device)?)
     }
 
     fn embed(&self, table: &Tensor, ids: &[u32], scale: f64) -> Result<Tensor> {
@@ -169,7 +175,7 @@ impl Backend for CandleBackend {
         Ok(())
     }
 
-    fn linear(&self, x: &Tensor, layer: &Linear<Tensor>) -> Result<Tensor> {
+    fn linear(&self, x: &Tensor, layer: &Linear<Tensor, Tensor>) -> Result<Tensor> {
         let y = x.matmul(&layer.weight.t()?)?;
         Ok(match &layer.bias {
             Some(bias) => y.broadcast_add(bias)?,
@@ -177,7 +183,7 @@ impl Backend for CandleBackend {
         })
     }
 
-    fn linear_backward(&self, dy: &Tensor, layer: &Linear<Tensor>) -> Result<Tensor> {
+    fn linear_backward(&self, dy: &Tensor, layer: &Linear<Tensor, Tensor>) -> Result<Tensor> {
         Ok(dy.to_dtype(self.dtype)?.matmul(&layer.weight)?)
     }
 
