@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use candle_core::{DType, Device, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use spec::{InitLoraWeights, TargetModule};
+use spec::{BaseSettings, InitLoraWeights, TargetModule};
 use trainer::adapter::AdapterLayout;
 use trainer::backend::cpu::{Buf, Cpu};
 use trainer::backend::{AdamWStep, Backend};
@@ -101,7 +101,8 @@ impl Step {
         let dir = tempfile::tempdir().expect("a temporary folder");
         write_random_model(shape, dir.path());
         let backend = Cpu::new();
-        let model = Model::load(&backend, dir.path()).expect("the model loads");
+        let model =
+            Model::load(&backend, dir.path(), &BaseSettings::default()).expect("the model loads");
         let layout = AdapterLayout::new(&model.config, 8, 2.0, &TargetModule::ALL);
         let slots = (0..shape.slots)
             .map(|slot| Slot {

@@ -186,6 +186,10 @@ pub trait Backend: Send + Sync + 'static {
     }
     /// A frozen matrix from matrices of the model file with the same columns, one below the other.
     fn freeze(&self, parts: &[Stored]) -> Result<Self::Frozen>;
+    /// A table whose rows are looked up or multiplied with: the embedding and the output head.
+    fn freeze_table(&self, table: &Stored) -> Result<Self::Frozen> {
+        self.freeze(std::slice::from_ref(table))
+    }
     /// A bias from vectors of the model file, one after the other, as one row.
     fn freeze_bias(&self, parts: &[Stored]) -> Result<Self::Tensor>;
     /// A norm's weight plus `offset` (1 where the model multiplies by `1 + w`), as one row in the

@@ -16,6 +16,10 @@ use crate::error::{Result, TrainerError};
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
+/// How the names end of what bitsandbytes stores beside its codes.
+const BITSANDBYTES: [&str; 5] =
+    [".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", ".SCB"];
+
 /// Which tensor lies where.
 #[derive(Debug)]
 pub struct TensorFiles {
@@ -49,6 +53,14 @@ impl TensorFiles {
             let start = size_of::<u64>() + header;
             let file = files.maps.len();
             for (name, info) in metadata.tensors() {
+                if let Some(ending) = BITSANDBYTES.iter().find(|ending| name.ends_with(*ending)) {
+                    let message = format!(
+                        "holds `{name}` (`{ending}`), weights that bitsandbytes has quantised, \
+                         which are not read: take the full-precision model, and write \
+                         `quantization: nf4` (or int8) to have it quantised while it is loaded"
+                    );
+                    return Err(weights(&path, message));
+                }
                 let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
                 let (shape, dtype) = (info.shape.clone(), info.dtype);
                 files.places.insert(name, Place { file, bytes, shape, dtype });
@@ -63,43 +75,46 @@ impl TensorFiles {
         self.places.contains_key(name)
     }
 
-    /// A matrix in the number format it is stored in; its bytes stay in the file.
-    pub fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Stored> {
-        self.stored(name, &[rows, cols])
+    /// The number format of a tensor.
+    pub fn format(&self, name: &str) -> Result<Format> {
+        let (path, place) = self.place(name)?;
+        match place.dtype {
+            Dtype::F64 => Ok(Format::F64),
+            Dtype::F32 => Ok(Format::F32),
+            Dtype::F16 => Ok(Format::F16),
+            Dtype::BF16 => Ok(Format::Bf16),
+            other => {
+                let message =
+                    format!("`{name}` is stored as {other:?}; f32, f16 and bf16 are read");
+                Err(weights(path, message))
+            }
+        }
     }
 
-    /// A vector as one row.
-    pub fn vector(&self, name: &str, len: usize) -> Result<Stored> {
-        self.stored(name, &[len])
-    }
-
-    fn stored(&self, name: &str, wanted: &[usize]) -> Result<Stored> {
-        let Some(place) = self.places.get(name) else {
-            let path = self.maps.first().map(|(p, _)| p.clone()).unwrap_or_default();
-            return Err(weights(&path, format!("there is no tensor `{name}`")));
-        };
-        let (path, map) = &self.maps[place.file];
+    /// A tensor of this shape in the format it is stored in; its bytes stay in the file.
+    pub fn stored(&self, name: &str, wanted: &[usize]) -> Result<Stored> {
+        let (path, place) = self.place(name)?;
         if place.shape != wanted {
             let found = &place.shape;
             let message =
                 format!("`{name}` has the shape {found:?}, but config.json asks for {wanted:?}");
             return Err(weights(path, message));
         }
-        let format = match place.dtype {
-            Dtype::F64 => Format::F64,
-            Dtype::F32 => Format::F32,
-            Dtype::F16 => Format::F16,
-            Dtype::BF16 => Format::Bf16,
-            other => {
-                let message =
-                    format!("`{name}` is stored as {other:?}; f32, f16 and bf16 are read");
-                return Err(weights(path, message));
-            }
-        };
-        let bytes = Bytes::Mapped(Arc::clone(map), place.bytes.clone());
+        let map = Arc::clone(&self.maps[place.file].1);
+        let bytes = Bytes::Mapped(map, place.bytes.clone());
         let (rows, cols) = if let [rows, cols] = wanted { (*rows, *cols) } else { (1, wanted[0]) };
-        Stored::new(bytes, format, rows, cols)
+        Stored::new(bytes, self.format(name)?, rows, cols)
             .map_err(|message| weights(path, format!("`{name}`: {message}")))
+    }
+
+    fn place(&self, name: &str) -> Result<(&Path, &Place)> {
+        match self.places.get(name) {
+            Some(place) => Ok((&self.maps[place.file].0, place)),
+            None => {
+                let path = self.maps.first().map(|(p, _)| p.clone()).unwrap_or_default();
+                Err(weights(&path, format!("there is no tensor `{name}`")))
+            }
+        }
     }
 }
 
@@ -111,9 +126,13 @@ pub fn weight_files(model_dir: &Path) -> Result<Vec<PathBuf>> {
     }
     let index_path = model_dir.join(INDEX);
     if !index_path.is_file() {
-        let hint = match pickled_file(model_dir) {
-            Some(name) => format!("; {}", pickle_refusal(&name)),
-            None => String::new(),
+        let hint = match (gguf_file(model_dir), pickled_file(model_dir)) {
+            (Some(name), _) => format!(
+                "; to take the weights of {name}, write `base_weights: {}`",
+                model_dir.join(&name).display()
+            ),
+            (None, Some(name)) => format!("; {}", pickle_refusal(&name)),
+            (None, None) => String::new(),
         };
         return Err(weights(model_dir, format!("holds neither {SINGLE} nor {INDEX}{hint}")));
     }
@@ -153,10 +172,20 @@ fn is_pickled(path: &Path) -> bool {
 
 /// A file in the folder that would run code if it were loaded.
 pub fn pickled_file(dir: &Path) -> Option<String> {
+    first_file(dir, is_pickled)
+}
+
+/// A GGUF file in the folder.
+fn gguf_file(dir: &Path) -> Option<String> {
+    first_file(dir, |path| path.extension().is_some_and(|extension| extension == "gguf"))
+}
+
+/// The name of the first file of a kind, in alphabetical order.
+fn first_file(dir: &Path, is_kind: impl Fn(&Path) -> bool) -> Option<String> {
     let entries = std::fs::read_dir(dir).ok()?;
     let mut names: Vec<String> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| is_pickled(path))
+        .filter(|path| is_kind(path))
         .filter_map(|path| path.file_name()?.to_str().map(str::to_owned))
         .collect();
     names.sort();
@@ -181,6 +210,6 @@ pub fn map(path: &Path) -> Result<memmap2::Mmap> {
     unsafe { memmap2::Mmap::map(&file) }.map_err(TrainerError::io("map", path))
 }
 
-fn weights(path: &Path, message: String) -> TrainerError {
+pub(super) fn weights(path: &Path, message: String) -> TrainerError {
     TrainerError::Weights { path: path.to_path_buf(), message }
 }

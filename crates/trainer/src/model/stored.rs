@@ -36,6 +36,31 @@ pub struct Stored {
     format: Format,
     rows: usize,
     cols: usize,
+    order: RowOrder,
+}
+
+/// In which order the rows are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowOrder {
+    /// As they are asked for.
+    Same,
+    /// llama.cpp's order of the rows of q and k in its `llama` architecture, which rotates
+    /// neighbours: within a head of so many rows, row `j` and row `j + half` stand side by side.
+    Neighbours(usize),
+}
+
+impl RowOrder {
+    /// The place of a row among the stored ones.
+    #[inline(always)]
+    pub const fn place(self, row: usize) -> usize {
+        match self {
+            Self::Same => row,
+            Self::Neighbours(head) => {
+                let (start, within) = (row / head * head, row % head);
+                start + 2 * (within % (head / 2)) + within / (head / 2)
+            }
+        }
+    }
 }
 
 impl Stored {
@@ -59,7 +84,39 @@ impl Stored {
                 bytes.len()
             ));
         }
-        Ok(Self { bytes, format, rows, cols })
+        Ok(Self { bytes, format, rows, cols, order: RowOrder::Same })
+    }
+
+    /// Takes the bytes that this program has made for a matrix.
+    pub(super) fn coded(bytes: Bytes, format: Format, rows: usize, cols: usize) -> Self {
+        debug_assert_eq!(bytes.len(), rows * format.row_bytes(cols));
+        Self { bytes, format, rows, cols, order: RowOrder::Same }
+    }
+
+    /// The same matrix, if its rows are stored in this order.
+    #[must_use]
+    pub fn in_order(self, order: RowOrder) -> Self {
+        Self { order, ..self }
+    }
+
+    /// A vector whose values are stored in this order, as f32 in the order that is asked for.
+    #[must_use]
+    pub fn reordered(&self, order: RowOrder) -> Self {
+        let mut values = vec![0.0_f32; self.cols];
+        self.decode(0..1, 0..self.cols, &mut values);
+        let bytes = (0..self.cols).flat_map(|at| values[order.place(at)].to_le_bytes());
+        let bytes: Arc<[u8]> = bytes.collect();
+        Self::coded(Bytes::Owned(bytes), Format::F32, 1, self.cols)
+    }
+
+    /// In which order its rows are stored.
+    pub const fn order(&self) -> RowOrder {
+        self.order
+    }
+
+    /// Its bytes as they are stored.
+    pub fn raw(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Number of rows.
@@ -88,7 +145,8 @@ impl Stored {
     pub fn decode<T: Real>(&self, rows: Range<usize>, cols: Range<usize>, out: &mut [T]) {
         let row_bytes = self.format.row_bytes(self.cols);
         for (row, out) in rows.zip(out.chunks_exact_mut(cols.len())) {
-            let bytes = &self.bytes[row * row_bytes..(row + 1) * row_bytes];
+            let place = self.order.place(row);
+            let bytes = &self.bytes[place * row_bytes..(place + 1) * row_bytes];
             self.format.decode(bytes, cols.start, out);
         }
     }
@@ -96,7 +154,7 @@ impl Stored {
     /// The same values as a tensor in host memory, in the file's format where candle has it.
     pub fn to_tensor(&self) -> Result<Tensor> {
         let shape = (self.rows, self.cols);
-        if let Some(dtype) = self.format.dtype() {
+        if let (Some(dtype), RowOrder::Same) = (self.format.dtype(), self.order) {
             return Ok(Tensor::from_raw_buffer(
                 &self.bytes,
                 dtype,

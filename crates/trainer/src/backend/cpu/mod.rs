@@ -26,7 +26,7 @@ mod weight;
 
 pub use buffer::Buf;
 pub use real::Real;
-pub use weight::{Weight, keeps_format};
+pub use weight::{Weight, decoded_values, keeps_format};
 
 use buffer::Pool;
 use real::{dot, rows_per_task, simd};

@@ -125,7 +125,7 @@ impl<T: Real> Narrow<T> {
     /// Rows that are decoded at a time. They do not depend on what a product is cut into, so that
     /// its sums do not either.
     fn rows_at_a_time(&self) -> usize {
-        (DECODED / self.cols / TILE * TILE).clamp(TILE, self.rows.max(TILE))
+        (decoded_values(self.cols) / self.cols).min(self.rows)
     }
 
     /// `y = x W[rows]^T`. A row of W is a column of y: every sum is one product's.
@@ -213,6 +213,11 @@ fn decode<T: Real>(parts: &[Stored], rows: Range<usize>, cols: Range<usize>, out
         }
         above += part.rows();
     }
+}
+
+/// Values that are decoded at a time of a matrix with so many columns: whole tiles of rows.
+pub fn decoded_values(cols: usize) -> usize {
+    (DECODED / cols.max(1) / TILE).max(1) * TILE * cols
 }
 
 /// Whether matrices of these formats and sizes keep their format. What has few values stays in the
