@@ -154,7 +154,9 @@ fn any_config() -> impl Strategy<Value = TrialConfig> {
         dropout,
         any::<bool>(),
         modules,
-        1e-4..1e-2f64,
+        // Products of other sizes round differently in the last bit. Near 1e-2 training itself is
+        // chaotic and 20 steps make more than 1e-5 of that bit.
+        1e-4..5e-3f64,
         1u32..7,
         1u32..4,
         scheduler,

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{D, DType, Tensor};
 
+use super::step_cache::StepCache;
 use crate::backend::{Attention, AttentionShape};
 use crate::error::Result;
 
@@ -36,15 +37,6 @@ fn heads(
     ])
 }
 
-/// 0 where a query sees a key, minus infinity where it does not.
-fn mask(t: usize, window: Option<usize>, dtype: DType, device: &Device) -> Result<Tensor> {
-    let sees = |i: usize, j: usize| j <= i && window.is_none_or(|w| i - j < w);
-    let values: Vec<f32> = (0..t)
-        .flat_map(|i| (0..t).map(move |j| if sees(i, j) { 0.0 } else { f32::NEG_INFINITY }))
-        .collect();
-    Ok(Tensor::from_vec(values, (t, t), device)?.to_dtype(dtype)?)
-}
-
 /// `c tanh(x / c)`
 pub fn capped(x: &Tensor, cap: f64) -> Result<Tensor> {
     Ok(((x / cap)?.tanh()? * cap)?)
@@ -64,8 +56,9 @@ fn scores(q: &Tensor, k: &Tensor, attention: &Attention) -> Result<Tensor> {
     }
 }
 
-fn masked(scores: &Tensor, attention: &Attention) -> Result<Tensor> {
-    let mask = mask(scores.dim(1)?, attention.window, scores.dtype(), scores.device())?;
+fn masked(step: &StepCache, scores: &Tensor, attention: &Attention) -> Result<Tensor> {
+    let (dtype, device) = (scores.dtype(), scores.device());
+    let mask = step.mask(scores.dim(1)?, attention.window, dtype, device)?;
     Ok(scores.broadcast_add(&mask)?)
 }
 
@@ -77,6 +70,7 @@ fn joined(x: &Tensor) -> Result<Tensor> {
 
 /// Output `[N, H E]` and log denominators `[N, H]`.
 pub fn forward(
+    step: &StepCache,
     qkv: &Tensor,
     attention: &Attention,
     sequences: &[Range<usize>],
@@ -85,7 +79,7 @@ pub fn forward(
     let (mut outs, mut lses) = (Vec::new(), Vec::new());
     for rows in sequences {
         let [q, k, v] = heads(qkv, attention.shape, rows, wide)?;
-        let s = masked(&scores(&q, &k, attention)?, attention)?;
+        let s = masked(step, &scores(&q, &k, attention)?, attention)?;
         let max = s.max_keepdim(D::Minus1)?;
         let exp = s.broadcast_sub(&max)?.exp()?;
         let sum = exp.sum_keepdim(D::Minus1)?;
@@ -97,6 +91,7 @@ pub fn forward(
 
 /// Gradient of `[q | k | v]`; the algebra is in the CPU backend's `attention::backward`.
 pub fn backward(
+    step: &StepCache,
     dout: &Tensor,
     saved: &Saved<'_>,
     attention: &Attention,
@@ -115,7 +110,7 @@ pub fn backward(
         let [q, k, v] = heads(saved.qkv, shape, rows, wide)?;
         let (dout, out) = (by_head(dout, e)?, by_head(saved.out, e)?);
         let s = scores(&q, &k, attention)?;
-        let p = masked(&s, attention)?.broadcast_sub(&by_head(saved.lse, 1)?)?.exp()?;
+        let p = masked(step, &s, attention)?.broadcast_sub(&by_head(saved.lse, 1)?)?.exp()?;
         let along = (&dout * out)?.sum_keepdim(D::Minus1)?;
         let dp = dout.matmul(&v.transpose(1, 2)?.contiguous()?)?;
         let mut ds = ((&p * dp.broadcast_sub(&along)?)? * scale)?;

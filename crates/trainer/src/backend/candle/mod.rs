@@ -6,7 +6,6 @@
 //! norms, softmax and the loss.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 use candle_core::{D, DType, Device, Tensor};
 
@@ -18,74 +17,33 @@ use crate::error::Result;
 use crate::model::{Rope, Stored};
 
 mod attention;
+mod groups;
 mod lora;
 mod loss;
+mod step_cache;
 mod weight;
 
 pub use weight::Weight;
+
+use step_cache::StepCache;
 
 /// Computes with candle tensors.
 #[derive(Debug)]
 pub struct CandleBackend {
     device: Device,
     dtype: DType,
-    angles: Mutex<Vec<Angles>>,
-}
-
-/// Cosines and sines `[N, P/2]` of the step at hand: every block with this rope asks for the same.
-#[derive(Debug)]
-struct Angles {
-    positions: Vec<u32>,
-    sequences: Vec<Range<usize>>,
-    rope: Rope,
-    cos: Tensor,
-    sin: Tensor,
+    step: StepCache,
 }
 
 impl CandleBackend {
     /// A backend on a device with a number format for base and activations.
     pub fn new(device: Device, dtype: DType) -> Self {
-        Self { device, dtype, angles: Mutex::new(Vec::new()) }
+        Self { device, dtype, step: StepCache::default() }
     }
 
     /// The format of adapters, norms and losses: f32, or f64 when everything is f64.
     fn wide(&self) -> DType {
         if self.dtype == DType::F64 { DType::F64 } else { DType::F32 }
-    }
-
-    fn angles(&self, places: Places<'_>, rope: &Rope) -> Result<(Tensor, Tensor)> {
-        let Places { positions, sequences } = places;
-        let mut cached = self.angles.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits =
-            |a: &Angles| a.positions == positions && a.sequences == sequences && a.rope == *rope;
-        if let Some(a) = cached.iter().find(|a| fits(a)) {
-            return Ok((a.cos.clone(), a.sin.clone()));
-        }
-        let mut angles = Vec::new();
-        for rows in sequences {
-            let frequencies = rope.frequencies(rows.len());
-            for p in &positions[rows.clone()] {
-                angles.extend(frequencies.iter().map(|f| f64::from(*p) * f));
-            }
-        }
-        let table = |f: fn(f64) -> f64| -> Result<Tensor> {
-            let values: Vec<f64> = angles.iter().map(|a| rope.amplitude() * f(*a)).collect();
-            let shape = (positions.len(), angles.len() / positions.len().max(1));
-            // Rounded on the host: not every device has f64.
-            let t = Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(self.wide())?;
-            Ok(t.to_device(&self.device)?)
-        };
-        let (cos, sin) = (table(f64::cos)?, table(f64::sin)?);
-        // Those of an earlier step are of no more use.
-        cached.retain(|a| a.positions == positions && a.sequences == sequences);
-        cached.push(Angles {
-            positions: positions.to_vec(),
-            sequences: sequences.to_vec(),
-            rope: rope.clone(),
-            cos: cos.clone(),
-            sin: sin.clone(),
-        });
-        Ok((cos, sin))
     }
 
     /// Replaces columns of a matrix.
@@ -199,7 +157,7 @@ impl Backend for CandleBackend {
         x: &Tensor,
         paths: &[LoraPath<'_, Tensor>],
     ) -> Result<Vec<Tensor>> {
-        lora::forward(y, cols, x, paths)
+        lora::forward(self, y, cols, x, paths)
     }
 
     fn lora_backward(
@@ -212,7 +170,8 @@ impl Backend for CandleBackend {
         paths: &[LoraPath<'_, Tensor>],
         grads: &mut [&mut Tensor],
     ) -> Result<()> {
-        lora::backward(dx, dy, cols, x, low_rank, paths, grads)
+        let saved = lora::Saved { cols, x, low_rank, paths };
+        lora::backward(self, dx, dy, &saved, grads)
     }
 
     fn rms_norm(&self, x: &Tensor, weight: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
@@ -271,7 +230,7 @@ impl Backend for CandleBackend {
         rope: &Rope,
         inverse: bool,
     ) -> Result<()> {
-        let (cos, sin) = self.angles(places, rope)?;
+        let (cos, sin) = self.step.angles(places, rope, self.wide(), &self.device)?;
         let half = cos.dim(1)?;
         let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?);
         let sin = if inverse { sin.neg()? } else { sin };
@@ -294,7 +253,7 @@ impl Backend for CandleBackend {
         attention: &Attention,
         sequences: &[Range<usize>],
     ) -> Result<(Tensor, Tensor)> {
-        attention::forward(qkv, attention, sequences, self.wide())
+        attention::forward(&self.step, qkv, attention, sequences, self.wide())
     }
 
     fn attention_backward(
@@ -307,7 +266,7 @@ impl Backend for CandleBackend {
         sequences: &[Range<usize>],
     ) -> Result<Tensor> {
         let saved = attention::Saved { qkv, out, lse: log_denominators };
-        attention::backward(dout, &saved, attention, sequences, self.wide())
+        attention::backward(&self.step, dout, &saved, attention, sequences, self.wide())
     }
 
     fn glu(&self, gate_up: &Tensor, f: Activation) -> Result<Tensor> {
@@ -394,6 +353,7 @@ impl Backend for CandleBackend {
         };
         *grad = grad.zeros_like()?;
         (*first_moment, *second_moment) = (m, v);
+        self.step.forget_stacked();
         Ok(())
     }
 }

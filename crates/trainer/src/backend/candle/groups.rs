@@ -1,0 +1,140 @@
+//! Which slots' low-rank paths are computed as one batched product, and where their rows are.
+
+use std::ops::Range;
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::backend::LoraPath;
+use crate::error::Result;
+
+/// A slot joins a group whose longest slot has at most so many times its rows: shorter ones are
+/// filled up, and that is computed in vain.
+const FILL: usize = 2;
+
+/// Slots whose A and B have the same shapes at the same places of their vectors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Members {
+    paths: Vec<usize>,
+    /// Rows of the longest.
+    rows: usize,
+}
+
+/// A group on the device.
+#[derive(Debug)]
+pub struct Group {
+    /// The paths, by index.
+    pub members: Vec<usize>,
+    /// n: rows of the longest. A shorter one is filled up with its own first row, never with
+    /// another slot's, so that what is not finite in one slot stays in it.
+    pub rows: usize,
+    /// Row of the step for each of the `G n` rows.
+    gather: Tensor,
+    /// `[G, n, 1]`: 0 where a row was filled in; `None` when none was.
+    real: Option<Tensor>,
+}
+
+/// The groups of a layer, and the way back from their rows to the step's.
+#[derive(Debug)]
+pub struct Grouping {
+    pub groups: Vec<Group>,
+    /// For each row of the step its place among all rows of all groups; rows of no path have the
+    /// place after the last.
+    scatter: Tensor,
+    /// Whether there are rows of no path.
+    bare_rows: bool,
+}
+
+/// What a grouping depends on. It is the same for most layers of a step.
+#[derive(Debug, PartialEq, Eq)]
+pub struct GroupingKey {
+    groups: Vec<Members>,
+    ranges: Vec<Range<usize>>,
+    rows: usize,
+}
+
+impl GroupingKey {
+    pub fn new(paths: &[LoraPath<'_, Tensor>], rows: usize) -> Self {
+        let mut by_length: Vec<usize> = (0..paths.len()).collect();
+        by_length.sort_by_key(|i| std::cmp::Reverse(paths[*i].rows.len()));
+        let mut groups: Vec<Members> = Vec::new();
+        for i in by_length {
+            let (path, len) = (&paths[i], paths[i].rows.len());
+            let place = |p: &LoraPath<'_, Tensor>| (p.rank, p.a, p.b, p.params.elem_count());
+            let fits = |group: &&mut Members| {
+                place(&paths[group.paths[0]]) == place(path) && group.rows <= FILL * len
+            };
+            match groups.iter_mut().find(fits) {
+                Some(group) => group.paths.push(i),
+                None => groups.push(Members { paths: vec![i], rows: len }),
+            }
+        }
+        Self { groups, ranges: paths.iter().map(|p| p.rows.clone()).collect(), rows }
+    }
+
+    /// Whether both are of a step with the same rows.
+    pub fn same_step(&self, other: &Self) -> bool {
+        self.ranges == other.ranges && self.rows == other.rows
+    }
+}
+
+impl Grouping {
+    pub fn new(key: &GroupingKey, wide: DType, device: &Device) -> Result<Self> {
+        let total: usize = key.groups.iter().map(|g| g.paths.len() * g.rows).sum();
+        let mut scatter = vec![total as u32; key.rows];
+        let mut begin = 0;
+        let mut groups = Vec::with_capacity(key.groups.len());
+        for Members { paths, rows } in &key.groups {
+            let (mut gather, mut real) = (Vec::new(), Vec::new());
+            for range in paths.iter().map(|i| &key.ranges[*i]) {
+                for row in 0..*rows {
+                    let is_real = row < range.len();
+                    let from = range.start + if is_real { row } else { 0 };
+                    if is_real {
+                        scatter[from] = (begin + gather.len()) as u32;
+                    }
+                    gather.push(from as u32);
+                    real.push(if is_real { 1.0_f32 } else { 0.0 });
+                }
+            }
+            begin += gather.len();
+            let filled = real.contains(&0.0);
+            let real = Tensor::from_vec(real, (paths.len(), *rows, 1), device)?.to_dtype(wide)?;
+            groups.push(Group {
+                members: paths.clone(),
+                rows: *rows,
+                gather: Tensor::new(gather, device)?,
+                real: filled.then_some(real),
+            });
+        }
+        let bare_rows = scatter.contains(&(total as u32));
+        Ok(Self { groups, scatter: Tensor::new(scatter, device)?, bare_rows })
+    }
+
+    /// The groups' results `[G, n, cols]` as rows of the step, with zeros where no path is.
+    pub fn scatter(&self, of_groups: &[Tensor]) -> Result<Tensor> {
+        let mut rows =
+            of_groups.iter().map(|x| Ok(x.flatten_to(1)?)).collect::<Result<Vec<Tensor>>>()?;
+        if self.bare_rows {
+            let cols = rows[0].dim(1)?;
+            rows.push(Tensor::zeros((1, cols), rows[0].dtype(), rows[0].device())?);
+        }
+        Ok(Tensor::cat(&rows, 0)?.index_select(&self.scatter, 0)?)
+    }
+}
+
+impl Group {
+    /// The slots' rows of a matrix of the step: `[G, n, cols]`.
+    pub fn gather(&self, x: &Tensor) -> Result<Tensor> {
+        let shape = (self.members.len(), self.rows, x.dim(1)?);
+        Ok(x.index_select(&self.gather, 0)?.reshape(shape)?)
+    }
+
+    /// As [`Self::gather`], with zeros in the rows that were filled in.
+    pub fn gather_real(&self, x: &Tensor) -> Result<Tensor> {
+        let rows = self.gather(x)?;
+        Ok(match &self.real {
+            Some(real) => rows.broadcast_mul(&real.to_dtype(rows.dtype())?)?,
+            None => rows,
+        })
+    }
+}
