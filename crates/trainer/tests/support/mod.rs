@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 use serde::Deserialize;
+use spec::BaseSettings;
 use trainer::adapter::AdapterLayout;
 use trainer::backend::Backend;
 use trainer::decoder::{ActiveAdapter, Decoder, Rows, SlotDropout};
@@ -145,7 +146,8 @@ impl GoldenTensors {
 /// A golden model on a backend.
 pub fn decoder<B: Backend>(backend: B, architecture: &str) -> Decoder<B> {
     let dir = golden_dir(architecture).join("model");
-    let model = Model::load(&backend, &dir).expect("the golden model loads");
+    let model =
+        Model::load(&backend, &dir, &BaseSettings::default()).expect("the golden model loads");
     Decoder { backend, model }
 }
 

@@ -14,13 +14,16 @@ use super::{
     Target,
 };
 use crate::error::Result;
-use crate::model::Rope;
+use crate::model::{Rope, Stored};
 
 mod attention;
 mod groups;
 mod lora;
 mod loss;
 mod step_cache;
+mod weight;
+
+pub use weight::Weight;
 
 use step_cache::StepCache;
 
@@ -82,7 +85,7 @@ impl CandleBackend {
 
 impl Backend for CandleBackend {
     type Tensor = Tensor;
-    type Frozen = Tensor;
+    type Frozen = Weight;
     type LowRank = Vec<Tensor>;
 
     /// Candle keeps no freed memory.
@@ -106,19 +109,27 @@ impl Backend for CandleBackend {
         Ok(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
     }
 
-    fn freeze(&self, parts: &[Tensor]) -> Result<Tensor> {
-        let joined = Tensor::cat(parts, 0)?;
-        let joined = if joined.rank() == 1 { joined.unsqueeze(0)? } else { joined };
-        Ok(joined.to_dtype(self.dtype)?.to_device(&self.device)?)
+    fn freeze(&self, parts: &[Stored]) -> Result<Weight> {
+        Weight::new(parts, self.dtype, &self.device)
     }
 
-    fn freeze_norm(&self, weight: &Tensor, offset: f64) -> Result<Tensor> {
-        let weight = (weight.to_dtype(self.wide())? + offset)?;
-        Ok(weight.unsqueeze(0)?.to_device(&self.device)?)
+    /// Looking a row up would decode the whole table.
+    fn freeze_table(&self, table: &Stored) -> Result<Weight> {
+        Weight::plain(std::slice::from_ref(table), self.dtype, &self.device)
     }
 
-    fn embed(&self, table: &Tensor, ids: &[u32], scale: f64) -> Result<Tensor> {
-        let x = table.index_select(&Tensor::new(ids, &self.device)?, 0)?;
+    fn freeze_bias(&self, parts: &[Stored]) -> Result<Tensor> {
+        let parts = parts.iter().map(Stored::to_tensor).collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&parts, 1)?.to_dtype(self.dtype)?.to_device(&self.device)?)
+    }
+
+    fn freeze_norm(&self, weight: &Stored, offset: f64) -> Result<Tensor> {
+        let weight = (weight.to_tensor()?.to_dtype(self.wide())? + offset)?;
+        Ok(weight.to_device(&self.device)?)
+    }
+
+    fn embed(&self, table: &Weight, ids: &[u32], scale: f64) -> Result<Tensor> {
+        let x = table.tensor(self.dtype)?.index_select(&Tensor::new(ids, &self.device)?, 0)?;
         Ok(if scale == 1.0 { x } else { (x * scale)? })
     }
 
@@ -127,16 +138,16 @@ impl Backend for CandleBackend {
         Ok(())
     }
 
-    fn linear(&self, x: &Tensor, layer: &Linear<Tensor>) -> Result<Tensor> {
-        let y = x.matmul(&layer.weight.t()?)?;
+    fn linear(&self, x: &Tensor, layer: &Linear<Weight, Tensor>) -> Result<Tensor> {
+        let y = x.matmul(&layer.weight.tensor(self.dtype)?.t()?)?;
         Ok(match &layer.bias {
             Some(bias) => y.broadcast_add(bias)?,
             None => y,
         })
     }
 
-    fn linear_backward(&self, dy: &Tensor, layer: &Linear<Tensor>) -> Result<Tensor> {
-        Ok(dy.to_dtype(self.dtype)?.matmul(&layer.weight)?)
+    fn linear_backward(&self, dy: &Tensor, layer: &Linear<Weight, Tensor>) -> Result<Tensor> {
+        Ok(dy.to_dtype(self.dtype)?.matmul(&layer.weight.tensor(self.dtype)?)?)
     }
 
     fn lora(
@@ -293,10 +304,10 @@ impl Backend for CandleBackend {
         Ok(())
     }
 
-    fn logits(&self, h: &Tensor, rows: &[usize], head: Head<'_, Tensor>) -> Result<Vec<f32>> {
+    fn logits(&self, h: &Tensor, rows: &[usize], head: Head<'_, Weight>) -> Result<Vec<f32>> {
         let rows: Vec<u32> = rows.iter().map(|r| *r as u32).collect();
         let h = h.index_select(&Tensor::new(rows, &self.device)?, 0)?;
-        let logits = h.matmul(&head.weight.t()?)?;
+        let logits = h.matmul(&head.weight.tensor(self.dtype)?.t()?)?;
         self.values(&match head.softcap {
             Some(cap) => attention::capped(&logits.to_dtype(self.wide())?, cap)?,
             None => logits,
@@ -306,10 +317,12 @@ impl Backend for CandleBackend {
     fn cross_entropy(
         &self,
         h: &Tensor,
-        head: Head<'_, Tensor>,
+        head: Head<'_, Weight>,
         targets: &[Target],
         with_gradient: bool,
     ) -> Result<(Vec<f32>, Option<Tensor>)> {
+        let weight = head.weight.tensor(self.dtype)?;
+        let head = Head { weight: &weight, softcap: head.softcap };
         loss::cross_entropy(h, head, targets, with_gradient, self.wide())
     }
 
