@@ -7,7 +7,7 @@ use planner::{Fits, Planner};
 use serde::Serialize;
 use spec::{ExecutorSettings, Method, Sweep, SweepState, Trial, TrialConfig, TrialId};
 use trainer::data::{Dataset, PreparedData};
-use trainer::model::DecoderConfig;
+use trainer::model::{DecoderConfig, Source};
 use trainer::plan::{self, Demand, Memory, Packing, Work};
 use trainer::{Device, TrainerError};
 use worker::gpu;
@@ -72,10 +72,13 @@ impl MemoryPlan {
         let mut configs: Vec<TrialConfig> =
             trials.iter().map(|trial| trial.config.clone()).collect();
         let unfit = leave_out_unfit(&mut configs, sweep, device, data)?;
+        let source = Source::open(&sweep.model, &sweep.base, &config).map_err(unusable)?;
+        let base = source.memory(&config, device.keeps_base()).map_err(unusable)?;
         let value_bytes = device.value_bytes();
         let (trials, train) = (&configs[..], &sweep.train);
         let (train_set, eval_tokens) = (&data.train, plan::eval_tokens(data, train));
-        let demand = Demand { config: &config, value_bytes, trials, train_set, eval_tokens, train };
+        let demand =
+            Demand { config: &config, base, value_bytes, trials, train_set, eval_tokens, train };
         let available = available_memory(device, sweep.executor.memory_limit);
         let packing = demand.fit(&sweep.executor, available).map_err(unusable)?;
         let steps: u64 = plan::works(trials, data, train).iter().map(|w| u64::from(w.steps)).sum();
@@ -112,6 +115,8 @@ pub fn fits_on_device(sweep: &Sweep, data: &PreparedData) -> Result<Fits, CliErr
 fn fits(sweep: &Sweep, device: &Device, data: &PreparedData) -> Result<Fits, CliError> {
     let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
     let config = DecoderConfig::read(&sweep.model).map_err(unusable)?;
+    let source = Source::open(&sweep.model, &sweep.base, &config).map_err(unusable)?;
+    let base = source.memory(&config, device.keeps_base()).map_err(unusable)?;
     let value_bytes = device.value_bytes();
     let available = available_memory(device, sweep.executor.memory_limit);
     let eval_tokens = plan::eval_tokens(data, &sweep.train);
@@ -123,7 +128,7 @@ fn fits(sweep: &Sweep, device: &Device, data: &PreparedData) -> Result<Fits, Cli
     Ok(Arc::new(move |trial| {
         let (config, trials) = (&config, std::slice::from_ref(trial));
         let (train_set, train) = (&train_set, &train);
-        let demand = Demand { config, value_bytes, trials, train_set, eval_tokens, train };
+        let demand = Demand { config, base, value_bytes, trials, train_set, eval_tokens, train };
         // An adapter that the model cannot carry is a mistake of the sweep and is said to be one.
         !matches!(demand.fit(&executor, available), Err(TrainerError::NotEnoughMemory { .. }))
     }))

@@ -78,8 +78,7 @@ impl Bayes {
         let space = sweep.space.clone();
         let earlier: Vec<Earlier> =
             earlier.into_iter().map(|earlier| earlier.within(&space)).collect();
-        let is_known =
-            |e: &Earlier| e.is_same_problem && !e.history.trials.is_empty();
+        let is_known = |e: &Earlier| e.is_same_problem && !e.history.trials.is_empty();
         let is_new = !earlier.iter().any(is_known);
         let mut first = first_trials(&space, sweep.seed, sweep.bayes.lora_prior);
         first.retain(|config| fits.as_ref().is_none_or(|fits| fits(config)));
