@@ -34,8 +34,6 @@ struct Shape {
     /// Sequences of each adapter.
     batch: usize,
     tokens: usize,
-    /// How the file stores the weights.
-    dtype: DType,
 }
 
 const LARGE: Shape = Shape {
@@ -49,13 +47,9 @@ const LARGE: Shape = Shape {
     slots: 1,
     batch: 4,
     tokens: 128,
-    dtype: DType::F32,
 };
-const LARGE_BF16: Shape = Shape {
-    name: "hidden 512 x 8 layers, 4 x 128 tokens, bf16 weights",
-    dtype: DType::BF16,
-    ..LARGE
-};
+const LARGE_HALF: Shape =
+    Shape { name: "hidden 512 x 8 layers, 4 x 128 tokens, bf16 weights", ..LARGE };
 const LARGE_PACKED: Shape = Shape {
     name: "hidden 512 x 8 layers, 8 adapters of 1 x 64 tokens",
     slots: 8,
@@ -124,15 +118,9 @@ impl<B: Backend> Step<B> {
     /// A step on a backend, with base weights written in `dtype`.
     fn new(shape: &Shape, backend: B, dtype: DType) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-<<<<<<< HEAD
-        write_random_model(shape, dir.path());
-        let backend = Cpu::new();
+        write_random_model(shape, dtype, dir.path());
         let model =
             Model::load(&backend, dir.path(), &BaseSettings::default()).expect("the model loads");
-=======
-        write_random_model(shape, dtype, dir.path());
-        let model = Model::load(&backend, dir.path()).expect("the model loads");
->>>>>>> main
         let layout = AdapterLayout::new(&model.config, 8, 2.0, &TargetModule::ALL);
         let slots = (0..shape.slots)
             .map(|slot| Slot {
@@ -195,15 +183,10 @@ fn write_random_model(shape: &Shape, dtype: DType, dir: &Path) {
     });
     std::fs::write(dir.join("config.json"), config.to_string()).expect("written");
     let mut tensors = std::collections::HashMap::new();
-    let dtype = shape.dtype;
     let mut add = |name: String, shape: &[usize]| {
         let t = Tensor::randn(0.0_f32, 0.05, shape, &Device::Cpu).expect("random");
-<<<<<<< HEAD
-        tensors.insert(name, t.to_dtype(dtype).expect("narrowed"));
-=======
         let t = t.to_dtype(dtype).expect("converted");
         tensors.insert(name, t);
->>>>>>> main
     };
     add("model.embed_tokens.weight".into(), &[shape.vocab, d]);
     add("lm_head.weight".into(), &[shape.vocab, d]);
@@ -242,13 +225,8 @@ fn measure<B: Backend>(
 ) {
     let mut group = criterion.benchmark_group("training_step");
     group.sample_size(15).measurement_time(Duration::from_secs(8));
-<<<<<<< HEAD
-    for shape in [LARGE, LARGE_BF16, LARGE_SHORT, LARGE_PACKED, SMALL, SMALL_SHORT, SMALL_PACKED] {
-        let mut step = Step::new(&shape);
-=======
     for shape in shapes {
         let mut step = Step::new(shape, backend(), dtype);
->>>>>>> main
         group.throughput(Throughput::Elements(step.rows.len() as u64));
         group.bench_function(BenchmarkId::from_parameter(shape.name), |b| {
             b.iter(|| rayon::scope(|_| step.take()));
@@ -269,6 +247,7 @@ fn training_step(criterion: &mut Criterion) {
     } else {
         let shapes = [LARGE, LARGE_SHORT, LARGE_PACKED, SMALL, SMALL_SHORT, SMALL_PACKED];
         measure(criterion, &shapes, DType::F32, Cpu::<f32>::new);
+        measure(criterion, &[LARGE_HALF], DType::BF16, Cpu::<f32>::new);
     }
 }
 

@@ -108,13 +108,11 @@ impl TensorFiles {
     }
 
     fn place(&self, name: &str) -> Result<(&Path, &Place)> {
-        match self.places.get(name) {
-            Some(place) => Ok((&self.maps[place.file].0, place)),
-            None => {
-                let path = self.maps.first().map(|(p, _)| p.clone()).unwrap_or_default();
-                Err(weights(&path, format!("there is no tensor `{name}`")))
-            }
+        if let Some(place) = self.places.get(name) {
+            return Ok((&self.maps[place.file].0, place));
         }
+        let path = self.maps.first().map(|(p, _)| p.clone()).unwrap_or_default();
+        Err(weights(&path, format!("there is no tensor `{name}`")))
     }
 }
 
