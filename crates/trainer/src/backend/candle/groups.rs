@@ -1,4 +1,5 @@
-//! Which slots' low-rank paths are computed as one batched product, and where their rows are.
+//! What is computed as one batched product on a GPU, and where its rows are: the low-rank paths of
+//! slots whose matrices have the same shape, and the attention of sequences of about one length.
 
 use std::ops::Range;
 
@@ -9,12 +10,17 @@ use crate::error::Result;
 
 /// A slot joins a group whose longest slot has at most so many times its rows: shorter ones are
 /// filled up, and that is computed in vain.
-const FILL: usize = 2;
+const FILL_OF_PATHS: f64 = 2.0;
+/// The same of sequences, whose scores grow with the square of their length.
+const FILL_OF_SEQUENCES: f64 = 1.25;
+/// Scores of a group's attention: 256 MiB in f32, of which the backward pass holds a few.
+const MOST_SCORES: usize = 64 << 20;
 
-/// Slots whose A and B have the same shapes at the same places of their vectors.
+/// Ranges of rows that are computed together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Members {
-    paths: Vec<usize>,
+    /// By their index.
+    ranges: Vec<usize>,
     /// Rows of the longest.
     rows: usize,
 }
@@ -22,25 +28,25 @@ struct Members {
 /// A group on the device.
 #[derive(Debug)]
 pub struct Group {
-    /// The paths, by index.
+    /// G paths or sequences, by index.
     pub members: Vec<usize>,
     /// n: rows of the longest. A shorter one is filled up with its own first row, never with
-    /// another slot's, so that what is not finite in one slot stays in it.
+    /// another's, so that what is not finite in one stays in it.
     pub rows: usize,
     /// Row of the step for each of the `G n` rows.
     gather: Tensor,
-    /// `[G, n, 1]`: 0 where a row was filled in; `None` when none was.
-    real: Option<Tensor>,
+    /// `[G, n, 1]`: 0 where a row was filled in, else 1; `None` when none was.
+    pub real: Option<Tensor>,
 }
 
-/// The groups of a layer, and the way back from their rows to the step's.
+/// The groups of a step, and the way back from their rows to the step's.
 #[derive(Debug)]
 pub struct Grouping {
     pub groups: Vec<Group>,
-    /// For each row of the step its place among all rows of all groups; rows of no path have the
+    /// For each row of the step its place among all rows of all groups; rows of no group have the
     /// place after the last.
     scatter: Tensor,
-    /// Whether there are rows of no path.
+    /// Whether there are rows of no group.
     bare_rows: bool,
 }
 
@@ -53,39 +59,56 @@ pub struct GroupingKey {
 }
 
 impl GroupingKey {
-    pub fn new(paths: &[LoraPath<'_, Tensor>], rows: usize) -> Self {
-        let mut by_length: Vec<usize> = (0..paths.len()).collect();
-        by_length.sort_by_key(|i| std::cmp::Reverse(paths[*i].rows.len()));
-        let mut groups: Vec<Members> = Vec::new();
-        for i in by_length {
-            let (path, len) = (&paths[i], paths[i].rows.len());
-            let place = |p: &LoraPath<'_, Tensor>| (p.rank, p.a, p.b, p.params.elem_count());
-            let fits = |group: &&mut Members| {
-                place(&paths[group.paths[0]]) == place(path) && group.rows <= FILL * len
-            };
-            match groups.iter_mut().find(fits) {
-                Some(group) => group.paths.push(i),
-                None => groups.push(Members { paths: vec![i], rows: len }),
-            }
-        }
-        Self { groups, ranges: paths.iter().map(|p| p.rows.clone()).collect(), rows }
+    /// Groups slots whose A and B have the same shapes at the same places of their vectors.
+    pub fn of_paths(paths: &[LoraPath<'_, Tensor>], rows: usize) -> Self {
+        let ranges = paths.iter().map(|p| p.rows.clone()).collect();
+        let place = |i: usize| {
+            let p = &paths[i];
+            (p.rank, p.a, p.b, p.params.elem_count())
+        };
+        Self::new(ranges, rows, FILL_OF_PATHS, |group, i| place(group.ranges[0]) == place(i))
     }
 
-    /// Whether both are of a step with the same rows.
-    pub fn same_step(&self, other: &Self) -> bool {
-        self.ranges == other.ranges && self.rows == other.rows
+    /// Groups sequences, which cover all rows, of about the same length.
+    pub fn of_sequences(sequences: &[Range<usize>], heads: usize) -> Self {
+        let rows = sequences.last().map_or(0, |last| last.end);
+        Self::new(sequences.to_vec(), rows, FILL_OF_SEQUENCES, |group, _| {
+            (group.ranges.len() + 1) * heads * group.rows * group.rows <= MOST_SCORES
+        })
+    }
+
+    /// `joins` says whether a range may join a group, as far as lengths do not.
+    fn new(
+        ranges: Vec<Range<usize>>,
+        rows: usize,
+        fill: f64,
+        joins: impl Fn(&Members, usize) -> bool,
+    ) -> Self {
+        let mut by_length: Vec<usize> = (0..ranges.len()).collect();
+        by_length.sort_by_key(|i| std::cmp::Reverse(ranges[*i].len()));
+        let mut groups: Vec<Members> = Vec::new();
+        for i in by_length {
+            let len = ranges[i].len();
+            let fits =
+                |group: &&mut Members| group.rows as f64 <= fill * len as f64 && joins(group, i);
+            match groups.iter_mut().find(fits) {
+                Some(group) => group.ranges.push(i),
+                None => groups.push(Members { ranges: vec![i], rows: len }),
+            }
+        }
+        Self { groups, ranges, rows }
     }
 }
 
 impl Grouping {
     pub fn new(key: &GroupingKey, wide: DType, device: &Device) -> Result<Self> {
-        let total: usize = key.groups.iter().map(|g| g.paths.len() * g.rows).sum();
+        let total: usize = key.groups.iter().map(|g| g.ranges.len() * g.rows).sum();
         let mut scatter = vec![total as u32; key.rows];
         let mut begin = 0;
         let mut groups = Vec::with_capacity(key.groups.len());
-        for Members { paths, rows } in &key.groups {
+        for Members { ranges, rows } in &key.groups {
             let (mut gather, mut real) = (Vec::new(), Vec::new());
-            for range in paths.iter().map(|i| &key.ranges[*i]) {
+            for range in ranges.iter().map(|i| &key.ranges[*i]) {
                 for row in 0..*rows {
                     let is_real = row < range.len();
                     let from = range.start + if is_real { row } else { 0 };
@@ -98,9 +121,9 @@ impl Grouping {
             }
             begin += gather.len();
             let filled = real.contains(&0.0);
-            let real = Tensor::from_vec(real, (paths.len(), *rows, 1), device)?.to_dtype(wide)?;
+            let real = Tensor::from_vec(real, (ranges.len(), *rows, 1), device)?.to_dtype(wide)?;
             groups.push(Group {
-                members: paths.clone(),
+                members: ranges.clone(),
                 rows: *rows,
                 gather: Tensor::new(gather, device)?,
                 real: filled.then_some(real),
@@ -110,7 +133,7 @@ impl Grouping {
         Ok(Self { groups, scatter: Tensor::new(scatter, device)?, bare_rows })
     }
 
-    /// The groups' results `[G, n, cols]` as rows of the step, with zeros where no path is.
+    /// The groups' results `[G, n, cols]` as rows of the step, with zeros in rows of no group.
     pub fn scatter(&self, of_groups: &[Tensor]) -> Result<Tensor> {
         let mut rows =
             of_groups.iter().map(|x| Ok(x.flatten_to(1)?)).collect::<Result<Vec<Tensor>>>()?;
@@ -123,7 +146,7 @@ impl Grouping {
 }
 
 impl Group {
-    /// The slots' rows of a matrix of the step: `[G, n, cols]`.
+    /// The members' rows of a matrix of the step: `[G, n, cols]`.
     pub fn gather(&self, x: &Tensor) -> Result<Tensor> {
         let shape = (self.members.len(), self.rows, x.dim(1)?);
         Ok(x.index_select(&self.gather, 0)?.reshape(shape)?)

@@ -105,7 +105,7 @@ impl Layer<'_> {
 }
 
 fn grouping(backend: &CandleBackend, paths: &[Path<'_>], rows: usize) -> Result<Arc<Grouping>> {
-    backend.step.grouping(GroupingKey::new(paths, rows), backend.wide(), &backend.device)
+    backend.step.grouping(GroupingKey::of_paths(paths, rows), backend.wide(), &backend.device)
 }
 
 /// `u = dropout(x) A^T`, `y[:, cols] += s u B^T`. Returns u of each group, `[G, n, R]`.

@@ -43,6 +43,8 @@ struct Mask {
 /// Masks kept: a step has few different lengths of sequences, and a model two windows.
 const MASKS: usize = 32;
 
+/// Groupings kept: a step has one of its sequences and few of its paths.
+const GROUPINGS: usize = 16;
 /// Stacks kept: evaluation alone never forgets them, and a layer has few groups.
 const STACKS: usize = 16;
 
@@ -119,7 +121,7 @@ impl StepCache {
         Ok(values)
     }
 
-    /// The groups of a layer's paths.
+    /// The groups of a layer's paths, or of a step's sequences.
     pub fn grouping(
         &self,
         key: GroupingKey,
@@ -131,7 +133,9 @@ impl StepCache {
             return Ok(grouping.clone());
         }
         let grouping = Arc::new(Grouping::new(&key, dtype, device)?);
-        cached.retain(|(k, _)| k.same_step(&key));
+        if cached.len() == GROUPINGS {
+            cached.remove(0);
+        }
         cached.push((key, grouping.clone()));
         Ok(grouping)
     }
