@@ -325,6 +325,10 @@ pub struct ExportArgs {
     /// Export this trial
     #[arg(long, value_name = "NUMBER")]
     pub trial: Option<u32>,
+    /// Export it as it was at the end of this epoch, instead of its best evaluation; needs
+    /// `save_strategy: epoch` in the sweep file
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub epoch: Option<u32>,
     /// The folder to write
     #[arg(long, value_name = "OUT")]
     pub to: PathBuf,

@@ -37,7 +37,8 @@ pub fn publish(
     if let Some(trial) = export::best_trial(folder, state, &ranking) {
         let data_sha256 = export::data_sha256(&folder.identity()?);
         let (ranking, form) = (&ranking, Form::Adapter);
-        Export { folder, state, settings, trial, ranking, form, data_sha256, validation: None }
+        let (epoch, validation) = (None, None);
+        Export { folder, state, settings, trial, epoch, ranking, form, data_sha256, validation }
             .write(&folder.best_dir())?;
     }
     Ok(ranking)
