@@ -110,6 +110,7 @@ fn a_sweep_is_converted_for_other_tools_and_nothing_is_overwritten_unasked() {
     let convert = |more: &[&str]| {
         let mut args = vec!["convert", "results/small", "--tensorboard", "events"];
         args.extend(["--optuna", "study.log", "--csv", "all.csv"]);
+        args.extend(["--mlflow", "mlruns", "--parquet", "tables"]);
         args.extend(more);
         lorasweep(dir.path(), &args)
     };
@@ -120,8 +121,15 @@ fn a_sweep_is_converted_for_other_tools_and_nothing_is_overwritten_unasked() {
     let created = read("study.log").lines().filter(|l| l.contains("\"op_code\":4")).count();
     assert_eq!(created, 3);
     assert_eq!(fs::read_dir(dir.path().join("events")).unwrap().count(), 1 + 3);
+    assert_eq!(fs::read_dir(dir.path().join("tables")).unwrap().count(), 2);
+    let experiments = || fs::read_dir(dir.path().join("mlruns")).unwrap().count();
+    assert_eq!(experiments(), 1);
+    fs::create_dir(dir.path().join("mlruns/0")).unwrap();
     assert_eq!(convert(&[]).code, 2);
     assert_eq!(convert(&["--force"]).code, 0);
+    assert_eq!(experiments(), 2, "others' stay");
+    let again = lorasweep(dir.path(), &["convert", "results/small", "--mlflow", "mlruns"]);
+    assert_eq!(again.code, 2, "{}", again.stderr);
     fs::write(dir.path().join("events/notes.txt"), "mine").unwrap();
     assert_eq!(convert(&["--force"]).code, 2);
     assert_eq!(read("events/notes.txt"), "mine");
