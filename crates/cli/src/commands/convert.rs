@@ -45,7 +45,12 @@ pub fn run(args: &ConvertArgs) -> Result<Exit, CliError> {
         if target.exists() && !args.force {
             return Err(CliError::Exists { path: target });
         }
-        store::replace_dir(&target, |dir| write_files(dir, &experiment.files))?;
+        store::replace_dir(&target, |dir| {
+            for folder in &experiment.folders {
+                fs::create_dir_all(dir.join(folder))?;
+            }
+            write_files(dir, &experiment.files)
+        })?;
         output::result(&format!("mlflow ui --backend-store-uri {}", path.display()));
     }
     if let Some(path) = &args.csv {

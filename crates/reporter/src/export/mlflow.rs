@@ -25,11 +25,16 @@ const KILLED: u32 = 5;
 /// MLflow's source type `LOCAL`.
 const LOCAL: u32 = 4;
 
+/// Folders without which MLflow takes a run's folder for something else.
+const FOLDERS: [&str; 3] = ["artifacts", "metrics", "params"];
+
 /// A sweep as an experiment of MLflow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MlflowExperiment {
     /// The name of its folder below the store.
     pub id: String,
+    /// Folders that it needs although they may be empty, by their paths below that folder.
+    pub folders: Vec<String>,
     /// Its files, by their paths below that folder.
     pub files: Vec<ExportFile>,
 }
@@ -70,7 +75,13 @@ pub fn mlflow(
         let flag = diagnoses.get(id).map(|diagnosis| diagnosis.flag.name());
         files.extend(of_trial(trial, time, flag, &about));
     }
-    MlflowExperiment { id, files }
+    let bases = state.base.iter().map(|_| TrialId::BASE);
+    let runs = bases.chain(state.trials.keys().copied());
+    let folders = runs.flat_map(|trial| {
+        let run = run_id(&state.fingerprint, trial);
+        FOLDERS.map(|folder| format!("{run}/{folder}"))
+    });
+    MlflowExperiment { folders: folders.collect(), id, files }
 }
 
 /// First and last moment of each trial, in milliseconds since the Unix epoch.
