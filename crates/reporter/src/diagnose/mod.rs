@@ -45,6 +45,7 @@
 //!
 //! What the sweep as a whole shows is in `findings`.
 
+mod capacity;
 mod explain;
 mod findings;
 mod overfit;
