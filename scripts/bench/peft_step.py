@@ -2,7 +2,7 @@
 """One LoRA training step in transformers + peft, timed: the peer of lorasweep's step benchmark.
 
 A Llama with random weights, LoRA on all linear layers, AdamW, f32, every token a target. Prints one
-line of JSON. Without options the shape is the reference one; the quickstart's base is
+line of JSON. With `--device cuda --dtype bfloat16` base and activations are bf16 on the GPU. Without options the shape is the reference one; the quickstart's base is
 
     python peft_step.py --hidden 128 --layers 4 --heads 4 --kv-heads 2 --ffn 512 --vocab 1024
 
@@ -35,7 +35,7 @@ def build(options):
             max_position_embeddings=max(options.seq_len, 256),
             tie_word_embeddings=False,
         )
-    )
+    ).to(options.device, getattr(torch, options.dtype))
     config = peft.LoraConfig(
         r=options.rank, lora_alpha=options.alpha, target_modules=ALL_LINEAR, task_type="CAUSAL_LM"
     )
@@ -48,7 +48,7 @@ def timed_steps(model, options):
     optimizer = torch.optim.AdamW(trainable, lr=1e-4)
     seconds = []
     for step in range(WARM_UP + options.steps):
-        ids = torch.randint(options.vocab, (options.batch, options.seq_len))
+        ids = torch.randint(options.vocab, (options.batch, options.seq_len), device=options.device)
         began = time.perf_counter()
         loss = model(input_ids=ids, labels=ids, use_cache=False).loss
         optimizer.zero_grad()
@@ -81,6 +81,8 @@ def parse_options():
     }
     for name, default in shape.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default, help=" ")
+    parser.add_argument("--device", default="cpu", help=" ")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"], help=" ")
     return parser.parse_args()
 
 

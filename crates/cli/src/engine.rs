@@ -16,9 +16,16 @@ pub struct EngineTrainer(trainer::Engine);
 impl EngineTrainer {
     /// Loads the sweep's base model onto its device.
     pub fn load(sweep: &Sweep, data: PreparedData, packing: Packing) -> Result<Self, CliError> {
-        trainer::Engine::load(&sweep.model, data, &sweep.train, &sweep.executor, packing)
-            .map(Self)
-            .map_err(|source| CliError::Model { path: sweep.model.clone(), source })
+        trainer::Engine::load(
+            &sweep.model,
+            &sweep.base,
+            data,
+            &sweep.train,
+            &sweep.executor,
+            packing,
+        )
+        .map(Self)
+        .map_err(|source| CliError::Model { path: sweep.model.clone(), source })
     }
 
     /// Why it does not compute where one might expect, if so.

@@ -234,7 +234,7 @@ impl Export<'_> {
     fn add_validation(&self, dir: &Path, adapter: &Path, rows: &Dataset) -> Result<(), CliError> {
         write_rows(&dir.join("validation_tokens.jsonl"), rows)?;
         let model = &self.settings.model;
-        trainer::logits_file::write(&dir.join(LOGITS), model, adapter, rows)
+        trainer::logits_file::write(&dir.join(LOGITS), model, &self.settings.base, adapter, rows)
             .map(|_| ())
             .map_err(|source| CliError::Model { path: model.clone(), source })
     }

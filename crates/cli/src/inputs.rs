@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 use spec::{
-    DataFacts, DataSettings, HubModel, ReportSettings, Sweep, TargetModule, TrainSettings,
-    ValidationSource,
+    BaseSettings, DataFacts, DataSettings, HubModel, ReportSettings, Sweep, TargetModule,
+    TrainSettings, ValidationSource,
 };
 use store::{Identity, InputFile, SweepFolder};
 use trainer::data::{DataRole, PreparedData};
@@ -40,6 +40,9 @@ pub struct Settings {
     /// The base model's name on a hub, if it came from one.
     #[serde(default)]
     pub hub: Option<HubModel>,
+    /// In which form its weights were held; paths absolute.
+    #[serde(default)]
+    pub base: BaseSettings,
     /// Data files, absolute.
     pub data: DataSettings,
     pub train: TrainSettings,
@@ -62,6 +65,9 @@ pub fn identity(sweep: &Sweep, planned_trials: Option<usize>) -> Result<Identity
     let mut settings = as_json(serde_json::to_value(sweep))?;
     if sweep.executor.kind.is_own() {
         settings["model"] = as_json(serde_json::to_value(absolute(&sweep.model)?))?;
+        if let Some(path) = &sweep.base.weights {
+            settings["base"]["weights"] = as_json(serde_json::to_value(absolute(path)?))?;
+        }
         settings["data"] = as_json(serde_json::to_value(absolute_data(&sweep.data)?))?;
     } else if sweep.model.is_dir() {
         settings["model"] = as_json(serde_json::to_value(absolute(&sweep.model)?))?;
@@ -168,8 +174,11 @@ fn inputs(sweep: &Sweep) -> Result<BTreeMap<String, InputFile>, CliError> {
             add(&format!("model's {name}"), &path)?;
         }
     }
-    let weights =
-        if is_own || sweep.model.is_dir() { weight_files(&sweep.model)? } else { Vec::new() };
+    let weights = match &sweep.base.weights {
+        Some(file) => vec![file.clone()],
+        None if is_own || sweep.model.is_dir() => weight_files(&sweep.model)?,
+        None => Vec::new(),
+    };
     for path in &sweep.warm_start {
         let history = SweepFolder::open(path)?.history()?;
         inputs.insert(format!("{EARLIER_SWEEP}'s journal in {}", path.display()), history);

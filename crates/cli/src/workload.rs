@@ -7,7 +7,7 @@ use serde::Serialize;
 use spec::{Sweep, SweepState, Trial, TrialConfig, TrialId};
 use trainer::Device;
 use trainer::data::PreparedData;
-use trainer::model::DecoderConfig;
+use trainer::model::{DecoderConfig, Source};
 use trainer::plan::{self, Demand, Memory, Packing, Work};
 use worker::gpu;
 
@@ -66,10 +66,13 @@ impl MemoryPlan {
         let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
         let config = DecoderConfig::read(&sweep.model).map_err(unusable)?;
         let configs: Vec<TrialConfig> = trials.iter().map(|trial| trial.config.clone()).collect();
+        let source = Source::open(&sweep.model, &sweep.base, &config).map_err(unusable)?;
+        let base = source.memory(&config, device.keeps_base()).map_err(unusable)?;
         let value_bytes = device.value_bytes();
         let (trials, train) = (&configs[..], &sweep.train);
         let (train_set, eval_tokens) = (&data.train, plan::eval_tokens(data, train));
-        let demand = Demand { config: &config, value_bytes, trials, train_set, eval_tokens, train };
+        let demand =
+            Demand { config: &config, base, value_bytes, trials, train_set, eval_tokens, train };
         let available = available_memory(device, sweep.executor.memory_limit);
         let packing = demand.fit(&sweep.executor, available).map_err(unusable)?;
         let steps: u64 = plan::works(trials, data, train).iter().map(|w| u64::from(w.steps)).sum();

@@ -202,7 +202,7 @@ fn a_sweep_longer_than_its_jobs_time_limit_goes_on_in_the_same_jobs() {
     // A job that was queued again would wait for two minutes.
     let job = jobs.lines().next().expect("a job runs").to_owned();
     until("the job to be queued again", || {
-        let update = ["update", &format!("JobId={job}"), "StartTime=now"];
+        let update = ["update", &format!("JobId={job}"), "StartTime=now+3"];
         Command::new("scontrol").args(update).output().ok()?.status.success().then_some(())
     });
     until("the job to run again", || {

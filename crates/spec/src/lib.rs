@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod base;
 mod command;
 mod distribution;
 mod error;
@@ -30,6 +31,7 @@ mod sweep;
 mod trial;
 mod variant;
 
+pub use base::{BaseSettings, Quantization};
 pub use command::{CommandTemplate, CommandValue};
 pub use distribution::{Distribution, Shape};
 pub use error::{SweepError, SweepErrors};

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::base::BaseSettings;
 use crate::error::{Place, SweepError, SweepErrors};
 use crate::file::{self, At, DataFile, Findings, ParametersFile, SweepFile, ValidationFile};
 use crate::hub::HubModel;
@@ -86,6 +87,7 @@ impl Resolver<'_> {
             (Some(name), Some(_)) => Some(name.value.clone()),
             (path, _) => path.as_ref().and_then(|path| self.model(path)),
         };
+        let base = self.base(&written);
         let data = written.data.as_ref().and_then(|data| self.data(data));
         let places = written.parameters.places.clone();
         let space = space(written.parameters, written.variant);
@@ -105,6 +107,7 @@ impl Resolver<'_> {
             space,
             model: model?,
             hub,
+            base: base?,
             data: data?,
             train: written.train,
             executor: self.executor(written.executor),
@@ -117,6 +120,7 @@ impl Resolver<'_> {
             warnings: Vec::new(),
             written: WrittenPaths {
                 model: model_path,
+                base_weights: written.base_weights.map(|path| path.value),
                 warm_start: written.warm_start.into_iter().map(|path| path.value).collect(),
                 data: as_written(&written_data),
             },
@@ -178,6 +182,35 @@ impl Resolver<'_> {
                     tokenizer.json and *.safetensors files, or a model of the Hugging Face hub as \
                     `organisation/name`; relative paths start at the sweep file";
         self.existing("model", path, PathKind::Folder, help)
+    }
+
+    /// The form of the base's weights, if it is lorasweep that loads them.
+    fn base(&mut self, written: &SweepFile) -> Option<BaseSettings> {
+        let (weights, quantization) =
+            (written.base_weights.as_ref(), written.quantization.as_ref());
+        let place = quantization.map(|at| at.place).or(weights.map(|at| at.place));
+        let both = match (weights, quantization) {
+            (Some(_), Some(_)) => Some("`base_weights` and `quantization`"),
+            (Some(_), None) if !self.looks => Some("`base_weights` and an executor that trains"),
+            (None, Some(_)) if !self.looks => Some("`quantization` and an executor that trains"),
+            _ => None,
+        };
+        if let (Some(place), Some(both)) = (place, both) {
+            let help = if self.looks {
+                "a GGUF file's weights are used as it stores them; keep one of the two"
+            } else {
+                "another trainer loads the model by itself: tell it in its command"
+            };
+            let mistake = Mistake::Conflict { both: both.to_owned(), help: help.to_owned() };
+            return self.findings.mistake(place, mistake);
+        }
+        let help = "`base_weights` is a GGUF file of the model whose folder (config.json, \
+                    tokenizer.json) `model` names; relative paths start at the sweep file's folder";
+        let weights = match weights {
+            Some(path) => Some(self.existing("base_weights", path, PathKind::File, help)?),
+            None => None,
+        };
+        Some(BaseSettings { weights, quantization: quantization.map(|at| at.value) })
     }
 
     /// The model's name on a hub, where that is meant: a path at which something lies goes before.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::base::BaseSettings;
 use crate::hub::HubModel;
 use crate::settings::{
     BayesSettings, DataSettings, ExecutorKind, ExecutorSettings, RankLadderSettings, Replicates,
@@ -40,6 +41,9 @@ pub struct Sweep {
     /// The base model's name on a hub, if it comes from one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hub: Option<HubModel>,
+    /// In which form its weights are held.
+    #[serde(skip_serializing_if = "BaseSettings::is_default")]
+    pub base: BaseSettings,
     /// Where the rows come from.
     pub data: DataSettings,
     /// Training settings that all trials share.
@@ -70,6 +74,7 @@ pub struct Sweep {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct WrittenPaths {
     pub model: PathBuf,
+    pub base_weights: Option<PathBuf>,
     pub warm_start: Vec<PathBuf>,
     pub data: DataSettings,
 }
@@ -108,6 +113,12 @@ impl Sweep {
         // Not there at all unless given: sweeps of versions that had no such keys keep theirs.
         if let Some(test) = &self.written.data.test {
             identity["data"]["test"] = test.to_string_lossy().into();
+        }
+        if let Some(weights) = &self.written.base_weights {
+            identity["base_weights"] = weights.to_string_lossy().into();
+        }
+        if let Some(quantization) = self.base.quantization {
+            identity["quantization"] = quantization.name().into();
         }
         if !self.warm_start.is_empty() {
             let paths = self.written.warm_start.iter().map(|path| path.to_string_lossy());

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use spec::{
     Brackets, CommandValue, DeviceChoice, EXAMPLE, EarlyTerminate, ExecutorKind, InitLoraWeights,
-    LrScheduler, Method, Parameter, PathKind, Shape, SlurmSettings, Sweep, TargetModule,
-    TrialConfig, ValidationSource, resolve,
+    LrScheduler, Method, Parameter, PathKind, Quantization, Shape, SlurmSettings, Sweep,
+    TargetModule, TrialConfig, ValidationSource, resolve,
 };
 
 const HEAD: &str = "method: random\nrun_cap: 9\nmodel: base\ndata: {train: rows.jsonl}\n";
@@ -57,6 +57,7 @@ fn the_example_resolves_without_a_warning_and_states_the_defaults() {
 fn what_the_example_has_in_comments_is_valid_too() {
     let keys = [
         "target",
+        "quantization",
         "micro_batch_size",
         "eval_steps",
         "eval_train_examples",
@@ -78,6 +79,7 @@ fn what_the_example_has_in_comments_is_valid_too() {
     };
     let sweep = sweep(&EXAMPLE.lines().map(uncomment).collect::<String>());
     assert!(sweep.early_terminate.is_some() && sweep.metric.target.is_some());
+    assert_eq!(sweep.base.quantization, Some(Quantization::Nf4));
     assert!(sweep.train.eval.eval_steps.is_some() && sweep.train.eval.train_subset.is_some());
     assert!(sweep.train.micro_batch_size.is_some() && sweep.executor.max_packed.is_some());
 }
@@ -107,6 +109,9 @@ fn the_example_explains_every_key() {
         "target",
     ] {
         assert!(EXAMPLE.contains(&format!("  # {key}: ")), "{key}");
+    }
+    for key in ["base_weights", "quantization"] {
+        assert!(EXAMPLE.contains(&format!("\n# {key}: ")), "{key}");
     }
 }
 
@@ -480,6 +485,27 @@ fn the_fingerprint_does_not_depend_on_where_the_program_was_started() {
 fn rows_may_be_folders_and_patterns() {
     let text = format!("{HEAD}parameters: {{rank: 8}}\n").replace("rows.jsonl", "'rows/*.csv'");
     assert_eq!(sweep(&text).data.train, Path::new("sweeps/rows/*.csv"));
+}
+
+#[test]
+fn the_form_of_the_bases_weights_is_read_and_changes_the_fingerprint() {
+    let with = |line: &str| sweep(&format!("{HEAD}parameters: {{rank: 8}}\n{line}"));
+    let plain = with("");
+    assert!(plain.base.is_default());
+    let gguf = with("base_weights: files/model.gguf\n");
+    assert_eq!(gguf.base.weights.as_deref(), Some(Path::new("sweeps/files/model.gguf")));
+    let mut prints = vec![plain.fingerprint(), gguf.fingerprint()];
+    for quantization in Quantization::ALL {
+        let sweep = with(&format!("quantization: {quantization}\n"));
+        assert_eq!(sweep.base.quantization, Some(quantization));
+        let json = serde_json::to_value(&sweep).expect("it is written");
+        assert_eq!(json["base"]["quantization"], quantization.name());
+        prints.push(sweep.fingerprint());
+    }
+    assert!(serde_json::to_value(&plain).expect("it is written").get("base").is_none());
+    prints.sort();
+    prints.dedup();
+    assert_eq!(prints.len(), 2 + Quantization::ALL.len());
 }
 
 #[test]

@@ -124,9 +124,12 @@ pub(crate) fn newest_claim(root: &Path, trial: TrialId) -> Result<u32, StoreErro
     Ok(numbers(&layout::claims(root, trial), CLAIM)?.into_iter().max().unwrap_or(0))
 }
 
+/// The numbers in the names of a folder's entries. One after which there is no next is none of
+/// ours.
 fn numbers(dir: &Path, prefix: &str) -> Result<Vec<u32>, StoreError> {
     let number = |path: PathBuf| path.file_name()?.to_str()?.strip_prefix(prefix)?.parse().ok();
-    Ok(atomic::entries(dir)?.into_iter().filter_map(number).collect())
+    let numbers = atomic::entries(dir)?.into_iter().filter_map(number);
+    Ok(numbers.filter(|number| *number < u32::MAX).collect())
 }
 
 /// Orders for a worker, in the hands of the driver.

@@ -3,15 +3,19 @@
 //! `scripts/bench/step.sh` runs this and the same step in transformers + peft one after the other.
 //! After the measurements it prints the peak memory of this process for the shape named by
 //! `LORASWEEP_BENCH_MEMORY`, measured alone: criterion's own runs of other shapes would hide it.
+//!
+//! Built with `--features cuda` and started with `LORASWEEP_BENCH_CUDA=1` it measures a larger
+//! model in bf16 on the first GPU instead; `scripts/gpu_check.sh` does that.
 
 use std::path::Path;
 use std::time::Duration;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use spec::{InitLoraWeights, TargetModule};
+use spec::{BaseSettings, InitLoraWeights, TargetModule};
 use trainer::adapter::AdapterLayout;
-use trainer::backend::cpu::{Buf, Cpu};
+use trainer::backend::candle::CandleBackend;
+use trainer::backend::cpu::Cpu;
 use trainer::backend::{AdamWStep, Backend};
 use trainer::decoder::{ActiveAdapter, Decoder, Rows};
 use trainer::model::Model;
@@ -30,6 +34,8 @@ struct Shape {
     /// Sequences of each adapter.
     batch: usize,
     tokens: usize,
+    /// How the file stores the weights.
+    dtype: DType,
 }
 
 const LARGE: Shape = Shape {
@@ -43,6 +49,12 @@ const LARGE: Shape = Shape {
     slots: 1,
     batch: 4,
     tokens: 128,
+    dtype: DType::F32,
+};
+const LARGE_BF16: Shape = Shape {
+    name: "hidden 512 x 8 layers, 4 x 128 tokens, bf16 weights",
+    dtype: DType::BF16,
+    ..LARGE
 };
 const LARGE_PACKED: Shape = Shape {
     name: "hidden 512 x 8 layers, 8 adapters of 1 x 64 tokens",
@@ -73,27 +85,54 @@ const SMALL_PACKED: Shape = Shape {
 const SMALL_SHORT: Shape =
     Shape { name: "hidden 128 x 4 layers, 1 x 64 tokens", batch: 1, tokens: 64, ..SMALL };
 
-struct Slot {
+const GPU: Shape = Shape {
+    name: "bf16, hidden 2048 x 16 layers, 1 x 512 tokens",
+    hidden: 2048,
+    layers: 16,
+    heads: 32,
+    kv_heads: 8,
+    ffn: 5632,
+    vocab: 32_000,
+    slots: 1,
+    batch: 1,
+    tokens: 512,
+};
+const GPU_PACKED_8: Shape =
+    Shape { name: "bf16, hidden 2048 x 16 layers, 8 adapters of 1 x 512 tokens", slots: 8, ..GPU };
+const GPU_PACKED_16: Shape = Shape {
+    name: "bf16, hidden 2048 x 16 layers, 16 adapters of 1 x 512 tokens",
+    slots: 16,
+    ..GPU
+};
+
+struct Slot<T> {
     layout: AdapterLayout,
-    params: Buf<f32>,
-    grad: Buf<f32>,
-    first: Buf<f32>,
-    second: Buf<f32>,
+    params: T,
+    grad: T,
+    first: T,
+    second: T,
 }
 
-struct Step {
-    decoder: Decoder<Cpu<f32>>,
-    slots: Vec<Slot>,
+struct Step<B: Backend> {
+    decoder: Decoder<B>,
+    slots: Vec<Slot<B::Tensor>>,
     rows: Rows,
     rows_per_slot: usize,
 }
 
-impl Step {
-    fn new(shape: &Shape) -> Self {
+impl<B: Backend> Step<B> {
+    /// A step on a backend, with base weights written in `dtype`.
+    fn new(shape: &Shape, backend: B, dtype: DType) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
+<<<<<<< HEAD
         write_random_model(shape, dir.path());
         let backend = Cpu::new();
+        let model =
+            Model::load(&backend, dir.path(), &BaseSettings::default()).expect("the model loads");
+=======
+        write_random_model(shape, dtype, dir.path());
         let model = Model::load(&backend, dir.path()).expect("the model loads");
+>>>>>>> main
         let layout = AdapterLayout::new(&model.config, 8, 2.0, &TargetModule::ALL);
         let slots = (0..shape.slots)
             .map(|slot| Slot {
@@ -147,7 +186,7 @@ impl Step {
     }
 }
 
-fn write_random_model(shape: &Shape, dir: &Path) {
+fn write_random_model(shape: &Shape, dtype: DType, dir: &Path) {
     let (d, f, e) = (shape.hidden, shape.ffn, shape.hidden / shape.heads);
     let config = serde_json::json!({
         "model_type": "llama", "vocab_size": shape.vocab, "hidden_size": d,
@@ -156,9 +195,15 @@ fn write_random_model(shape: &Shape, dir: &Path) {
     });
     std::fs::write(dir.join("config.json"), config.to_string()).expect("written");
     let mut tensors = std::collections::HashMap::new();
+    let dtype = shape.dtype;
     let mut add = |name: String, shape: &[usize]| {
         let t = Tensor::randn(0.0_f32, 0.05, shape, &Device::Cpu).expect("random");
+<<<<<<< HEAD
+        tensors.insert(name, t.to_dtype(dtype).expect("narrowed"));
+=======
+        let t = t.to_dtype(dtype).expect("converted");
         tensors.insert(name, t);
+>>>>>>> main
     };
     add("model.embed_tokens.weight".into(), &[shape.vocab, d]);
     add("lm_head.weight".into(), &[shape.vocab, d]);
@@ -189,23 +234,42 @@ fn peak_memory() -> Option<u64> {
     line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib / 1024)
 }
 
-fn training_step(criterion: &mut Criterion) {
-    if std::env::var_os("LORASWEEP_BENCH_MEMORY").is_some() {
-        let mut step = Step::new(&LARGE);
-        rayon::scope(|_| (0..5).for_each(|_| step.take()));
-        println!("peak memory of {}: {:?} MiB", LARGE.name, peak_memory());
-        return;
-    }
+fn measure<B: Backend>(
+    criterion: &mut Criterion,
+    shapes: &[Shape],
+    dtype: DType,
+    backend: impl Fn() -> B,
+) {
     let mut group = criterion.benchmark_group("training_step");
     group.sample_size(15).measurement_time(Duration::from_secs(8));
-    for shape in [LARGE, LARGE_SHORT, LARGE_PACKED, SMALL, SMALL_SHORT, SMALL_PACKED] {
+<<<<<<< HEAD
+    for shape in [LARGE, LARGE_BF16, LARGE_SHORT, LARGE_PACKED, SMALL, SMALL_SHORT, SMALL_PACKED] {
         let mut step = Step::new(&shape);
+=======
+    for shape in shapes {
+        let mut step = Step::new(shape, backend(), dtype);
+>>>>>>> main
         group.throughput(Throughput::Elements(step.rows.len() as u64));
         group.bench_function(BenchmarkId::from_parameter(shape.name), |b| {
             b.iter(|| rayon::scope(|_| step.take()));
         });
     }
     group.finish();
+}
+
+fn training_step(criterion: &mut Criterion) {
+    if std::env::var_os("LORASWEEP_BENCH_MEMORY").is_some() {
+        let mut step = Step::new(&LARGE, Cpu::<f32>::new(), DType::F32);
+        rayon::scope(|_| (0..5).for_each(|_| step.take()));
+        println!("peak memory of {}: {:?} MiB", LARGE.name, peak_memory());
+    } else if std::env::var_os("LORASWEEP_BENCH_CUDA").is_some() {
+        let gpu = Device::new_cuda(0).expect("a GPU, and a build with `--features cuda`");
+        let shapes = [GPU, GPU_PACKED_8, GPU_PACKED_16];
+        measure(criterion, &shapes, DType::BF16, || CandleBackend::new(gpu.clone(), DType::BF16));
+    } else {
+        let shapes = [LARGE, LARGE_SHORT, LARGE_PACKED, SMALL, SMALL_SHORT, SMALL_PACKED];
+        measure(criterion, &shapes, DType::F32, Cpu::<f32>::new);
+    }
 }
 
 criterion_group!(benches, training_step);

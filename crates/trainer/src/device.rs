@@ -5,6 +5,7 @@ use spec::{DeviceChoice, Dtype};
 
 use crate::error::{Result, TrainerError};
 use crate::memory;
+use crate::model::BaseOn;
 
 /// A device that was found usable.
 #[derive(Debug, Clone)]
@@ -33,7 +34,15 @@ impl Device {
 }
 
 impl Device {
-    /// Bytes of a value of the base model and of activations.
+    /// How a base model is kept on it.
+    pub fn keeps_base(&self) -> BaseOn {
+        match self {
+            Self::Cpu => BaseOn::Cpu,
+            Self::Cuda { .. } => BaseOn::Gpu { value_bytes: self.value_bytes() },
+        }
+    }
+
+    /// Bytes of a value of activations.
     pub fn value_bytes(&self) -> u64 {
         match self {
             Self::Cpu => 4,

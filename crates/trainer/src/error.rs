@@ -57,6 +57,9 @@ pub enum TrainerError {
     /// The base model has no such linear layers.
     #[error("{0}")]
     Targets(String),
+    /// The base model cannot be quantised as asked for.
+    #[error("{0}")]
+    Quantization(String),
     /// The requested device cannot be used.
     #[error("{0}")]
     Device(String),

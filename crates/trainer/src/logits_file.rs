@@ -6,6 +6,8 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView};
 
+use spec::BaseSettings;
+
 use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
 use crate::data::Dataset;
@@ -21,9 +23,15 @@ const MOST_EXAMPLES: usize = 4;
 
 /// Writes `logits.<i>`, f32 `[T, V]`, for a few of the shortest examples into the safetensors
 /// file `path`, computed in f32 on the CPU. Returns how many; without any, no file is written.
-pub fn write(path: &Path, model_dir: &Path, adapter: &Path, examples: &Dataset) -> Result<usize> {
+pub fn write(
+    path: &Path,
+    model_dir: &Path,
+    base: &BaseSettings,
+    adapter: &Path,
+    examples: &Dataset,
+) -> Result<usize> {
     let backend = Cpu::<f32>::new();
-    let decoder = Decoder { model: Model::load(&backend, model_dir)?, backend };
+    let decoder = Decoder { model: Model::load(&backend, model_dir, base)?, backend };
     let vocabulary = decoder.model.config.vocab_size;
     let loaded = peft::load(adapter, &decoder.model.config)?;
     let params = decoder.backend.tensor(&loaded.values, 1, loaded.layout.len)?;

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use spec::{
-    DeviceChoice, Evaluation, Event, ExecutorSettings, InitLoraWeights, LoraVariant, LrScheduler,
-    Outcome, TargetModule, TrainPoint, TrainSettings, Trial, TrialConfig, TrialId,
+    BaseSettings, DeviceChoice, Evaluation, Event, ExecutorSettings, InitLoraWeights, LoraVariant,
+    LrScheduler, Outcome, TargetModule, TrainPoint, TrainSettings, Trial, TrialConfig, TrialId,
 };
 use trainer::TrainerError;
 use trainer::backend::cpu::Cpu;
@@ -48,7 +48,7 @@ fn load(
     packing: Packing,
 ) -> Result<Engine, TrainerError> {
     let executor = ExecutorSettings { device: DeviceChoice::Cpu, ..ExecutorSettings::default() };
-    Engine::load(model, data, train, &executor, packing)
+    Engine::load(model, &BaseSettings::default(), data, train, &executor, packing)
 }
 
 fn trial(id: u32) -> Trial {
@@ -154,7 +154,9 @@ fn any_config() -> impl Strategy<Value = TrialConfig> {
         dropout,
         any::<bool>(),
         modules,
-        1e-4..1e-2f64,
+        // Products of other sizes round differently in the last bit. Near 1e-2 training itself is
+        // chaotic and 20 steps make more than 1e-5 of that bit.
+        1e-4..5e-3f64,
         1u32..7,
         1u32..4,
         scheduler,
@@ -504,8 +506,15 @@ fn a_fork_beyond_the_steps_that_two_trials_share_is_refused() {
 fn limited(bytes: usize, slots: usize) -> Packed<Cpu<f32>> {
     let model = support::golden_dir("llama").join("model");
     let packing = Packing { slots, ..Packing::default() };
-    Packed::load(Cpu::with_limit(bytes), &model, sets(), &TrainSettings::default(), packing)
-        .expect("the engine loads")
+    Packed::load(
+        Cpu::with_limit(bytes),
+        &model,
+        &BaseSettings::default(),
+        sets(),
+        &TrainSettings::default(),
+        packing,
+    )
+    .expect("the engine loads")
 }
 
 /// Trains all trials at once and counts the times memory ran out.
@@ -572,8 +581,15 @@ fn long_sequences_of_many_trials_take_turns() {
     let packing = Packing { slots: 3, tokens_per_step: 16, ..Packing::default() };
     let settings = TrainSettings::default();
     let trials = [trial(1), trial(2), trial(3)];
-    let mut engine = Packed::load(Cpu::<f32>::new(), &model, sets(), &settings, packing)
-        .expect("the engine loads");
+    let mut engine = Packed::load(
+        Cpu::<f32>::new(),
+        &model,
+        &BaseSettings::default(),
+        sets(),
+        &settings,
+        packing,
+    )
+    .expect("the engine loads");
     let (histories, _) = run_limited(&mut engine, &trials);
     let together = run(3, &trials, &settings);
     for trial in &trials {

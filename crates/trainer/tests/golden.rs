@@ -185,3 +185,31 @@ fn candle_gradients_of_every_lora_matrix_equal_peft() {
 fn candle_training_follows_peft_for_twenty_steps() {
     training_agrees(candle);
 }
+
+/// The same on a GPU: `scripts/gpu_check.sh` carries these tests to a machine that has one.
+#[cfg(feature = "cuda")]
+mod on_cuda {
+    use super::*;
+
+    fn gpu() -> CandleBackend {
+        CandleBackend::new(Device::new_cuda(0).expect("a GPU"), DType::F32)
+    }
+
+    #[test]
+    #[ignore = "needs a GPU"]
+    fn cuda_logits_and_losses_equal_transformers_and_peft() {
+        logits_and_losses_agree(gpu);
+    }
+
+    #[test]
+    #[ignore = "needs a GPU"]
+    fn cuda_gradients_of_every_lora_matrix_equal_peft() {
+        gradients_agree(gpu);
+    }
+
+    #[test]
+    #[ignore = "needs a GPU"]
+    fn cuda_training_follows_peft_for_twenty_steps() {
+        training_agrees(gpu);
+    }
+}

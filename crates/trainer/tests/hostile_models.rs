@@ -6,7 +6,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use spec::{DataSettings, ValidationSource};
+use spec::{BaseSettings, DataSettings, ValidationSource};
 use tempfile::TempDir;
 use trainer::backend::cpu::Cpu;
 use trainer::model::{DecoderConfig, Model};
@@ -36,7 +36,9 @@ fn copy(from: &Path, to: &Path) {
 
 fn load(dir: &Path) -> Result<(), String> {
     let backend = Cpu::<f32>::new();
-    Model::load(&backend, dir).map(|_| ()).map_err(|error| error.to_string())
+    Model::load(&backend, dir, &BaseSettings::default())
+        .map(|_| ())
+        .map_err(|error| error.to_string())
 }
 
 /// Values that a number, a word or a list in a config may be replaced with.
@@ -319,5 +321,54 @@ fn a_chat_template_cannot_hold_the_machine_up() {
         let validation = ValidationSource::Fraction(0.5);
         let settings = settings(rows.clone(), validation);
         assert!(data::prepare(&settings, dir.path(), 32).is_err(), "{template}");
+    }
+}
+
+/// Loads the golden model with a GGUF file of these bytes as its weights.
+fn load_gguf(bytes: &[u8]) -> Result<(), String> {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("weights.gguf");
+    fs::write(&path, bytes).expect("written");
+    let base = BaseSettings { weights: Some(path), quantization: None };
+    Model::load(&Cpu::<f32>::new(), Path::new(FOLDER), &base)
+        .map(|_| ())
+        .map_err(|error| error.to_string())
+}
+
+fn gguf() -> Vec<u8> {
+    fs::read("tests/golden_quantised/llama.gguf").expect("the golden file")
+}
+
+#[test]
+fn a_gguf_file_cut_anywhere_is_refused() {
+    let whole = gguf();
+    assert_eq!(load_gguf(&whole), Ok(()));
+    for len in (0..2000).chain([whole.len() / 2, whole.len() - 33]) {
+        let error = load_gguf(&whole[..len]).expect_err("cut off");
+        assert!(error.contains("weights.gguf"), "{error}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn changed_bytes_in_a_gguf_files_header_are_an_error_or_another_model(
+        changes in prop::collection::vec((0..1800_usize, any::<u8>()), 1..5),
+    ) {
+        let mut bytes = gguf();
+        for (at, byte) in changes {
+            bytes[at] = byte;
+        }
+        let _ = load_gguf(&bytes);
+    }
+
+    #[test]
+    fn a_gguf_header_of_large_numbers_is_refused(at in 8..1800_usize, number in prop::sample::select(
+        &[u64::MAX, u64::MAX / 2, 1 << 62, 1 << 40, 1 << 32][..],
+    )) {
+        let mut bytes = gguf();
+        bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        let _ = load_gguf(&bytes);
     }
 }

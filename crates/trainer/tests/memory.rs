@@ -1,11 +1,14 @@
 //! The memory that is planned with, beside the memory that training takes.
 
-use candle_core::{Device, Tensor};
-use spec::{LrScheduler, TargetModule, TrainSettings, Trial, TrialConfig, TrialId};
+use candle_core::{DType, Device, Tensor};
+use spec::{
+    BaseSettings, LrScheduler, Quantization, TargetModule, TrainSettings, Trial, TrialConfig,
+    TrialId,
+};
 use trainer::backend::cpu::Cpu;
 use trainer::data::{Dataset, Example};
 use trainer::engine::{Packed, TrainingSets};
-use trainer::model::DecoderConfig;
+use trainer::model::{BaseOn, DecoderConfig, Source};
 use trainer::plan::{Demand, Packing};
 
 /// A model, its trials and their rows.
@@ -20,6 +23,9 @@ struct Case {
     lora_dropout: f64,
     tokens: usize,
     packing: Packing,
+    /// How the file stores the weights.
+    dtype: DType,
+    base: BaseSettings,
 }
 
 const SMALL: Case = Case {
@@ -33,7 +39,15 @@ const SMALL: Case = Case {
     lora_dropout: 0.0,
     tokens: 64,
     packing: Packing { slots: 4, tokens_per_step: 1024, recompute: false, may_recompute: true },
+    dtype: DType::F32,
+    base: BaseSettings { weights: None, quantization: None },
 };
+
+const WIDE: Case = Case { hidden: 512, layers: 2, ffn: 1536, ..SMALL };
+
+const fn quantised(quantization: Quantization) -> BaseSettings {
+    BaseSettings { weights: None, quantization: Some(quantization) }
+}
 
 impl Case {
     fn write_model(&self, dir: &std::path::Path) {
@@ -47,7 +61,7 @@ impl Case {
         let mut tensors = std::collections::HashMap::new();
         let mut add = |name: String, shape: &[usize]| {
             let tensor = Tensor::randn(0.0_f32, 0.05, shape, &Device::Cpu).expect("random");
-            tensors.insert(name, tensor);
+            tensors.insert(name, tensor.to_dtype(self.dtype).expect("narrowed"));
         };
         add("model.embed_tokens.weight".into(), &[v, d]);
         add("lm_head.weight".into(), &[v, d]);
@@ -114,16 +128,19 @@ impl Case {
         };
         let trials: Vec<Trial> = (1..=self.packing.slots as u32).map(|id| self.trial(id)).collect();
         let train = TrainSettings::default();
-        let mut engine = Packed::load(Cpu::<f32>::new(), dir.path(), data, &train, self.packing)
-            .expect("the engine loads");
+        let mut engine =
+            Packed::load(Cpu::<f32>::new(), dir.path(), &self.base, data, &train, self.packing)
+                .expect("the engine loads");
         for trial in &trials {
             engine.admit(trial, None).expect("admitted");
         }
         while !engine.step().expect("a step").is_empty() {}
         let configs: Vec<TrialConfig> = trials.into_iter().map(|t| t.config).collect();
         let config = DecoderConfig::read(dir.path()).expect("its configuration");
+        let source = Source::open(dir.path(), &self.base, &config).expect("its weights");
         let demand = Demand {
             config: &config,
+            base: source.memory(&config, BaseOn::Cpu).expect("its memory"),
             value_bytes: 4,
             trials: &configs,
             train_set: &train_set,
@@ -147,7 +164,7 @@ fn predictions_are_within_fifteen_percent_of_what_training_takes() {
         ("activations computed again", Case { packing: recompute, ..SMALL }),
         ("a high rank", Case { rank: 64, ..SMALL }),
         ("a large vocabulary", Case { vocab: 8192, ..SMALL }),
-        ("a wide model", Case { hidden: 512, layers: 2, ffn: 1408, ..SMALL }),
+        ("a wide model", WIDE),
         ("many blocks", Case { layers: 12, ..SMALL }),
         ("dropout", Case { lora_dropout: 0.1, ..SMALL }),
         ("long rows", Case { tokens: 512, batch_size: 2, ..SMALL }),
@@ -158,6 +175,10 @@ fn predictions_are_within_fifteen_percent_of_what_training_takes() {
             Case { model_type: "gemma2", packing: recompute, ..SMALL },
         ),
         ("few rows", Case { batch_size: 1, tokens: 16, ..SMALL }),
+        ("bf16 weights", Case { dtype: DType::BF16, ..WIDE }),
+        ("f16 weights of small matrices, which are widened", Case { dtype: DType::F16, ..SMALL }),
+        ("nf4", Case { dtype: DType::BF16, base: quantised(Quantization::Nf4), ..WIDE }),
+        ("q6_k", Case { base: quantised(Quantization::Q6K), ..WIDE }),
     ];
     let mut wrong = Vec::new();
     for (name, case) in cases {

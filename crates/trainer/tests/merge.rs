@@ -4,6 +4,7 @@ mod support;
 
 use std::path::Path;
 
+use spec::BaseSettings;
 use support::{ARCHITECTURES, Adapter, decoder, golden_dir};
 use trainer::backend::cpu::Cpu;
 use trainer::decoder::{ActiveAdapter, Decoder, Rows};
@@ -26,7 +27,8 @@ fn merged_losses(architecture: &str, case: &str) -> (Vec<f32>, Vec<f32>) {
     std::fs::copy(base.join("config.json"), dir.path().join("config.json")).expect("copied");
     merge::write_merged(&base, &adapter, dir.path()).expect("merged");
     let backend = Cpu::<f32>::new();
-    let model = Model::load(&backend, dir.path()).expect("the merged model loads");
+    let model = Model::load(&backend, dir.path(), &BaseSettings::default())
+        .expect("the merged model loads");
     let merged = Decoder { backend, model };
     let rows = rows();
     let whole = merged.losses(&rows, &[]).expect("losses");

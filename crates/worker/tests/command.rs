@@ -255,6 +255,42 @@ fn an_interrupted_command_is_ended_and_goes_on_from_what_it_named() {
     assert_eq!(losses, [3.0, 2.0]);
 }
 
+#[cfg(unix)]
+#[test]
+fn what_a_killed_worker_left_running_is_ended_before_its_trial_starts_again() {
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+    use sysinfo::{Pid, ProcessesToUpdate, System};
+
+    let world = World::new("echo '{\"eval_loss\": 1}'", vec![config(0.1, 1), config(0.2, 1)]);
+    let left = || Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
+    let (mut noted, mut other) = (left(), left());
+    let mut system = System::new();
+    let pid = Pid::from_u32(noted.id());
+    system.refresh_processes(ProcessesToUpdate::Some(&[pid]), true);
+    let started = system.process(pid).unwrap().start_time();
+    // The second trial's note is of a process whose number has gone to another one since.
+    for (trial, group, started) in
+        [("001", noted.id(), started), ("002", other.id(), started.saturating_sub(3600))]
+    {
+        let dir =
+            world.file("results").join("s/trials").join(format!("trial-{trial}")).join("command");
+        fs::create_dir_all(&dir).unwrap();
+        let note = format!("{{\"group\": {group}, \"started\": {started}}}");
+        fs::write(dir.join("command.process"), note).unwrap();
+    }
+    // Somebody has to take note of the end of a child, so that it does not count as there.
+    let reaped = std::thread::spawn(move || noted.wait().unwrap());
+    let (finish, _) = world.run();
+    assert_eq!(finish.unwrap(), Finish::Completed);
+    assert!(!reaped.join().unwrap().success(), "it ended by itself");
+    assert!(other.try_wait().unwrap().is_none(), "another process was ended");
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let dir = world.file("results").join("s/trials/trial-001/command");
+    assert!(!dir.join("command.process").exists(), "a note outlives its process");
+}
+
 #[test]
 fn no_more_commands_run_at_a_time_than_allowed() {
     let script = r#"

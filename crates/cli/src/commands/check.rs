@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use serde::Serialize;
-use spec::{ConfigKey, TrainSettings, Trial, TrialConfig};
+use spec::{ConfigKey, Sweep, TrainSettings, Trial, TrialConfig};
+use trainer::TrainerError;
 use trainer::data::{DataReport, PreparedData};
-use trainer::model::DecoderConfig;
+use trainer::model::{DecoderConfig, Format, Source};
 use trainer::plan::{self, Memory, Packing};
 
 mod disk;
@@ -31,6 +32,8 @@ struct Findings<'a> {
     method: spec::Method,
     device: String,
     parameters: usize,
+    /// How the weights are held: of the blocks' linear layers, and of embedding and output head.
+    weights: Weights,
     /// Trials in all (at most, for a method that may end before); absent without an end.
     trials: Option<usize>,
     /// Work of all trials; absent when they are not known beforehand.
@@ -46,6 +49,31 @@ struct Findings<'a> {
     job_script: Option<String>,
     data: &'a DataReport,
     warnings: Vec<String>,
+}
+
+/// Number formats, each once.
+#[derive(Serialize)]
+struct Weights {
+    linear_layers: Vec<&'static str>,
+    tables: Vec<&'static str>,
+}
+
+impl Weights {
+    fn of(sweep: &Sweep, config: &DecoderConfig) -> Result<Self, TrainerError> {
+        let source = Source::open(&sweep.model, &sweep.base, config)?;
+        let (linear_layers, tables) = source.formats(config)?;
+        let names = |formats: Vec<Format>| formats.into_iter().map(Format::name).collect();
+        Ok(Self { linear_layers: names(linear_layers), tables: names(tables) })
+    }
+
+    fn in_words(&self) -> String {
+        let (layers, tables) = (self.linear_layers.join(", "), self.tables.join(", "));
+        if layers == tables {
+            format!("weights as {layers}")
+        } else {
+            format!("linear layers as {layers}, embedding and output head as {tables}")
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -111,6 +139,7 @@ fn find<'a>(file: &'a SweepFile, data: &'a PreparedData) -> Result<Findings<'a>,
         method: sweep.method,
         device,
         parameters: decoder.parameters(),
+        weights: Weights::of(sweep, &decoder).map_err(unusable)?,
         trials: planner.total(),
         total: all.is_some().then(|| total(&trials, &work, &sweep.train)),
         per_trial: rows(&trials, &work),
@@ -165,7 +194,8 @@ fn render(found: &Findings) -> String {
     let mut out = format!("{}\n\n", found.data);
     let (name, method, device) = (found.name, found.method, &found.device);
     let _ = writeln!(out, "sweep `{name}`, {method}, on {device}");
-    let _ = writeln!(out, "model: {} parameters", grouped(found.parameters as u64));
+    let (parameters, weights) = (grouped(found.parameters as u64), found.weights.in_words());
+    let _ = writeln!(out, "model: {parameters} parameters, {weights}");
     match (&found.total, found.trials) {
         (Some(total), Some(trials)) => {
             let _ = writeln!(

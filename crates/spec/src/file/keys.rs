@@ -18,6 +18,8 @@ pub(crate) const TOP: &[&str] = &[
     "warm_start",
     "seed",
     "model",
+    "base_weights",
+    "quantization",
     "data",
     "train",
     "executor",
@@ -131,6 +133,12 @@ const ALIASES: &[(&str, &str)] = &[
     ("bf16", "dtype"),
     ("model_name_or_path", "model"),
     ("base_model", "model"),
+    ("gguf", "base_weights"),
+    ("gguf_file", "base_weights"),
+    ("quantisation", "quantization"),
+    ("quantization_config", "quantization"),
+    ("load_in_4bit", "quantization"),
+    ("load_in_8bit", "quantization"),
     ("dataset", "data"),
     ("column_mapping", "columns"),
     ("pack", "packing"),
@@ -193,6 +201,9 @@ const FOREIGN_PARAMETER: &[Foreign] = &[
     ("b", "the beta distribution is not available in this version", "use `uniform` or `normal`"),
 ];
 
+/// What all trials of a sweep share, because a worker holds one base model for them.
+const OF_THE_BASE: [&str; 2] = ["quantization", "base_weights"];
+
 /// The mistake of a key that `section` (`""` for the top level) does not have.
 pub(crate) fn unknown(key: &str, section: &str, known: &[&'static str]) -> Mistake {
     let foreign = match section {
@@ -202,6 +213,14 @@ pub(crate) fn unknown(key: &str, section: &str, known: &[&'static str]) -> Mista
     };
     if let Some(&(_, why, instead)) = foreign.iter().find(|(name, ..)| *name == key) {
         return Mistake::ForeignKey { key: key.to_owned(), why, instead };
+    }
+    if section == "parameters" && OF_THE_BASE.contains(&key) {
+        return Mistake::NotAvailable {
+            what: "parameter",
+            found: key.to_owned(),
+            instead: "a worker holds one base model for all its trials: write it at the top level, \
+                      run a sweep for each value, and let `lorasweep compare` put them side by side",
+        };
     }
     Mistake::UnknownKey {
         key: key.to_owned(),

@@ -12,6 +12,7 @@ use super::section::Section;
 use super::settings::{self, DataFile, placed};
 use super::variant;
 use super::yaml::Node;
+use crate::base::Quantization;
 use crate::error::Place;
 use crate::mistake::Mistake;
 use crate::settings::{
@@ -41,6 +42,8 @@ pub(crate) struct SweepFile {
     pub warm_start: Vec<At<PathBuf>>,
     pub seed: Option<u64>,
     pub model: Option<At<PathBuf>>,
+    pub base_weights: Option<At<PathBuf>>,
+    pub quantization: Option<At<Quantization>>,
     pub data: Option<DataFile>,
     pub train: TrainSettings,
     pub variant: LoraVariant,
@@ -112,6 +115,12 @@ impl SweepFile {
                 .map_or_else(Vec::new, |node| settings::paths("warm_start", node, findings)),
             seed: top.read("seed", findings, scalar::seed),
             model: model.and_then(|node| settings::path("model", node, findings)),
+            base_weights: top
+                .get("base_weights")
+                .and_then(|node| settings::path("base_weights", node, findings)),
+            quantization: placed(&top, "quantization", findings, |what, node, findings| {
+                scalar::word(what, "quantization", &QUANTIZATIONS, node, findings)
+            }),
             data: data.and_then(|node| settings::data(node, findings)),
             variant: train
                 .as_ref()
@@ -124,6 +133,16 @@ impl SweepFile {
         })
     }
 }
+
+const QUANTIZATIONS: [(&str, Quantization); Quantization::ALL.len()] = {
+    let mut words = [("", Quantization::Nf4); Quantization::ALL.len()];
+    let mut i = 0;
+    while i < words.len() {
+        words[i] = (Quantization::ALL[i].name(), Quantization::ALL[i]);
+        i += 1;
+    }
+    words
+};
 
 fn read_method(node: &Node, findings: &mut Findings) -> Option<At<Method>> {
     let methods = [

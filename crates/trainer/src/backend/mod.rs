@@ -13,18 +13,18 @@ use std::ops::Range;
 
 use crate::dropout::Dropout;
 use crate::error::Result;
-use crate::model::Rope;
+use crate::model::{Rope, Stored};
 
 pub mod candle;
 pub mod cpu;
 
 /// A frozen linear layer of the base model.
 #[derive(Debug)]
-pub struct Linear<W> {
+pub struct Linear<W, T> {
     /// `[out, in]`.
     pub weight: W,
     /// `out` values.
-    pub bias: Option<W>,
+    pub bias: Option<T>,
 }
 
 /// Shape of the attention: query heads share key/value heads in groups of `heads / kv_heads`.
@@ -156,7 +156,7 @@ pub struct AdamWStep {
 pub trait Backend: Send + Sync + 'static {
     /// A matrix of activations, adapter values or gradients.
     type Tensor: Send + Sync + std::fmt::Debug;
-    /// A frozen matrix of the base model.
+    /// A frozen matrix of the base model, in whatever format the backend keeps it.
     type Frozen: Send + Sync + std::fmt::Debug;
     /// The low-rank activations `x A^T` that a LoRA forward pass keeps for its backward pass.
     type LowRank: Send + std::fmt::Debug;
@@ -184,12 +184,17 @@ pub trait Backend: Send + Sync + 'static {
         *to = self.values(tensor)?;
         Ok(())
     }
-    /// A frozen matrix from a tensor of the model file, in whatever number format it has.
-    /// Vectors become one row. Several tensors are joined along the rows.
-    fn freeze(&self, parts: &[candle_core::Tensor]) -> Result<Self::Frozen>;
+    /// A frozen matrix from matrices of the model file with the same columns, one below the other.
+    fn freeze(&self, parts: &[Stored]) -> Result<Self::Frozen>;
+    /// A table whose rows are looked up or multiplied with: the embedding and the output head.
+    fn freeze_table(&self, table: &Stored) -> Result<Self::Frozen> {
+        self.freeze(std::slice::from_ref(table))
+    }
+    /// A bias from vectors of the model file, one after the other, as one row.
+    fn freeze_bias(&self, parts: &[Stored]) -> Result<Self::Tensor>;
     /// A norm's weight plus `offset` (1 where the model multiplies by `1 + w`), as one row in the
     /// format that norms are computed in.
-    fn freeze_norm(&self, weight: &candle_core::Tensor, offset: f64) -> Result<Self::Frozen>;
+    fn freeze_norm(&self, weight: &Stored, offset: f64) -> Result<Self::Tensor>;
 
     /// Rows of the table `[V, D]` times `scale`.
     fn embed(&self, table: &Self::Frozen, ids: &[u32], scale: f64) -> Result<Self::Tensor>;
@@ -197,12 +202,16 @@ pub trait Backend: Send + Sync + 'static {
     fn add_assign(&self, x: &mut Self::Tensor, y: &Self::Tensor) -> Result<()>;
 
     /// `y = x W^T + b`.
-    fn linear(&self, x: &Self::Tensor, layer: &Linear<Self::Frozen>) -> Result<Self::Tensor>;
+    fn linear(
+        &self,
+        x: &Self::Tensor,
+        layer: &Linear<Self::Frozen, Self::Tensor>,
+    ) -> Result<Self::Tensor>;
     /// `dx = dy W`. There is no gradient of W: it is frozen.
     fn linear_backward(
         &self,
         dy: &Self::Tensor,
-        layer: &Linear<Self::Frozen>,
+        layer: &Linear<Self::Frozen, Self::Tensor>,
     ) -> Result<Self::Tensor>;
 
     /// `y[rows, cols] += scale * dropout(x[rows]) A^T B^T` for each path; paths are sorted by
@@ -233,7 +242,7 @@ pub trait Backend: Send + Sync + 'static {
     fn rms_norm(
         &self,
         x: &Self::Tensor,
-        weight: &Self::Frozen,
+        weight: &Self::Tensor,
         eps: f64,
     ) -> Result<(Self::Tensor, Self::Tensor)>;
     /// `dx += ` the gradient of x, given the factors of the forward pass.
@@ -243,7 +252,7 @@ pub trait Backend: Send + Sync + 'static {
         dy: &Self::Tensor,
         x: &Self::Tensor,
         inverse_rms: &Self::Tensor,
-        weight: &Self::Frozen,
+        weight: &Self::Tensor,
     ) -> Result<()>;
     /// RMS norm of every head in `cols` of `x`, in place, with one weight for all heads. A head is
     /// as wide as the weight: E values (Qwen3's q and k norm), or all columns (`OLMo` 2's). Returns
@@ -252,7 +261,7 @@ pub trait Backend: Send + Sync + 'static {
         &self,
         x: &mut Self::Tensor,
         cols: Range<usize>,
-        weight: &Self::Frozen,
+        weight: &Self::Tensor,
         eps: f64,
     ) -> Result<Self::Tensor>;
     /// Gradient through [`Backend::head_norm`], in place on `dx[.., cols]`; `saved` is what the
@@ -262,7 +271,7 @@ pub trait Backend: Send + Sync + 'static {
         dx: &mut Self::Tensor,
         cols: Range<usize>,
         saved: &Self::Tensor,
-        weight: &Self::Frozen,
+        weight: &Self::Tensor,
         eps: f64,
     ) -> Result<()>;
 

@@ -212,7 +212,7 @@ impl<B: Backend> Block<'_, B> {
     }
 
     /// The norm of x and the factors for its backward pass, where the model has the norm.
-    fn norm_before(&self, x: &B::Tensor, weight: Option<&B::Frozen>) -> Result<MaybeNormed<B>> {
+    fn norm_before(&self, x: &B::Tensor, weight: Option<&B::Tensor>) -> Result<MaybeNormed<B>> {
         let Some(weight) = weight else { return Ok((None, None)) };
         let (h, inverse_rms) = self.backend.rms_norm(x, weight, self.eps())?;
         Ok((Some(h), Some(inverse_rms)))
@@ -225,7 +225,7 @@ impl<B: Backend> Block<'_, B> {
         dh: &B::Tensor,
         x: &B::Tensor,
         inverse_rms: Option<&B::Tensor>,
-        weight: Option<&B::Frozen>,
+        weight: Option<&B::Tensor>,
     ) -> Result<()> {
         match (inverse_rms, weight) {
             (Some(inverse), Some(w)) => self.backend.rms_norm_backward(dx, dh, x, inverse, w),
@@ -237,7 +237,7 @@ impl<B: Backend> Block<'_, B> {
     fn norm_after(
         &self,
         y: B::Tensor,
-        weight: Option<&B::Frozen>,
+        weight: Option<&B::Tensor>,
     ) -> Result<(B::Tensor, Option<NormInput<B>>)> {
         let Some(weight) = weight else { return Ok((y, None)) };
         let (normed, inverse_rms) = self.backend.rms_norm(&y, weight, self.eps())?;
@@ -250,7 +250,7 @@ impl<B: Backend> Block<'_, B> {
         &self,
         dx: &B::Tensor,
         saved: Option<&NormInput<B>>,
-        weight: Option<&B::Frozen>,
+        weight: Option<&B::Tensor>,
     ) -> Result<Option<B::Tensor>> {
         let (Some(NormInput { x, inverse_rms }), Some(weight)) = (saved, weight) else {
             return Ok(None);

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use spec::{
-    Evaluation, Event, ExampleLosses, ExecutorSettings, TestEvaluation, TrainSettings, Trial,
-    TrialConfig, TrialId,
+    BaseSettings, Evaluation, Event, ExampleLosses, ExecutorSettings, TestEvaluation,
+    TrainSettings, Trial, TrialConfig, TrialId,
 };
 
 use crate::backend::candle::CandleBackend;
@@ -74,9 +74,10 @@ macro_rules! on_each {
 }
 
 impl Engine {
-    /// Loads the base model onto the device of `executor`.
+    /// Loads the base model, with its weights as `base` says, onto the device of `executor`.
     pub fn load(
         model_dir: &Path,
+        base: &BaseSettings,
         data: impl Into<TrainingSets>,
         train: &TrainSettings,
         executor: &ExecutorSettings,
@@ -90,11 +91,11 @@ impl Engine {
                 // Beyond this the system would end the process instead of giving an error.
                 let room = memory::available(executor.memory_limit);
                 let room = room.map_or(usize::MAX, |bytes| bytes as usize);
-                On::Cpu(Packed::load(Cpu::with_limit(room), model_dir, data, train, packing)?)
+                On::Cpu(Packed::load(Cpu::with_limit(room), model_dir, base, data, train, packing)?)
             }
             Device::Cuda { device, dtype, .. } => {
                 let backend = CandleBackend::new(device, dtype);
-                On::Candle(Packed::load(backend, model_dir, data, train, packing)?)
+                On::Candle(Packed::load(backend, model_dir, base, data, train, packing)?)
             }
         };
         Ok(Self { on, device: name, note })

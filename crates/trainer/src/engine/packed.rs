@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use spec::{Evaluation, Event, ExampleLosses, Outcome, TrainSettings, Trial, TrialConfig, TrialId};
+use spec::{
+    BaseSettings, Evaluation, Event, ExampleLosses, Outcome, TrainSettings, Trial, TrialConfig,
+    TrialId,
+};
 
 use super::TrainingSets;
 use super::checkpoint;
@@ -78,15 +81,16 @@ struct Part {
 }
 
 impl<B: Backend> Packed<B> {
-    /// Loads the base model.
+    /// Loads the base model, with its weights as `base` says.
     pub fn load(
         backend: B,
         model_dir: &Path,
+        base: &BaseSettings,
         data: TrainingSets,
         train: &TrainSettings,
         packing: Packing,
     ) -> Result<Self> {
-        let model = Model::load(&backend, model_dir)?;
+        let model = Model::load(&backend, model_dir, base)?;
         check_tokens(&model.config, &data, model_dir)?;
         Ok(Self {
             sets: EvalSets::new(&data, train.eval.train_subset),

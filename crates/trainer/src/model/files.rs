@@ -2,22 +2,38 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
-use safetensors::SafeTensors;
+use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
+use super::format::Format;
+use super::stored::{Bytes, Stored};
 use crate::error::{Result, TrainerError};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// Which tensor lies in which file.
+/// How the names end of what bitsandbytes stores beside its codes.
+const BITSANDBYTES: [&str; 5] =
+    [".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", ".SCB"];
+
+/// Which tensor lies where.
 #[derive(Debug)]
 pub struct TensorFiles {
-    maps: Vec<(PathBuf, memmap2::Mmap)>,
-    place: HashMap<String, usize>,
+    maps: Vec<(PathBuf, Arc<memmap2::Mmap>)>,
+    places: HashMap<String, Place>,
+}
+
+/// Where a tensor lies, and as what.
+#[derive(Debug)]
+struct Place {
+    file: usize,
+    bytes: Range<usize>,
+    shape: Vec<usize>,
+    dtype: Dtype,
 }
 
 #[derive(Deserialize)]
@@ -28,47 +44,77 @@ struct Index {
 impl TensorFiles {
     /// Maps the weight files of a model folder and reads their headers.
     pub fn open(model_dir: &Path) -> Result<Self> {
-        let mut files = Self { maps: Vec::new(), place: HashMap::new() };
+        let mut files = Self { maps: Vec::new(), places: HashMap::new() };
         for path in weight_files(model_dir)? {
             let map = map(&path)?;
-            let tensors = parse(&path, &map)?;
-            let at = files.maps.len();
-            files.place.extend(tensors.names().into_iter().map(|name| (name.to_owned(), at)));
-            files.maps.push((path, map));
+            let (header, metadata) = SafeTensors::read_metadata(&map)
+                .map_err(|e| weights(&path, format!("is not a complete safetensors file: {e}")))?;
+            // The header's length stands before it.
+            let start = size_of::<u64>() + header;
+            let file = files.maps.len();
+            for (name, info) in metadata.tensors() {
+                if let Some(ending) = BITSANDBYTES.iter().find(|ending| name.ends_with(*ending)) {
+                    let message = format!(
+                        "holds `{name}` (`{ending}`), weights that bitsandbytes has quantised, \
+                         which are not read: take the full-precision model, and write \
+                         `quantization: nf4` (or int8) to have it quantised while it is loaded"
+                    );
+                    return Err(weights(&path, message));
+                }
+                let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
+                let (shape, dtype) = (info.shape.clone(), info.dtype);
+                files.places.insert(name, Place { file, bytes, shape, dtype });
+            }
+            files.maps.push((path, Arc::new(map)));
         }
         Ok(files)
     }
 
     /// Whether there is a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
-        self.place.contains_key(name)
+        self.places.contains_key(name)
     }
 
-    /// Copies a tensor out of its file, in the number format it is stored in.
-    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let Some((path, map)) = self.place.get(name).and_then(|at| self.maps.get(*at)) else {
-            let path = self.maps.first().map(|(p, _)| p.clone()).unwrap_or_default();
-            return Err(weights(&path, format!("there is no tensor `{name}`")));
-        };
-        let tensors = parse(path, map)?;
-        let view = tensors.tensor(name).map_err(|e| weights(path, format!("`{name}`: {e}")))?;
-        if view.shape() != shape {
-            return Err(weights(
-                path,
-                format!(
-                    "`{name}` has the shape {:?}, but config.json asks for {shape:?}",
-                    view.shape()
-                ),
-            ));
+    /// The number format of a tensor.
+    pub fn format(&self, name: &str) -> Result<Format> {
+        let (path, place) = self.place(name)?;
+        match place.dtype {
+            Dtype::F64 => Ok(Format::F64),
+            Dtype::F32 => Ok(Format::F32),
+            Dtype::F16 => Ok(Format::F16),
+            Dtype::BF16 => Ok(Format::Bf16),
+            other => {
+                let message =
+                    format!("`{name}` is stored as {other:?}; f32, f16 and bf16 are read");
+                Err(weights(path, message))
+            }
         }
-        let dtype = DType::try_from(view.dtype())?;
-        if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16 | DType::F64) {
-            return Err(weights(
-                path,
-                format!("`{name}` is stored as {:?}; f32, f16 and bf16 are read", view.dtype()),
-            ));
+    }
+
+    /// A tensor of this shape in the format it is stored in; its bytes stay in the file.
+    pub fn stored(&self, name: &str, wanted: &[usize]) -> Result<Stored> {
+        let (path, place) = self.place(name)?;
+        if place.shape != wanted {
+            let found = &place.shape;
+            let message =
+                format!("`{name}` has the shape {found:?}, but config.json asks for {wanted:?}");
+            return Err(weights(path, message));
         }
-        Ok(Tensor::from_raw_buffer(view.data(), dtype, shape, &Device::Cpu)?)
+        let map = Arc::clone(&self.maps[place.file].1);
+        let bytes = Bytes::Mapped(map, place.bytes.clone());
+        let (rows, cols) = if let [rows, cols] = wanted { (*rows, *cols) } else { (1, wanted[0]) };
+        Stored::new(bytes, self.format(name)?, rows, cols)
+            .map_err(|message| weights(path, format!("`{name}`: {message}")))
+    }
+
+    fn place(&self, name: &str) -> Result<(&Path, &Place)> {
+        match self.places.get(name) {
+            Some(place) => Ok((&self.maps[place.file].0, place)),
+            None => {
+                let path = self.maps.first().map(|(p, _)| p.clone()).unwrap_or_default();
+                Err(weights(&path, format!("there is no tensor `{name}`")))
+            }
+        }
     }
 }
 
@@ -80,9 +126,13 @@ pub fn weight_files(model_dir: &Path) -> Result<Vec<PathBuf>> {
     }
     let index_path = model_dir.join(INDEX);
     if !index_path.is_file() {
-        let hint = match pickled_file(model_dir) {
-            Some(name) => format!("; {}", pickle_refusal(&name)),
-            None => String::new(),
+        let hint = match (gguf_file(model_dir), pickled_file(model_dir)) {
+            (Some(name), _) => format!(
+                "; to take the weights of {name}, write `base_weights: {}`",
+                model_dir.join(&name).display()
+            ),
+            (None, Some(name)) => format!("; {}", pickle_refusal(&name)),
+            (None, None) => String::new(),
         };
         return Err(weights(model_dir, format!("holds neither {SINGLE} nor {INDEX}{hint}")));
     }
@@ -122,10 +172,20 @@ fn is_pickled(path: &Path) -> bool {
 
 /// A file in the folder that would run code if it were loaded.
 pub fn pickled_file(dir: &Path) -> Option<String> {
+    first_file(dir, is_pickled)
+}
+
+/// A GGUF file in the folder.
+fn gguf_file(dir: &Path) -> Option<String> {
+    first_file(dir, |path| path.extension().is_some_and(|extension| extension == "gguf"))
+}
+
+/// The name of the first file of a kind, in alphabetical order.
+fn first_file(dir: &Path, is_kind: impl Fn(&Path) -> bool) -> Option<String> {
     let entries = std::fs::read_dir(dir).ok()?;
     let mut names: Vec<String> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| is_pickled(path))
+        .filter(|path| is_kind(path))
         .filter_map(|path| path.file_name()?.to_str().map(str::to_owned))
         .collect();
     names.sort();
@@ -144,17 +204,12 @@ pub fn pickle_refusal(name: &str) -> String {
 #[expect(unsafe_code, reason = "memory-mapping is unsafe when the file changes underneath")]
 pub fn map(path: &Path) -> Result<memmap2::Mmap> {
     let file = File::open(path).map_err(TrainerError::io("open", path))?;
-    // SAFETY: the map is only read, and every value is copied out before it is used. A process
-    // that truncates the file meanwhile could still end this one with SIGBUS, as with any mapped
-    // file; it cannot make the values invalid, since any bits are a float.
+    // SAFETY: the map is only read, byte by byte, and any bits are a float. A process that writes
+    // into the file meanwhile changes the weights, and one that truncates it could end this one
+    // with SIGBUS, as with any mapped file; neither can make a value invalid.
     unsafe { memmap2::Mmap::map(&file) }.map_err(TrainerError::io("map", path))
 }
 
-fn parse<'a>(path: &Path, map: &'a memmap2::Mmap) -> Result<SafeTensors<'a>> {
-    SafeTensors::deserialize(map)
-        .map_err(|e| weights(path, format!("is not a complete safetensors file: {e}")))
-}
-
-fn weights(path: &Path, message: String) -> TrainerError {
+pub(super) fn weights(path: &Path, message: String) -> TrainerError {
     TrainerError::Weights { path: path.to_path_buf(), message }
 }

@@ -3,10 +3,20 @@
 mod bounds;
 mod config;
 mod files;
+mod format;
+mod gguf_file;
+mod quantise;
 mod rope;
+mod source;
+mod stored;
 mod weights;
 
 pub use config::{DecoderConfig, LayerKind, MODEL_TYPES, NormPlacement, QkNorm};
 pub(crate) use files::{map as map_file, pickle_refusal, pickled_file, weight_files};
+pub use format::Format;
+pub(crate) use format::{NF4_BLOCK, NF4_BLOCK_BYTES, NF4_LEVELS};
+pub use quantise::quantise;
 pub use rope::Rope;
+pub use source::{BaseMemory, BaseOn, Source};
+pub use stored::{Bytes, RowOrder, Stored};
 pub use weights::{FrozenLayer, Model};

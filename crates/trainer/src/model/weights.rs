@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use candle_core::Tensor;
+use spec::BaseSettings;
 
 use super::config::{DecoderConfig, NormPlacement, QkNorm};
-use super::files::TensorFiles;
+use super::source::Source;
 use crate::backend::{Backend, Head, Linear};
 use crate::error::Result;
 
@@ -19,7 +19,7 @@ pub struct Model<B: Backend> {
     /// The blocks, first to last.
     pub layers: Vec<FrozenLayer<B>>,
     /// Weight of the last RMS norm, `[1, D]`.
-    pub norm: B::Frozen,
+    pub norm: B::Tensor,
     /// Output head `[V, D]`; `None` when it is the embedding table.
     pub head: Option<B::Frozen>,
 }
@@ -28,38 +28,40 @@ pub struct Model<B: Backend> {
 #[derive(Debug)]
 pub struct FrozenLayer<B: Backend> {
     /// RMS norm before the attention, `[1, D]`, where the model has it.
-    pub attention_norm: Option<B::Frozen>,
+    pub attention_norm: Option<B::Tensor>,
     /// q, k and v joined: `[(H + 2K) E, D]`.
-    pub qkv: Linear<B::Frozen>,
+    pub qkv: Linear<B::Frozen, B::Tensor>,
     /// RMS norms of queries and keys: `[1, E]` each for all heads, or as wide as the projections.
-    pub qk_norm: Option<(B::Frozen, B::Frozen)>,
+    pub qk_norm: Option<(B::Tensor, B::Tensor)>,
     /// Output projection `[D, H E]`.
-    pub o: Linear<B::Frozen>,
+    pub o: Linear<B::Frozen, B::Tensor>,
     /// RMS norm after it, before the sum, `[1, D]`, where the model has it.
-    pub attention_after: Option<B::Frozen>,
+    pub attention_after: Option<B::Tensor>,
     /// RMS norm before the feed-forward network, `[1, D]`, where the model has it.
-    pub mlp_norm: Option<B::Frozen>,
+    pub mlp_norm: Option<B::Tensor>,
     /// gate and up joined: `[2F, D]`.
-    pub gate_up: Linear<B::Frozen>,
+    pub gate_up: Linear<B::Frozen, B::Tensor>,
     /// Down projection `[D, F]`.
-    pub down: Linear<B::Frozen>,
+    pub down: Linear<B::Frozen, B::Tensor>,
     /// RMS norm after it, before the sum, `[1, D]`, where the model has it.
-    pub mlp_after: Option<B::Frozen>,
+    pub mlp_after: Option<B::Tensor>,
 }
 
+/// The embedding table.
+pub(super) const EMBEDDING: &str = "model.embed_tokens.weight";
+/// The output head, where it is not the embedding table.
+pub(super) const HEAD: &str = "lm_head.weight";
+
 impl<B: Backend> Model<B> {
-    /// Loads a Hugging Face model folder.
-    pub fn load(backend: &B, model_dir: &Path) -> Result<Self> {
+    /// Loads a Hugging Face model folder, with its weights as `base` says.
+    pub fn load(backend: &B, model_dir: &Path, base: &BaseSettings) -> Result<Self> {
         let config = DecoderConfig::read(model_dir)?;
-        let files = TensorFiles::open(model_dir)?;
-        let loader = Loader { backend, files, config: &config };
+        let source = Source::open(model_dir, base, &config)?;
+        let loader = Loader { backend, source, config: &config };
         let (v, d) = (config.vocab_size, config.hidden_size);
-        let embedding = loader.matrix("model.embed_tokens.weight", &[v, d])?;
-        let head = if config.tie_word_embeddings || !loader.files.has("lm_head.weight") {
-            None
-        } else {
-            Some(loader.matrix("lm_head.weight", &[v, d])?)
-        };
+        let table = |name| backend.freeze_table(&loader.source.table(name, v, d)?);
+        let embedding = table(EMBEDDING)?;
+        let head = if loader.source.has_head(&config) { Some(table(HEAD)?) } else { None };
         let layers =
             (0..config.num_hidden_layers).map(|i| loader.layer(i)).collect::<Result<_>>()?;
         let norm = loader.norm("model.norm.weight", d)?;
@@ -73,39 +75,62 @@ impl<B: Backend> Model<B> {
     }
 }
 
+/// Projections that read the same input, joined along their outputs.
+pub(super) struct Joined {
+    /// Their names and outputs.
+    pub parts: Vec<(String, usize)>,
+    /// Values of the input.
+    pub inputs: usize,
+    has_bias: bool,
+}
+
+/// The linear layers of a block: q, k and v; o; gate and up; down.
+pub(super) fn linears(c: &DecoderConfig, layer: usize) -> [Joined; 4] {
+    let (d, f) = (c.hidden_size, c.intermediate_size);
+    let (q, kv) = (c.attention.q_columns(), c.attention.kv_columns());
+    let named = |parts: &[(&str, usize)]| {
+        let named =
+            |(part, width): &(&str, usize)| (format!("model.layers.{layer}.{part}"), *width);
+        parts.iter().map(named).collect()
+    };
+    let (qkv, gate_up) = if c.fused_projections {
+        (named(&[("self_attn.qkv_proj", q + 2 * kv)]), named(&[("mlp.gate_up_proj", 2 * f)]))
+    } else {
+        (
+            named(&[("self_attn.q_proj", q), ("self_attn.k_proj", kv), ("self_attn.v_proj", kv)]),
+            named(&[("mlp.gate_proj", f), ("mlp.up_proj", f)]),
+        )
+    };
+    [
+        Joined { parts: qkv, inputs: d, has_bias: c.qkv_bias },
+        Joined { parts: named(&[("self_attn.o_proj", d)]), inputs: q, has_bias: c.o_bias },
+        Joined { parts: gate_up, inputs: d, has_bias: c.mlp_bias },
+        Joined { parts: named(&[("mlp.down_proj", d)]), inputs: f, has_bias: c.mlp_bias },
+    ]
+}
+
 struct Loader<'a, B> {
     backend: &'a B,
-    files: TensorFiles,
+    source: Source,
     config: &'a DecoderConfig,
 }
 
 impl<B: Backend> Loader<'_, B> {
-    fn matrix(&self, name: &str, shape: &[usize]) -> Result<B::Frozen> {
-        self.backend.freeze(&[self.files.tensor(name, shape)?])
+    fn norm(&self, name: &str, len: usize) -> Result<B::Tensor> {
+        self.backend.freeze_norm(&self.source.vector(name, len)?, self.config.norm_offset)
     }
 
-    fn norm(&self, name: &str, len: usize) -> Result<B::Frozen> {
-        self.backend.freeze_norm(&self.files.tensor(name, &[len])?, self.config.norm_offset)
-    }
-
-    /// Projections joined along their outputs.
-    fn linear(
-        &self,
-        parts: &[(String, usize)],
-        inputs: usize,
-        bias: bool,
-    ) -> Result<Linear<B::Frozen>> {
-        let read = |suffix: &str, shape: &dyn Fn(usize) -> Vec<usize>| -> Result<Vec<Tensor>> {
-            parts
+    fn linear(&self, joined: &Joined) -> Result<Linear<B::Frozen, B::Tensor>> {
+        let Joined { parts, inputs, has_bias } = joined;
+        let weights = parts.iter().map(|(name, outputs)| {
+            self.source.linear(&format!("{name}.weight"), *outputs, *inputs)
+        });
+        let weight = self.backend.freeze(&weights.collect::<Result<Vec<_>>>()?)?;
+        let bias = if *has_bias {
+            let biases = parts
                 .iter()
-                .map(|(name, outputs)| {
-                    self.files.tensor(&format!("{name}.{suffix}"), &shape(*outputs))
-                })
-                .collect()
-        };
-        let weight = self.backend.freeze(&read("weight", &|outputs| vec![outputs, inputs])?)?;
-        let bias = if bias {
-            Some(self.backend.freeze(&read("bias", &|outputs| vec![outputs])?)?)
+                .map(|(name, outputs)| self.source.vector(&format!("{name}.bias"), *outputs));
+            Some(self.backend.freeze_bias(&biases.collect::<Result<Vec<_>>>()?)?)
         } else {
             None
         };
@@ -114,19 +139,8 @@ impl<B: Backend> Loader<'_, B> {
 
     fn layer(&self, index: usize) -> Result<FrozenLayer<B>> {
         let c = self.config;
-        let (d, f) = (c.hidden_size, c.intermediate_size);
-        let (q, kv) = (c.attention.q_columns(), c.attention.kv_columns());
-        let name = |part: &str| format!("model.layers.{index}.{part}");
-        let norm = |part: &str, len: usize| self.norm(&name(&format!("{part}.weight")), len);
-        let (qkv, gate_up) = if c.fused_projections {
-            let qkv = vec![(name("self_attn.qkv_proj"), q + 2 * kv)];
-            (qkv, vec![(name("mlp.gate_up_proj"), 2 * f)])
-        } else {
-            let qkv = [("q_proj", q), ("k_proj", kv), ("v_proj", kv)];
-            let qkv = qkv.map(|(part, width)| (name(&format!("self_attn.{part}")), width));
-            let gate_up = ["gate_proj", "up_proj"].map(|part| (name(&format!("mlp.{part}")), f));
-            (qkv.to_vec(), gate_up.to_vec())
-        };
+        let norm =
+            |part: &str, len: usize| self.norm(&format!("model.layers.{index}.{part}.weight"), len);
         let qk_norm = match c.qk_norm {
             None => None,
             Some(over) => {
@@ -134,20 +148,22 @@ impl<B: Backend> Loader<'_, B> {
                     QkNorm::Head => c.attention.head_dim,
                     QkNorm::Projection => all,
                 };
+                let (q, kv) = (c.attention.q_columns(), c.attention.kv_columns());
                 Some((norm("self_attn.q_norm", width(q))?, norm("self_attn.k_norm", width(kv))?))
             }
         };
         let [attention_norm, attention_after, mlp_norm, mlp_after] =
-            norm_names(c.norms).map(|part| part.map(|part| norm(part, d)).transpose());
+            norm_names(c.norms).map(|part| part.map(|part| norm(part, c.hidden_size)).transpose());
+        let [qkv, o, gate_up, down] = linears(c, index);
         Ok(FrozenLayer {
             attention_norm: attention_norm?,
-            qkv: self.linear(&qkv, d, c.qkv_bias)?,
+            qkv: self.linear(&qkv)?,
             qk_norm,
-            o: self.linear(&[(name("self_attn.o_proj"), d)], q, c.o_bias)?,
+            o: self.linear(&o)?,
             attention_after: attention_after?,
             mlp_norm: mlp_norm?,
-            gate_up: self.linear(&gate_up, d, c.mlp_bias)?,
-            down: self.linear(&[(name("mlp.down_proj"), d)], f, c.mlp_bias)?,
+            gate_up: self.linear(&gate_up)?,
+            down: self.linear(&down)?,
             mlp_after: mlp_after?,
         })
     }

@@ -1,8 +1,7 @@
 //! Memory of a sweep, and the packing that fits into it.
 //!
 //! Letters: N rows of a step, L blocks, D hidden, F feed-forward, R ranks of a row's adapters over
-//! all modules, V vocabulary. Values are f32 on the CPU; on a GPU base and activations may be
-//! bf16.
+//! all modules, V vocabulary. Activations are f32 on the CPU; on a GPU they may be bf16.
 
 use spec::{ExecutorSettings, TrainSettings, TrialConfig};
 
@@ -11,7 +10,7 @@ use crate::adapter::{AdapterLayout, LoraShape};
 use crate::data::Dataset;
 use crate::decoder::shares;
 use crate::error::{Result, TrainerError};
-use crate::model::{DecoderConfig, NormPlacement};
+use crate::model::{BaseMemory, DecoderConfig, NormPlacement};
 
 /// Bytes of an f32.
 const F32: u64 = 4;
@@ -48,7 +47,9 @@ impl Memory {
 pub struct Demand<'a> {
     /// The base model's shape.
     pub config: &'a DecoderConfig,
-    /// Bytes of a value of the base and of the activations: 4, or 2 for bf16.
+    /// What the base model takes.
+    pub base: BaseMemory,
+    /// Bytes of a value of the activations: 4, or 2 for bf16.
     pub value_bytes: u64,
     /// The trials that are known, or a sample of them.
     pub trials: &'a [TrialConfig],
@@ -70,10 +71,10 @@ impl Demand<'_> {
         let slot_values: u64 = slots.iter().take(packed).sum();
         let largest = (c.vocab_size * c.hidden_size) as u64;
         Memory {
-            base: c.parameters() as u64 * self.value_bytes,
+            base: self.base.bytes,
             slots: slot_values * F32,
-            activations: self.activations(packing),
-            // A copy in the file's format and one in f32.
+            activations: self.activations(packing) + self.base.decoded,
+            // A matrix in the file's format and in f32, on its way to another one.
             loading: 2 * largest * F32,
         }
     }
@@ -225,7 +226,8 @@ mod tests {
 
         fn demand(&self) -> Demand<'_> {
             let Self { config, trials, train_set, train } = self;
-            Demand { config, value_bytes: 4, trials, train_set, eval_tokens: 0, train }
+            let base = BaseMemory { bytes: 4 * config.parameters() as u64, decoded: 0 };
+            Demand { config, base, value_bytes: 4, trials, train_set, eval_tokens: 0, train }
         }
 
         fn fit(&self, available: Option<u64>) -> Result<Packing> {

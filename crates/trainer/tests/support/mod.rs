@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 use serde::Deserialize;
+use spec::BaseSettings;
 use trainer::adapter::AdapterLayout;
 use trainer::backend::Backend;
 use trainer::decoder::{ActiveAdapter, Decoder, Rows, SlotDropout};
@@ -89,8 +90,12 @@ pub struct Trajectory {
     pub learning_rate: Vec<f64>,
 }
 
+/// A folder of golden files: where cargo or a script says that the crate is, else where it was
+/// compiled, because the tests of the GPU are carried to another machine.
 pub fn golden_dir(architecture: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(architecture)
+    let crate_dir = std::env::var_os("CARGO_MANIFEST_DIR");
+    let crate_dir = crate_dir.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&crate_dir).join("tests/golden").join(architecture)
 }
 
 pub fn golden(architecture: &str) -> (Golden, GoldenTensors) {
@@ -141,7 +146,8 @@ impl GoldenTensors {
 /// A golden model on a backend.
 pub fn decoder<B: Backend>(backend: B, architecture: &str) -> Decoder<B> {
     let dir = golden_dir(architecture).join("model");
-    let model = Model::load(&backend, &dir).expect("the golden model loads");
+    let model =
+        Model::load(&backend, &dir, &BaseSettings::default()).expect("the golden model loads");
     Decoder { backend, model }
 }
 

@@ -4,6 +4,7 @@
 //! trial that is stopped is asked to end (SIGTERM) and ended after a grace (SIGKILL), with
 //! everything that it started.
 
+mod left_over;
 mod process;
 mod run;
 mod values;
@@ -22,6 +23,7 @@ use tokio::time::timeout;
 
 use crate::metrics::{AdapterError, Line, Loss, Said, copy_adapter, read};
 use crate::trainer::{Admission, Trainer, TrainerError};
+use left_over::Note;
 use process::{News, Process, Start, Tagged};
 use run::Run;
 use values::Values;
@@ -144,15 +146,24 @@ impl CommandTrainer {
         Ok((values, log))
     }
 
+    /// Starts a command whose log is `log`, after ending what a killed worker left of it.
     fn start(&mut self, line: &str, values: &Values, tag: Tag, log: &Path) -> Started {
         let env = values::environment(values);
+        let own_dir = log.parent().unwrap_or(log);
+        self.runtime.block_on(left_over::end(own_dir, self.grace()));
         let _inside = self.runtime.enter();
         let start = Start { line, dir: &self.settings.dir, env: &env, log };
-        Process::start(&start, tag, &self.send).map_err(|source| CommandError::Start {
+        let started = Process::start(&start, tag, &self.send)
+            .and_then(|process| Ok((Note::write(own_dir, &process)?, process)));
+        started.map_err(|source| CommandError::Start {
             line: line.to_owned(),
             dir: self.settings.dir.clone(),
             source,
         })
+    }
+
+    fn grace(&self) -> Duration {
+        Duration::from_secs(self.settings.grace_seconds.into())
     }
 
     fn next_attempt(&mut self) -> u64 {
@@ -199,7 +210,7 @@ impl CommandTrainer {
     }
 }
 
-type Started = Result<Process, CommandError>;
+type Started = Result<(Option<Note>, Process), CommandError>;
 
 impl Trainer for CommandTrainer {
     fn device(&self) -> String {
@@ -217,7 +228,7 @@ impl Trainer for CommandTrainer {
         let begun = Instant::now();
         let (values, log) = self.values(TrialId::BASE)?;
         let tag = (TrialId::BASE, self.next_attempt());
-        self.start(&values::fill(&command, &values), &values, tag, &log)?;
+        let _note = self.start(&values::fill(&command, &values), &values, tag, &log)?.0;
         let (line, eval_loss) = self.wait_for_loss(tag, &log)?;
         Ok(line.of_base(eval_loss, begun.elapsed().as_secs_f64()))
     }
@@ -238,8 +249,9 @@ impl Trainer for CommandTrainer {
         }
         let attempt = self.next_attempt();
         let line = values::fill(&self.settings.command, &values);
-        let process = self.start(&line, &values, (trial.id, attempt), &log)?;
-        let run = Run::new(trial, attempt, process, log, self.settings.dir.clone(), resume.step);
+        let (note, process) = self.start(&line, &values, (trial.id, attempt), &log)?;
+        let dir = self.settings.dir.clone();
+        let run = Run::new(trial, attempt, (note, process), log, dir, resume.step);
         self.running.insert(trial.id, run);
         Ok(Admission::Admitted { from_step: resume.step, total_steps: 0 })
     }
@@ -287,8 +299,7 @@ impl Trainer for CommandTrainer {
 
     fn release(&mut self, trial: TrialId) {
         if let Some(run) = self.running.remove(&trial).filter(|run| !run.is_over) {
-            let grace = Duration::from_secs(self.settings.grace_seconds.into());
-            self.runtime.block_on(run.process.end(grace));
+            self.runtime.block_on(run.process.end(self.grace()));
         }
     }
 }
@@ -296,7 +307,7 @@ impl Trainer for CommandTrainer {
 impl Drop for CommandTrainer {
     /// No command outlives the sweep that started it: it could not be told of a decision.
     fn drop(&mut self) {
-        let grace = Duration::from_secs(self.settings.grace_seconds.into());
+        let grace = self.grace();
         let left: Vec<Run> = std::mem::take(&mut self.running).into_values().collect();
         self.runtime.block_on(async {
             // All are asked at once, and one grace is waited for.

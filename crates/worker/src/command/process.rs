@@ -80,6 +80,21 @@ impl Process {
         Ok(Self { group })
     }
 
+    /// A command that another process started, as its group.
+    pub const fn of_group(group: u32) -> Self {
+        Self { group: Some(group) }
+    }
+
+    /// The number of its group.
+    pub const fn group(&self) -> Option<u32> {
+        self.group
+    }
+
+    /// Whether the command or anything that it started still runs.
+    pub fn is_there(&self) -> bool {
+        self.group.is_some_and(is_there)
+    }
+
     /// Asks the command, and all that it started, to end; ends it after `grace`.
     pub async fn end(&self, grace: Duration) {
         let Some(group) = self.group else { return };

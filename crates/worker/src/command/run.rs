@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use spec::{Event, Outcome, Trial, TrialId};
 
+use super::left_over::Note;
 use super::process::{self, News, Process};
 use super::{CommandError, SHOWN_LINES};
 use crate::error::chain;
@@ -19,6 +20,8 @@ pub(super) struct Run {
     trial: TrialId,
     pub attempt: u64,
     pub process: Process,
+    /// Which process it is, for whoever comes after this one was killed.
+    _note: Option<Note>,
     /// It needs no ending any more.
     pub is_over: bool,
     /// What it did and what is not read yet.
@@ -44,7 +47,7 @@ impl Run {
     pub fn new(
         trial: &Trial,
         attempt: u64,
-        process: Process,
+        (note, process): (Option<Note>, Process),
         log: PathBuf,
         dir: PathBuf,
         step: u32,
@@ -53,6 +56,7 @@ impl Run {
             trial: trial.id,
             attempt,
             process,
+            _note: note,
             is_over: false,
             news: VecDeque::new(),
             is_held: false,

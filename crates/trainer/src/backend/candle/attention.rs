@@ -1,11 +1,18 @@
-//! Causal attention, sequence by sequence; letters as in the CPU backend's `attention`.
+//! Causal attention, by groups of S sequences of about one length ([`super::groups`]), the shorter
+//! ones filled up to T tokens; other letters as in the CPU backend's `attention`.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{D, DType, Tensor};
 
+use super::groups::{Group, Grouping, GroupingKey};
+use super::step_cache::StepCache;
 use crate::backend::{Attention, AttentionShape};
 use crate::error::Result;
+
+/// `e^-NOTHING` is 0, and no score comes near it.
+const NOTHING: f64 = 1e30;
 
 /// What the forward pass kept.
 pub struct Saved<'a> {
@@ -14,35 +21,23 @@ pub struct Saved<'a> {
     pub lse: &'a Tensor,
 }
 
-/// q, k, v of a sequence as `[H, T, E]` in the wide format, k and v repeated for their group.
-fn heads(
-    qkv: &Tensor,
-    shape: AttentionShape,
-    rows: &Range<usize>,
-    wide: DType,
-) -> Result<[Tensor; 3]> {
-    let (t, group) = (rows.len(), shape.heads / shape.kv_heads);
+/// q, k, v of a group's sequences as `[S, H, T, E]` in the wide format, k and v repeated for their
+/// group of heads.
+fn heads(qkv: &Tensor, shape: AttentionShape, group: &Group, wide: DType) -> Result<[Tensor; 3]> {
+    let (rows, repeat) = (group.gather(qkv)?, shape.heads / shape.kv_heads);
+    let (s, t) = (group.members.len(), group.rows);
     let part = |start: usize, heads: usize, repeat: usize| -> Result<Tensor> {
-        let x = qkv.narrow(0, rows.start, t)?.narrow(1, start, heads * shape.head_dim)?;
-        let x = x.to_dtype(wide)?.contiguous()?.reshape((t, heads, 1, shape.head_dim))?;
-        let x = x.repeat((1, 1, repeat, 1))?.reshape((t, heads * repeat, shape.head_dim))?;
-        Ok(x.transpose(0, 1)?.contiguous()?)
+        let x = rows.narrow(2, start, heads * shape.head_dim)?.to_dtype(wide)?.contiguous()?;
+        let x = x.reshape((s, t, heads, 1, shape.head_dim))?.repeat((1, 1, 1, repeat, 1))?;
+        let x = x.reshape((s, t, heads * repeat, shape.head_dim))?;
+        Ok(x.transpose(1, 2)?.contiguous()?)
     };
     let (q, kv) = (shape.q_columns(), shape.kv_columns());
     Ok([
         part(0, shape.heads, 1)?,
-        part(q, shape.kv_heads, group)?,
-        part(q + kv, shape.kv_heads, group)?,
+        part(q, shape.kv_heads, repeat)?,
+        part(q + kv, shape.kv_heads, repeat)?,
     ])
-}
-
-/// 0 where a query sees a key, minus infinity where it does not.
-fn mask(t: usize, window: Option<usize>, dtype: DType, device: &Device) -> Result<Tensor> {
-    let sees = |i: usize, j: usize| j <= i && window.is_none_or(|w| i - j < w);
-    let values: Vec<f32> = (0..t)
-        .flat_map(|i| (0..t).map(move |j| if sees(i, j) { 0.0 } else { f32::NEG_INFINITY }))
-        .collect();
-    Ok(Tensor::from_vec(values, (t, t), device)?.to_dtype(dtype)?)
 }
 
 /// `c tanh(x / c)`
@@ -57,76 +52,112 @@ pub fn cap_slope(capped: &Tensor, cap: f64) -> Result<Tensor> {
 
 /// Scores of all pairs, capped but not masked.
 fn scores(q: &Tensor, k: &Tensor, attention: &Attention) -> Result<Tensor> {
-    let s = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? * attention.scale)?;
+    let s = (q.matmul(&k.transpose(2, 3)?.contiguous()?)? * attention.scale)?;
     match attention.softcap {
         Some(cap) => capped(&s, cap),
         None => Ok(s),
     }
 }
 
-fn masked(scores: &Tensor, attention: &Attention) -> Result<Tensor> {
-    let mask = mask(scores.dim(1)?, attention.window, scores.dtype(), scores.device())?;
+/// No query sees a later key, so that no real one sees one that was filled in.
+fn masked(step: &StepCache, scores: &Tensor, attention: &Attention) -> Result<Tensor> {
+    let (dtype, device) = (scores.dtype(), scores.device());
+    let mask = step.mask(scores.dim(2)?, attention.window, dtype, device)?;
     Ok(scores.broadcast_add(&mask)?)
 }
 
-/// `[H, T, E]` to `[T, H E]`.
+/// `[S, H, T, E]` to `[S, T, H E]`.
 fn joined(x: &Tensor) -> Result<Tensor> {
-    let (h, t, e) = x.dims3()?;
-    Ok(x.transpose(0, 1)?.contiguous()?.reshape((t, h * e))?)
+    let (s, h, t, e) = x.dims4()?;
+    Ok(x.transpose(1, 2)?.contiguous()?.reshape((s, t, h * e))?)
+}
+
+fn grouping(
+    step: &StepCache,
+    qkv: &Tensor,
+    attention: &Attention,
+    sequences: &[Range<usize>],
+    wide: DType,
+) -> Result<Arc<Grouping>> {
+    let key = GroupingKey::of_sequences(sequences, attention.shape.heads);
+    step.grouping(key, wide, qkv.device())
 }
 
 /// Output `[N, H E]` and log denominators `[N, H]`.
 pub fn forward(
+    step: &StepCache,
     qkv: &Tensor,
     attention: &Attention,
     sequences: &[Range<usize>],
     wide: DType,
 ) -> Result<(Tensor, Tensor)> {
+    let grouping = grouping(step, qkv, attention, sequences, wide)?;
     let (mut outs, mut lses) = (Vec::new(), Vec::new());
-    for rows in sequences {
-        let [q, k, v] = heads(qkv, attention.shape, rows, wide)?;
-        let s = masked(&scores(&q, &k, attention)?, attention)?;
+    for group in &grouping.groups {
+        let [q, k, v] = heads(qkv, attention.shape, group, wide)?;
+        let s = masked(step, &scores(&q, &k, attention)?, attention)?;
         let max = s.max_keepdim(D::Minus1)?;
         let exp = s.broadcast_sub(&max)?.exp()?;
         let sum = exp.sum_keepdim(D::Minus1)?;
         outs.push(joined(&exp.broadcast_div(&sum)?.matmul(&v)?)?.to_dtype(qkv.dtype())?);
-        lses.push((max + sum.log()?)?.squeeze(2)?.t()?.contiguous()?);
+        lses.push(joined(&(max + sum.log()?)?)?);
     }
-    Ok((Tensor::cat(&outs, 0)?, Tensor::cat(&lses, 0)?))
+    Ok((grouping.scatter(&outs)?, grouping.scatter(&lses)?))
 }
 
 /// Gradient of `[q | k | v]`; the algebra is in the CPU backend's `attention::backward`.
 pub fn backward(
+    step: &StepCache,
     dout: &Tensor,
     saved: &Saved<'_>,
     attention: &Attention,
     sequences: &[Range<usize>],
     wide: DType,
 ) -> Result<Tensor> {
-    let (shape, scale) = (attention.shape, attention.scale);
-    let (h, e, group) = (shape.heads, shape.head_dim, shape.heads / shape.kv_heads);
+    let grouping = grouping(step, saved.qkv, attention, sequences, wide)?;
     let mut parts = Vec::new();
-    for rows in sequences {
-        let t = rows.len();
-        let by_head = |x: &Tensor, width: usize| -> Result<Tensor> {
-            let x = x.narrow(0, rows.start, t)?.to_dtype(wide)?.contiguous()?;
-            Ok(x.reshape((t, h, width))?.transpose(0, 1)?.contiguous()?)
-        };
-        let [q, k, v] = heads(saved.qkv, shape, rows, wide)?;
-        let (dout, out) = (by_head(dout, e)?, by_head(saved.out, e)?);
-        let s = scores(&q, &k, attention)?;
-        let p = masked(&s, attention)?.broadcast_sub(&by_head(saved.lse, 1)?)?.exp()?;
-        let along = (&dout * out)?.sum_keepdim(D::Minus1)?;
-        let dp = dout.matmul(&v.transpose(1, 2)?.contiguous()?)?;
-        let mut ds = ((&p * dp.broadcast_sub(&along)?)? * scale)?;
-        if let Some(cap) = attention.softcap {
-            ds = (ds * cap_slope(&s, cap)?)?;
-        }
-        let dq = ds.matmul(&k)?;
-        let over_group = |x: Tensor| x.reshape((shape.kv_heads, group, t, e))?.sum(1);
-        let dk = over_group(ds.transpose(1, 2)?.contiguous()?.matmul(&q)?)?;
-        let dv = over_group(p.transpose(1, 2)?.contiguous()?.matmul(&dout)?)?;
-        parts.push(Tensor::cat(&[joined(&dq)?, joined(&dk)?, joined(&dv)?], 1)?);
+    for group in &grouping.groups {
+        parts.push(backward_of_group(step, dout, saved, attention, group, wide)?);
     }
-    Ok(Tensor::cat(&parts, 0)?.to_dtype(saved.qkv.dtype())?)
+    Ok(grouping.scatter(&parts)?.to_dtype(saved.qkv.dtype())?)
+}
+
+/// The gradient over the rows of a group: `[S, T, (H + 2K) E]`.
+fn backward_of_group(
+    step: &StepCache,
+    dout: &Tensor,
+    saved: &Saved<'_>,
+    attention: &Attention,
+    group: &Group,
+    wide: DType,
+) -> Result<Tensor> {
+    let (shape, scale) = (attention.shape, attention.scale);
+    let (sequences, t, e) = (group.members.len(), group.rows, shape.head_dim);
+    let by_head = |x: &Tensor, width: usize| -> Result<Tensor> {
+        let x = group.gather(x)?.to_dtype(wide)?.reshape((sequences, t, shape.heads, width))?;
+        Ok(x.transpose(1, 2)?.contiguous()?)
+    };
+    let [q, k, v] = heads(saved.qkv, shape, group, wide)?;
+    let (dout, out) = (by_head(dout, e)?, by_head(saved.out, e)?);
+    let s = scores(&q, &k, attention)?;
+    let mut log_p = masked(step, &s, attention)?.broadcast_sub(&by_head(saved.lse, 1)?)?;
+    if let Some(real) = &group.real {
+        // A filled-in query has no part in the gradients of the keys, whatever its scores are.
+        log_p = log_p.broadcast_add(&real.affine(NOTHING, -NOTHING)?.unsqueeze(1)?)?;
+    }
+    let p = log_p.exp()?;
+    let along = (&dout * out)?.sum_keepdim(D::Minus1)?;
+    let dp = dout.matmul(&v.transpose(2, 3)?.contiguous()?)?;
+    let mut ds = ((&p * dp.broadcast_sub(&along)?)? * scale)?;
+    if let Some(cap) = attention.softcap {
+        ds = (ds * cap_slope(&s, cap)?)?;
+    }
+    let dq = ds.matmul(&k)?;
+    let over_group = |x: Tensor| {
+        let repeat = shape.heads / shape.kv_heads;
+        x.reshape((sequences, shape.kv_heads, repeat, t, e))?.sum(2)
+    };
+    let dk = over_group(ds.transpose(2, 3)?.contiguous()?.matmul(&q)?)?;
+    let dv = over_group(p.transpose(2, 3)?.contiguous()?.matmul(&dout)?)?;
+    Ok(Tensor::cat(&[joined(&dq)?, joined(&dk)?, joined(&dv)?], 2)?)
 }

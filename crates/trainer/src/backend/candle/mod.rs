@@ -6,7 +6,6 @@
 //! norms, softmax and the loss.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 use candle_core::{D, DType, Device, Tensor};
 
@@ -15,74 +14,36 @@ use super::{
     Target,
 };
 use crate::error::Result;
-use crate::model::Rope;
+use crate::model::{Rope, Stored};
 
 mod attention;
+mod groups;
 mod lora;
 mod loss;
+mod step_cache;
+mod weight;
+
+pub use weight::Weight;
+
+use step_cache::StepCache;
 
 /// Computes with candle tensors.
 #[derive(Debug)]
 pub struct CandleBackend {
     device: Device,
     dtype: DType,
-    angles: Mutex<Vec<Angles>>,
-}
-
-/// Cosines and sines `[N, P/2]` of the step at hand: every block with this rope asks for the same.
-#[derive(Debug)]
-struct Angles {
-    positions: Vec<u32>,
-    sequences: Vec<Range<usize>>,
-    rope: Rope,
-    cos: Tensor,
-    sin: Tensor,
+    step: StepCache,
 }
 
 impl CandleBackend {
     /// A backend on a device with a number format for base and activations.
     pub fn new(device: Device, dtype: DType) -> Self {
-        Self { device, dtype, angles: Mutex::new(Vec::new()) }
+        Self { device, dtype, step: StepCache::default() }
     }
 
     /// The format of adapters, norms and losses: f32, or f64 when everything is f64.
     fn wide(&self) -> DType {
         if self.dtype == DType::F64 { DType::F64 } else { DType::F32 }
-    }
-
-    fn angles(&self, places: Places<'_>, rope: &Rope) -> Result<(Tensor, Tensor)> {
-        let Places { positions, sequences } = places;
-        let mut cached = self.angles.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits =
-            |a: &Angles| a.positions == positions && a.sequences == sequences && a.rope == *rope;
-        if let Some(a) = cached.iter().find(|a| fits(a)) {
-            return Ok((a.cos.clone(), a.sin.clone()));
-        }
-        let mut angles = Vec::new();
-        for rows in sequences {
-            let frequencies = rope.frequencies(rows.len());
-            for p in &positions[rows.clone()] {
-                angles.extend(frequencies.iter().map(|f| f64::from(*p) * f));
-            }
-        }
-        let table = |f: fn(f64) -> f64| -> Result<Tensor> {
-            let values: Vec<f64> = angles.iter().map(|a| rope.amplitude() * f(*a)).collect();
-            let shape = (positions.len(), angles.len() / positions.len().max(1));
-            // Rounded on the host: not every device has f64.
-            let t = Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(self.wide())?;
-            Ok(t.to_device(&self.device)?)
-        };
-        let (cos, sin) = (table(f64::cos)?, table(f64::sin)?);
-        // Those of an earlier step are of no more use.
-        cached.retain(|a| a.positions == positions && a.sequences == sequences);
-        cached.push(Angles {
-            positions: positions.to_vec(),
-            sequences: sequences.to_vec(),
-            rope: rope.clone(),
-            cos: cos.clone(),
-            sin: sin.clone(),
-        });
-        Ok((cos, sin))
     }
 
     /// Replaces columns of a matrix.
@@ -124,7 +85,7 @@ impl CandleBackend {
 
 impl Backend for CandleBackend {
     type Tensor = Tensor;
-    type Frozen = Tensor;
+    type Frozen = Weight;
     type LowRank = Vec<Tensor>;
 
     /// Candle keeps no freed memory.
@@ -148,19 +109,27 @@ impl Backend for CandleBackend {
         Ok(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
     }
 
-    fn freeze(&self, parts: &[Tensor]) -> Result<Tensor> {
-        let joined = Tensor::cat(parts, 0)?;
-        let joined = if joined.rank() == 1 { joined.unsqueeze(0)? } else { joined };
-        Ok(joined.to_dtype(self.dtype)?.to_device(&self.device)?)
+    fn freeze(&self, parts: &[Stored]) -> Result<Weight> {
+        Weight::new(parts, self.dtype, &self.device)
     }
 
-    fn freeze_norm(&self, weight: &Tensor, offset: f64) -> Result<Tensor> {
-        let weight = (weight.to_dtype(self.wide())? + offset)?;
-        Ok(weight.unsqueeze(0)?.to_device(&self.device)?)
+    /// Looking a row up would decode the whole table.
+    fn freeze_table(&self, table: &Stored) -> Result<Weight> {
+        Weight::plain(std::slice::from_ref(table), self.dtype, &self.device)
     }
 
-    fn embed(&self, table: &Tensor, ids: &[u32], scale: f64) -> Result<Tensor> {
-        let x = table.index_select(&Tensor::new(ids, &self.device)?, 0)?;
+    fn freeze_bias(&self, parts: &[Stored]) -> Result<Tensor> {
+        let parts = parts.iter().map(Stored::to_tensor).collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&parts, 1)?.to_dtype(self.dtype)?.to_device(&self.device)?)
+    }
+
+    fn freeze_norm(&self, weight: &Stored, offset: f64) -> Result<Tensor> {
+        let weight = (weight.to_tensor()?.to_dtype(self.wide())? + offset)?;
+        Ok(weight.to_device(&self.device)?)
+    }
+
+    fn embed(&self, table: &Weight, ids: &[u32], scale: f64) -> Result<Tensor> {
+        let x = table.tensor(self.dtype)?.index_select(&Tensor::new(ids, &self.device)?, 0)?;
         Ok(if scale == 1.0 { x } else { (x * scale)? })
     }
 
@@ -169,16 +138,16 @@ impl Backend for CandleBackend {
         Ok(())
     }
 
-    fn linear(&self, x: &Tensor, layer: &Linear<Tensor>) -> Result<Tensor> {
-        let y = x.matmul(&layer.weight.t()?)?;
+    fn linear(&self, x: &Tensor, layer: &Linear<Weight, Tensor>) -> Result<Tensor> {
+        let y = x.matmul(&layer.weight.tensor(self.dtype)?.t()?)?;
         Ok(match &layer.bias {
             Some(bias) => y.broadcast_add(bias)?,
             None => y,
         })
     }
 
-    fn linear_backward(&self, dy: &Tensor, layer: &Linear<Tensor>) -> Result<Tensor> {
-        Ok(dy.to_dtype(self.dtype)?.matmul(&layer.weight)?)
+    fn linear_backward(&self, dy: &Tensor, layer: &Linear<Weight, Tensor>) -> Result<Tensor> {
+        Ok(dy.to_dtype(self.dtype)?.matmul(&layer.weight.tensor(self.dtype)?)?)
     }
 
     fn lora(
@@ -188,7 +157,7 @@ impl Backend for CandleBackend {
         x: &Tensor,
         paths: &[LoraPath<'_, Tensor>],
     ) -> Result<Vec<Tensor>> {
-        lora::forward(y, cols, x, paths)
+        lora::forward(self, y, cols, x, paths)
     }
 
     fn lora_backward(
@@ -201,7 +170,8 @@ impl Backend for CandleBackend {
         paths: &[LoraPath<'_, Tensor>],
         grads: &mut [&mut Tensor],
     ) -> Result<()> {
-        lora::backward(dx, dy, cols, x, low_rank, paths, grads)
+        let saved = lora::Saved { cols, x, low_rank, paths };
+        lora::backward(self, dx, dy, &saved, grads)
     }
 
     fn rms_norm(&self, x: &Tensor, weight: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
@@ -260,7 +230,7 @@ impl Backend for CandleBackend {
         rope: &Rope,
         inverse: bool,
     ) -> Result<()> {
-        let (cos, sin) = self.angles(places, rope)?;
+        let (cos, sin) = self.step.angles(places, rope, self.wide(), &self.device)?;
         let half = cos.dim(1)?;
         let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?);
         let sin = if inverse { sin.neg()? } else { sin };
@@ -283,7 +253,7 @@ impl Backend for CandleBackend {
         attention: &Attention,
         sequences: &[Range<usize>],
     ) -> Result<(Tensor, Tensor)> {
-        attention::forward(qkv, attention, sequences, self.wide())
+        attention::forward(&self.step, qkv, attention, sequences, self.wide())
     }
 
     fn attention_backward(
@@ -296,7 +266,7 @@ impl Backend for CandleBackend {
         sequences: &[Range<usize>],
     ) -> Result<Tensor> {
         let saved = attention::Saved { qkv, out, lse: log_denominators };
-        attention::backward(dout, &saved, attention, sequences, self.wide())
+        attention::backward(&self.step, dout, &saved, attention, sequences, self.wide())
     }
 
     fn glu(&self, gate_up: &Tensor, f: Activation) -> Result<Tensor> {
@@ -334,10 +304,10 @@ impl Backend for CandleBackend {
         Ok(())
     }
 
-    fn logits(&self, h: &Tensor, rows: &[usize], head: Head<'_, Tensor>) -> Result<Vec<f32>> {
+    fn logits(&self, h: &Tensor, rows: &[usize], head: Head<'_, Weight>) -> Result<Vec<f32>> {
         let rows: Vec<u32> = rows.iter().map(|r| *r as u32).collect();
         let h = h.index_select(&Tensor::new(rows, &self.device)?, 0)?;
-        let logits = h.matmul(&head.weight.t()?)?;
+        let logits = h.matmul(&head.weight.tensor(self.dtype)?.t()?)?;
         self.values(&match head.softcap {
             Some(cap) => attention::capped(&logits.to_dtype(self.wide())?, cap)?,
             None => logits,
@@ -347,10 +317,12 @@ impl Backend for CandleBackend {
     fn cross_entropy(
         &self,
         h: &Tensor,
-        head: Head<'_, Tensor>,
+        head: Head<'_, Weight>,
         targets: &[Target],
         with_gradient: bool,
     ) -> Result<(Vec<f32>, Option<Tensor>)> {
+        let weight = head.weight.tensor(self.dtype)?;
+        let head = Head { weight: &weight, softcap: head.softcap };
         loss::cross_entropy(h, head, targets, with_gradient, self.wide())
     }
 
@@ -381,6 +353,7 @@ impl Backend for CandleBackend {
         };
         *grad = grad.zeros_like()?;
         (*first_moment, *second_moment) = (m, v);
+        self.step.forget_stacked();
         Ok(())
     }
 }

@@ -51,6 +51,13 @@ impl<T: Real> Pool<T> {
         Ok(buf)
     }
 
+    /// Counts memory that others take as memory of the pool, as long as the result lives.
+    pub fn reserve(self: &Arc<Self>, bytes: usize) -> Result<Reserved<T>> {
+        let mut blocks = self.lock();
+        self.make_room(&mut blocks, bytes)?;
+        Ok(Reserved { bytes, pool: Arc::clone(self) })
+    }
+
     /// The most bytes its blocks have taken together.
     pub fn peak_bytes(&self) -> usize {
         self.lock().peak
@@ -69,22 +76,25 @@ impl<T: Real> Pool<T> {
         }
         let class = size_class(len);
         let bytes = class * size_of::<T>();
+        self.make_room(&mut blocks, bytes)?;
+        bytemuck::allocation::try_zeroed_vec(class).map_err(|()| {
+            blocks.bytes -= bytes;
+            out_of_memory(bytes, blocks.bytes, "the system has no more")
+        })
+    }
+
+    /// Counts so many bytes more, giving back what is free where that makes them fit.
+    fn make_room(&self, blocks: &mut Blocks<T>, bytes: usize) -> Result<()> {
         if blocks.bytes + bytes > self.limit {
             blocks.give_back(usize::MAX);
         }
         if blocks.bytes + bytes > self.limit {
-            return Err(out_of_memory(
-                bytes,
-                blocks.bytes,
-                &format!("{} may be used", mib(self.limit)),
-            ));
+            let limit = format!("{} may be used", mib(self.limit));
+            return Err(out_of_memory(bytes, blocks.bytes, &limit));
         }
-        let in_use = blocks.bytes;
-        let block = bytemuck::allocation::try_zeroed_vec(class)
-            .map_err(|()| out_of_memory(bytes, in_use, "the system has no more"))?;
         blocks.bytes += bytes;
         blocks.peak = blocks.peak.max(blocks.bytes);
-        Ok(block)
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Blocks<T>> {
@@ -134,6 +144,19 @@ fn mib(bytes: usize) -> String {
 fn size_class(len: usize) -> usize {
     let granule = (len.next_power_of_two() / 8).max(64);
     len.div_ceil(granule) * granule
+}
+
+/// Memory outside the pool that counts as its own.
+#[derive(Debug)]
+pub struct Reserved<T: Real> {
+    bytes: usize,
+    pool: Arc<Pool<T>>,
+}
+
+impl<T: Real> Drop for Reserved<T> {
+    fn drop(&mut self) {
+        self.pool.lock().bytes -= self.bytes;
+    }
 }
 
 /// A row-major matrix on pooled memory.

@@ -21,14 +21,13 @@ pub fn gemm<T: Real>(
     matmul(dst, accum, lhs, rhs, alpha, Par::Seq);
 }
 
-/// `dst = lhs * rhs` on all threads of the current pool.
-pub fn par_gemm<T: Real>(dst: MatMut<'_, T>, lhs: MatRef<'_, T>, rhs: MatRef<'_, T>) {
-    let work = lhs.nrows() * lhs.ncols() * rhs.ncols();
-    let parts = (work / WORTH_SPLITTING).clamp(1, rayon::current_num_threads());
-    split(dst, lhs, rhs, parts);
+/// How many parts a product of so many multiply-adds is worth, on the threads of the current pool.
+pub fn parts(work: usize) -> usize {
+    (work / WORTH_SPLITTING).clamp(1, rayon::current_num_threads())
 }
 
-fn split<T: Real>(dst: MatMut<'_, T>, lhs: MatRef<'_, T>, rhs: MatRef<'_, T>, parts: usize) {
+/// `dst = lhs * rhs` in so many parts beside each other.
+pub fn split<T: Real>(dst: MatMut<'_, T>, lhs: MatRef<'_, T>, rhs: MatRef<'_, T>, parts: usize) {
     if parts <= 1 {
         return gemm(dst, Accum::Replace, lhs, rhs, T::from_f64(1.0));
     }
@@ -46,9 +45,11 @@ fn split<T: Real>(dst: MatMut<'_, T>, lhs: MatRef<'_, T>, rhs: MatRef<'_, T>, pa
     }
 }
 
+/// Rows or columns of a register tile.
+pub const TILE: usize = 16;
+
 /// Where to cut so that the first part is a whole number of register tiles.
-fn cut(len: usize, part: usize, parts: usize) -> usize {
-    const TILE: usize = 16;
+pub fn cut(len: usize, part: usize, parts: usize) -> usize {
     let at = len * part / parts;
     if at > TILE { at / TILE * TILE } else { at }
 }

@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
-use faer::{Accum, MatMut, MatRef};
+use faer::{MatMut, MatRef};
 use rayon::prelude::*;
 
 use super::attention::{soft_cap, soft_cap_backward, sum};
 use super::buffer::{Buf, Pool};
-use super::gemm::gemm;
 use super::real::{Real, simd};
+use super::weight::Weight;
 use crate::backend::{Head, Target};
 use crate::error::Result;
 
@@ -26,12 +26,12 @@ fn rows_per_task(rows: usize) -> usize {
 pub fn cross_entropy<T: Real>(
     pool: &Arc<Pool<T>>,
     h: &Buf<T>,
-    head: Head<'_, Buf<T>>,
+    head: Head<'_, Weight<T>>,
     targets: &[Target],
     with_gradient: bool,
 ) -> Result<(Vec<f32>, Option<Buf<T>>)> {
     let (dim, vocab) = (h.cols(), head.weight.rows());
-    let weight = head.weight.mat();
+    let weight = head.weight;
     let rows = rows_per_task(targets.len());
     let mut nll = vec![0.0_f32; targets.len()];
     // Gathered rows of h; each task overwrites its own with their gradients.
@@ -43,8 +43,7 @@ pub fn cross_entropy<T: Real>(
         }
         let mut logits = pool.stale(targets.len(), vocab)?;
         let rows = MatRef::from_row_major_slice(mine, targets.len(), dim);
-        let one = T::from_f64(1.0);
-        gemm(logits.mat_mut(), Accum::Replace, rows, weight.transpose(), one);
+        weight.forward(pool, logits.mat_mut(), rows, 1)?;
         simd(
             #[inline(always)]
             || {
@@ -65,7 +64,7 @@ pub fn cross_entropy<T: Real>(
         );
         if with_gradient {
             let into = MatMut::from_row_major_slice_mut(mine, targets.len(), dim);
-            gemm(into, Accum::Replace, logits.mat(), weight, one);
+            weight.backward(pool, into, logits.mat(), 1)?;
         }
         Ok(())
     })?;

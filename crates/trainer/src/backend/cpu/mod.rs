@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{DType, Device};
 use rayon::prelude::*;
 
 use super::{
@@ -11,7 +10,7 @@ use super::{
     Target,
 };
 use crate::error::Result;
-use crate::model::Rope;
+use crate::model::{Rope, Stored};
 
 mod adamw;
 mod attention;
@@ -23,9 +22,11 @@ mod loss;
 mod norm;
 mod real;
 mod rope;
+mod weight;
 
 pub use buffer::Buf;
 pub use real::Real;
+pub use weight::{Weight, decoded_values, keeps_format};
 
 use buffer::Pool;
 use real::{dot, rows_per_task, simd};
@@ -35,7 +36,12 @@ use real::{dot, rows_per_task, simd};
 pub struct Cpu<T: Real> {
     pool: Arc<Pool<T>>,
     rope: rope::Table<T>,
+    /// Values from which on a frozen matrix keeps the format of its file.
+    keep_from: usize,
 }
+
+/// Values of 1 MiB in f32: smaller matrices stay in a core's cache.
+pub const KEEP_FROM: usize = 256 * 1024;
 
 impl<T: Real> Default for Cpu<T> {
     fn default() -> Self {
@@ -51,7 +57,14 @@ impl<T: Real> Cpu<T> {
 
     /// A backend whose matrices, those of the base model included, take at most `bytes` together.
     pub fn with_limit(bytes: usize) -> Self {
-        Self { pool: Arc::new(Pool::new(bytes)), rope: rope::Table::default() }
+        let pool = Arc::new(Pool::new(bytes));
+        Self { pool, rope: rope::Table::default(), keep_from: KEEP_FROM }
+    }
+
+    /// The same, but frozen matrices keep the format of their file from so many values on.
+    #[must_use]
+    pub fn keeping_formats_from(self, values: usize) -> Self {
+        Self { keep_from: values, ..self }
     }
 
     /// The most bytes that its matrices have taken together.
@@ -62,7 +75,7 @@ impl<T: Real> Cpu<T> {
 
 impl<T: Real> Backend for Cpu<T> {
     type Tensor = Buf<T>;
-    type Frozen = Buf<T>;
+    type Frozen = Weight<T>;
     type LowRank = Buf<T>;
 
     fn trim(&self) {
@@ -100,40 +113,33 @@ impl<T: Real> Backend for Cpu<T> {
         Ok(())
     }
 
-    fn freeze(&self, parts: &[candle_core::Tensor]) -> Result<Buf<T>> {
-        let mut rows = 0;
-        let mut cols = 0;
-        for part in parts {
-            let (r, c) = if part.rank() == 1 { (1, part.dim(0)?) } else { part.dims2()? };
-            // Vectors (biases) are joined along their only axis.
-            (rows, cols) = if part.rank() == 1 { (1, cols + c) } else { (rows + r, c) };
-        }
-        let mut buf = self.pool.stale(rows, cols)?;
-        let mut to = buf.as_mut_slice();
-        for part in parts {
-            let part = part.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?;
-            let values = part.to_vec1::<f32>()?;
-            let (mine, rest) = to.split_at_mut(values.len());
-            for (to, from) in mine.iter_mut().zip(values) {
-                *to = T::from_f64(f64::from(from));
-            }
-            to = rest;
-        }
-        Ok(buf)
+    fn freeze(&self, parts: &[Stored]) -> Result<Weight<T>> {
+        Weight::new(&self.pool, parts, self.keep_from)
     }
 
-    fn freeze_norm(&self, weight: &candle_core::Tensor, offset: f64) -> Result<Buf<T>> {
-        let mut frozen = self.freeze(std::slice::from_ref(weight))?;
+    fn freeze_bias(&self, parts: &[Stored]) -> Result<Buf<T>> {
+        let mut joined = self.pool.stale(1, parts.iter().map(Stored::cols).sum())?;
+        let mut to = joined.as_mut_slice();
+        for part in parts {
+            let (mine, rest) = to.split_at_mut(part.cols());
+            part.decode(0..1, 0..part.cols(), mine);
+            to = rest;
+        }
+        Ok(joined)
+    }
+
+    fn freeze_norm(&self, weight: &Stored, offset: f64) -> Result<Buf<T>> {
+        let mut frozen = self.freeze_bias(std::slice::from_ref(weight))?;
         for w in frozen.as_mut_slice() {
             *w += T::from_f64(offset);
         }
         Ok(frozen)
     }
 
-    fn embed(&self, table: &Buf<T>, ids: &[u32], scale: f64) -> Result<Buf<T>> {
+    fn embed(&self, table: &Weight<T>, ids: &[u32], scale: f64) -> Result<Buf<T>> {
         let mut x = self.pool.stale(ids.len(), table.cols())?;
         for (row, id) in x.as_mut_slice().chunks_exact_mut(table.cols()).zip(ids) {
-            row.copy_from_slice(table.row(*id as usize));
+            table.row(*id as usize, row);
         }
         if scale != 1.0 {
             let scale = T::from_f64(scale);
@@ -158,9 +164,10 @@ impl<T: Real> Backend for Cpu<T> {
         Ok(())
     }
 
-    fn linear(&self, x: &Buf<T>, layer: &Linear<Buf<T>>) -> Result<Buf<T>> {
+    fn linear(&self, x: &Buf<T>, layer: &Linear<Weight<T>, Buf<T>>) -> Result<Buf<T>> {
         let mut y = self.pool.stale(x.rows(), layer.weight.rows())?;
-        gemm::par_gemm(y.mat_mut(), x.mat(), layer.weight.mat().transpose());
+        let parts = gemm::parts(x.rows() * x.cols() * layer.weight.rows());
+        layer.weight.forward(&self.pool, y.mat_mut(), x.mat(), parts)?;
         if let Some(bias) = &layer.bias {
             for row in y.as_mut_slice().chunks_exact_mut(bias.cols()) {
                 for (y, b) in row.iter_mut().zip(bias.as_slice()) {
@@ -171,9 +178,10 @@ impl<T: Real> Backend for Cpu<T> {
         Ok(y)
     }
 
-    fn linear_backward(&self, dy: &Buf<T>, layer: &Linear<Buf<T>>) -> Result<Buf<T>> {
+    fn linear_backward(&self, dy: &Buf<T>, layer: &Linear<Weight<T>, Buf<T>>) -> Result<Buf<T>> {
         let mut dx = self.pool.stale(dy.rows(), layer.weight.cols())?;
-        gemm::par_gemm(dx.mat_mut(), dy.mat(), layer.weight.mat());
+        let parts = gemm::parts(dy.rows() * dy.cols() * layer.weight.cols());
+        layer.weight.backward(&self.pool, dx.mat_mut(), dy.mat(), parts)?;
         Ok(dx)
     }
 
@@ -328,14 +336,15 @@ impl<T: Real> Backend for Cpu<T> {
         Ok(())
     }
 
-    fn logits(&self, h: &Buf<T>, rows: &[usize], head: Head<'_, Buf<T>>) -> Result<Vec<f32>> {
+    fn logits(&self, h: &Buf<T>, rows: &[usize], head: Head<'_, Weight<T>>) -> Result<Vec<f32>> {
         let weight = head.weight;
         let mut picked = self.pool.stale(rows.len(), h.cols())?;
         for (to, row) in picked.as_mut_slice().chunks_exact_mut(h.cols()).zip(rows) {
             to.copy_from_slice(h.row(*row));
         }
         let mut logits = self.pool.stale(rows.len(), weight.rows())?;
-        gemm::par_gemm(logits.mat_mut(), picked.mat(), weight.mat().transpose());
+        let parts = gemm::parts(picked.rows() * picked.cols() * weight.rows());
+        weight.forward(&self.pool, logits.mat_mut(), picked.mat(), parts)?;
         if let Some(cap) = head.softcap {
             attention::soft_cap(logits.as_mut_slice(), cap);
         }
@@ -345,7 +354,7 @@ impl<T: Real> Backend for Cpu<T> {
     fn cross_entropy(
         &self,
         h: &Buf<T>,
-        head: Head<'_, Buf<T>>,
+        head: Head<'_, Weight<T>>,
         targets: &[Target],
         with_gradient: bool,
     ) -> Result<(Vec<f32>, Option<Buf<T>>)> {

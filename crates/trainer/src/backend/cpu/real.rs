@@ -27,6 +27,8 @@ pub trait Real:
 {
     /// Rounds from double precision.
     fn from_f64(x: f64) -> Self;
+    /// Takes over a number of single precision.
+    fn from_f32(x: f32) -> Self;
     /// Widens to double precision.
     fn to_f64(self) -> f64;
     /// `e^x`; not-a-number for an argument that is not finite, so that a broken logit is seen.
@@ -47,6 +49,11 @@ impl Real for f32 {
     #[inline(always)]
     fn from_f64(x: f64) -> Self {
         x as Self
+    }
+
+    #[inline(always)]
+    fn from_f32(x: f32) -> Self {
+        x
     }
 
     #[inline(always)]
@@ -112,6 +119,11 @@ impl Real for f64 {
     #[inline(always)]
     fn from_f64(x: f64) -> Self {
         x
+    }
+
+    #[inline(always)]
+    fn from_f32(x: f32) -> Self {
+        x.into()
     }
 
     #[inline(always)]

@@ -435,7 +435,9 @@ fn refuse_what_would_change_results(all: &Value, family: Family) -> Parsed<()> {
             && !harmless.contains(&value.to_string().as_str())
         {
             let hint = if key == "quantization_config" {
-                "quantised checkpoints are not read; use the full-precision model"
+                "quantised checkpoints (bitsandbytes, GPTQ, AWQ) are not read; take the \
+                 full-precision model and write `quantization: nf4`, or give a GGUF file as \
+                 `base_weights`"
             } else {
                 "it would change what the model computes"
             };

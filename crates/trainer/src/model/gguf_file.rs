@@ -1,0 +1,361 @@
+//! A GGUF file as the weights of a base model.
+//!
+//! The container is described in ggml's `docs/gguf.md`: a header of key-value pairs, then the names,
+//! shapes (innermost first) and places of the tensors, then their bytes. Everything in it is read
+//! with bounds: a damaged file is refused, whatever it says of its sizes. Names and the order of
+//! rows are those of llama.cpp's converter.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::config::DecoderConfig;
+use super::files::{map, weights};
+use super::format::Format;
+use super::stored::{Bytes, RowOrder, Stored};
+use crate::error::Result;
+
+/// The architectures that are read: others store some weights in another form.
+const ARCHITECTURES: [(&str, &str); 4] =
+    [("llama", "llama"), ("mistral", "llama"), ("qwen2", "qwen2"), ("qwen3", "qwen3")];
+const MAGIC: &[u8] = b"GGUF";
+/// Bytes that tensors begin at a multiple of, unless the file says otherwise.
+const ALIGNMENT: usize = 32;
+
+type Parsed<T> = std::result::Result<T, String>;
+
+/// The tensors of a mapped GGUF file.
+#[derive(Debug)]
+pub struct GgufFile {
+    path: PathBuf,
+    map: Arc<memmap2::Mmap>,
+    places: HashMap<String, Place>,
+    /// Rows of a head of q and k that stand in llama.cpp's order.
+    head: Option<usize>,
+}
+
+/// Where a tensor lies, and as what.
+#[derive(Debug)]
+struct Place {
+    /// Innermost last.
+    shape: Vec<usize>,
+    ggml_type: u32,
+    /// First byte in the file.
+    start: usize,
+}
+
+impl GgufFile {
+    /// Maps a file and reads its header; it must be of the same architecture as the configuration.
+    pub fn open(path: &Path, config: &DecoderConfig) -> Result<Self> {
+        let map = map(path)?;
+        let refused = |message: String| weights(path, message);
+        let header = Header::read(&map)
+            .map_err(|message| refused(format!("is not a complete GGUF file: {message}")))?;
+        header.check(config).map_err(refused)?;
+        let is_llama = header.architecture.as_deref() == Some("llama");
+        Ok(Self {
+            path: path.to_path_buf(),
+            places: header.places,
+            map: Arc::new(map),
+            head: is_llama.then_some(config.attention.head_dim),
+        })
+    }
+
+    /// Whether there is a tensor of this name, as Hugging Face names it.
+    pub fn has(&self, name: &str) -> bool {
+        gguf_name(name).is_some_and(|name| self.places.contains_key(&name))
+    }
+
+    /// The format of a tensor.
+    pub fn format(&self, name: &str) -> Result<Format> {
+        let (own, place) = self.place(name)?;
+        format_of(place.ggml_type)
+            .map_err(|message| weights(&self.path, format!("`{own}` {message}")))
+    }
+
+    /// A tensor of this shape; its bytes stay in the file.
+    pub fn stored(&self, name: &str, wanted: &[usize]) -> Result<Stored> {
+        let format = self.format(name)?;
+        let (own, place) = self.place(name)?;
+        let refused = |message: String| weights(&self.path, format!("`{own}` {message}"));
+        if place.shape != wanted {
+            return Err(refused(format!(
+                "has the shape {:?}, but config.json asks for {wanted:?}",
+                place.shape
+            )));
+        }
+        let (rows, cols) = if let [rows, cols] = wanted { (*rows, *cols) } else { (1, wanted[0]) };
+        let len = format.row_bytes(cols).checked_mul(rows);
+        let end = len.and_then(|len| place.start.checked_add(len));
+        let Some(end) = end.filter(|end| *end <= self.map.len()) else {
+            return Err(refused("ends behind the file: it is cut off".to_owned()));
+        };
+        let bytes = Bytes::Mapped(Arc::clone(&self.map), place.start..end);
+        let stored = Stored::new(bytes, format, rows, cols).map_err(refused)?;
+        Ok(match self.head.filter(|_| is_rotated(name)) {
+            Some(head) if rows > 1 => stored.in_order(RowOrder::Neighbours(head)),
+            Some(head) => stored.reordered(RowOrder::Neighbours(head)),
+            None => stored,
+        })
+    }
+
+    fn place(&self, name: &str) -> Result<(String, &Place)> {
+        gguf_name(name).and_then(|own| Some((own.clone(), self.places.get(&own)?))).ok_or_else(
+            || {
+                let own = gguf_name(name).unwrap_or_else(|| name.to_owned());
+                weights(&self.path, format!("there is no tensor `{own}` ({name})"))
+            },
+        )
+    }
+}
+
+/// llama.cpp's name for one of Hugging Face's.
+fn gguf_name(name: &str) -> Option<String> {
+    let (stem, suffix) = name.rsplit_once('.')?;
+    let own = match stem {
+        "model.embed_tokens" => "token_embd".to_owned(),
+        "model.norm" => "output_norm".to_owned(),
+        "lm_head" => "output".to_owned(),
+        _ => {
+            let (layer, part) = stem.strip_prefix("model.layers.")?.split_once('.')?;
+            let part = match part {
+                "input_layernorm" => "attn_norm",
+                "post_attention_layernorm" => "ffn_norm",
+                "self_attn.q_norm" => "attn_q_norm",
+                "self_attn.k_norm" => "attn_k_norm",
+                "self_attn.q_proj" => "attn_q",
+                "self_attn.k_proj" => "attn_k",
+                "self_attn.v_proj" => "attn_v",
+                "self_attn.o_proj" => "attn_output",
+                "mlp.gate_proj" => "ffn_gate",
+                "mlp.up_proj" => "ffn_up",
+                "mlp.down_proj" => "ffn_down",
+                _ => return None,
+            };
+            format!("blk.{layer}.{part}")
+        }
+    };
+    Some(format!("{own}.{suffix}"))
+}
+
+fn is_rotated(name: &str) -> bool {
+    name.contains(".self_attn.q_proj.") || name.contains(".self_attn.k_proj.")
+}
+
+/// The format of a number in the file; the error goes on after the tensor's name.
+fn format_of(ggml_type: u32) -> Parsed<Format> {
+    Ok(match ggml_type {
+        0 => Format::F32,
+        1 => Format::F16,
+        2 => Format::Q4_0,
+        3 => Format::Q4_1,
+        6 => Format::Q5_0,
+        7 => Format::Q5_1,
+        8 => Format::Q8_0,
+        12 => Format::Q4K,
+        13 => Format::Q5K,
+        14 => Format::Q6K,
+        28 => Format::F64,
+        30 => Format::Bf16,
+        other => {
+            let name = match other {
+                10 => "Q2_K",
+                11 => "Q3_K",
+                16 | 17 | 22 => "IQ2",
+                18 | 21 => "IQ3",
+                19 | 29 => "IQ1",
+                20 | 23 => "IQ4",
+                34 | 35 => "TQ",
+                39 => "MXFP4",
+                _ => "unknown",
+            };
+            return Err(format!(
+                "is stored as ggml's type {other} ({name}); Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, \
+                 Q5_K, Q6_K, BF16, F16 and F32 are read: take another file of the model, such as \
+                 its Q4_K_M"
+            ));
+        }
+    })
+}
+
+/// What is read of a header.
+#[derive(Default)]
+struct Header {
+    architecture: Option<String>,
+    kind: Option<String>,
+    parts: u64,
+    places: HashMap<String, Place>,
+}
+
+impl Header {
+    fn read(file: &[u8]) -> Parsed<Self> {
+        let mut from = Cursor { file, at: 0 };
+        if from.take(MAGIC.len())? != MAGIC {
+            return Err("it does not begin with `GGUF`".to_owned());
+        }
+        let version = from.u32()?;
+        if !(2..=3).contains(&version) {
+            return Err(format!("its version is {version}; 2 and 3 are read"));
+        }
+        let (tensors, pairs) = (from.u64()?, from.u64()?);
+        let mut header = Self::default();
+        let mut alignment = ALIGNMENT;
+        for _ in 0..pairs {
+            let key = from.text()?;
+            let value = from.value()?;
+            match (key, value) {
+                ("general.architecture", Value::Text(text)) => {
+                    header.architecture = Some(text.to_owned());
+                }
+                ("general.type", Value::Text(text)) => header.kind = Some(text.to_owned()),
+                ("general.alignment", Value::Whole(bytes)) => {
+                    let bytes = usize::try_from(bytes).ok().filter(|bytes| bytes.is_power_of_two());
+                    alignment = bytes.ok_or("its alignment is no power of two")?;
+                }
+                ("split.count", Value::Whole(parts)) => header.parts = parts,
+                _ => {}
+            }
+        }
+        for _ in 0..tensors {
+            let (name, place) = from.tensor()?;
+            header.places.insert(name.to_owned(), place);
+        }
+        let data =
+            from.at.checked_next_multiple_of(alignment).ok_or("its alignment is too large")?;
+        for place in header.places.values_mut() {
+            place.start = place.start.checked_add(data).ok_or("a tensor lies beyond any file")?;
+        }
+        Ok(header)
+    }
+
+    fn check(&self, config: &DecoderConfig) -> Parsed<()> {
+        if let Some(kind) = self.kind.as_deref().filter(|kind| *kind != "model") {
+            return Err(format!("holds a GGUF file of type `{kind}`, not a model"));
+        }
+        if self.parts > 1 {
+            return Err(format!(
+                "is one of {} parts of a model: join them with `llama-gguf-split --merge`",
+                self.parts
+            ));
+        }
+        let own = &config.model_type;
+        let known = ARCHITECTURES.iter().find(|(model_type, _)| model_type == own);
+        let Some((_, wanted)) = known else {
+            let known = ARCHITECTURES.map(|(model_type, _)| model_type).join(", ");
+            return Err(format!(
+                "GGUF files are read for {known}; for a {own} model use its safetensors files, with \
+                 `quantization: nf4` if they are too large"
+            ));
+        };
+        match self.architecture.as_deref() {
+            Some(found) if found == *wanted => Ok(()),
+            found => Err(format!(
+                "is a model of the architecture `{}`, but config.json is that of a {own} model",
+                found.unwrap_or("unknown")
+            )),
+        }
+    }
+}
+
+/// A value of the header, as far as it is of use.
+enum Value<'a> {
+    Text(&'a str),
+    Whole(u64),
+    Other,
+}
+
+/// Reads from the front, never beyond the end.
+struct Cursor<'a> {
+    file: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, len: usize) -> Parsed<&'a [u8]> {
+        let end = self.at.checked_add(len).filter(|end| *end <= self.file.len());
+        let end = end.ok_or_else(|| format!("it ends within its header, at byte {}", self.at))?;
+        let taken = &self.file[self.at..end];
+        self.at = end;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Parsed<[u8; N]> {
+        let taken = self.take(N)?;
+        taken.try_into().map_err(|_| "it ends within its header".to_owned())
+    }
+
+    fn u32(&mut self) -> Parsed<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Parsed<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn size(&mut self) -> Parsed<usize> {
+        let size = self.u64()?;
+        usize::try_from(size).map_err(|_| format!("a size of {size} is too large"))
+    }
+
+    fn text(&mut self) -> Parsed<&'a str> {
+        let len = self.size()?;
+        std::str::from_utf8(self.take(len)?).map_err(|_| "a name in it is no UTF-8".to_owned())
+    }
+
+    /// A value with its type before it.
+    fn value(&mut self) -> Parsed<Value<'a>> {
+        const TEXT: u32 = 8;
+        const LIST: u32 = 9;
+        let kind = self.u32()?;
+        match kind {
+            4 => return Ok(Value::Whole(self.u32()?.into())),
+            10 => return Ok(Value::Whole(self.u64()?)),
+            2 => return Ok(Value::Whole(u16::from_le_bytes(self.array()?).into())),
+            // Tokens need not be UTF-8.
+            TEXT => {
+                let len = self.size()?;
+                return Ok(std::str::from_utf8(self.take(len)?).map_or(Value::Other, Value::Text));
+            }
+            LIST => {
+                let (of, len) = (self.u32()?, self.size()?);
+                if of == TEXT {
+                    for _ in 0..len {
+                        let bytes = self.size()?;
+                        self.take(bytes)?;
+                    }
+                } else {
+                    let bytes = size_of_value(of)?.checked_mul(len).ok_or("a list is too long")?;
+                    self.take(bytes)?;
+                }
+            }
+            other => {
+                self.take(size_of_value(other)?)?;
+            }
+        }
+        Ok(Value::Other)
+    }
+
+    fn tensor(&mut self) -> Parsed<(&'a str, Place)> {
+        const MOST_AXES: u32 = 4;
+        let name = self.text()?;
+        let axes = self.u32()?;
+        if axes > MOST_AXES {
+            return Err(format!("`{name}` has {axes} axes"));
+        }
+        let mut shape = (0..axes).map(|_| self.size()).collect::<Parsed<Vec<_>>>()?;
+        shape.reverse();
+        let (ggml_type, start) = (self.u32()?, self.size()?);
+        Ok((name, Place { shape, ggml_type, start }))
+    }
+}
+
+/// Bytes of a value whose type has a fixed size.
+fn size_of_value(kind: u32) -> Parsed<usize> {
+    match kind {
+        0 | 1 | 7 => Ok(1),
+        2 | 3 => Ok(2),
+        4..=6 => Ok(4),
+        10..=12 => Ok(8),
+        other => Err(format!("a value in it has the unknown type {other}")),
+    }
+}
