@@ -12,6 +12,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::inputs::Settings;
 use crate::output;
+use crate::publish;
 
 /// The files of `--parquet`.
 const EVALUATIONS: &str = "evaluations.parquet";
@@ -20,7 +21,7 @@ const RANKING: &str = "ranking.parquet";
 pub fn run(args: &ConvertArgs) -> Result<Exit, CliError> {
     let folder = SweepFolder::open(&args.dir)?;
     let settings = Settings::of(&folder.identity()?)?;
-    let (state, spans) = (folder.state()?, reporter::timeline(&folder.records()?));
+    let (state, spans) = publish::history(&folder)?;
     for path in [&args.tensorboard, &args.optuna, &args.csv, &args.parquet].into_iter().flatten() {
         refuse_replacing(path, args.force)?;
     }
