@@ -57,7 +57,8 @@ pub fn describe(config: &TrialConfig, parameters: &[&Parameter]) -> String {
         .join(", ")
 }
 
-fn target_modules(modules: &[TargetModule]) -> String {
+/// Module names joined by `+`, or `all-linear`.
+pub fn target_modules(modules: &[TargetModule]) -> String {
     if modules == TargetModule::ALL {
         return "all-linear".to_owned();
     }

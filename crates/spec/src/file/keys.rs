@@ -46,6 +46,7 @@ pub(crate) const TRAIN: &[&str] = &[
     "max_grad_norm",
     "eval_steps",
     "eval_train_examples",
+    "save_strategy",
     "init_lora_weights",
     "layers_to_transform",
     "rank_pattern",

@@ -417,6 +417,13 @@ impl<B: Backend> Packed<B> {
         Ok(true)
     }
 
+    /// Writes the adapter as the trial's last optimizer step left it in PEFT's format into `dir`.
+    pub fn save_last(&self, trial: TrialId, dir: &Path) -> Result<()> {
+        let slot = self.slot(trial)?;
+        let values = self.decoder.backend.values(&slot.params)?;
+        peft::save(dir, &slot.layout, &values, &slot.trial.config, &self.model_dir)
+    }
+
     /// Frees the trial's slot.
     pub fn release(&mut self, trial: TrialId) {
         self.slots.retain(|slot| slot.trial.id != trial);
