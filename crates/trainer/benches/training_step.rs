@@ -93,6 +93,7 @@ const GPU: Shape = Shape {
     kv_heads: 8,
     ffn: 5632,
     vocab: 32_000,
+    dtype: DType::BF16,
     slots: 1,
     batch: 1,
     tokens: 512,
@@ -121,18 +122,11 @@ struct Step<B: Backend> {
 }
 
 impl<B: Backend> Step<B> {
-    /// A step on a backend, with base weights written in `dtype`.
-    fn new(shape: &Shape, backend: B, dtype: DType) -> Self {
+    fn new(shape: &Shape, backend: B) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-<<<<<<< HEAD
         write_random_model(shape, dir.path());
-        let backend = Cpu::new();
         let model =
             Model::load(&backend, dir.path(), &BaseSettings::default()).expect("the model loads");
-=======
-        write_random_model(shape, dtype, dir.path());
-        let model = Model::load(&backend, dir.path()).expect("the model loads");
->>>>>>> main
         let layout = AdapterLayout::new(&model.config, 8, 2.0, &TargetModule::ALL);
         let slots = (0..shape.slots)
             .map(|slot| Slot {
@@ -186,7 +180,7 @@ impl<B: Backend> Step<B> {
     }
 }
 
-fn write_random_model(shape: &Shape, dtype: DType, dir: &Path) {
+fn write_random_model(shape: &Shape, dir: &Path) {
     let (d, f, e) = (shape.hidden, shape.ffn, shape.hidden / shape.heads);
     let config = serde_json::json!({
         "model_type": "llama", "vocab_size": shape.vocab, "hidden_size": d,
@@ -198,12 +192,7 @@ fn write_random_model(shape: &Shape, dtype: DType, dir: &Path) {
     let dtype = shape.dtype;
     let mut add = |name: String, shape: &[usize]| {
         let t = Tensor::randn(0.0_f32, 0.05, shape, &Device::Cpu).expect("random");
-<<<<<<< HEAD
         tensors.insert(name, t.to_dtype(dtype).expect("narrowed"));
-=======
-        let t = t.to_dtype(dtype).expect("converted");
-        tensors.insert(name, t);
->>>>>>> main
     };
     add("model.embed_tokens.weight".into(), &[shape.vocab, d]);
     add("lm_head.weight".into(), &[shape.vocab, d]);
@@ -234,21 +223,11 @@ fn peak_memory() -> Option<u64> {
     line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib / 1024)
 }
 
-fn measure<B: Backend>(
-    criterion: &mut Criterion,
-    shapes: &[Shape],
-    dtype: DType,
-    backend: impl Fn() -> B,
-) {
+fn measure<B: Backend>(criterion: &mut Criterion, shapes: &[Shape], backend: impl Fn() -> B) {
     let mut group = criterion.benchmark_group("training_step");
     group.sample_size(15).measurement_time(Duration::from_secs(8));
-<<<<<<< HEAD
-    for shape in [LARGE, LARGE_BF16, LARGE_SHORT, LARGE_PACKED, SMALL, SMALL_SHORT, SMALL_PACKED] {
-        let mut step = Step::new(&shape);
-=======
     for shape in shapes {
-        let mut step = Step::new(shape, backend(), dtype);
->>>>>>> main
+        let mut step = Step::new(shape, backend());
         group.throughput(Throughput::Elements(step.rows.len() as u64));
         group.bench_function(BenchmarkId::from_parameter(shape.name), |b| {
             b.iter(|| rayon::scope(|_| step.take()));
@@ -259,16 +238,17 @@ fn measure<B: Backend>(
 
 fn training_step(criterion: &mut Criterion) {
     if std::env::var_os("LORASWEEP_BENCH_MEMORY").is_some() {
-        let mut step = Step::new(&LARGE, Cpu::<f32>::new(), DType::F32);
+        let mut step = Step::new(&LARGE, Cpu::<f32>::new());
         rayon::scope(|_| (0..5).for_each(|_| step.take()));
         println!("peak memory of {}: {:?} MiB", LARGE.name, peak_memory());
     } else if std::env::var_os("LORASWEEP_BENCH_CUDA").is_some() {
         let gpu = Device::new_cuda(0).expect("a GPU, and a build with `--features cuda`");
         let shapes = [GPU, GPU_PACKED_8, GPU_PACKED_16];
-        measure(criterion, &shapes, DType::BF16, || CandleBackend::new(gpu.clone(), DType::BF16));
+        measure(criterion, &shapes, || CandleBackend::new(gpu.clone(), DType::BF16));
     } else {
-        let shapes = [LARGE, LARGE_SHORT, LARGE_PACKED, SMALL, SMALL_SHORT, SMALL_PACKED];
-        measure(criterion, &shapes, DType::F32, Cpu::<f32>::new);
+        let shapes =
+            [LARGE, LARGE_BF16, LARGE_SHORT, LARGE_PACKED, SMALL, SMALL_SHORT, SMALL_PACKED];
+        measure(criterion, &shapes, Cpu::<f32>::new);
     }
 }
 
