@@ -117,6 +117,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("alpha", "lora_alpha"),
     ("dropout", "lora_dropout"),
     ("rslora", "use_rslora"),
+    ("dora", "use_dora"),
     ("loraplus_ratio", "loraplus_lr_ratio"),
     ("lora_plus_lr_ratio", "loraplus_lr_ratio"),
     ("num_train_epochs", "epochs"),
