@@ -317,6 +317,11 @@ impl Evaluation {
     pub fn gap(&self) -> Option<f64> {
         self.train_loss.map(|train_loss| self.eval_loss - train_loss)
     }
+
+    /// The epoch at whose end it was made, if it was made at one's end.
+    pub fn whole_epoch(&self) -> Option<u32> {
+        (self.epoch > 0.0 && self.epoch.fract() == 0.0).then_some(self.epoch as u32)
+    }
 }
 
 /// Losses of the validation examples at one evaluation, in the order of the set. Runs of one sweep

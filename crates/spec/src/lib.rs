@@ -47,7 +47,7 @@ pub use resolve::{PathKind, resolve};
 pub use settings::{
     BayesSettings, CommandSettings, DataSettings, DeviceChoice, Devices, Dtype, EvalSettings,
     ExecutorKind, ExecutorSettings, OptimizerSettings, RankLadderSettings, Replicates,
-    ReportSettings, TrainSettings, ValidationSource,
+    ReportSettings, SaveStrategy, TrainSettings, ValidationSource,
 };
 pub use slurm::SlurmSettings;
 pub use space::{Alpha, Axis, Choice, FromNumber, Numeric, SearchSpace};

@@ -95,6 +95,7 @@ impl Resolver<'_> {
             let capped = written.has_run_cap;
             self.check_size(method, &space, &places, capped, written.parameters_place);
         }
+        self.check_dora(&space, &places);
         let warm_start = self.warm_start(written.method.as_ref(), &written.warm_start);
         let early = written.early_terminate;
         if let Some(place) = early.as_ref().and_then(|early| early.promote)
@@ -311,6 +312,26 @@ impl Resolver<'_> {
     }
 
     /// Whether the method and the space fit each other, and the number of trials is meant.
+    /// PEFT drops what `DoRA`'s own copy of the frozen product reads, too: that product would have
+    /// to be computed a second time for every trial.
+    fn check_dora(&mut self, space: &SearchSpace, places: &BTreeMap<Parameter, Place>) {
+        let drops = match &space.lora_dropout {
+            Numeric::Choice(choice) => choice.values().iter().any(|p| *p > 0.0),
+            Numeric::Distribution(_) => true,
+        };
+        if let Some(place) = places.get(&Parameter::UseDora).filter(|_| drops)
+            && space.use_dora.values().contains(&true)
+        {
+            let mistake = Mistake::Conflict {
+                both: "`use_dora` and a `lora_dropout` above 0".to_owned(),
+                help: "DoRA is trained without dropout here; set `lora_dropout: 0`, or compare \
+                       them in two sweeps"
+                    .to_owned(),
+            };
+            self.findings.mistake::<()>(*place, mistake);
+        }
+    }
+
     fn check_size(
         &mut self,
         method: &At<Method>,
@@ -386,6 +407,7 @@ fn space(written: ParametersFile, variant: LoraVariant) -> SearchSpace {
         weight_decay: written.weight_decay.unwrap_or(fixed(0.0)),
         seed: written.seed.unwrap_or(fixed(DEFAULT_SEED)),
         loraplus_lr_ratio: written.loraplus_lr_ratio.unwrap_or(fixed(1.0)),
+        use_dora: written.use_dora.unwrap_or(Choice::fixed(false)),
         variant,
     }
 }

@@ -85,7 +85,8 @@ pub(crate) struct WrittenPaths {
 impl Sweep {
     /// SHA-256 (64 lower-case hexadecimal digits) of the canonical JSON of everything that
     /// changes results. Left out: the description, the warnings, the report's thresholds, how
-    /// the executor packs and checkpoints, and the replicates, which can be asked for afterwards. Two sweeps with one fingerprint may share results.
+    /// the executor packs and checkpoints, which adapters are kept, and the replicates, which can
+    /// be asked for afterwards. Two sweeps with one fingerprint may share results.
     pub fn fingerprint(&self) -> String {
         let mut identity = serde_json::json!({
             "name": self.name,
@@ -109,6 +110,9 @@ impl Sweep {
             "run_cap": self.run_cap,
             "seed": self.seed,
         });
+        if let Some(train) = identity["train"].as_object_mut() {
+            train.remove("save_strategy");
+        }
         // Not there at all unless given: sweeps of versions that had no such keys keep theirs.
         if let Some(test) = &self.written.data.test {
             identity["data"]["test"] = test.to_string_lossy().into();

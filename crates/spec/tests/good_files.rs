@@ -466,6 +466,7 @@ fn the_fingerprint_changes_with_results_and_with_nothing_else() {
     assert_eq!(own, print("description: other words\n"));
     assert_eq!(own, print("report: {overfit_sigma: 3}\n"));
     assert_eq!(own, print("executor: {checkpoint_seconds: 5, max_packed: 1}\n"));
+    assert_eq!(own, print("train: {save_strategy: epoch}\n"));
     assert_ne!(own, print("train: {weight_decay: 0.1}\n"));
     assert_ne!(own, print("train: {adam_beta1: 0.8}\n"));
     assert_ne!(own, print("seed: 1\n"));

@@ -65,13 +65,15 @@ scancel)
   for word in "$@"; do
     case $word in --signal=*) signal=${word#*=} ;; esac
   done
-  for _ in $(seq 100); do [ -e "$here/jobs/$id/pid" ] && break; sleep 0.02; done
-  if [ "$signal" = TERM ]; then
-    touch "$here/jobs/$id/cancelled"
-    kill -TERM -- "-$(cat "$here/jobs/$id/pid")" 2>/dev/null
-  else
-    kill "-$signal" "$(cat "$here/jobs/$id/pid")" 2>/dev/null
-  fi
+  if [ "$signal" = TERM ]; then touch "$here/jobs/$id/cancelled"; fi
+  # On a busy machine the job's process may still have to come, or to lead its group.
+  for _ in $(seq 3000); do
+    [ ! -e "$here/jobs/$id/status" ] || break
+    process=$(cat "$here/jobs/$id/pid" 2>/dev/null)
+    if [ "$signal" = TERM ]; then kill -TERM -- "-$process" 2>/dev/null && break
+    else kill "-$signal" "$process" 2>/dev/null && break; fi
+    sleep 0.02
+  done
   exit 0
   ;;
 sacct)

@@ -90,7 +90,8 @@ impl<'a> Run<'a> {
         let folder = SweepFolder::open(self.args.results.join(&self.identity.name))?;
         let settings = Settings::of(&self.identity)?;
         if !publish::is_published(&folder, state) {
-            publish::publish(&folder, state, &settings, self.args.lang.into())?;
+            let (_, spans) = publish::history(&folder)?;
+            publish::publish(&folder, state, &spans, &settings, self.args.lang.into())?;
         }
         if !self.args.quiet {
             self.tell(&format!(
@@ -280,7 +281,9 @@ impl<'a> Run<'a> {
     ) -> Result<Exit, CliError> {
         let folder = opened.dir.folder();
         let settings = Settings::of(&self.identity)?;
-        let published = publish::publish(folder, &opened.state, &settings, self.args.lang.into());
+        let (state, lang) = (&opened.state, self.args.lang.into());
+        let published = publish::history(folder)
+            .and_then(|(_, spans)| publish::publish(folder, state, &spans, &settings, lang));
         // The error that ended the sweep matters more than one of its report.
         let finish = finish?;
         let ranking = published?;

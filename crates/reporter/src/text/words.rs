@@ -98,6 +98,8 @@ texts! {
         "Rank cao nhất đã thử, {0}, tốt hơn rõ ràng so với mọi rank thấp hơn ({1}).";
     RankTooSmallAdvice: "Try higher ranks.",
         "Hãy thử rank cao hơn.";
+    RankHelpsAdvice: "It is not for want of capacity: rank {0} could hold the rows {1} times over. Tune learning_rate, lora_alpha and epochs at rank {0} instead of raising it.",
+        "Không phải vì thiếu dung lượng: rank {0} chứa được dữ liệu gấp {1} lần. Hãy chỉnh learning_rate, lora_alpha và số epoch ở rank {0} thay vì tăng rank.";
     Capacity: " The training rows hold about {0} bits for the base model; rank {1} can hold about {2} (2 bits a parameter).",
         " Dữ liệu huấn luyện chứa khoảng {0} bit đối với mô hình gốc; rank {1} chứa được khoảng {2} (2 bit mỗi tham số).";
     BatchMatters: "batch_size {0} is better beyond chance than the others ({1}).",

@@ -68,6 +68,11 @@ impl SweepFile {
             .and_then(|node| Section::open("train", node, &keys::train(), findings));
         let report =
             top.get("report").and_then(|node| settings::report(node, findings)).unwrap_or_default();
+        let executor = top
+            .get("executor")
+            .and_then(|node| settings::executor(node, findings))
+            .unwrap_or_default();
+        settings::check_save_strategy(train.as_ref(), &executor, findings);
         let method = top.require("method", "method: grid", findings);
         let model = top.require("model", "model: path/to/base-model", findings);
         let data = top.require("data", "data: {train: data/train.jsonl}", findings);
@@ -123,10 +128,7 @@ impl SweepFile {
                 .unwrap_or_default(),
             train: train
                 .map_or_else(TrainSettings::default, |section| settings::train(&section, findings)),
-            executor: top
-                .get("executor")
-                .and_then(|node| settings::executor(node, findings))
-                .unwrap_or_default(),
+            executor,
             report,
         })
     }

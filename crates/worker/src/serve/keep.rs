@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use spec::{Event, Outcome, ReturnCause, TrialId};
+use spec::{Evaluation, Event, Outcome, ReturnCause, SaveStrategy, TrialId};
 use store::Purpose;
 
 use super::{Serve, ServeError};
@@ -81,6 +81,24 @@ impl<T: Trainer> Serve<T> {
             }
             (Err(error), _) => Err(error.into()),
         }
+    }
+
+    /// Keeps the adapter of an evaluation at an epoch's end, where that is asked for. A trial that
+    /// goes on from a checkpoint before it comes by again and writes the same.
+    pub(super) fn keep_epoch(
+        &mut self,
+        id: TrialId,
+        evaluation: &Evaluation,
+    ) -> Result<(), ServeError> {
+        let Some(epoch) = evaluation.whole_epoch() else { return Ok(()) };
+        let Some(slot) = self.slot(id) else { return Ok(()) };
+        if self.settings.save_strategy == SaveStrategy::Epoch
+            && self.dir.holds(id, slot.assignment.attempt)?
+        {
+            let trainer = &self.trainer;
+            self.dir.save_epoch_adapter(id, epoch, |dir| trainer.save_last(id, dir))?;
+        }
+        Ok(())
     }
 
     /// What later comparisons of runs need.

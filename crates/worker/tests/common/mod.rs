@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use planner::{Decision, Planner, Promotion, Pruner};
 use spec::{
-    Event, LrScheduler, SweepState, TargetModule, TrainSettings, Trial, TrialConfig, TrialId,
-    TrialState,
+    Event, LrScheduler, SaveStrategy, SweepState, TargetModule, TrainSettings, Trial, TrialConfig,
+    TrialId, TrialState,
 };
 use store::{Identity, Opened, SweepDir, TrialTables};
 use worker::launch::WorkerCommand;
@@ -143,6 +143,7 @@ pub struct World {
     pub promotes: bool,
     pub target: Option<f64>,
     pub checkpoint_every: Duration,
+    pub save_strategy: SaveStrategy,
     pub fuse: Fuse,
     pub stop_after_events: Option<usize>,
     pub fail_shared_step: Option<u32>,
@@ -164,6 +165,7 @@ impl World {
             promotes: false,
             target: None,
             checkpoint_every: Duration::ZERO,
+            save_strategy: SaveStrategy::Best,
             fuse: Fuse::never(),
             stop_after_events: None,
             fail_shared_step: None,
