@@ -97,6 +97,17 @@ impl Resolver<'_> {
         }
         self.check_dora(&space, &places);
         let warm_start = self.warm_start(written.method.as_ref(), &written.warm_start);
+        let early = written.early_terminate;
+        if let Some(place) = early.as_ref().and_then(|early| early.promote)
+            && written.executor.kind == ExecutorKind::External
+        {
+            let mistake = Mistake::Conflict {
+                both: "`early_terminate.promote` and `executor: {type: external}`".to_owned(),
+                help: "remove `promote`: whoever trains elsewhere keeps no checkpoint here"
+                    .to_owned(),
+            };
+            self.findings.mistake::<()>(place, mistake)?;
+        }
         let (written_data, model_path) = (written.data?, written.model?.value);
         Some(Sweep {
             name: name?,
@@ -113,7 +124,8 @@ impl Resolver<'_> {
             train: written.train,
             executor: self.executor(written.executor),
             report: written.report,
-            early_terminate: written.early_terminate,
+            promote: early.as_ref().is_some_and(|early| early.promote.is_some()),
+            early_terminate: early.map(|early| early.rule),
             run_cap: written.run_cap,
             replicates: written.replicates,
             warm_start: warm_start?,
