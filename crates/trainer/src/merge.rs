@@ -128,7 +128,9 @@ fn merge(bytes: &[u8], dtype: Dtype, adapter: &LoadedAdapter, index: usize) -> O
         if let Some(magnitudes) = magnitudes {
             let length: f64 = row.iter().map(|x| f64::from(*x).powi(2)).sum();
             let factor = magnitudes[output] / length.sqrt() as f32;
-            row.iter_mut().for_each(|x| *x *= factor);
+            for value in &mut row {
+                *value *= factor;
+            }
         }
         for (to, value) in stored.chunks_mut(size).zip(row) {
             write(to, dtype, value);

@@ -29,8 +29,8 @@ type EpochAdapters = BTreeMap<(TrialId, u32), String>;
 fn undisturbed(world: World) -> Undisturbed {
     let results = tempfile::tempdir().unwrap();
     let fuse = Fuse::never();
-    let world = World { fuse: fuse.clone(), save_strategy: SaveStrategy::Epoch, ..world };
-    let run = run(results.path(), &world);
+    let save_strategy = SaveStrategy::Epoch;
+    let run = run(results.path(), &World { fuse: fuse.clone(), save_strategy, ..world });
     assert_eq!(run.finish.unwrap(), Finish::Completed);
     let adapters = epoch_adapters(results.path());
     Undisturbed { state: run.state, adapters, moments: fuse.burnt() }

@@ -414,13 +414,12 @@ impl<B: Backend> Block<'_, B> {
         if low_rank[module as usize].as_ref().is_none_or(|saved| saved.dora.is_none()) {
             return Ok(through);
         }
-        let mut dy = match through {
-            Some(through) => through,
-            None => {
-                let mut copy = self.backend.zeros(self.rows.len(), self.columns(module).len())?;
-                self.backend.add_assign(&mut copy, dx)?;
-                copy
-            }
+        let mut dy = if let Some(through) = through {
+            through
+        } else {
+            let mut copy = self.backend.zeros(self.rows.len(), self.columns(module).len())?;
+            self.backend.add_assign(&mut copy, dx)?;
+            copy
         };
         self.dora_backward(module, &mut dy, low_rank, grads)?;
         Ok(Some(dy))

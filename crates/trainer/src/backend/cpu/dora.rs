@@ -98,7 +98,7 @@ pub fn forward<T: Real>(
                 || {
                     if let Some(bias) = bias {
                         for (y, b) in y.iter_mut().zip(bias) {
-                            *y = *y - *b;
+                            *y -= *b;
                         }
                     }
                     v.copy_from_slice(y);
