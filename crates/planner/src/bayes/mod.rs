@@ -135,22 +135,29 @@ const RATE: usize = Parameter::LearningRate.index();
 /// The trials that need no model: the usual configuration, and without LoRA knowledge a few more,
 /// evenly spread.
 fn first_trials(space: &SearchSpace, seed: u64, lora_prior: bool) -> Vec<TrialConfig> {
-    let mut first = vec![usual(space, lora_prior)];
+    let usual = usual(space, lora_prior);
+    let mut first = vec![if lora_prior { likeliest(space, usual) } else { usual }];
     if !lora_prior {
         first.extend((0..SPREAD_TRIALS).map(|i| space.readable(sobol::config(space, seed, i))));
     }
     first
 }
 
-/// The configuration nearest to what people use, at the highest rank; without LoRA knowledge the
-/// middle of the space.
+/// The likeliest configuration to be the best: the usual one at the highest rank, with the rate that
+/// the batch size and alpha of the space call for.
+fn likeliest(space: &SearchSpace, usual: TrialConfig) -> TrialConfig {
+    let ranked = space.nearest(&TrialConfig { rank: features::highest_rank(space), ..usual });
+    space.nearest(&features::likely_rate(ranked, 0.5))
+}
+
+/// The configuration nearest to what people use; without LoRA knowledge the middle of the space.
 pub(crate) fn usual(space: &SearchSpace, lora_prior: bool) -> TrialConfig {
     let middle = space.sample(&[0.5; Parameter::COUNT]);
     if !lora_prior {
         return space.readable(middle);
     }
     let wanted = TrialConfig {
-        rank: features::highest_rank(space),
+        rank: 16,
         lora_alpha: 32.0,
         lora_dropout: 0.0,
         learning_rate: USUAL_RATE,
@@ -163,8 +170,7 @@ pub(crate) fn usual(space: &SearchSpace, lora_prior: bool) -> TrialConfig {
         lr_scheduler: spec::LrScheduler::Linear,
         ..middle
     };
-    // The batch size and alpha that there are may call for another rate.
-    space.nearest(&features::likely_rate(space.nearest(&wanted), 0.5))
+    space.nearest(&wanted)
 }
 
 impl Planner for Bayes {
