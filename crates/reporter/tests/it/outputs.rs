@@ -127,7 +127,8 @@ fn the_parquet_tables_have_typed_columns_and_nulls() {
     assert!(rows[1].get_double(6).is_err(), "there is no train loss");
     let evaluation = &state.trials[&TrialId(1)].evaluations[0];
     assert_eq!(rows[1].get_double(3).expect("eval_loss"), evaluation.eval_loss);
-    assert_eq!(rows[1].get_ulong(names.len() - 2).expect("seed"), u64::MAX);
+    let seed = names.iter().position(|name| *name == "seed").expect("a column");
+    assert_eq!(rows[1].get_ulong(seed).expect("a seed"), u64::MAX);
     let marked = rows.iter().filter(|row| row.get_bool(9).expect("is_best")).count();
     assert_eq!(marked, state.trials.len());
 
