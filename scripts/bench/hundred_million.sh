@@ -27,7 +27,7 @@ parameters: {rank: [4, 16]}
 model: $model-$dtype
 $extra
 data: {train: train.jsonl, validation: validation.jsonl}
-train: {epochs: 1, batch_size: 8, learning_rate: 0.0005, max_seq_len: 256, dtype: f32}
+train: {epochs: 1, batch_size: 4, learning_rate: 0.0005, max_seq_len: 128, dtype: f32}
 executor: {devices: cpu}
 YAML
         predicted=$("$binary" check "$temporary/$name.yaml" --json |
