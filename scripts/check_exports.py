@@ -7,10 +7,13 @@ SWEEP is the results folder of a finished sweep. The script exports its chosen a
 temporary folder in every form, converts the sweep for every tool, and reads all of it back:
 
     peft folder     loaded by transformers + peft; the validation loss is the reported one
+    epochs          where `save_strategy: epoch` kept them: the chosen trial's first one, likewise
     merged model    loaded by transformers; the same logits as base + adapter in peft
     adapter.gguf    read by llama.cpp's `gguf` package; the matrices multiply to the same update
     event files     read by tensorboard: last validation loss of every run, settings of every run
     journal file    loaded by optuna.load_study: values, settings and states of all trials
+    mlruns          read by mlflow.search_runs: best losses, settings and curves of all trials
+    parquet         read by pyarrow: the types, values and nulls of both tables
     SHA256SUMS      every file of an export is what the manifest says
 
 Prints one PASS or FAIL line a check; exits with 0 if none failed, else 1. Everything is computed in
@@ -22,14 +25,19 @@ import csv
 import hashlib
 import json
 import logging
+import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"  # Later versions read file stores only when asked.
+
 import gguf
+import mlflow
 import numpy as np
 import optuna
+import pyarrow.parquet as pq
 import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -86,14 +94,30 @@ def validation_loss(model, examples):
     return nll / targets
 
 
-def check_models(adapter, merged):
+def check_adapter(adapter):
+    """The reported validation loss; returns the model and the rows."""
     origin = json.loads((adapter / "lorasweep.json").read_text())
     base = AutoModelForCausalLM.from_pretrained(origin["base_model"], dtype=torch.float32)
     model = PeftModel.from_pretrained(base, adapter).eval()
     examples = rows(adapter)
     loss = validation_loss(model, examples)
     close = abs(loss - origin["eval_loss"]) <= TOLERANCE * origin["eval_loss"]
-    check(close, f"peft: validation loss {loss:.6f}, reported {origin['eval_loss']:.6f}")
+    what = f"peft: epoch {origin['epoch']:.2f}, validation loss {loss:.6f}"
+    check(close, f"{what}, reported {origin['eval_loss']:.6f}")
+    return model, examples
+
+
+def check_epoch(export, sweep, trial, out):
+    """The first epoch of a trial, where it was kept."""
+    train = json.loads((sweep / "resolved.json").read_text())["sweep"]["train"]
+    if train.get("save_strategy", "best") == "epoch":
+        run(*export, "--trial", trial, "--epoch", 1, "--with-validation", "--to", out)
+        manifest(out)
+        check_adapter(out)
+
+
+def check_models(adapter, merged):
+    model, examples = check_adapter(adapter)
     whole = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32).eval()
     stored = AutoModelForCausalLM.from_pretrained(merged, dtype="auto").dtype
     # Merged weights are rounded to the base's number format once more.
@@ -192,6 +216,50 @@ def check_csv(path, ranking):
     check(same and marked, f"csv: {len(table)} evaluations, {len(marked)} best ones")
 
 
+def check_mlflow(store, ranking):
+    mlflow.set_tracking_uri(store.as_uri())
+    experiment = mlflow.get_experiment_by_name(ranking["sweep"])
+    found = mlflow.search_runs([experiment.experiment_id], output_format="list")
+    runs = {int(run.data.tags["lorasweep.trial"]): run for run in found}
+    rows_by_trial = {row["trial"]: row for row in ranking["rows"]}
+    check(set(runs) == set(rows_by_trial), f"mlflow: {len(runs)} runs of `{experiment.name}`")
+    wrong = []
+    client = mlflow.MlflowClient()
+    for trial, row in rows_by_trial.items():
+        if trial == 0 or row["eval_loss"] is None:
+            continue
+        history = client.get_metric_history(runs[trial].info.run_id, "eval_loss")
+        lowest = min(history, key=lambda metric: metric.value)
+        right = (lowest.value, lowest.step) == (row["eval_loss"], row["best_step"])
+        right &= runs[trial].data.metrics["best_eval_loss"] == row["eval_loss"]
+        right &= runs[trial].data.params["rank"] == str(row["config"]["rank"])
+        if not right:
+            wrong.append(trial)
+    check(not wrong, f"mlflow: curves, best losses and settings of all runs ({wrong or 'all right'})")
+
+
+def check_parquet(folder, table_csv, ranking):
+    evaluations = pq.read_table(folder / "evaluations.parquet")
+    with open(table_csv, newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    check(evaluations.column_names == list(lines[0]), "parquet: the columns of the CSV table")
+    same = len(lines) == evaluations.num_rows
+    for line, row in zip(lines, evaluations.to_pylist()):
+        for name in ("step", "epoch", "eval_loss", "train_loss", "retention_loss", "rank"):
+            same &= (line[name] == "") == (row[name] is None)
+            same &= line[name] == "" or abs(float(line[name]) - row[name]) < 1e-7
+    check(same, f"parquet: {evaluations.num_rows} evaluations, the same as in the CSV table")
+    rows_read = pq.read_table(folder / "ranking.parquet").to_pylist()
+    losses = [(row["trial"], row["eval_loss"]) for row in rows_read]
+    expected = [(row["trial"], row["eval_loss"]) for row in ranking["rows"]]
+    rates = all(
+        row["learning_rate"] == own["config"]["learning_rate"]
+        for row, own in zip(rows_read, ranking["rows"])
+        if own["config"]
+    )
+    check(losses == expected and rates, f"parquet: a ranking of {len(rows_read)} rows, to the last digit")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sweep", type=Path)
@@ -204,14 +272,19 @@ def main():
         run(*export, "--gguf", "--with-validation", "--to", out / "adapter")
         run(*export, "--merge", "--to", out / "merged")
         run(args.lorasweep, "convert", args.sweep, "--tensorboard", out / "events",
-            "--optuna", out / "study.log", "--csv", out / "evaluations.csv")  # fmt: skip
+            "--optuna", out / "study.log", "--csv", out / "evaluations.csv",
+            "--mlflow", out / "mlruns", "--parquet", out / "tables")  # fmt: skip
         manifest(out / "adapter")
         manifest(out / "merged")
         check_models(out / "adapter", out / "merged")
+        best = json.loads((out / "adapter" / "lorasweep.json").read_text())["trial"]
+        check_epoch(export[:-1], args.sweep, best, out / "epoch")
         check_gguf(out / "adapter")
         check_tensorboard(out / "events", ranking)
         check_optuna(out / "study.log", ranking)
         check_csv(out / "evaluations.csv", ranking)
+        check_mlflow(out / "mlruns", ranking)
+        check_parquet(out / "tables", out / "evaluations.csv", ranking)
     return 1 if failed else 0
 
 

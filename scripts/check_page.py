@@ -95,7 +95,7 @@ def main():
         browser = playwright.chromium.launch(executable_path=args.chromium, args=FLAGS)
         for path in args.pages:
             for scheme, viewport, kind in [("light", WIDE, ""), ("dark", WIDE, "-dark"), ("light", PHONE, "-phone")]:
-                name = path.stem + kind
+                name = (path.parent.name if path.stem == "report" else path.stem) + kind
                 context = browser.new_context(viewport=viewport, color_scheme=scheme)
                 page, noise = context.new_page(), []
                 page.on("console", lambda message, noise=noise: noise.append(message.text))
@@ -113,7 +113,7 @@ def main():
                     page.screenshot(path=args.screenshots / f"{name}.png", full_page=True)
                 use(page, name)
                 if not kind:
-                    pdf = page.pdf(format="A4")
+                    pdf = page.pdf(format="A4", path=args.screenshots and args.screenshots / f"{name}.pdf")
                     check(pdf.startswith(b"%PDF"), f"{name}: printed ({len(pdf) // 1000} kB)")
                 check(not noise, f"{name}: no error and no request {noise[:3] if noise else ''}")
                 context.close()

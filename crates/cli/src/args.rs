@@ -52,7 +52,7 @@ pub enum Command {
     Serve(ServeArgs),
     /// Set two trials, or two sweeps, side by side
     Compare(CompareArgs),
-    /// Write a sweep's results for TensorBoard, Optuna or a data frame
+    /// Write a sweep's results for TensorBoard, Optuna, MLflow or a data frame
     Convert(ConvertArgs),
     /// Copy a trial's adapter out, ready for PEFT
     Export(ExportArgs),
@@ -288,14 +288,20 @@ pub struct ConvertArgs {
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
     /// Write TensorBoard event files, with the HParams tab, into this folder
-    #[arg(long, value_name = "OUT", required_unless_present_any = ["optuna", "csv"])]
+    #[arg(long, value_name = "OUT", required_unless_present_any = ["optuna", "mlflow", "csv", "parquet"])]
     pub tensorboard: Option<PathBuf>,
     /// Write an Optuna study as a journal file
     #[arg(long, value_name = "FILE")]
     pub optuna: Option<PathBuf>,
+    /// Write an MLflow experiment into this folder, a file store that may hold others
+    #[arg(long, value_name = "OUT")]
+    pub mlflow: Option<PathBuf>,
     /// Write all evaluations of all trials as one table
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
+    /// Write all evaluations and the ranking as Parquet files into this folder
+    #[arg(long, value_name = "OUT")]
+    pub parquet: Option<PathBuf>,
     /// Replace what is there
     #[arg(long)]
     pub force: bool,
@@ -325,6 +331,10 @@ pub struct ExportArgs {
     /// Export this trial
     #[arg(long, value_name = "NUMBER")]
     pub trial: Option<u32>,
+    /// Export it as it was at the end of this epoch, instead of its best evaluation; needs
+    /// `save_strategy: epoch` in the sweep file
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub epoch: Option<u32>,
     /// The folder to write
     #[arg(long, value_name = "OUT")]
     pub to: PathBuf,

@@ -13,7 +13,8 @@ pub struct Card<'a> {
     pub ranking: &'a Ranking,
     pub trial: TrialId,
     pub form: Form,
-    pub best: &'a Evaluation,
+    /// The one whose adapter is exported.
+    pub evaluation: &'a Evaluation,
     pub base: &'a str,
     pub data_sha256: Option<&'a str>,
 }
@@ -47,7 +48,7 @@ impl Card<'_> {
     }
 
     fn results(&self, out: &mut String) {
-        let Evaluation { eval_loss, eval_loss_stderr, train_loss, epoch, .. } = self.best;
+        let Evaluation { eval_loss, eval_loss_stderr, train_loss, .. } = self.evaluation;
         let mut row = |what: &str, value: String| {
             let _ = writeln!(out, "| {what} | {value} |");
         };
@@ -60,30 +61,49 @@ impl Card<'_> {
         if let Some(base) = &self.state.base {
             row("validation loss of the base model", format!("{:.4}", base.eval_loss));
         }
-        let chosen = self.ranking.verdict.choice.as_ref().map(|choice| choice.trial);
+        // What is said of the trial is said of its best evaluation.
+        let is_best = self.best().is_some_and(|best| best.step == self.evaluation.step);
+        let choice = self.ranking.verdict.choice.as_ref();
+        let is_choice = is_best && choice.is_some_and(|choice| choice.trial == self.trial);
         if let Some(expected) = self.ranking.comparison.as_ref().and_then(|c| c.expected_loss)
-            && chosen == Some(self.trial)
+            && is_choice
         {
             row("expected on new rows (corrected for the choice)", format!("{expected:.4}"));
         }
-        if let Some(test) = self.state.test.get(&self.trial) {
+        if let Some(test) = self.state.test.get(&self.trial).filter(|_| is_best) {
             let value = format!("{:.4} ± {:.4}", test.loss, test.loss_stderr);
             row("loss on held-out test rows", value);
         }
-        if let Some(retention) = self.best.retention_loss {
+        if let Some(retention) = self.evaluation.retention_loss {
             row("retention loss", format!("{retention:.4}"));
         }
-        row("epoch of this adapter", format!("{epoch:.2}"));
+        row("epoch of this adapter", self.epoch());
         row("base model", format!("`{}`", self.base));
         if let Some(sha256) = self.data_sha256 {
             row("SHA-256 of the training data", format!("`{sha256}`"));
         }
         row("sweep fingerprint", format!("`{}`", self.state.fingerprint));
         out.push('\n');
-        if chosen == Some(self.trial) {
+        if is_choice {
             for sentence in &self.ranking.verdict.sentences {
                 let _ = writeln!(out, "{sentence}");
             }
+        }
+    }
+
+    fn best(&self) -> Option<&Evaluation> {
+        self.state.trials.get(&self.trial)?.best()
+    }
+
+    /// The adapter's epoch, and the best one where that is another.
+    fn epoch(&self) -> String {
+        let own = self.evaluation;
+        match self.best().filter(|best| best.step != own.step) {
+            None => format!("{:.2}, the best evaluation of its run", own.epoch),
+            Some(best) => format!(
+                "{:.2}; its run came lowest at epoch {:.2}, with {:.4}",
+                own.epoch, best.epoch, best.eval_loss
+            ),
         }
     }
 
@@ -92,6 +112,10 @@ impl Card<'_> {
         let config = serde_json::to_value(&trial.trial.config).unwrap_or_default();
         out.push_str("\n## Settings\n\n```json\n");
         let _ = writeln!(out, "{config:#}\n```");
+    }
+
+    fn has_magnitudes(&self) -> bool {
+        self.state.trials.get(&self.trial).is_some_and(|t| t.trial.config.variant.use_dora)
     }
 
     fn loading(&self, out: &mut String) {
@@ -110,10 +134,17 @@ impl Card<'_> {
             "```python\nfrom peft import PeftModel\nfrom transformers import \
              AutoModelForCausalLM, AutoTokenizer\nbase = \
              AutoModelForCausalLM.from_pretrained({})\nmodel = PeftModel.from_pretrained(base, \
-             \".\")\ntokenizer = AutoTokenizer.from_pretrained(\".\")\n```\n\n\
-             vLLM: `vllm serve {base} --enable-lora --lora-modules adapter=.`\n\n",
+             \".\")\ntokenizer = AutoTokenizer.from_pretrained(\".\")\n```\n\n",
             serde_json::Value::from(base)
         );
+        if self.has_magnitudes() {
+            out.push_str(
+                "vLLM and llama.cpp load no adapter with DoRA's magnitudes; `lorasweep export \
+                 --merge` makes a model of base and adapter for them.\n",
+            );
+            return;
+        }
+        let _ = writeln!(out, "vLLM: `vllm serve {base} --enable-lora --lora-modules adapter=.`\n");
         let _ = if self.form == Form::AdapterAndGguf {
             writeln!(out, "llama.cpp: `llama-cli -m base.gguf --lora {GGUF}`, the base as GGUF")
         } else {

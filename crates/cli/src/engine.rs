@@ -89,6 +89,11 @@ impl Trainer for EngineTrainer {
         Ok(self.0.save_best(trial, dir)?)
     }
 
+    fn save_last(&self, trial: TrialId, dir: &Path) -> Result<bool, TrainerError> {
+        self.0.save_last(trial, dir)?;
+        Ok(true)
+    }
+
     fn release(&mut self, trial: TrialId) {
         self.0.release(trial);
     }

@@ -68,6 +68,15 @@ pub enum CliError {
     /// The trial has nothing to export.
     #[error("trial {trial} has no adapter yet: {why}")]
     NoAdapter { trial: TrialId, why: String },
+    /// The trial was not evaluated at the end of that epoch.
+    #[error("trial {trial} has no epoch {epoch}: {}", match last {
+        0 => "it was not evaluated at the end of any".to_owned(),
+        last => format!("the last whose end it was evaluated at is {last}"),
+    })]
+    NoSuchEpoch { trial: TrialId, epoch: u32, last: u32 },
+    /// The adapter of that epoch was not kept.
+    #[error("the adapter of trial {trial} at the end of epoch {epoch} was not kept: {}", kept_in_words(kept, *best))]
+    NoEpochAdapter { trial: TrialId, epoch: u32, kept: Vec<u32>, best: Option<f64> },
     /// The sweep has nothing to export.
     #[error("no trial of the sweep in `{}` has an adapter yet", dir.display())]
     NothingToExport { dir: PathBuf },
@@ -132,6 +141,7 @@ impl CliError {
             | Self::Exists { .. }
             | Self::NotAnExport { .. }
             | Self::NoSuchTrial { .. }
+            | Self::NoSuchEpoch { .. }
             | Self::NoSuchRow { .. }
             | Self::Hub(_)
             | Self::NoSweepAt { .. }
@@ -185,6 +195,12 @@ impl CliError {
             Self::Exists { .. } => {
                 Some("choose another name, or pass `--force` to overwrite it".to_owned())
             }
+            Self::NoEpochAdapter { .. } => Some(
+                "write `train: {save_strategy: epoch}` in the sweep file before the trials run; \
+                 trials that have ended are not trained again unless the sweep begins anew \
+                 (`lorasweep run --fresh`)"
+                    .to_owned(),
+            ),
             Self::NoSuchTrial { dir, .. } | Self::NothingToExport { dir } => {
                 Some(format!("`lorasweep status {}` lists the trials", dir.display()))
             }
@@ -194,6 +210,20 @@ impl CliError {
                     .to_owned(),
             ),
             _ => None,
+        }
+    }
+}
+
+/// Which adapters of a trial there are instead.
+fn kept_in_words(epochs: &[u32], best: Option<f64>) -> String {
+    let best = best.map(|epoch| format!("that of its best evaluation, at epoch {epoch:.2}"));
+    let list: Vec<String> = epochs.iter().map(u32::to_string).collect();
+    match (best, list.is_empty()) {
+        (None, true) => "there is none".to_owned(),
+        (Some(best), true) => format!("there is {best}"),
+        (None, false) => format!("there are those of the epochs {}", list.join(", ")),
+        (Some(best), false) => {
+            format!("there are those of the epochs {} and {best}", list.join(", "))
         }
     }
 }

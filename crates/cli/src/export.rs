@@ -56,6 +56,8 @@ pub struct Export<'a> {
     pub state: &'a SweepState,
     pub settings: &'a Settings,
     pub trial: TrialId,
+    /// As it was at the end of this epoch; `None`: at its best evaluation.
+    pub epoch: Option<u32>,
     pub ranking: &'a Ranking,
     pub form: Form,
     /// Hash of the training file, if it is known.
@@ -121,13 +123,40 @@ impl Export<'_> {
             let dir = self.folder.path().to_path_buf();
             return Err(CliError::NoSuchTrial { dir, trial: id });
         };
-        match (self.folder.adapter(id), trial.best()) {
-            (Some(adapter), Some(best)) => Ok((adapter, best)),
-            _ => Err(CliError::NoAdapter { trial: id, why: why_no_adapter(trial) }),
+        if let Some(epoch) = self.epoch {
+            return self.find_epoch(trial, epoch);
         }
+        let kept = |best: &Evaluation| {
+            self.folder.adapter(id).or_else(|| self.folder.adapter_at(self.state, id, best.step))
+        };
+        let found = trial.best().and_then(|best| Some((kept(best)?, best)));
+        found.ok_or_else(|| CliError::NoAdapter { trial: id, why: why_no_adapter(trial) })
     }
 
-    fn fill(&self, dir: &Path, adapter: &Path, best: &Evaluation) -> Result<(), CliError> {
+    fn find_epoch<'t>(
+        &self,
+        trial: &'t TrialState,
+        epoch: u32,
+    ) -> Result<(PathBuf, &'t Evaluation), CliError> {
+        let id = trial.trial.id;
+        let ends = trial.evaluations.iter().filter_map(|e| Some((e.whole_epoch()?, e)));
+        let ends: Vec<(u32, &Evaluation)> = ends.collect();
+        let Some((_, evaluation)) = ends.iter().find(|(end, _)| *end == epoch) else {
+            let last = ends.last().map_or(0, |(end, _)| *end);
+            return Err(CliError::NoSuchEpoch { trial: id, epoch, last });
+        };
+        let adapter =
+            |evaluation: &Evaluation| self.folder.adapter_at(self.state, id, evaluation.step);
+        if let Some(found) = adapter(evaluation) {
+            return Ok((found, evaluation));
+        }
+        let kept = ends.iter().filter(|(_, evaluation)| adapter(evaluation).is_some());
+        let kept = kept.map(|(end, _)| *end).collect();
+        let best = self.folder.adapter(id).and(trial.best()).map(|best| best.epoch);
+        Err(CliError::NoEpochAdapter { trial: id, epoch, kept, best })
+    }
+
+    fn fill(&self, dir: &Path, adapter: &Path, evaluation: &Evaluation) -> Result<(), CliError> {
         let base = match self.form {
             Form::Merged => self.fill_merged(dir, adapter)?,
             Form::Adapter | Form::AdapterAndGguf => self.fill_adapter(dir, adapter)?,
@@ -138,7 +167,7 @@ impl Export<'_> {
                 copy_into(&path, dir)?;
             }
         }
-        write_json(&dir.join(ORIGIN), &self.origin(best, &base))?;
+        write_json(&dir.join(ORIGIN), &self.origin(evaluation, &base))?;
         if let Some(rows) = &self.validation {
             self.add_validation(dir, adapter, rows)?;
         }
@@ -147,7 +176,7 @@ impl Export<'_> {
             let path = dir.join("training.png");
             fs::write(&path, plot?.png).map_err(CliError::io("write", &path))?;
         }
-        let card = self.card(best, &base);
+        let card = self.card(evaluation, &base);
         let path = dir.join("README.md");
         fs::write(&path, card).map_err(CliError::io("write", &path))?;
         write_checksums(dir)
@@ -182,13 +211,19 @@ impl Export<'_> {
         Ok(model.display().to_string())
     }
 
-    fn card(&self, best: &Evaluation, base: &str) -> String {
+    /// Whether an evaluation is the one that the trial is ranked by.
+    fn is_best(&self, evaluation: &Evaluation) -> bool {
+        let trial = self.state.trials.get(&self.trial);
+        trial.and_then(TrialState::best).is_some_and(|best| best.step == evaluation.step)
+    }
+
+    fn card(&self, evaluation: &Evaluation, base: &str) -> String {
         let facts = Card {
             state: self.state,
             ranking: self.ranking,
             trial: self.trial,
             form: self.form,
-            best,
+            evaluation,
             base,
             data_sha256: self.data_sha256.as_deref(),
         };
@@ -227,18 +262,19 @@ impl Export<'_> {
         Ok(base)
     }
 
-    fn origin(&self, best: &Evaluation, base: &str) -> Value {
+    fn origin(&self, evaluation: &Evaluation, base: &str) -> Value {
         json!({
             "sweep": self.state.name,
             "fingerprint": self.state.fingerprint,
             "trial": self.trial,
             "config": self.state.trials.get(&self.trial).map(|trial| &trial.trial.config),
-            "eval_loss": best.eval_loss,
-            "eval_loss_stderr": best.eval_loss_stderr,
-            "train_loss": best.train_loss,
-            "retention_loss": best.retention_loss,
-            "step": best.step,
-            "epoch": best.epoch,
+            "eval_loss": evaluation.eval_loss,
+            "eval_loss_stderr": evaluation.eval_loss_stderr,
+            "train_loss": evaluation.train_loss,
+            "retention_loss": evaluation.retention_loss,
+            "step": evaluation.step,
+            "epoch": evaluation.epoch,
+            "is_best_evaluation": self.is_best(evaluation),
             "base_model": base,
             "base_eval_loss": self.state.base.as_ref().map(|base| base.eval_loss),
             "lorasweep": env!("CARGO_PKG_VERSION"),

@@ -64,10 +64,10 @@ pub fn page_now(
     lang: Lang,
     is_running: bool,
 ) -> Result<String, CliError> {
-    let state = folder.state()?;
+    let (state, spans) = publish::history(folder)?;
     let ranking = reporter::rank(&state, &settings.report, lang);
     let reload = (is_running && !state.finished).then_some(EVERY_SECONDS);
-    publish::page(folder, &state, settings, &ranking, lang, reload)
+    publish::page(&state, &spans, settings, &ranking, lang, reload)
 }
 
 /// Opens a page in the browser; where there is none, says where the page is.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use reporter::{Lang, Page, Ranking, TerminalOptions};
+use reporter::{Lang, Page, Ranking, Span, TerminalOptions};
 use spec::{Evaluation, SweepState, TrialState};
 use store::{BuildError, ReportFile, SweepFolder, TrialTables};
 
@@ -10,10 +10,18 @@ use crate::error::CliError;
 use crate::export::{self, Export, Form};
 use crate::inputs::Settings;
 
+/// The state of a sweep and when its trials ran, from one reading of the journal.
+pub fn history(folder: &SweepFolder) -> Result<(SweepState, Vec<Span>), CliError> {
+    let records = folder.records()?;
+    let state = SweepState::from_events(records.iter().map(|record| &record.event));
+    Ok((state, reporter::timeline(&records)))
+}
+
 /// Writes everything that is derived from the state, and returns the ranking.
 pub fn publish(
     folder: &SweepFolder,
     state: &SweepState,
+    spans: &[Span],
     settings: &Settings,
     lang: Lang,
 ) -> Result<Ranking, CliError> {
@@ -22,7 +30,7 @@ pub fn publish(
     write(&ReportFile::RankingCsv, reporter::ranking_csv(&ranking)?.as_bytes())?;
     write(&ReportFile::RankingJson, reporter::ranking_json(&ranking)?.as_bytes())?;
     write(&ReportFile::ReportText, text(&ranking, false).as_bytes())?;
-    let page = page(folder, state, settings, &ranking, lang, None)?;
+    let page = page(state, spans, settings, &ranking, lang, None)?;
     write(&ReportFile::ReportHtml, page.as_bytes())?;
     let mut names = Vec::new();
     for plot in reporter::plot::all_plots(state, &settings.report) {
@@ -37,7 +45,8 @@ pub fn publish(
     if let Some(trial) = export::best_trial(folder, state, &ranking) {
         let data_sha256 = export::data_sha256(&folder.identity()?);
         let (ranking, form) = (&ranking, Form::Adapter);
-        Export { folder, state, settings, trial, ranking, form, data_sha256, validation: None }
+        let (epoch, validation) = (None, None);
+        Export { folder, state, settings, trial, epoch, ranking, form, data_sha256, validation }
             .write(&folder.best_dir())?;
     }
     Ok(ranking)
@@ -45,16 +54,15 @@ pub fn publish(
 
 /// `report.html`; one that is to follow a running sweep loads itself again.
 pub fn page(
-    folder: &SweepFolder,
     state: &SweepState,
+    spans: &[Span],
     settings: &Settings,
     ranking: &Ranking,
     lang: Lang,
     reload_seconds: Option<u32>,
 ) -> Result<String, CliError> {
-    let spans = reporter::timeline(&folder.records()?);
     let report = &settings.report;
-    let page = Page { state, ranking, settings: report, spans: &spans, lang, reload_seconds };
+    let page = Page { state, ranking, settings: report, spans, lang, reload_seconds };
     Ok(reporter::html(page)?)
 }
 

@@ -53,7 +53,7 @@ fn sweep_file(seeds: u32) -> String {
          model: quickstart/base\ndata:\n  train: quickstart/train.jsonl\n  \
          validation: quickstart/validation.jsonl\n\
          train: {{rank: 8, batch_size: 16, lora_alpha: 16, lr_scheduler: constant, \
-         warmup_ratio: 0, max_seq_len: 64}}\n\
+         warmup_ratio: 0, max_seq_len: 64, save_strategy: epoch}}\n\
          executor: {{device: cpu, devices: 2, max_packed: 2, checkpoint_seconds: 1, \
          max_retries: 1000}}\n",
         seeds.join(", ")
@@ -147,6 +147,18 @@ fn check_nothing_is_done_twice(events: &[Event]) {
     }
 }
 
+/// Every epoch of every trial has its adapter, by whichever trial it was kept.
+fn check_epochs_are_kept(folder: &SweepFolder, state: &SweepState) {
+    for trial in state.trials.values() {
+        for evaluation in &trial.evaluations {
+            let adapter = folder.adapter_at(state, trial.trial.id, evaluation.step);
+            let weights = adapter.map(|path| path.join("adapter_model.safetensors"));
+            let is_kept = weights.is_some_and(|path| path.is_file());
+            assert!(is_kept, "trial {}, epoch {}", trial.trial.id, evaluation.epoch);
+        }
+    }
+}
+
 #[test]
 fn a_sweep_whose_processes_are_killed_at_any_moment_ends_like_one_left_alone() {
     let kills = number("LORASWEEP_KILLS", KILLS.into()) as u32;
@@ -190,4 +202,5 @@ fn a_sweep_whose_processes_are_killed_at_any_moment_ends_like_one_left_alone() {
     assert_eq!(lost, Vec::<&TrialId>::new());
     assert_eq!((ours.len(), differing), (theirs.len(), 0), "{ours:?}\n{theirs:?}");
     check_nothing_is_done_twice(&killed.events().unwrap());
+    check_epochs_are_kept(&killed, &state);
 }

@@ -110,6 +110,7 @@ fn a_sweep_is_converted_for_other_tools_and_nothing_is_overwritten_unasked() {
     let convert = |more: &[&str]| {
         let mut args = vec!["convert", "results/small", "--tensorboard", "events"];
         args.extend(["--optuna", "study.log", "--csv", "all.csv"]);
+        args.extend(["--mlflow", "mlruns", "--parquet", "tables"]);
         args.extend(more);
         lorasweep(dir.path(), &args)
     };
@@ -120,8 +121,15 @@ fn a_sweep_is_converted_for_other_tools_and_nothing_is_overwritten_unasked() {
     let created = read("study.log").lines().filter(|l| l.contains("\"op_code\":4")).count();
     assert_eq!(created, 3);
     assert_eq!(fs::read_dir(dir.path().join("events")).unwrap().count(), 1 + 3);
+    assert_eq!(fs::read_dir(dir.path().join("tables")).unwrap().count(), 2);
+    let experiments = || fs::read_dir(dir.path().join("mlruns")).unwrap().count();
+    assert_eq!(experiments(), 1);
+    fs::create_dir(dir.path().join("mlruns/0")).unwrap();
     assert_eq!(convert(&[]).code, 2);
     assert_eq!(convert(&["--force"]).code, 0);
+    assert_eq!(experiments(), 2, "others' stay");
+    let again = lorasweep(dir.path(), &["convert", "results/small", "--mlflow", "mlruns"]);
+    assert_eq!(again.code, 2, "{}", again.stderr);
     fs::write(dir.path().join("events/notes.txt"), "mine").unwrap();
     assert_eq!(convert(&["--force"]).code, 2);
     assert_eq!(read("events/notes.txt"), "mine");
@@ -161,6 +169,47 @@ fn export_replaces_an_export_only_when_forced_and_never_anything_else() {
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("other than an adapter"), "{}", ran.stderr);
     assert!(dir.path().join("model/tokenizer.json").is_file());
+}
+
+#[test]
+fn export_of_an_epoch_takes_what_was_kept_of_it_and_its_card_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let sweep = interrupted_sweep(dir.path());
+    let export = |trial: &str, epoch: &str| {
+        let args = ["export", "results/small", "--trial", trial, "--epoch", epoch, "--to", "mine"];
+        lorasweep(dir.path(), &[&args[..], &["--force"]].concat())
+    };
+    // Trial 1 came lowest at the end of its epoch.
+    assert_eq!(export("1", "1").code, 0);
+    let read = |name: &str| fs::read_to_string(dir.path().join("mine").join(name)).unwrap();
+    assert_eq!(read("adapter_model.safetensors"), "weights 1");
+
+    let not_kept = export("2", "1");
+    assert_eq!(not_kept.code, 1);
+    let there_is = "was not kept: there is that of its best evaluation, at epoch 0.50";
+    assert!(not_kept.stderr.contains(there_is), "{}", not_kept.stderr);
+    assert!(not_kept.stderr.contains("save_strategy: epoch"), "{}", not_kept.stderr);
+    let unknown = export("2", "7");
+    assert_eq!(unknown.code, 2);
+    assert!(unknown.stderr.contains("trial 002 has no epoch 7: the last"), "{}", unknown.stderr);
+
+    let kept = sweep.join("trials/trial-002/epochs/epoch-001");
+    fs::create_dir_all(&kept).unwrap();
+    fs::copy(
+        sweep.join("trials/trial-002/adapter/adapter_config.json"),
+        kept.join("adapter_config.json"),
+    )
+    .unwrap();
+    fs::write(kept.join("adapter_model.safetensors"), "weights at the end").unwrap();
+    let ran = export("2", "1");
+    assert_eq!(ran.stdout, "Exported trial 002, epoch 1, to mine\n", "{}", ran.stderr);
+    assert_eq!(read("adapter_model.safetensors"), "weights at the end");
+    let origin: Value = serde_json::from_str(&read("lorasweep.json")).unwrap();
+    assert_eq!((&origin["epoch"], &origin["eval_loss"]), (&1.0.into(), &1.7.into()));
+    assert_eq!(origin["is_best_evaluation"], false);
+    let card = read("README.md");
+    assert!(card.contains("| 1.7000 ± 0.0100 |"), "{card}");
+    assert!(card.contains("1.00; its run came lowest at epoch 0.50, with 1.5000"), "{card}");
 }
 
 #[test]

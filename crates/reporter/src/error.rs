@@ -15,6 +15,15 @@ pub enum ReportError {
         #[source]
         source: csv::Error,
     },
+    /// A table could not be written as Parquet.
+    #[error("failed to write {table} as Parquet")]
+    Parquet {
+        /// Which table.
+        table: &'static str,
+        /// What the writer said.
+        #[source]
+        source: parquet::errors::ParquetError,
+    },
     /// A value could not be written as JSON.
     #[error("failed to write {what} as JSON")]
     Json {

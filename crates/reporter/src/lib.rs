@@ -28,8 +28,8 @@ mod text;
 pub use compare::{Against, Choice, Comparison, Reason, compare};
 pub use error::ReportError;
 pub use export::{
-    EventFile, evaluations_csv, metrics_csv, optuna_journal, ranking_csv, ranking_json, steps_csv,
-    tensorboard,
+    ExportFile, MlflowExperiment, evaluations_csv, evaluations_parquet, metrics_csv, mlflow,
+    optuna_journal, ranking_csv, ranking_json, ranking_parquet, steps_csv, tensorboard,
 };
 pub use failures::Failure;
 pub use page::{Importance, Page, Span, html, importance, timeline};

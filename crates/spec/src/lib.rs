@@ -47,11 +47,11 @@ pub use resolve::{PathKind, resolve};
 pub use settings::{
     BayesSettings, CommandSettings, DataSettings, DeviceChoice, Devices, Dtype, EvalSettings,
     ExecutorKind, ExecutorSettings, OptimizerSettings, RankLadderSettings, Replicates,
-    ReportSettings, TrainSettings, ValidationSource,
+    ReportSettings, SaveStrategy, TrainSettings, ValidationSource,
 };
 pub use slurm::SlurmSettings;
 pub use space::{Alpha, Axis, Choice, FromNumber, Numeric, SearchSpace};
-pub use state::{Continued, LostWorker, SweepState, TrialState, TrialStatus};
+pub use state::{Continued, LostWorker, Promoted, SweepState, TrialState, TrialStatus};
 pub use sweep::{Brackets, EarlyTerminate, Goal, Method, Metric, MetricName, Sweep, Warning};
 pub use trial::{ConfigKey, LrScheduler, TargetModule, Trial, TrialConfig, TrialId, lora_scale};
 pub use variant::{InitLoraWeights, LoraVariant};

@@ -110,6 +110,17 @@ pub enum Dtype {
     Bf16,
 }
 
+/// Which adapters of a trial are kept, named as in transformers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SaveStrategy {
+    /// That of its best evaluation.
+    #[default]
+    Best,
+    /// Also that of each epoch's end.
+    Epoch,
+}
+
 /// Training settings shared by all trials.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainSettings {
@@ -135,6 +146,9 @@ pub struct TrainSettings {
     pub optimizer: OptimizerSettings,
     /// Evaluation cadence.
     pub eval: EvalSettings,
+    /// Which adapters are kept.
+    #[serde(default)]
+    pub save_strategy: SaveStrategy,
 }
 
 impl Default for TrainSettings {
@@ -149,6 +163,7 @@ impl Default for TrainSettings {
             divergence_factor: 2.0,
             optimizer: OptimizerSettings::default(),
             eval: EvalSettings { eval_steps: None, train_subset: None },
+            save_strategy: SaveStrategy::Best,
         }
     }
 }

@@ -54,6 +54,9 @@ pub struct Sweep {
     pub report: ReportSettings,
     /// When a running trial is given up, if ever.
     pub early_terminate: Option<EarlyTerminate>,
+    /// A trial that it stopped may go on later, when it compares better with those since.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub promote: bool,
     /// At most this many trials.
     pub run_cap: Option<u32>,
     /// Further runs of the best trials under other seeds; they come on top of `run_cap`.
@@ -82,7 +85,8 @@ pub(crate) struct WrittenPaths {
 impl Sweep {
     /// SHA-256 (64 lower-case hexadecimal digits) of the canonical JSON of everything that
     /// changes results. Left out: the description, the warnings, the report's thresholds, how
-    /// the executor packs and checkpoints, and the replicates, which can be asked for afterwards. Two sweeps with one fingerprint may share results.
+    /// the executor packs and checkpoints, which adapters are kept, and the replicates, which can
+    /// be asked for afterwards. Two sweeps with one fingerprint may share results.
     pub fn fingerprint(&self) -> String {
         let mut identity = serde_json::json!({
             "name": self.name,
@@ -106,9 +110,15 @@ impl Sweep {
             "run_cap": self.run_cap,
             "seed": self.seed,
         });
+        if let Some(train) = identity["train"].as_object_mut() {
+            train.remove("save_strategy");
+        }
         // Not there at all unless given: sweeps of versions that had no such keys keep theirs.
         if let Some(test) = &self.written.data.test {
             identity["data"]["test"] = test.to_string_lossy().into();
+        }
+        if self.promote {
+            identity["promote"] = true.into();
         }
         if let Some(weights) = &self.written.base_weights {
             identity["base_weights"] = weights.to_string_lossy().into();

@@ -221,6 +221,11 @@ impl TrialConfig {
             .then(|| Self { epochs: 0, ..self.clone() }.key())
     }
 
+    /// Equal for configurations that differ in nothing but their seed: repetitions of one.
+    pub fn key_without_seed(&self) -> ConfigKey {
+        Self { seed: 0, ..self.clone() }.key()
+    }
+
     /// Equal for equal configurations only; a negative zero counts as zero.
     pub fn key(&self) -> ConfigKey {
         let Self {

@@ -394,6 +394,13 @@ fn the_planners_have_settings_and_asha_is_another_name_for_hyperband() {
     assert!(matches!(changed.early_terminate, Some(EarlyTerminate::Hyperband { .. })));
     let curve = read("early_terminate: {type: curve}\n").early_terminate;
     assert_eq!(curve, Some(EarlyTerminate::Curve { top: 1, chance: 0.05, min_iter: 2 }));
+    let promotes = |lines: &str| read(lines).promote;
+    assert!(promotes("early_terminate: {type: curve, promote: true}\n"));
+    assert!(!promotes("early_terminate: {type: curve}\n"));
+    let print = |lines: &str| read(lines).fingerprint();
+    let rule = "early_terminate: {type: median}\n";
+    assert_eq!(print(rule), print("early_terminate: {type: median, promote: false}\n"));
+    assert_ne!(print(rule), print("early_terminate: {type: median, promote: true}\n"));
     // What another method would use changes no results.
     assert_eq!(read("").fingerprint(), read("rank_ladder: {sigma: 3}\n").fingerprint());
     assert_ne!(read("").fingerprint(), read("bayes: {lora_prior: false}\n").fingerprint());
@@ -459,6 +466,7 @@ fn the_fingerprint_changes_with_results_and_with_nothing_else() {
     assert_eq!(own, print("description: other words\n"));
     assert_eq!(own, print("report: {overfit_sigma: 3}\n"));
     assert_eq!(own, print("executor: {checkpoint_seconds: 5, max_packed: 1}\n"));
+    assert_eq!(own, print("train: {save_strategy: epoch}\n"));
     assert_ne!(own, print("train: {weight_decay: 0.1}\n"));
     assert_ne!(own, print("train: {adam_beta1: 0.8}\n"));
     assert_ne!(own, print("seed: 1\n"));

@@ -106,6 +106,29 @@ impl SweepFolder {
         Some(layout::adapter(&self.root, trial)).filter(|path| path.is_dir())
     }
 
+    /// The folder with the adapter of one evaluation of a trial, by the evaluation's step: kept by
+    /// the trial itself or by the one that took its steps up to there. `None`: nobody kept it.
+    pub fn adapter_at(&self, state: &SweepState, trial: TrialId, step: u32) -> Option<PathBuf> {
+        let mut trial = state.trials.get(&trial)?;
+        // A trial continues an earlier one; a damaged journal may say otherwise.
+        for _ in 0..=state.trials.len() {
+            let id = trial.trial.id;
+            let best = self.adapter(id).filter(|_| trial.best().is_some_and(|b| b.step == step));
+            if best.is_some() {
+                return best;
+            }
+            let evaluation = trial.evaluations.iter().find(|evaluation| evaluation.step == step)?;
+            let epoch = evaluation.whole_epoch();
+            let kept = epoch.map(|epoch| layout::epoch_adapter(&self.root, id, epoch));
+            if let Some(kept) = kept.filter(|path| path.is_dir()) {
+                return Some(kept);
+            }
+            let shared = trial.continues.filter(|shared| step <= shared.steps)?;
+            trial = state.trials.get(&shared.trial)?;
+        }
+        None
+    }
+
     /// The folder in which the command that trains a trial may write, and its log; created where it
     /// is not there.
     pub fn command_dir(&self, trial: TrialId) -> Result<PathBuf, StoreError> {
@@ -343,10 +366,18 @@ pub(crate) fn save_adapter(
     trial: TrialId,
     save: impl FnOnce(&Path) -> Result<bool, BuildError>,
 ) -> Result<bool, StoreError> {
-    let target = layout::adapter(root, trial);
-    let saved = atomic::replace_dir(&target, save)?;
+    save_if_any(&layout::adapter(root, trial), save)
+}
+
+/// Fills the folder `target` with `save`, which returns whether there was anything to save; if not,
+/// no folder appears.
+pub(crate) fn save_if_any(
+    target: &Path,
+    save: impl FnOnce(&Path) -> Result<bool, BuildError>,
+) -> Result<bool, StoreError> {
+    let saved = atomic::replace_dir(target, save)?;
     if !saved {
-        atomic::remove_dir_if_there(&target)?;
+        atomic::remove_dir_if_there(target)?;
     }
     Ok(saved)
 }
@@ -415,6 +446,7 @@ fn remove_leftovers(root: &Path) -> Result<(), StoreError> {
     for trial in atomic::entries(&layout::trials(root))? {
         if trial.is_dir() {
             atomic::remove_leftovers(&trial)?;
+            atomic::remove_leftovers(&layout::epochs(&trial))?;
             for purpose in [Purpose::Resume, Purpose::Fork] {
                 atomic::remove_leftovers(&layout::checkpoint_in(&trial, purpose))?;
             }

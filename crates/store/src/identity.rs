@@ -20,10 +20,11 @@ const FORMAT: u32 = 1;
 const LISTED_DIFFERENCES: usize = 8;
 
 /// Settings that a fingerprint leaves out: they may differ within one sweep.
-const OUTSIDE_THE_FINGERPRINT: [&str; 9] = [
+const OUTSIDE_THE_FINGERPRINT: [&str; 10] = [
     "description",
     "warnings",
     "report",
+    "train.save_strategy",
     "executor.max_packed",
     "executor.checkpoint_seconds",
     "executor.devices",

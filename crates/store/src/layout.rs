@@ -57,6 +57,15 @@ pub(crate) fn adapter(root: &Path, id: TrialId) -> PathBuf {
     trial(root, id).join("adapter")
 }
 
+/// The adapters of its epochs, where they are kept.
+pub(crate) fn epochs(trial: &Path) -> PathBuf {
+    trial.join("epochs")
+}
+
+pub(crate) fn epoch_adapter(root: &Path, id: TrialId, epoch: u32) -> PathBuf {
+    epochs(&trial(root, id)).join(format!("epoch-{epoch:03}"))
+}
+
 /// What belongs to the trial's command: its log and whatever it writes there itself.
 pub(crate) fn command(root: &Path, id: TrialId) -> PathBuf {
     let own = if id == TrialId::BASE { root.join("base") } else { trial(root, id) };

@@ -308,6 +308,16 @@ impl WorkerDir {
         folder::save_adapter(self.folder.path(), trial, save)
     }
 
+    /// Fills the folder of the trial's adapter at the end of `epoch` as [`Self::save_adapter`] does.
+    pub fn save_epoch_adapter(
+        &mut self,
+        trial: TrialId,
+        epoch: u32,
+        save: impl FnOnce(&Path) -> Result<bool, BuildError>,
+    ) -> Result<bool, StoreError> {
+        folder::save_if_any(&layout::epoch_adapter(self.folder.path(), trial, epoch), save)
+    }
+
     /// Claims an attempt at a trial; false when it, or a later one, was claimed by another process.
     pub fn claim(&mut self, trial: TrialId, attempt: u32) -> Result<bool, StoreError> {
         let dir = layout::claims(self.folder.path(), trial);

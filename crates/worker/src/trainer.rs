@@ -90,6 +90,12 @@ pub trait Trainer {
     /// which exists. Returns false when the trial was never evaluated, and then writes nothing.
     fn save_best(&self, trial: TrialId, dir: &Path) -> Result<bool, TrainerError>;
 
+    /// Writes the adapter as the last step left it in PEFT's format into the folder `dir`, which
+    /// exists. Returns false where the trainer cannot, and then writes nothing.
+    fn save_last(&self, _trial: TrialId, _dir: &Path) -> Result<bool, TrainerError> {
+        Ok(false)
+    }
+
     /// The most memory that training has taken so far, in bytes, where the system tells.
     fn peak_bytes(&self) -> Option<u64> {
         None

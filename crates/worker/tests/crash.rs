@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -11,25 +11,57 @@ use common::{
     Fuse, World, config, five_trials, outcome, ranking, run, run_until_killed, sharing_trials,
 };
 use proptest::prelude::*;
-use spec::{Event, SweepState, TrialConfig, TrialId};
+use spec::{Event, SaveStrategy, SweepState, TrialId};
 use store::SweepFolder;
 use worker::Finish;
 
-/// The sweep left alone: its state and the moments at which it could have died.
-fn undisturbed(trials: Vec<TrialConfig>, capacity: usize, bound: Option<f64>) -> (SweepState, u32) {
+/// What a sweep that was left alone came to.
+struct Undisturbed {
+    state: SweepState,
+    adapters: EpochAdapters,
+    /// The moments at which it could have died.
+    moments: u32,
+}
+
+/// What is kept of each trial at the end of each epoch.
+type EpochAdapters = BTreeMap<(TrialId, u32), String>;
+
+fn undisturbed(world: World) -> Undisturbed {
     let results = tempfile::tempdir().unwrap();
     let fuse = Fuse::never();
-    let world = World { fuse: fuse.clone(), bound, ..World::new(trials, capacity) };
-    let run = run(results.path(), &world);
+    let save_strategy = SaveStrategy::Epoch;
+    let run = run(results.path(), &World { fuse: fuse.clone(), save_strategy, ..world });
     assert_eq!(run.finish.unwrap(), Finish::Completed);
-    (run.state, fuse.burnt())
+    let adapters = epoch_adapters(results.path());
+    Undisturbed { state: run.state, adapters, moments: fuse.burnt() }
+}
+
+/// The adapter of every journalled evaluation at an epoch's end, whoever kept it.
+fn epoch_adapters(results: &Path) -> EpochAdapters {
+    let folder = SweepFolder::open(results.join("s")).unwrap();
+    let state = folder.state().unwrap();
+    let mut found = BTreeMap::new();
+    for trial in state.trials.values() {
+        for evaluation in &trial.evaluations {
+            let Some(epoch) = evaluation.whole_epoch() else { continue };
+            let id = trial.trial.id;
+            let adapter = folder.adapter_at(&state, id, evaluation.step);
+            let adapter = adapter.unwrap_or_else(|| panic!("trial {id}, epoch {epoch} is lost"));
+            let text = fs::read_to_string(adapter.join("adapter.json")).unwrap();
+            let values: Vec<f64> = serde_json::from_str(&text).unwrap();
+            assert_eq!(values[0], f64::from(evaluation.step), "trial {id}, epoch {epoch}");
+            found.insert((id, epoch), text);
+        }
+    }
+    found
 }
 
 fn journal(results: &Path) -> Vec<Event> {
     SweepFolder::open(results.join("s")).unwrap().events().unwrap()
 }
 
-/// No trial starts after its end, none ends twice, and none starts before it is proposed.
+/// No trial starts after its end unless it was promoted, none ends twice, and none starts before it
+/// is proposed.
 fn check_order(events: &[Event]) -> Result<(), TestCaseError> {
     let (mut proposed, mut ended) = (BTreeSet::new(), BTreeSet::new());
     for event in events {
@@ -43,6 +75,9 @@ fn check_order(events: &[Event]) -> Result<(), TestCaseError> {
             }
             Event::TrialFinished { trial, .. } => {
                 prop_assert!(ended.insert(*trial), "ended twice: {trial:?}");
+            }
+            Event::TrialPromoted { trial, .. } => {
+                prop_assert!(ended.remove(trial), "promoted before its end: {trial:?}");
             }
             _ => {}
         }
@@ -61,23 +96,29 @@ proptest! {
         often in any::<bool>(),
         prunes in any::<bool>(),
         shares in any::<bool>(),
+        promotes in any::<bool>(),
     ) {
         let bound = prunes.then_some(1.9);
         let trials = if shares { sharing_trials() } else { five_trials() };
-        let (expected, moments) = undisturbed(trials.clone(), capacity, bound);
+        let calm = World { bound, promotes, ..World::new(trials.clone(), capacity) };
+        let Undisturbed { state: expected, adapters, moments } = undisturbed(calm);
         let results = tempfile::tempdir().unwrap();
         let checkpoint_every = if often { Duration::ZERO } else { Duration::MAX };
         let world = |fuse| {
-            World { bound, checkpoint_every, fuse, ..World::new(trials.clone(), capacity) }
+            let save_strategy = SaveStrategy::Epoch;
+            let world = World::new(trials.clone(), capacity);
+            World { bound, promotes, checkpoint_every, save_strategy, fuse, ..world }
         };
         for share in kills {
             let fuse = Fuse::after((share * f64::from(moments)) as u32);
             run_until_killed(results.path(), &world(fuse));
+            epoch_adapters(results.path());
         }
         let last = run(results.path(), &world(Fuse::never()));
         prop_assert!(matches!(last.finish, Ok(Finish::Completed | Finish::AlreadyFinished)));
         prop_assert_eq!(outcome(&last.state), outcome(&expected));
         prop_assert_eq!(ranking(&last.state), ranking(&expected));
+        prop_assert_eq!(epoch_adapters(results.path()), adapters);
         let events = journal(results.path());
         check_order(&events)?;
         prop_assert_eq!(SweepState::from_events(&events), last.state);
@@ -86,7 +127,7 @@ proptest! {
 
 #[test]
 fn every_journalled_end_has_its_adapter_on_disk_whenever_the_process_died() {
-    let (_, moments) = undisturbed(five_trials(), 2, None);
+    let Undisturbed { moments, .. } = undisturbed(World::new(five_trials(), 2));
     for moment in (0..moments).step_by(9) {
         let results = tempfile::tempdir().unwrap();
         let fuse = Fuse::after(moment);

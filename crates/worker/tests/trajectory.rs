@@ -4,7 +4,11 @@ mod common;
 
 use common::trainer::{DECAY_STEPS, STEPS_PER_EPOCH};
 use common::{Run, World, config, outcome, run, sharing_trials};
-use spec::{Continued, Event, LrScheduler, Outcome, SweepState, TrialConfig, TrialId, TrialState};
+use spec::{
+    Continued, Event, LrScheduler, Outcome, SaveStrategy, SweepState, TrialConfig, TrialId,
+    TrialState,
+};
+use store::SweepFolder;
 use worker::Finish;
 
 fn of(lr_scheduler: LrScheduler, epochs: &[u32]) -> Vec<TrialConfig> {
@@ -86,6 +90,41 @@ fn a_shorter_trial_proposed_after_a_longer_one_takes_no_step() {
     assert_eq!(shorter.trained_tokens(), 0);
     // Its best evaluation is not the longer one's, so that nobody has kept its adapter.
     assert!(!results.path().join("s/trials/trial-002/adapter").exists());
+}
+
+#[test]
+fn a_shorter_trial_has_its_adapter_from_the_epochs_that_a_longer_one_kept() {
+    let results = tempfile::tempdir().unwrap();
+    let world = World {
+        save_strategy: SaveStrategy::Epoch,
+        ..World::new(of(LrScheduler::Constant, &[3, 2]), 1)
+    };
+    run(results.path(), &world).finish.unwrap();
+    let trials = results.path().join("s/trials");
+    let of_longer = std::fs::read(trials.join("trial-001/epochs/epoch-002/adapter.json")).unwrap();
+    assert_eq!(std::fs::read(trials.join("trial-002/adapter/adapter.json")).unwrap(), of_longer);
+}
+
+#[test]
+fn the_epochs_of_a_trial_that_goes_on_from_another_are_kept_once() {
+    let results = tempfile::tempdir().unwrap();
+    let world = World {
+        save_strategy: SaveStrategy::Epoch,
+        ..World::new(of(LrScheduler::Constant, &[1, 3]), 2)
+    };
+    run(results.path(), &world).finish.unwrap();
+    let kept = |trial: &str| {
+        let epochs = results.path().join("s/trials").join(trial).join("epochs");
+        let mut names: Vec<_> =
+            std::fs::read_dir(epochs).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(kept("trial-001"), ["epoch-001"]);
+    assert_eq!(kept("trial-002"), ["epoch-002", "epoch-003"]);
+    let folder = SweepFolder::open(results.path().join("s")).unwrap();
+    let first = folder.adapter_at(&folder.state().unwrap(), TrialId(2), STEPS_PER_EPOCH).unwrap();
+    assert!(first.starts_with(results.path().join("s/trials/trial-001")), "{}", first.display());
 }
 
 #[test]

@@ -11,8 +11,10 @@ use trainer::data::{DataReport, PreparedData};
 use trainer::model::{DecoderConfig, Format, Source};
 use trainer::plan::{self, Memory, Packing};
 
+mod disk;
 mod elsewhere;
 
+use self::disk::Disk;
 use crate::args::{CheckArgs, RunArgs};
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -40,6 +42,8 @@ struct Findings<'a> {
     /// Absent where workers run on other machines, whose memory is not known here.
     memory: Option<MemoryPlan>,
     memory_total: Option<u64>,
+    /// Absent for trials without end.
+    disk: Option<Disk>,
     /// The script of the first job, where workers are jobs.
     #[serde(skip_serializing_if = "Option::is_none")]
     job_script: Option<String>,
@@ -141,6 +145,7 @@ fn find<'a>(file: &'a SweepFile, data: &'a PreparedData) -> Result<Findings<'a>,
         per_trial: rows(&trials, &work),
         memory,
         memory_total: memory.map(|plan| plan.total()),
+        disk: planner.total().map(|n| Disk::of(&decoder, &trials, &work, &sweep.train, n)),
         job_script: jobs::script(file, Path::new(RunArgs::RESULTS))?,
         data: &data.report,
         warnings,
@@ -212,6 +217,7 @@ fn render(found: &Findings) -> String {
         .memory
         .as_ref()
         .map_or_else(|| "memory: each job plans with what its node gives it\n".to_owned(), memory);
+    out += &found.disk.map(|disk| disk.in_words()).unwrap_or_default();
     for warning in &found.warnings {
         if !out.contains(warning.as_str()) {
             let _ = writeln!(out, "warning: {warning}");
@@ -268,6 +274,14 @@ fn memory(plan: &MemoryPlan) -> String {
         grouped(tokens_per_step as u64),
         if recompute { "computed again" } else { "kept" }
     );
+    if plan.unfit > 0 {
+        let _ = writeln!(
+            out,
+            "{} configurations of those drawn to plan with need more memory than there is: \
+             `bayes` will not propose such ones",
+            plan.unfit
+        );
+    }
     out
 }
 

@@ -39,13 +39,15 @@ pub fn run(args: &ExportArgs) -> Result<Exit, CliError> {
         state: &state,
         settings: &settings,
         trial,
+        epoch: args.epoch,
         ranking: &ranking,
         form,
         data_sha256: export::data_sha256(&identity),
         validation,
     };
     export.write(&args.to)?;
-    output::result(&format!("Exported trial {trial} to {}", args.to.display()));
+    let epoch = args.epoch.map_or_else(String::new, |epoch| format!(", epoch {epoch},"));
+    output::result(&format!("Exported trial {trial}{epoch} to {}", args.to.display()));
     Ok(Exit::Done)
 }
 

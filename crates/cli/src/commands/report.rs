@@ -13,8 +13,8 @@ use crate::publish;
 pub fn run(args: &ReportArgs, output: Output) -> Result<Exit, CliError> {
     let folder = SweepFolder::open(&args.dir)?;
     let settings = Settings::of(&folder.identity()?)?;
-    let state = folder.state()?;
-    let ranking = publish::publish(&folder, &state, &settings, args.lang.into())?;
+    let (state, spans) = publish::history(&folder)?;
+    let ranking = publish::publish(&folder, &state, &spans, &settings, args.lang.into())?;
     if args.json {
         output::result(&reporter::ranking_json(&ranking)?);
     } else {

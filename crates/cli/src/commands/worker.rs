@@ -73,6 +73,7 @@ fn serve(
     let silence = Duration::from_secs(sweep.executor.heartbeat_seconds.into());
     let settings = ServeSettings {
         checkpoint_every: Duration::from_secs(sweep.executor.checkpoint_seconds.into()),
+        save_strategy: sweep.train.save_strategy,
         beat_every: (silence / BEATS).clamp(LEAST_BETWEEN_BEATS, MOST_BETWEEN_BEATS),
         stop: Arc::clone(stop),
     };

@@ -56,9 +56,8 @@ impl Candidates {
         let mut group_of: HashMap<ConfigKey, usize> = HashMap::new();
         for trial in state.trials.values() {
             let Some(nll) = measured(trial, reference) else { continue };
-            let mut config = trial.trial.config.clone();
-            config.seed = 0;
-            let at = *group_of.entry(config.key()).or_insert(groups.len());
+            let configuration = trial.trial.config.key_without_seed();
+            let at = *group_of.entry(configuration).or_insert(groups.len());
             if at == groups.len() {
                 groups.push(Vec::new());
             }

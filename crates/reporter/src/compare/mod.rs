@@ -61,6 +61,10 @@ pub struct Comparison {
     pub candidates: usize,
     /// Standard deviation of the validation loss between seeds, where seeds were repeated.
     pub seed_deviation: Option<f64>,
+    /// The configuration with the lowest loss, by its run with the lowest one.
+    pub best: TrialId,
+    /// The configuration after it.
+    pub runner_up: Option<RunnerUp>,
     /// The critical value c.
     pub critical: f64,
     /// Every compared run (their rows in the ranking say the same), and the base model as trial 0, against the best.
@@ -78,6 +82,15 @@ pub struct Comparison {
     pub expected_loss: Option<f64>,
     /// Validation examples it would take to tell the best from the next (95 %, power 80 %).
     pub examples_needed: Option<u64>,
+}
+
+/// The configuration after the best one.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct RunnerUp {
+    /// Its run with the lowest loss.
+    pub trial: TrialId,
+    /// Its loss (the mean over its seeds) above the best configuration's.
+    pub behind: f64,
 }
 
 /// One run beside the best.
@@ -148,6 +161,8 @@ pub fn compare(state: &SweepState) -> Option<Comparison> {
         examples: found.targets.len(),
         candidates: found.list.len(),
         seed_deviation: found.seed_variance.map(f64::sqrt),
+        best: found.list[best].trial,
+        runner_up: runner_up(&found, best),
         critical: intervals.critical,
         is_base_tied: base.is_some_and(|base| base.is_tied),
         examples_needed: examples_needed(&found, &intervals, best),
@@ -157,6 +172,12 @@ pub fn compare(state: &SweepState) -> Option<Comparison> {
         choice,
         optimism,
     })
+}
+
+fn runner_up(found: &Candidates, best: usize) -> Option<RunnerUp> {
+    let others = found.list.iter().enumerate().filter(|(at, _)| *at != best);
+    let next = others.map(|(_, other)| other).min_by(|a, b| a.loss.total_cmp(&b.loss))?;
+    Some(RunnerUp { trial: next.trial, behind: next.loss - found.list[best].loss })
 }
 
 /// From the smallest difference that is not exactly 0: its standard error falls with the root of

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use spec::{TrialConfig, TrialId, TrialState};
 
+use super::capacity::Capacity;
 use super::verdict::{Edge, Side, Verdict, VerdictInput};
 use super::{Flag, Note};
 use crate::extend;
@@ -35,6 +36,8 @@ pub enum FindingKind {
     RankSaturates,
     /// More rank would bring more.
     RankTooSmall,
+    /// The highest rank is the best, though it could hold the training rows many times over.
+    RankHelps,
     /// Which batch size, and whether it matters.
     BatchSize,
     /// The base model's skills suffer.
@@ -338,24 +341,22 @@ fn rank(input: VerdictInput<'_>, verdict: &Verdict) -> Option<Finding> {
         return Some(finding(FindingKind::RankSaturates, ranks.trials(), evidence, advice));
     }
     let mut evidence = say!(lang, RankTooSmall, highest.to_string(), words);
-    evidence += &capacity(input, highest).unwrap_or_default();
-    let advice = say!(lang, RankTooSmallAdvice);
-    Some(finding(FindingKind::RankTooSmall, ranks.trials(), evidence, advice))
+    let capacity = Capacity::of(input.state, highest);
+    evidence += &capacity.map(|own| bits(own, highest, lang)).unwrap_or_default();
+    let beyond = capacity.filter(Capacity::is_far_beyond).map(|own| short_count(own.times()));
+    let (kind, advice) = match beyond {
+        None => (FindingKind::RankTooSmall, say!(lang, RankTooSmallAdvice)),
+        Some(times) => {
+            (FindingKind::RankHelps, say!(lang, RankHelpsAdvice, highest.to_string(), times))
+        }
+    };
+    Some(finding(kind, ranks.trials(), evidence, advice))
 }
 
-/// What the training rows hold, by the base model's loss on them, against what an adapter can: two
-/// bits a parameter (Allen-Zhu & Li 2024, arXiv:2404.05405).
-fn capacity(input: VerdictInput<'_>, rank: u32) -> Option<String> {
-    const BITS_PER_PARAMETER: f64 = 2.0;
-    let facts = input.state.facts.as_ref()?;
-    let base = input.state.base.as_ref()?.train_loss?;
-    let mut of_rank = input.state.trials.values().filter(|t| t.trial.config.rank == rank);
-    let modules = &of_rank.next()?.trial.config.target_modules;
-    let per_rank: u64 = modules.iter().filter_map(|m| facts.parameters_per_rank.get(m)).sum();
-    let rows = base / std::f64::consts::LN_2 * facts.train_targets as f64;
-    let adapter = BITS_PER_PARAMETER * f64::from(rank) * per_rank as f64;
-    let holds = (short_count(rows), rank.to_string(), short_count(adapter));
-    (per_rank > 0).then(|| say!(input.lang, Capacity, holds.0, holds.1, holds.2))
+/// What the rows hold and what adapters of `rank` can, in words.
+fn bits(capacity: Capacity, rank: u32, lang: Lang) -> String {
+    let (rows, adapter) = (short_count(capacity.rows), short_count(capacity.adapter));
+    say!(lang, Capacity, rows, rank.to_string(), adapter)
 }
 
 fn batch_size(input: VerdictInput<'_>, verdict: &Verdict) -> Option<Finding> {

@@ -45,6 +45,7 @@
 //!
 //! What the sweep as a whole shows is in `findings`.
 
+mod capacity;
 mod explain;
 mod findings;
 mod overfit;
@@ -63,6 +64,7 @@ pub(crate) use verdict::{VerdictInput, verdict_of};
 
 use crate::text::Lang;
 pub use findings::{Finding, FindingKind};
+use progress::Peers;
 pub use verdict::{BestRun, Edge, RunnerUp, Side, Verdict, verdict};
 
 /// What a run amounts to.
@@ -165,8 +167,6 @@ pub struct Reference<'a> {
     pub base: Option<&'a Evaluation>,
     /// The run with the lowest validation loss of the sweep.
     pub best: Option<&'a TrialState>,
-    /// All runs of the sweep.
-    pub state: &'a SweepState,
 }
 
 impl<'a> Reference<'a> {
@@ -178,7 +178,7 @@ impl<'a> Reference<'a> {
             .values()
             .filter(|trial| trial.best().is_some())
             .min_by(|a, b| loss(a).total_cmp(&loss(b)));
-        Self { base: state.base.as_ref(), best, state }
+        Self { base: state.base.as_ref(), best }
     }
 }
 
@@ -188,15 +188,25 @@ pub fn diagnose_all(
     settings: &ReportSettings,
     lang: Lang,
 ) -> BTreeMap<TrialId, Diagnosis> {
-    let reference = Reference::of(state);
-    let diagnosed = |trial| diagnose(trial, reference, settings, lang);
+    let (reference, peers) = (Reference::of(state), Peers::of(state));
+    let diagnosed = |trial| diagnose(trial, reference, &peers, settings, lang);
     state.trials.iter().map(|(&id, trial)| (id, diagnosed(trial))).collect()
 }
 
-/// Diagnoses one run by the rules in this module's documentation.
-pub fn diagnose(
+/// Diagnoses one run of `state` by the rules in this module's documentation.
+pub fn diagnose_one(
+    trial: &TrialState,
+    state: &SweepState,
+    settings: &ReportSettings,
+    lang: Lang,
+) -> Diagnosis {
+    diagnose(trial, Reference::of(state), &Peers::of(state), settings, lang)
+}
+
+fn diagnose(
     trial: &TrialState,
     reference: Reference<'_>,
+    peers: &Peers<'_>,
     settings: &ReportSettings,
     lang: Lang,
 ) -> Diagnosis {
@@ -207,10 +217,8 @@ pub fn diagnose(
     let flag = flag(trial, overfit.is_some(), improvement_share, still_falling, settings);
     let spikes = spikes::spikes(&trial.train_points);
     let is_behind = matches!(flag, Flag::TooSlow | Flag::Underfit);
-    let further_at_lower_rate =
-        reference.state.trials.values().filter(|_| is_behind).find(|other| {
-            progress::came_further_at_a_lower_rate(other, trial, settings.overfit_sigma)
-        });
+    let further = || peers.further_at_a_lower_rate(trial, settings.overfit_sigma);
+    let further_at_lower_rate = is_behind.then(further).flatten();
     let seen = Seen {
         flag,
         spikes,

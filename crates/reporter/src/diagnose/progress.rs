@@ -1,6 +1,8 @@
 //! How much of the best run's improvement a run reached, and whether it was still improving.
 
-use spec::{Evaluation, ReportSettings, TrialState};
+use std::collections::BTreeMap;
+
+use spec::{Evaluation, ReportSettings, SweepState, TrialState};
 
 use super::overfit::with_base;
 
@@ -15,19 +17,51 @@ pub fn recovered_share(base: f64, best: f64, own: f64) -> f64 {
     if possible > 0.0 { ((base - own) / possible).max(0.0) } else { 0.0 }
 }
 
-/// Whether `other` reached a lower loss than `run`, by more than `sigma` standard errors, at the same
-/// rank with a lower learning rate and no more steps: then it is not steps that `run` lacked.
-pub fn came_further_at_a_lower_rate(other: &TrialState, run: &TrialState, sigma: f64) -> bool {
-    let (theirs, own) = (&other.trial.config, &run.trial.config);
-    let is_comparable = theirs.rank == own.rank
-        && theirs.learning_rate < own.learning_rate
-        && theirs.batch_size >= own.batch_size
-        && theirs.epochs <= own.epochs;
-    is_comparable
-        && other.best().zip(run.best()).is_some_and(|(theirs, own)| {
-            let noise = theirs.eval_loss_stderr.hypot(own.eval_loss_stderr);
-            own.eval_loss - theirs.eval_loss > sigma * noise
-        })
+/// The evaluated runs of a sweep by rank, in the order of their numbers.
+pub struct Peers<'a>(BTreeMap<u32, Vec<Peer<'a>>>);
+
+/// What a run is looked at for by thousands of others.
+struct Peer<'a> {
+    trial: &'a TrialState,
+    learning_rate: f64,
+    batch_size: u32,
+    epochs: u32,
+    eval_loss: f64,
+    eval_loss_stderr: f64,
+}
+
+impl<'a> Peers<'a> {
+    /// The runs of `state`.
+    pub fn of(state: &'a SweepState) -> Self {
+        let mut by_rank: BTreeMap<u32, Vec<Peer<'_>>> = BTreeMap::new();
+        for trial in state.trials.values() {
+            let (Some(best), config) = (trial.best(), &trial.trial.config) else { continue };
+            by_rank.entry(config.rank).or_default().push(Peer {
+                trial,
+                learning_rate: config.learning_rate,
+                batch_size: config.batch_size,
+                epochs: config.epochs,
+                eval_loss: best.eval_loss,
+                eval_loss_stderr: best.eval_loss_stderr,
+            });
+        }
+        Self(by_rank)
+    }
+
+    /// The first run that reached a lower loss than `run`, by more than `sigma` standard errors, at
+    /// the same rank with a lower learning rate and no more steps: then it is not steps that `run`
+    /// lacked.
+    pub fn further_at_a_lower_rate(&self, run: &TrialState, sigma: f64) -> Option<&'a TrialState> {
+        let (config, best) = (&run.trial.config, run.best()?);
+        let came_further = |other: &&Peer<'_>| {
+            let noise = || other.eval_loss_stderr.hypot(best.eval_loss_stderr);
+            other.learning_rate < config.learning_rate
+                && other.batch_size >= config.batch_size
+                && other.epochs <= config.epochs
+                && best.eval_loss - other.eval_loss > sigma * noise()
+        };
+        Some(self.0.get(&config.rank)?.iter().find(came_further)?.trial)
+    }
 }
 
 /// Was the validation loss still falling at the end? Returns the drop over the last third of the

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use spec::{ReportSettings, SweepState, TestEvaluation, TrialConfig, TrialId, TrialState};
 
+use super::capacity::Capacity;
 use super::findings::{self, Finding};
 use super::{Diagnosis, Flag, Reference, diagnose_all};
 use crate::compare::{Comparison, Reason, Z95, compare};
@@ -19,7 +20,7 @@ pub struct Verdict {
     pub best: Option<BestRun>,
     /// The run to take: the simplest of those that cannot be told from the best.
     pub choice: Option<BestRun>,
-    /// The run after the best.
+    /// The next configuration after the best.
     pub runner_up: Option<RunnerUp>,
     /// Number of runs by flag; flags nobody carries are absent.
     pub flags: BTreeMap<Flag, usize>,
@@ -50,7 +51,7 @@ pub struct BestRun {
     pub test: Option<TestEvaluation>,
 }
 
-/// The second best run.
+/// The best run of the second best configuration.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunnerUp {
     /// Which.
@@ -59,7 +60,7 @@ pub struct RunnerUp {
     pub settings: String,
     /// Its lowest validation loss.
     pub eval_loss: f64,
-    /// How far above the best run's.
+    /// How far its configuration is above the best one; where seeds were repeated, by their means.
     pub behind: f64,
     /// The distance is less than one standard error of the best run's loss.
     pub within_noise: bool,
@@ -117,7 +118,7 @@ pub(crate) fn verdict_of(input: VerdictInput<'_>) -> Verdict {
     let mut verdict = Verdict {
         best: best.and_then(|trial| best_run(state, trial)),
         choice: choice.and_then(|id| best_run(state, state.trials.get(&id)?)),
-        runner_up: best.and_then(|trial| runner_up(state, trial)),
+        runner_up: best.and_then(|trial| runner_up(input, trial)),
         flags,
         edges: best.map(|trial| edges(input, &trial.trial.config)).unwrap_or_default(),
         findings: Vec::new(),
@@ -146,18 +147,26 @@ fn best_run(state: &SweepState, trial: &TrialState) -> Option<BestRun> {
     })
 }
 
-fn runner_up(state: &SweepState, best: &TrialState) -> Option<RunnerUp> {
-    let others = state.trials.values().filter(|trial| trial.trial.id != best.trial.id);
-    let (second, eval_loss) = others
+/// The best of the other configurations; the best one under another seed is none.
+fn runner_up(input: VerdictInput<'_>, best: &TrialState) -> Option<RunnerUp> {
+    let state = input.state;
+    let own = best.trial.config.key_without_seed();
+    let others = state.trials.values().filter(|trial| trial.trial.config.key_without_seed() != own);
+    let lowest = others
         .filter_map(|trial| Some((trial, trial.best()?.eval_loss)))
-        .min_by(|a, b| a.1.total_cmp(&b.1))?;
-    let best = best.best()?;
+        .min_by(|a, b| a.1.total_cmp(&b.1));
+    let evaluation = best.best()?;
+    let compared = input.comparison.and_then(|comparison| comparison.runner_up);
+    let (second, behind) = match compared {
+        Some(next) => (state.trials.get(&next.trial)?, next.behind),
+        None => lowest.map(|(trial, loss)| (trial, loss - evaluation.eval_loss))?,
+    };
     Some(RunnerUp {
         trial: second.trial.id,
         settings: settings_of(state, second),
-        eval_loss,
-        behind: eval_loss - best.eval_loss,
-        within_noise: eval_loss - best.eval_loss < best.eval_loss_stderr,
+        eval_loss: second.best()?.eval_loss,
+        behind,
+        within_noise: behind < evaluation.eval_loss_stderr,
     })
 }
 
@@ -186,7 +195,12 @@ fn edge(
     let value = of(best);
     let mut tied = input.comparison.iter().flat_map(|c| &c.tied).filter_map(|id| trials.get(id));
     let is_elsewhere = tied.any(|trial| of(&trial.trial.config) != value);
-    if low >= high || is_elsewhere {
+    // More rank than the rows can fill leads nowhere.
+    let is_filled = || {
+        let capacity = (parameter == "rank").then(|| Capacity::of(input.state, best.rank));
+        capacity.flatten().is_some_and(|capacity| capacity.is_far_beyond())
+    };
+    if low >= high || is_elsewhere || (value == high && is_filled()) {
         None
     } else if value == high {
         Some(Edge { parameter, value, side: Side::Highest })
@@ -199,13 +213,13 @@ fn edge(
 
 fn sentences(verdict: &Verdict, input: VerdictInput<'_>) -> Vec<String> {
     let VerdictInput { state, diagnoses, comparison, lang } = input;
-    let Some((best, choice)) = verdict.best.as_ref().zip(verdict.choice.as_ref()) else {
+    let Some(choice) = &verdict.choice else {
         return vec![say!(lang, NothingYet, flags_in_words(verdict, lang))];
     };
     let mut sentences = vec![take(choice, lang)];
     match comparison {
         Some(comparison) => {
-            sentences.extend(certainty(verdict, best, comparison, lang));
+            sentences.extend(certainty(verdict, comparison, lang));
             sentences.extend(expectation(comparison, lang));
         }
         None => sentences.extend(verdict.runner_up.as_ref().map(|second| {
@@ -258,12 +272,7 @@ fn take(choice: &BestRun, lang: Lang) -> String {
     say!(lang, Take, trial, settings, loss(choice.eval_loss), interval, at, against_base)
 }
 
-fn certainty(
-    verdict: &Verdict,
-    best: &BestRun,
-    comparison: &Comparison,
-    lang: Lang,
-) -> Vec<String> {
+fn certainty(verdict: &Verdict, comparison: &Comparison, lang: Lang) -> Vec<String> {
     let (tied, all) = (comparison.tied.len().to_string(), comparison.candidates.to_string());
     let why = match comparison.choice.reason {
         Reason::ClearlyBest | Reason::LowestLoss => say!(lang, HasLowestLoss),
@@ -280,7 +289,7 @@ fn certainty(
         }
         (Reason::ClearlyBest, None) => {}
         _ if behind > 0.0 => {
-            let lowest = best.trial.to_string();
+            let lowest = comparison.best.to_string();
             sentences.push(say!(lang, TiedChosen, tied, all, why, lowest, loss(behind)));
         }
         _ => sentences.push(say!(lang, TiedBest, tied, all, why)),

@@ -47,8 +47,7 @@ pub fn evaluations_csv(state: &SweepState) -> Result<String, ReportError> {
 }
 
 fn rows(trial: &TrialState, base: Option<&Evaluation>) -> Vec<Vec<String>> {
-    let best = trial.best().map(|best| best.step);
-    let row = |e: &Evaluation, is_best: bool| {
+    let row = |(e, is_best): (Evaluation, bool)| {
         vec![
             e.step.to_string(),
             measured(e.epoch),
@@ -63,11 +62,17 @@ fn rows(trial: &TrialState, base: Option<&Evaluation>) -> Vec<Vec<String>> {
             measured(e.seconds),
         ]
     };
+    points(trial, base).into_iter().map(row).collect()
+}
+
+/// A run's evaluations, from the base model's as step 0 on, and whether each is the run's best.
+pub(super) fn points(trial: &TrialState, base: Option<&Evaluation>) -> Vec<(Evaluation, bool)> {
+    let best = trial.best().map(|best| best.step);
     let start = base.filter(|_| trial.evaluations.first().is_none_or(|first| first.step > 0));
     start
-        .map(|base| row(&Evaluation { step: 0, epoch: 0.0, tokens: 0, ..base.clone() }, false))
+        .map(|base| (Evaluation { step: 0, epoch: 0.0, tokens: 0, ..base.clone() }, false))
         .into_iter()
-        .chain(trial.evaluations.iter().map(|e| row(e, best == Some(e.step))))
+        .chain(trial.evaluations.iter().map(|e| (e.clone(), best == Some(e.step))))
         .collect()
 }
 

@@ -1,17 +1,30 @@
-//! Text files for other tools.
+//! Files for other tools.
 
 mod metrics;
+mod mlflow;
 mod optuna;
+mod parquet;
 mod protobuf;
 mod ranking;
 mod tensorboard;
 
 pub use metrics::{evaluations_csv, metrics_csv, steps_csv};
+pub use mlflow::{MlflowExperiment, mlflow};
 pub use optuna::optuna_journal;
+pub use parquet::{evaluations_parquet, ranking_parquet};
 pub use ranking::{ranking_csv, ranking_json};
-pub use tensorboard::{EventFile, tensorboard};
+pub use tensorboard::tensorboard;
 
 use crate::error::ReportError;
+
+/// One file of an export that is a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportFile {
+    /// Its path below that folder.
+    pub path: String,
+    /// Its content.
+    pub bytes: Vec<u8>,
+}
 
 /// Writes a header and rows as CSV text with `\n` line ends.
 fn table(

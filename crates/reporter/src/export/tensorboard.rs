@@ -6,22 +6,14 @@
 
 use spec::{Outcome, SweepState, TrialId, TrialState};
 
+use super::ExportFile;
 use super::protobuf::Message;
 use crate::page::Span;
 use crate::parameters::PARAMETERS;
 
-/// One event file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EventFile {
-    /// Its path below TensorBoard's log folder.
-    pub path: String,
-    /// Its content.
-    pub bytes: Vec<u8>,
-}
-
-/// One file for the base model and one for every run that has begun. `spans` say when runs took
+/// The files below TensorBoard's log folder: one for the base model and one for every run that has begun. `spans` say when runs took
 /// place; those that are not in there begin at time 0.
-pub fn tensorboard(state: &SweepState, spans: &[Span]) -> Vec<EventFile> {
+pub fn tensorboard(state: &SweepState, spans: &[Span]) -> Vec<ExportFile> {
     let begun = |id: TrialId| {
         let first = spans.iter().filter(|span| span.trial == id).map(|span| span.from_ms).min();
         first.unwrap_or(0) as f64 / 1000.0
@@ -115,9 +107,9 @@ impl Records {
         records
     }
 
-    fn into_file(self, run: &str, start: f64) -> EventFile {
+    fn into_file(self, run: &str, start: f64) -> ExportFile {
         let path = format!("{run}/events.out.tfevents.{:010}.lorasweep", start as u64);
-        EventFile { path, bytes: self.0 }
+        ExportFile { path, bytes: self.0 }
     }
 
     fn event(&mut self, event: Message) {

@@ -1,7 +1,7 @@
 //! Best validation loss against one parameter, a line per value of another: against learning
 //! rate per rank, and against rank per learning rate.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use plotters::backend::DrawingBackend;
 use plotters::style::RGBColor;
@@ -88,28 +88,29 @@ impl ByParameterFigure<'_> {
     fn lines(&self) -> Vec<Line> {
         let values = self.places(self.along.other());
         let shades = Shades::of(values.clone());
-        let line = |(at, &value): (usize, &f64)| Line {
+        let mut points = self.lowest_at_each_place();
+        let line = |(at, value): (usize, f64)| Line {
             label: self.along.other().value(value),
             color: shades.color(value),
             symbol: Symbol::nth(at),
-            points: self.lowest_at_each_place(value),
+            points: points.remove(&value.to_bits()).unwrap_or_default(),
         };
-        values.iter().enumerate().map(line).collect()
+        values.into_iter().enumerate().map(line).collect()
     }
 
-    /// The lowest loss at each place among the runs whose other parameter is `value`.
-    fn lowest_at_each_place(&self, value: f64) -> Vec<Point> {
-        let mut points: Vec<Point> = self
-            .state
-            .trials
-            .values()
-            .filter(|trial| self.along.other().x(&trial.trial.config) == value)
-            .filter(|trial| !self.diverged(trial))
-            .filter_map(|t| Some((self.along.x(&t.trial.config), t.best()?.eval_loss)))
-            .collect();
-        points.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
-        points.dedup_by(|later, earlier| later.0 == earlier.0);
-        points
+    /// The lowest loss at each place, by the (bits of the) value of the other parameter.
+    fn lowest_at_each_place(&self) -> HashMap<u64, Vec<Point>> {
+        let mut lines: HashMap<u64, Vec<Point>> = HashMap::new();
+        for trial in self.state.trials.values().filter(|trial| !self.diverged(trial)) {
+            let (config, Some(best)) = (&trial.trial.config, trial.best()) else { continue };
+            let line = lines.entry(self.along.other().x(config).to_bits()).or_default();
+            line.push((self.along.x(config), best.eval_loss));
+        }
+        for points in lines.values_mut() {
+            points.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+            points.dedup_by(|later, earlier| later.0 == earlier.0);
+        }
+        lines
     }
 
     /// Are the lines few enough to have a symbol each?

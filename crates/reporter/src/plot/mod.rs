@@ -17,9 +17,12 @@ mod scatter;
 mod series;
 mod shades;
 
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
 use spec::{ReportSettings, SweepState, TrialId};
 
-use crate::diagnose::{Diagnosis, Reference, diagnose, diagnose_all};
+use crate::diagnose::{Diagnosis, diagnose_all, diagnose_one};
 use crate::error::ReportError;
 use crate::text::Lang;
 use by_parameter::{Along, ByParameterFigure};
@@ -38,14 +41,21 @@ pub const MOST_RUN_PLOTS: usize = 48;
 /// [`MOST_RUN_PLOTS`] runs. A picture that cannot be drawn is an error in its place and leaves the
 /// others alone.
 pub fn all_plots(state: &SweepState, settings: &ReportSettings) -> Vec<Result<Plot, ReportError>> {
-    let mut plots = sweep_plots(state, settings);
+    let diagnoses = &diagnose_all(state, settings, Lang::En);
     let evaluated = state.trials.values().filter_map(|t| Some((t.best()?.eval_loss, t.trial.id)));
     let mut evaluated: Vec<(f64, TrialId)> = evaluated.collect();
     evaluated.sort_by(|a, b| a.0.total_cmp(&b.0));
     evaluated.truncate(MOST_RUN_PLOTS);
     evaluated.sort_by_key(|(_, id)| *id);
-    plots.extend(evaluated.into_iter().filter_map(|(_, id)| run_plot(state, id, settings)));
-    plots
+    let mut drawings = of_sweep(state, diagnoses);
+    for (_, id) in evaluated {
+        let Some((trial, diagnosis)) = state.trials.get(&id).zip(diagnoses.get(&id)) else {
+            continue;
+        };
+        let base = state.base.as_ref();
+        drawings.push(Box::new(move || render(&RunFigure { trial, base, diagnosis })));
+    }
+    draw_all(&drawings)
 }
 
 /// The pictures of the sweep as a whole: `overview`, `gap`, `learning_rate`, `rank`, `heatmap`
@@ -54,15 +64,31 @@ pub fn sweep_plots(
     state: &SweepState,
     settings: &ReportSettings,
 ) -> Vec<Result<Plot, ReportError>> {
-    let diagnoses = &diagnose_all(state, settings, Lang::En);
+    draw_all(&of_sweep(state, &diagnose_all(state, settings, Lang::En)))
+}
+
+/// A picture that is still to be drawn.
+type Drawing<'a> = Box<dyn Fn() -> Result<Plot, ReportError> + Send + Sync + 'a>;
+
+fn of_sweep<'a>(
+    state: &'a SweepState,
+    diagnoses: &'a BTreeMap<TrialId, Diagnosis>,
+) -> Vec<Drawing<'a>> {
+    let overlay = move |quantity| render(&OverlayFigure { state, diagnoses, quantity });
+    let along = move |along| render(&ByParameterFigure { state, diagnoses, along });
     vec![
-        render(&OverlayFigure { state, diagnoses, quantity: Quantity::EvalLoss }),
-        render(&OverlayFigure { state, diagnoses, quantity: Quantity::Gap }),
-        render(&ByParameterFigure { state, diagnoses, along: Along::LearningRate }),
-        render(&ByParameterFigure { state, diagnoses, along: Along::Rank }),
-        render(&HeatMapFigure { state, diagnoses }),
-        render(&ScatterFigure { state, diagnoses }),
+        Box::new(move || overlay(Quantity::EvalLoss)),
+        Box::new(move || overlay(Quantity::Gap)),
+        Box::new(move || along(Along::LearningRate)),
+        Box::new(move || along(Along::Rank)),
+        Box::new(move || render(&HeatMapFigure { state, diagnoses })),
+        Box::new(move || render(&ScatterFigure { state, diagnoses })),
     ]
+}
+
+/// On all cores: a picture takes tens of milliseconds, and a report has dozens.
+fn draw_all(drawings: &[Drawing<'_>]) -> Vec<Result<Plot, ReportError>> {
+    drawings.par_iter().map(|draw| draw()).collect()
 }
 
 /// The picture of one run, `runs/trial-003`; `None` for a trial the sweep does not have.
@@ -72,6 +98,6 @@ pub fn run_plot(
     settings: &ReportSettings,
 ) -> Option<Result<Plot, ReportError>> {
     let trial = state.trials.get(&trial)?;
-    let diagnosis: &Diagnosis = &diagnose(trial, Reference::of(state), settings, Lang::En);
+    let diagnosis = &diagnose_one(trial, state, settings, Lang::En);
     Some(render(&RunFigure { trial, base: state.base.as_ref(), diagnosis }))
 }

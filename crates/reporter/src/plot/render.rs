@@ -48,8 +48,22 @@ pub fn render(figure: &impl Figure) -> Result<Plot, ReportError> {
     let mut pixmap = Pixmap::new(SIZE.0, SIZE.1)
         .ok_or_else(|| failed(format!("no picture of {} x {} pixels", SIZE.0, SIZE.1)))?;
     draw(figure, Raster::new(&mut pixmap)).map_err(failed)?;
-    let png = pixmap.encode_png().map_err(|error| failed(error.to_string()))?;
+    let png = encode(&pixmap).map_err(|error| failed(error.to_string()))?;
     Ok(Plot { name, svg, png })
+}
+
+/// PNG bytes. The page is opaque, so there is no transparency to write.
+fn encode(pixmap: &Pixmap) -> Result<Vec<u8>, png::EncodingError> {
+    let colours: Vec<u8> = pixmap.data().chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect();
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, pixmap.width(), pixmap.height());
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_compression(png::Compression::Fast);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(&colours)?;
+    writer.finish()?;
+    Ok(bytes)
 }
 
 fn draw<DB: DrawingBackend>(figure: &impl Figure, backend: DB) -> Result<(), String> {

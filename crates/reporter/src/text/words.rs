@@ -98,6 +98,8 @@ texts! {
         "Rank cao nhất đã thử, {0}, tốt hơn rõ ràng so với mọi rank thấp hơn ({1}).";
     RankTooSmallAdvice: "Try higher ranks.",
         "Hãy thử rank cao hơn.";
+    RankHelpsAdvice: "It is not for want of capacity: rank {0} could hold the rows {1} times over. Tune learning_rate, lora_alpha and epochs at rank {0} instead of raising it.",
+        "Không phải vì thiếu dung lượng: rank {0} chứa được dữ liệu gấp {1} lần. Hãy chỉnh learning_rate, lora_alpha và số epoch ở rank {0} thay vì tăng rank.";
     Capacity: " The training rows hold about {0} bits for the base model; rank {1} can hold about {2} (2 bits a parameter).",
         " Dữ liệu huấn luyện chứa khoảng {0} bit đối với mô hình gốc; rank {1} chứa được khoảng {2} (2 bit mỗi tham số).";
     BatchMatters: "batch_size {0} is better beyond chance than the others ({1}).",
@@ -174,6 +176,8 @@ texts! {
         "Dừng vì đã đạt mục tiêu {0}.";
     StoppedEarly: "It was stopped early: {0}.",
         "Dừng sớm: {0}.";
+    WentOn: "It was stopped at step {0} ({1}) and went on later ({2}).",
+        "Đã dừng ở bước {0} ({1}) rồi chạy tiếp sau đó ({2}).";
     NeverBelowBase: "Validation loss never fell below the base model's {0}; it rose by {1} to {2} at epoch {3}, clearly from epoch {4} on{5}.",
         "Mất mát kiểm định chưa bao giờ xuống dưới mức {0} của mô hình gốc; nó tăng {1} lên {2} tại epoch {3}, rõ rệt từ epoch {4}{5}.";
     Overfit: "Validation loss was lowest at epoch {0} ({1}), then rose by {2} to {3} at epoch {4}, clearly from epoch {5} on{6}.",

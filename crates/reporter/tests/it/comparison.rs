@@ -175,6 +175,38 @@ fn repeated_seeds_widen_the_intervals_by_what_they_differ() {
     assert_eq!(comparison.tied.len(), 2);
 }
 
+#[test]
+fn the_next_after_the_best_is_another_configuration_not_another_seed_of_it() {
+    let of = |rank, loss, seed| {
+        let mut run = truth(rank, loss);
+        run.config.seed = seed;
+        run
+    };
+    // One seed of the second configuration is lower than one of the best.
+    let runs = [
+        of(8, 1.0, 1),
+        of(8, 1.01, 2),
+        of(8, 1.3, 3),
+        of(16, 1.2, 1),
+        of(16, 1.8, 2),
+        of(4, 2.5, 1),
+    ];
+    let state = measured(&runs, 400, 0.02, 6);
+    let next = compared(&state).runner_up.expect("a second configuration");
+    assert_eq!(next.trial, TrialId(4));
+    assert!((next.behind - (1.5 - 1.1033)).abs() < 0.01, "{}", next.behind);
+    let verdict = rank(&state, &ReportSettings::default(), Lang::En).verdict;
+    let second = verdict.runner_up.expect("a second configuration");
+    assert_eq!((second.trial, second.behind), (next.trial, next.behind));
+    let mut alone = state;
+    alone.base_examples = None;
+    for trial in alone.trials.values_mut() {
+        trial.examples = None;
+    }
+    let verdict = rank(&alone, &ReportSettings::default(), Lang::En).verdict;
+    assert_eq!(verdict.runner_up.map(|second| second.trial), Some(TrialId(4)), "by means alone");
+}
+
 /// 60 sweeps of 20 runs of which the first is best by a hair: it is called worse in at most one
 /// of twenty sweeps or so (95 %; twice that allowed for chance).
 #[test]

@@ -166,6 +166,22 @@ fn a_highest_rank_that_wins_is_too_small_and_told_against_the_bits_of_the_data()
 }
 
 #[test]
+fn no_higher_rank_is_advised_where_the_highest_could_hold_the_rows_many_times_over() {
+    let mut state = sweep(&[(config(2, 1e-4), FLAT), (config(8, 1e-4), &[1.4, 1.2, 1.1, 1.1])]);
+    let facts = DataFacts {
+        train_targets: 1000,
+        parameters_per_rank: BTreeMap::from([(TargetModule::QProj, 1000)]),
+        ..DataFacts::default()
+    };
+    state.apply(&Event::DataPrepared { facts });
+    let found = the(FindingKind::RankHelps, &state);
+    // 1.6 nats x 1,000 tokens are 2.3 k bits; 8 x 1000 parameters hold 16 k.
+    assert!(found.advice.contains("rank 8 could hold the rows 7 times over"), "{}", found.advice);
+    assert!(!has(FindingKind::RankTooSmall, &state));
+    assert!(!has(FindingKind::EdgeOfSpace, &state), "the rank's edge leads nowhere");
+}
+
+#[test]
 fn batch_sizes_are_told_apart_or_called_equal() {
     let with_batch = |batch_size| TrialConfig { batch_size, ..config(8, 1e-4) };
     let equal = sweep(&[(with_batch(4), GOOD), (with_batch(16), GOOD)]);

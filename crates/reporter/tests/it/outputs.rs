@@ -1,7 +1,13 @@
 //! Tables and text.
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::RowAccessor;
 use reporter::{
-    Lang, TerminalOptions, metrics_csv, rank, ranking_csv, ranking_json, steps_csv, terminal,
+    Lang, TerminalOptions, evaluations_csv, evaluations_parquet, metrics_csv, mlflow, rank,
+    ranking_csv, ranking_json, ranking_parquet, steps_csv, terminal,
 };
 use spec::{ReportSettings, SweepState, TrialId};
 
@@ -104,4 +110,64 @@ fn a_small_heat_map_as_svg() {
         reporter::plot::sweep_plots(&sweeps::sweep("tiny", &configs), &ReportSettings::default());
     let heatmap = plots.into_iter().flatten().find(|plot| plot.name == "heatmap");
     insta::assert_snapshot!(heatmap.expect("a heat map").svg);
+}
+
+#[test]
+fn the_parquet_tables_have_typed_columns_and_nulls() {
+    let mut state = small();
+    let first = state.trials.get_mut(&TrialId(1)).expect("trial");
+    first.evaluations[0].train_loss = None;
+    first.trial.config.seed = u64::MAX;
+    let rows = read_parquet(evaluations_parquet(&state).expect("parquet"));
+    let csv = evaluations_csv(&state).expect("csv");
+    assert_eq!(rows.len() + 1, csv.lines().count());
+    let names: Vec<_> = rows[0].get_column_iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names.join(","), csv.lines().next().expect("a header"));
+    // The row of the base model comes first.
+    assert!(rows[1].get_double(6).is_err(), "there is no train loss");
+    let evaluation = &state.trials[&TrialId(1)].evaluations[0];
+    assert_eq!(rows[1].get_double(3).expect("eval_loss"), evaluation.eval_loss);
+    assert_eq!(rows[1].get_ulong(names.len() - 2).expect("seed"), u64::MAX);
+    let marked = rows.iter().filter(|row| row.get_bool(9).expect("is_best")).count();
+    assert_eq!(marked, state.trials.len());
+
+    let ranking = ranking_of(&state);
+    let rows = read_parquet(ranking_parquet(&ranking).expect("parquet"));
+    let header = ranking_csv(&ranking).expect("csv").lines().next().map(str::to_owned);
+    let names: Vec<_> = rows[0].get_column_iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(Some(names.join(",")), header);
+    let trials: Vec<_> = rows.iter().map(|row| row.get_long(1).expect("trial") as u32).collect();
+    assert_eq!(trials, ranking.rows.iter().map(|row| row.trial.0).collect::<Vec<_>>());
+}
+
+fn read_parquet(bytes: Vec<u8>) -> Vec<parquet::record::Row> {
+    let file = SerializedFileReader::new(Bytes::from(bytes)).expect("a Parquet file");
+    file.get_row_iter(None).expect("rows").map(|row| row.expect("a row")).collect()
+}
+
+#[test]
+fn an_mlflow_experiment_has_a_run_for_each_trial_and_its_curves() {
+    let state = small();
+    let (none, store) = (BTreeMap::new(), "/some where/mlruns");
+    let experiment = mlflow(&state, &none, &[], store);
+    let text = |path: &str| {
+        let file = experiment.files.iter().find(|file| file.path == path).expect(path);
+        String::from_utf8(file.bytes.clone()).expect("text")
+    };
+    let metas = experiment.files.iter().filter(|file| file.path.ends_with("/meta.yaml"));
+    let runs: Vec<&str> = metas.filter_map(|meta| meta.path.split('/').next()).collect();
+    assert_eq!(runs.len(), 1 + state.trials.len());
+    assert!(runs.iter().all(|id| id.len() == 32));
+    assert!(text("meta.yaml").contains("artifact_location: \"file:///some%20where/mlruns/"));
+    let second = runs[2];
+    assert_eq!(text(&format!("{second}/params/learning_rate")), "1e-3");
+    assert_eq!(text(&format!("{second}/tags/lorasweep.trial")), "2");
+    let losses = text(&format!("{second}/metrics/eval_loss"));
+    let of_state = &state.trials[&TrialId(2)].evaluations;
+    let expected: Vec<String> = of_state
+        .iter()
+        .map(|e| format!("{} {:?} {}", (e.seconds * 1000.0) as u64, e.eval_loss, e.step))
+        .collect();
+    assert_eq!(losses.lines().collect::<Vec<_>>(), expected);
+    assert_eq!(mlflow(&state, &none, &[], store), experiment, "its numbers do not change");
 }

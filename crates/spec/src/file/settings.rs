@@ -14,7 +14,7 @@ use crate::error::Place;
 use crate::mistake::Mistake;
 use crate::settings::{
     BayesSettings, DataSettings, DeviceChoice, Devices, Dtype, EvalSettings, ExecutorSettings,
-    OptimizerSettings, RankLadderSettings, Replicates, ReportSettings, TrainSettings,
+    OptimizerSettings, RankLadderSettings, Replicates, ReportSettings, SaveStrategy, TrainSettings,
 };
 
 /// The section `data`, with paths as written.
@@ -155,6 +155,32 @@ pub(crate) fn train(section: &Section, findings: &mut Findings) -> TrainSettings
             eval_steps: whole(section, "eval_steps", 1, findings),
             train_subset: whole(section, "eval_train_examples", 1, findings),
         },
+        save_strategy: section
+            .read("save_strategy", findings, |what, node, findings| {
+                scalar::word(what, "strategy", &SAVE_STRATEGIES, node, findings)
+            })
+            .unwrap_or_default(),
+    }
+}
+
+const SAVE_STRATEGIES: [(&str, SaveStrategy); 2] =
+    [("best", SaveStrategy::Best), ("epoch", SaveStrategy::Epoch)];
+
+/// Other trainers keep their adapters themselves: only that of the best evaluation is copied.
+pub(crate) fn check_save_strategy(
+    train: Option<&Section>,
+    executor: &ExecutorSettings,
+    findings: &mut Findings,
+) {
+    let node = train.and_then(|section| section.get("save_strategy"));
+    if let Some(node) = node.filter(|_| !executor.kind.is_own()) {
+        let mistake = Mistake::Conflict {
+            both: "`train.save_strategy` and an `executor` that trains elsewhere".to_owned(),
+            help: "remove `save_strategy`: your trainer keeps the adapters, and the one that it \
+                   names with its best evaluation is copied"
+                .to_owned(),
+        };
+        findings.mistake::<()>(node.place, mistake);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::early_terminate;
+use super::early_terminate::{self, EarlyTerminateFile};
 use super::findings::{At, Findings};
 use super::keys;
 use super::limits::Limits;
@@ -18,7 +18,7 @@ use crate::mistake::Mistake;
 use crate::settings::{
     BayesSettings, ExecutorSettings, RankLadderSettings, Replicates, ReportSettings, TrainSettings,
 };
-use crate::sweep::{EarlyTerminate, Goal, Method, Metric, MetricName};
+use crate::sweep::{Goal, Method, Metric, MetricName};
 use crate::variant::LoraVariant;
 
 /// A sweep file as written: sections read and their values checked one by one; paths not looked
@@ -34,7 +34,7 @@ pub(crate) struct SweepFile {
     pub parameters: ParametersFile,
     /// The key `parameters`, for mistakes of the whole space.
     pub parameters_place: Place,
-    pub early_terminate: Option<EarlyTerminate>,
+    pub early_terminate: Option<EarlyTerminateFile>,
     pub run_cap: Option<u32>,
     /// A `run_cap` is written, even if it is wrong.
     pub has_run_cap: bool,
@@ -68,6 +68,11 @@ impl SweepFile {
             .and_then(|node| Section::open("train", node, &keys::train(), findings));
         let report =
             top.get("report").and_then(|node| settings::report(node, findings)).unwrap_or_default();
+        let executor = top
+            .get("executor")
+            .and_then(|node| settings::executor(node, findings))
+            .unwrap_or_default();
+        settings::check_save_strategy(train.as_ref(), &executor, findings);
         let method = top.require("method", "method: grid", findings);
         let model = top.require("model", "model: path/to/base-model", findings);
         let data = top.require("data", "data: {train: data/train.jsonl}", findings);
@@ -123,10 +128,7 @@ impl SweepFile {
                 .unwrap_or_default(),
             train: train
                 .map_or_else(TrainSettings::default, |section| settings::train(&section, findings)),
-            executor: top
-                .get("executor")
-                .and_then(|node| settings::executor(node, findings))
-                .unwrap_or_default(),
+            executor,
             report,
         })
     }

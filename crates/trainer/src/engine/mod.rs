@@ -171,6 +171,11 @@ impl Engine {
         on_each!(&self.on, p => p.save_best(trial, dir))
     }
 
+    /// See [`Packed::save_last`].
+    pub fn save_last(&self, trial: TrialId, dir: &Path) -> Result<()> {
+        on_each!(&self.on, p => p.save_last(trial, dir))
+    }
+
     /// See [`Packed::release`].
     pub fn release(&mut self, trial: TrialId) {
         on_each!(&mut self.on, p => p.release(trial));

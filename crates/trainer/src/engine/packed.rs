@@ -205,7 +205,7 @@ impl<B: Backend> Packed<B> {
         let health = Health::new(base_loss, self.settings.divergence_factor);
         let (train, settings) = (&self.data.train, &self.settings);
         let backend = &self.decoder.backend;
-        let mut slot = Slot::new(backend, trial.clone(), layout, train, settings, health)?;
+        let mut slot = Slot::new(&self.decoder, trial.clone(), layout, train, settings, health)?;
         if let Some(path) = checkpoint {
             checkpoint::restore(backend, &mut slot, settings, path)?;
         }
@@ -415,6 +415,13 @@ impl<B: Backend> Packed<B> {
         let Some(best) = &slot.best else { return Ok(false) };
         peft::save(dir, &slot.layout, &best.values, &slot.trial.config, &self.model_dir)?;
         Ok(true)
+    }
+
+    /// Writes the adapter as the trial's last optimizer step left it in PEFT's format into `dir`.
+    pub fn save_last(&self, trial: TrialId, dir: &Path) -> Result<()> {
+        let slot = self.slot(trial)?;
+        let values = self.decoder.backend.values(&slot.params)?;
+        peft::save(dir, &slot.layout, &values, &slot.trial.config, &self.model_dir)
     }
 
     /// Frees the trial's slot.

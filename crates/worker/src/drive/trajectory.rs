@@ -80,14 +80,18 @@ impl Run<'_> {
     }
 
     /// Takes over what is kept of `trial`'s best evaluation (adapter, losses of the single
-    /// validation examples) from a sibling that has the same best.
+    /// validation examples) from a sibling that has the same best; the adapter also from one that
+    /// has kept it among those of its epochs.
     fn share_best(&mut self, trial: &Trial) -> Result<(), WorkerError> {
         let Some(step) = self.state(trial.id).best().map(|best| best.step) else { return Ok(()) };
         let folder = self.drive.sweep.dir.folder();
         let has_it = |other: &&TrialState| other.best().is_some_and(|b| b.step == step);
         let siblings: Vec<_> = self.siblings(trial).into_iter().filter(has_it).collect();
         let examples = siblings.iter().find_map(|other| other.examples.clone());
-        let adapter = siblings.iter().find_map(|other| folder.adapter(other.trial.id));
+        let adapter = siblings
+            .iter()
+            .find_map(|other| folder.adapter(other.trial.id))
+            .or_else(|| folder.adapter_at(&self.drive.sweep.state, trial.id, step));
         if let Some(examples) = examples {
             self.record(&[Event::ExamplesEvaluated { trial: trial.id, step, examples }])?;
         }

@@ -3,6 +3,7 @@
 //! Orders that make a crash harmless:
 //! - an ended trial's adapter is on disk before its end is journalled, so that a journalled end is
 //!   never without it;
+//! - so is an epoch's adapter before its evaluation is journalled;
 //! - the journal is durable up to a checkpoint's step before the checkpoint counts
 //!   (`store::WorkerDir::save_checkpoint`), so that no point before it can be missing;
 //! - an attempt at a trial is claimed before it begins. A worker that finds a later claim lets go
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use spec::{Event, Outcome, ReturnCause, TrialId};
+use spec::{Event, Outcome, ReturnCause, SaveStrategy, TrialId};
 use store::{Purpose, StoreError, WorkerDir};
 
 use crate::error::chain;
@@ -41,6 +42,8 @@ pub enum ServeError {
 pub struct ServeSettings {
     /// Time between checkpoints of the running trials.
     pub checkpoint_every: Duration,
+    /// Which adapters are kept.
+    pub save_strategy: SaveStrategy,
     /// Time between signs of life.
     pub beat_every: Duration,
     /// Set from outside to save and end after the current step.
@@ -198,7 +201,10 @@ impl<T: Trainer> Serve<T> {
                 self.go_on(trial, step);
                 Ok(())
             }
-            Order::Stop { trial, reason } => self.end(trial, Outcome::Stopped { reason }),
+            Order::Stop { trial, reason, pause } => {
+                let is_kept = pause && self.keep(trial)?;
+                self.end(trial, Outcome::Stopped { reason }, is_kept)
+            }
             Order::Test { trials } => self.test(&trials),
             Order::Report => {
                 self.checkpoint_all()?;
@@ -319,12 +325,15 @@ impl<T: Trainer> Serve<T> {
             }
         }
         for (trial, outcome) in ends {
-            self.end(trial, outcome)?;
+            self.end(trial, outcome, false)?;
         }
         Ok(())
     }
 
     fn progress(&mut self, event: &Event) -> Result<(), ServeError> {
+        if let Event::Evaluated { trial, evaluation } = event {
+            self.keep_epoch(*trial, evaluation)?;
+        }
         let id = event.trial();
         let slot = self.slots.iter().find(|slot| Some(slot.id()) == id);
         self.record(slot.map(|slot| slot.assignment.attempt), std::slice::from_ref(event))?;
@@ -358,7 +367,7 @@ impl<T: Trainer> Serve<T> {
         let stepped: Vec<TrialId> =
             self.slots.iter().filter(|slot| !slot.is_held).map(Slot::id).collect();
         if let [only] = stepped[..] {
-            return self.end(only, Outcome::Failed { error });
+            return self.end(only, Outcome::Failed { error }, false);
         }
         for &trial in &stepped {
             self.release(trial);

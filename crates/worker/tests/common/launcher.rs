@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use spec::SaveStrategy;
 use store::{SweepFolder, WorkerDir};
 use worker::launch::{Handle, Hint, LaunchError, Launcher, Submission, WorkerCommand};
 use worker::{Serve, ServeSettings, Trainer, Turn};
@@ -18,6 +19,7 @@ pub struct FakeLauncher<T> {
     /// Whether a trainer took its whole process along.
     is_dead: fn(&T) -> bool,
     checkpoint_every: Duration,
+    save_strategy: SaveStrategy,
     kill_after_turns: Vec<usize>,
     queue_after_turns: Vec<usize>,
     turns: usize,
@@ -42,6 +44,7 @@ impl FakeLauncher<FakeTrainer> {
         Self {
             is_dead: FakeTrainer::is_dead,
             checkpoint_every: world.checkpoint_every,
+            save_strategy: world.save_strategy,
             kill_after_turns: world.kill_after_turns.clone(),
             queue_after_turns: world.queue_after_turns.clone(),
             ..Self::with(folder, Box::new(make))
@@ -65,6 +68,7 @@ impl<T: Trainer> FakeLauncher<T> {
             make,
             is_dead: |_| false,
             checkpoint_every: Duration::from_secs(3600),
+            save_strategy: SaveStrategy::Best,
             kill_after_turns: Vec::new(),
             queue_after_turns: Vec::new(),
             turns: 0,
@@ -104,6 +108,7 @@ impl<T: Trainer> Launcher for FakeLauncher<T> {
         let trainer = (self.make)();
         let settings = ServeSettings {
             checkpoint_every: self.checkpoint_every,
+            save_strategy: self.save_strategy,
             beat_every: Duration::MAX,
             stop: Arc::new(AtomicBool::new(false)),
         };

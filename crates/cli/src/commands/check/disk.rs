@@ -1,0 +1,73 @@
+//! What a sweep's adapters will take on disk.
+
+use serde::Serialize;
+use spec::{SaveStrategy, TrainSettings, Trial};
+use trainer::adapter::AdapterLayout;
+use trainer::model::DecoderConfig;
+use trainer::plan::Work;
+
+use super::{bytes, grouped};
+use crate::workload::Workload;
+
+/// Bytes of one of an adapter's values on disk.
+const VALUE_BYTES: u64 = 4;
+
+/// The adapters that a sweep leaves at most, and their bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Disk {
+    /// Those of the trials' best evaluations, and the copy of the sweep's best one.
+    best_adapters: u64,
+    /// Those of the epochs' ends.
+    epoch_adapters: u64,
+    bytes: u64,
+}
+
+impl Disk {
+    /// What `trials` leave; where they are a sample of `total` trials, what so many would.
+    pub fn of(
+        decoder: &DecoderConfig,
+        trials: &[Trial],
+        work: &Workload,
+        train: &TrainSettings,
+        total: usize,
+    ) -> Self {
+        let (mut epochs, mut sum, mut largest) = (0, 0, 0);
+        for (trial, (_, work)) in trials.iter().zip(work.trials()) {
+            let adapter = AdapterLayout::of_trial(decoder, &trial.config).len as u64 * VALUE_BYTES;
+            let own = match train.save_strategy {
+                SaveStrategy::Best => 0,
+                SaveStrategy::Epoch => own_epochs(trial, work),
+            };
+            epochs += own;
+            sum += (1 + own) * adapter;
+            largest = adapter.max(largest);
+        }
+        let (known, total) = ((trials.len() as u64).max(1), total as u64);
+        let of_all =
+            |count: u64| (u128::from(count) * u128::from(total) / u128::from(known)) as u64;
+        Self {
+            best_adapters: total + 1,
+            epoch_adapters: of_all(epochs),
+            bytes: of_all(sum) + largest,
+        }
+    }
+
+    /// One line for people.
+    pub fn in_words(&self) -> String {
+        let each = match self.epoch_adapters {
+            0 => String::new(),
+            count => format!(" and of {} epochs", grouped(count)),
+        };
+        format!(
+            "disk: up to {} for the adapters of {} best evaluations{each}\n",
+            bytes(self.bytes),
+            grouped(self.best_adapters - 1)
+        )
+    }
+}
+
+/// Epochs whose ends the trial comes to itself; a shorter one comes to the others for it.
+fn own_epochs(trial: &Trial, work: &Work) -> u64 {
+    let per_epoch = (work.steps / trial.config.epochs.max(1)).max(1);
+    u64::from(trial.config.epochs.saturating_sub(work.shared_steps / per_epoch))
+}
