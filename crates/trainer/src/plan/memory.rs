@@ -62,7 +62,6 @@ pub struct Demand<'a> {
 impl Demand<'_> {
     /// Predicts the peak of a packing.
     pub fn memory(&self, packing: &Packing) -> Memory {
-        let c = self.config;
         let mut slots: Vec<u64> = self.trials.iter().map(|t| self.slot_values(t)).collect();
         slots.sort_unstable_by(|a, b| b.cmp(a));
         let packed = packing.slots.min(self.trials.len()).max(1);
