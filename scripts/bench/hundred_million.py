@@ -66,6 +66,7 @@ def main(folder):
         "eos_token_id": 1,
     }
     torch.manual_seed(0)
+    transformers.utils.logging.disable_progress_bar()
     for config in (transformers.LlamaConfig(**shape), transformers.Qwen3Config(**shape)):
         for dtype in (torch.float32, torch.bfloat16):
             model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)

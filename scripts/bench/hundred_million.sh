@@ -12,7 +12,7 @@ binary=${BINARY:-target/release/lorasweep}
 temporary=$(mktemp -d)
 trap 'rm -rf "$temporary"' EXIT
 
-echo "# $(uname -m), $(nproc) cores"
+echo "# $(uname -m), $(getconf _NPROCESSORS_ONLN) cores"
 "$python" scripts/bench/hundred_million.py "$temporary"
 for model in llama qwen3; do
     for weights in f32 bf16 nf4; do
