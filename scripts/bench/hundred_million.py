@@ -68,8 +68,9 @@ def main(folder):
     torch.manual_seed(0)
     transformers.utils.logging.disable_progress_bar()
     for config in (transformers.LlamaConfig(**shape), transformers.Qwen3Config(**shape)):
+        model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
         for dtype in (torch.float32, torch.bfloat16):
-            model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
+            model = model.to(dtype)
             target = folder / f"{config.model_type}-{str(dtype).removeprefix('torch.')}"
             model.save_pretrained(target)
             tokenizer.save(str(target / "tokenizer.json"))
