@@ -2,6 +2,7 @@
 //! cause and the end of the log.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 
 use serde::Serialize;
 use spec::{LostWorker, Outcome, SweepState, TrialId};
@@ -50,7 +51,7 @@ impl Failure {
         let named = self.trials.iter().take(NAMED).map(ToString::to_string);
         let mut trials = named.collect::<Vec<_>>().join(", ");
         if self.trials.len() > NAMED {
-            trials += &format!(", … ({})", self.trials.len());
+            let _ = write!(trials, ", … ({})", self.trials.len());
         }
         match &self.worker {
             Some(worker) if trials.is_empty() => worker.clone(),
