@@ -5,8 +5,8 @@
 The report sees the curve on 150 validation rows. What is true is taken from the same runs' losses
 on 600 other rows (the sweep's retention set) and from what became of them later or elsewhere:
 
-overfitting             at the end (mean of the last two evaluations) the loss is at least 1 % above the
-                        run's lowest
+overfitting             both of the last two evaluations are at least 1 % above the run's lowest, and the
+                        training loss is lower at the end than there; of 10 %: at least 10 % above
 still falling           in a run of twice the epochs the lowest loss falls by more than 5 % of what this
                         one had improved on the base model; said of the runs of 3 and of 6 epochs (the
                         flag too_slow or the note more_epochs)
@@ -25,35 +25,38 @@ SIDE = ("rank", "batch_size", "seed", "epochs")
 
 
 def curves(folder):
-    """Loss on the 600 rows by trial and epoch; epoch 0 is the base model."""
-    found = defaultdict(dict)
+    """Loss on the 600 rows by trial and epoch, where every trial begins with the base model at 0, and
+    that on the training rows."""
+    found, train = defaultdict(dict), defaultdict(dict)
     with open(folder / "evaluations.csv", newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             if row["retention_loss"]:
-                found[int(row["trial"])][float(row["epoch"])] = float(row["retention_loss"])
-    return found
+                trial, epoch = int(row["trial"]), float(row["epoch"])
+                found[trial][epoch] = float(row["retention_loss"])
+                train[trial][epoch] = float(row["train_loss"])
+    return found, train
 
 
-def overfits(curve):
+def overfits(curve, train, rise=0.01):
+    best, last = min(curve, key=curve.get), max(curve)
     ends = [curve[epoch] for epoch in sorted(curve)[-2:]]
-    lowest = min(curve.values())
-    return sum(ends) / len(ends) >= 1.01 * lowest
+    return min(ends) >= (1 + rise) * curve[best] and train[last] < train[best]
 
 
 def main(folder):
     folder = Path(folder)
     rows = json.loads((folder / "ranking.json").read_text(encoding="utf-8"))["rows"]
-    curve_of = curves(folder)
-    base = curve_of[0][0.0]
+    curve_of, train_of = curves(folder)
+    base = next(iter(curve_of.values()))[0.0]
     runs = {}
     for row in rows:
         if row["config"] and row["trial"] in curve_of:
             config = row["config"]
             key = tuple(config[name] for name in (*SIDE, "learning_rate"))
-            runs[key] = (row, curve_of[row["trial"]])
+            runs[key] = (row, curve_of[row["trial"]], train_of[row["trial"]])
 
     beside = defaultdict(list)
-    for key, (_, curve) in runs.items():
+    for key, (_, curve, _) in runs.items():
         beside[key[:-1]].append((key[-1], min(curve.values())))
 
     counts = defaultdict(lambda: [0, 0, 0, 0])
@@ -61,7 +64,7 @@ def main(folder):
     def count(name, said, true):
         counts[name][2 * (not said) + (not true)] += 1
 
-    for key, (row, curve) in runs.items():
+    for key, (row, curve, train) in runs.items():
         rank, batch, seed, epochs, rate = key
         said = {row["flag"], *row["notes"]}
         lowest = min(curve.values())
@@ -72,8 +75,9 @@ def main(folder):
         if longer:
             falls = lowest - min(longer[1].values()) > 0.05 * (base - lowest)
             count("still falling", bool(said & {"too_slow", "more_epochs"}), falls)
-        count("overfitting", "overfit" in said, overfits(curve))
-        too_high = best_below <= 0.9 * lowest and not overfits(curve)
+        count("overfitting", "overfit" in said, overfits(curve, train))
+        count("overfitting of 10 %", "overfit" in said, overfits(curve, train, 0.1))
+        too_high = best_below <= 0.9 * lowest and not overfits(curve, train)
         count("learning rate too high", "learning_rate_too_high" in said, too_high)
         count("learning rate too low", "learning_rate_too_low" in said, best_above <= 0.9 * lowest)
 

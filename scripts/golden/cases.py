@@ -231,8 +231,31 @@ VARIANTS = {
             "alpha_pattern": {"layers.0.self_attn.v_proj": 3, "down_proj": 17},
         },
     ),
+    "dora": Case(
+        4,
+        10,
+        True,
+        ["q_proj", "o_proj", "gate_proj", "down_proj"],
+        Training(5e-3, 0.9, 0.999, 1e-8, 0.01, 1.0),
+        {"use_dora": True},
+    ),
+}
+
+# With LoRA+, whose optimizer counts the magnitudes among the B matrices. One model has biases, which
+# DoRA leaves alone, the other norms over heads.
+DORA = {
+    "dora": Case(
+        4,
+        6,
+        False,
+        SEPARATE,
+        Training(5e-3, 0.9, 0.999, 1e-8, 0.1, 1.0, loraplus_lr_ratio=3.0),
+        {"use_dora": True},
+    ),
 }
 
 
 def cases_of(arch):
-    return VARIANTS if arch == "llama_variants" else CASES
+    if arch == "llama_variants":
+        return VARIANTS
+    return {**CASES, **DORA} if arch in {"llama_bias", "qwen3"} else CASES

@@ -82,8 +82,13 @@ def write_adapter(model_dir, directory, case, generator):
         ),
     )
     for name, parameter in lora_parameters(model):
+        noise = torch.randn(parameter.shape, generator=generator)
+        if "magnitude" in name:
+            # Away from the norms of the weights, which it begins with.
+            parameter.data.mul_(1 + 0.2 * noise)
+            continue
         std = 1 / parameter.shape[1] ** 0.5 if "lora_A" in name else 0.1
-        parameter.data.copy_(std * torch.randn(parameter.shape, generator=generator))
+        parameter.data.copy_(std * noise)
     model.save_pretrained(directory)
     (directory / "README.md").unlink(missing_ok=True)
     sort_target_modules(directory / "adapter_config.json")
@@ -102,7 +107,8 @@ def lora_parameters(model):
 
 def tensor_key(parameter_name):
     """A parameter's name as peft writes it to adapter_model.safetensors."""
-    return parameter_name.replace(".default", "")
+    name = parameter_name.replace(".default", "")
+    return name.removesuffix(".weight") if "magnitude" in name else name
 
 
 def use_full_precision_norms(model):

@@ -114,6 +114,10 @@ impl Card<'_> {
         let _ = writeln!(out, "{config:#}\n```");
     }
 
+    fn has_magnitudes(&self) -> bool {
+        self.state.trials.get(&self.trial).is_some_and(|t| t.trial.config.variant.use_dora)
+    }
+
     fn loading(&self, out: &mut String) {
         let base = self.base;
         if self.form == Form::Merged {
@@ -130,10 +134,17 @@ impl Card<'_> {
             "```python\nfrom peft import PeftModel\nfrom transformers import \
              AutoModelForCausalLM, AutoTokenizer\nbase = \
              AutoModelForCausalLM.from_pretrained({})\nmodel = PeftModel.from_pretrained(base, \
-             \".\")\ntokenizer = AutoTokenizer.from_pretrained(\".\")\n```\n\n\
-             vLLM: `vllm serve {base} --enable-lora --lora-modules adapter=.`\n\n",
+             \".\")\ntokenizer = AutoTokenizer.from_pretrained(\".\")\n```\n\n",
             serde_json::Value::from(base)
         );
+        if self.has_magnitudes() {
+            out.push_str(
+                "vLLM and llama.cpp load no adapter with DoRA's magnitudes; `lorasweep export \
+                 --merge` makes a model of base and adapter for them.\n",
+            );
+            return;
+        }
+        let _ = writeln!(out, "vLLM: `vllm serve {base} --enable-lora --lora-modules adapter=.`\n");
         let _ = if self.form == Form::AdapterAndGguf {
             writeln!(out, "llama.cpp: `llama-cli -m base.gguf --lora {GGUF}`, the base as GGUF")
         } else {

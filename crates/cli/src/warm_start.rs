@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use planner::{Earlier, Planner};
+use planner::{Earlier, Fits, Knowledge, Planner};
 use serde_json::Value;
 use spec::Sweep;
 use store::{Identity, SweepFolder};
@@ -10,10 +10,15 @@ use store::{Identity, SweepFolder};
 use crate::error::CliError;
 use crate::inputs::EARLIER_SWEEP;
 
-/// The planner of a sweep, with what it knows from earlier ones.
-pub fn planner(sweep: &Sweep, identity: &Identity) -> Result<Box<dyn Planner>, CliError> {
+/// The planner of a sweep, with what it knows from earlier ones; it leaves out what does not fit.
+pub fn planner(
+    sweep: &Sweep,
+    identity: &Identity,
+    fits: Option<Fits>,
+) -> Result<Box<dyn Planner>, CliError> {
     let earlier = sweep.warm_start.iter().map(|path| earlier(path, identity));
-    Ok(planner::knowing(sweep, earlier.collect::<Result<_, _>>()?))
+    let earlier = earlier.collect::<Result<_, _>>()?;
+    Ok(planner::knowing(sweep, Knowledge { earlier, fits }))
 }
 
 fn earlier(path: &Path, own: &Identity) -> Result<Earlier, CliError> {

@@ -1,14 +1,15 @@
 //! How much work a sweep is: for `check`, and for the time that is left.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use planner::Planner;
+use planner::{Fits, Planner};
 use serde::Serialize;
-use spec::{Sweep, SweepState, Trial, TrialConfig, TrialId};
-use trainer::Device;
-use trainer::data::PreparedData;
+use spec::{ExecutorSettings, Method, Sweep, SweepState, Trial, TrialConfig, TrialId};
+use trainer::data::{Dataset, PreparedData};
 use trainer::model::{DecoderConfig, Source};
 use trainer::plan::{self, Demand, Memory, Packing, Work};
+use trainer::{Device, TrainerError};
 use worker::gpu;
 
 use crate::error::CliError;
@@ -53,6 +54,9 @@ pub struct MemoryPlan {
     pub process: u64,
     /// Bytes that are free for it; absent where the system does not tell.
     pub available: Option<u64>,
+    /// Trials that need more memory than there is and are left out, since the method chooses among
+    /// the others.
+    pub unfit: usize,
 }
 
 impl MemoryPlan {
@@ -65,7 +69,9 @@ impl MemoryPlan {
     ) -> Result<Self, CliError> {
         let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
         let config = DecoderConfig::read(&sweep.model).map_err(unusable)?;
-        let configs: Vec<TrialConfig> = trials.iter().map(|trial| trial.config.clone()).collect();
+        let mut configs: Vec<TrialConfig> =
+            trials.iter().map(|trial| trial.config.clone()).collect();
+        let unfit = leave_out_unfit(&mut configs, sweep, device, data)?;
         let source = Source::open(&sweep.model, &sweep.base, &config).map_err(unusable)?;
         let base = source.memory(&config, device.keeps_base()).map_err(unusable)?;
         let value_bytes = device.value_bytes();
@@ -77,7 +83,7 @@ impl MemoryPlan {
         let packing = demand.fit(&sweep.executor, available).map_err(unusable)?;
         let steps: u64 = plan::works(trials, data, train).iter().map(|w| u64::from(w.steps)).sum();
         let process = trainer::memory::resident().unwrap_or(0) + steps * BYTES_OF_A_STEP;
-        Ok(Self { packing, memory: demand.memory(&packing), process, available })
+        Ok(Self { packing, memory: demand.memory(&packing), process, available, unfit })
     }
 
     /// Plans the packing of `trials` on the sweep's device.
@@ -96,6 +102,54 @@ impl MemoryPlan {
     pub fn total(&self) -> u64 {
         self.process + self.memory.total()
     }
+}
+
+/// Whether a trial fits on the sweep's device when nothing runs beside it, by its predicted memory.
+pub fn fits_on_device(sweep: &Sweep, data: &PreparedData) -> Result<Fits, CliError> {
+    let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
+    let (device, _) =
+        trainer::select_device(sweep.executor.device, sweep.train.dtype).map_err(unusable)?;
+    fits(sweep, &device, data)
+}
+
+fn fits(sweep: &Sweep, device: &Device, data: &PreparedData) -> Result<Fits, CliError> {
+    let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
+    let config = DecoderConfig::read(&sweep.model).map_err(unusable)?;
+    let source = Source::open(&sweep.model, &sweep.base, &config).map_err(unusable)?;
+    let base = source.memory(&config, device.keeps_base()).map_err(unusable)?;
+    let value_bytes = device.value_bytes();
+    let available = available_memory(device, sweep.executor.memory_limit);
+    let eval_tokens = plan::eval_tokens(data, &sweep.train);
+    let executor = ExecutorSettings { max_packed: Some(1), ..sweep.executor.clone() };
+    let train = sweep.train.clone();
+    // The longest row is what a trial's memory depends on.
+    let longest = data.train.examples.iter().max_by_key(|example| example.input_ids.len());
+    let train_set = Dataset { examples: longest.cloned().into_iter().collect() };
+    Ok(Arc::new(move |trial| {
+        let (config, trials) = (&config, std::slice::from_ref(trial));
+        let (train_set, train) = (&train_set, &train);
+        let demand = Demand { config, base, value_bytes, trials, train_set, eval_tokens, train };
+        // An adapter that the model cannot carry is a mistake of the sweep and is said to be one.
+        !matches!(demand.fit(&executor, available), Err(TrainerError::NotEnoughMemory { .. }))
+    }))
+}
+
+/// Leaves out the trials that a method which chooses freely will not propose, and returns how many.
+/// When all of them do not fit, they stay, so that this is said.
+fn leave_out_unfit(
+    configs: &mut Vec<TrialConfig>,
+    sweep: &Sweep,
+    device: &Device,
+    data: &PreparedData,
+) -> Result<usize, CliError> {
+    if sweep.method != Method::Bayes {
+        return Ok(0);
+    }
+    let fits = fits(sweep, device, data)?;
+    let (fitting, unfit): (Vec<_>, Vec<_>) = configs.drain(..).partition(|config| fits(config));
+    let count = if fitting.is_empty() { 0 } else { unfit.len() };
+    *configs = if fitting.is_empty() { unfit } else { fitting };
+    Ok(count)
 }
 
 /// Bytes that training may take on a device: what is free, and on the CPU what a limit leaves.

@@ -19,10 +19,12 @@ mod replicates;
 mod sobol;
 mod suggest;
 
-use spec::{Method, Sweep, SweepState, Trial};
+use std::sync::Arc;
+
+use spec::{Method, Sweep, SweepState, Trial, TrialConfig};
 
 pub use bayes::{Earlier, Expectation, Importance, Incumbent, expectation, importance, incumbent};
-pub use prune::{Decision, Pruner, pruner_for};
+pub use prune::{Decision, Promotion, Pruner, pruner_for};
 
 /// Proposes trials.
 pub trait Planner: Send + Sync {
@@ -59,10 +61,22 @@ pub fn sample(sweep: &Sweep, count: usize) -> Vec<Trial> {
     sobol::Sobol::uncapped(sweep).suggest(&SweepState::default(), count)
 }
 
-/// The planner of a sweep that begins from earlier ones (`warm_start`); only `bayes` learns from them.
-pub fn knowing(sweep: &Sweep, earlier: Vec<Earlier>) -> Box<dyn Planner> {
+/// Whether a configuration can be trained at all, as far as that is known beforehand.
+pub type Fits = Arc<dyn Fn(&TrialConfig) -> bool + Send + Sync>;
+
+/// What there is to know beside a sweep and its history.
+#[derive(Default, Clone)]
+pub struct Knowledge {
+    /// Earlier sweeps to learn from (`warm_start`).
+    pub earlier: Vec<Earlier>,
+    /// Whether a trial fits on its device, from its predicted memory; absent where nobody can tell.
+    pub fits: Option<Fits>,
+}
+
+/// The planner of a sweep that knows more than the sweep; only `bayes` makes use of it.
+pub fn knowing(sweep: &Sweep, knowledge: Knowledge) -> Box<dyn Planner> {
     match sweep.method {
-        Method::Bayes => Box::new(bayes::Bayes::knowing(sweep, earlier)),
+        Method::Bayes => finished(Box::new(bayes::Bayes::knowing(sweep, knowledge)), sweep),
         _ => for_sweep(sweep),
     }
 }
@@ -76,6 +90,11 @@ pub fn for_sweep(sweep: &Sweep) -> Box<dyn Planner> {
         Method::Bayes => Box::new(bayes::Bayes::new(sweep)),
         Method::RankLadder => Box::new(rank_ladder::RankLadder::new(sweep)),
     };
+    finished(search, sweep)
+}
+
+/// With what comes after the search.
+fn finished(search: Box<dyn Planner>, sweep: &Sweep) -> Box<dyn Planner> {
     match sweep.replicates {
         Some(wanted) => Box::new(replicates::Replicated::new(search, wanted, &sweep.train)),
         None => search,

@@ -3,9 +3,10 @@
 mod common;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use common::{propose, sweep};
-use planner::{Earlier, for_sweep, knowing};
+use planner::{Earlier, Fits, Knowledge, for_sweep, knowing};
 use proptest::prelude::*;
 use spec::{Evaluation, Event, Outcome, Sweep, SweepState, Trial, TrialConfig};
 
@@ -68,7 +69,7 @@ fn run(sweep: &Sweep, batch: usize, best: f64) -> SweepState {
 }
 
 fn run_knowing(sweep: &Sweep, batch: usize, best: f64, earlier: Vec<Earlier>) -> SweepState {
-    let planner = knowing(sweep, earlier);
+    let planner = knowing(sweep, Knowledge { earlier, fits: None });
     let mut history = begun();
     loop {
         let trials = planner.suggest(&history, batch);
@@ -212,7 +213,9 @@ fn a_warm_start_begins_where_the_earlier_sweep_was_best() {
     let best = 2e-5;
     for is_same_problem in [true, false] {
         let earlier = Earlier { history: run(&sweep, 4, best), is_same_problem };
-        let first = &knowing(&sweep, vec![earlier]).suggest(&begun(), 1)[0].config;
+        let first = &knowing(&sweep, Knowledge { earlier: vec![earlier], fits: None })
+            .suggest(&begun(), 1)[0]
+            .config;
         let away = decades(first, best);
         assert!(away < 0.4, "{} at first, same problem: {is_same_problem}", first.learning_rate);
     }
@@ -234,6 +237,40 @@ fn trials_of_other_settings_than_the_spaces_are_left_out_of_a_warm_start() {
     let other =
         common::sweep(&SPACE.replace("lora_alpha: 32", "weight_decay: 0.1\n  lora_alpha: 32"));
     let earlier = Earlier { history: run(&other, 4, 2e-5), is_same_problem: true };
-    let first = knowing(&sweep, vec![earlier]).suggest(&begun(), 1);
+    let first =
+        knowing(&sweep, Knowledge { earlier: vec![earlier], fits: None }).suggest(&begun(), 1);
     assert_eq!(first, for_sweep(&sweep).suggest(&begun(), 1));
+}
+
+#[test]
+fn what_does_not_fit_is_never_proposed_in_small_spaces_and_in_large_ones() {
+    let small = SPACE.replace(
+        "{distribution: log_uniform_values, min: 1e-5, max: 1e-2}",
+        "[1e-5, 1e-4, 1e-3, 1e-2]",
+    );
+    for lines in [SPACE, &small] {
+        let sweep = sweep(lines);
+        // The usual first trial is among those that do not fit.
+        let fits: Fits = Arc::new(|config| config.rank * config.batch_size <= 128);
+        let planner = knowing(&sweep, Knowledge { fits: Some(fits), ..Knowledge::default() });
+        let mut history = begun();
+        for _ in 0..5 {
+            let trials = planner.suggest(&history, 4);
+            assert_eq!(trials.len(), 4);
+            for trial in &trials {
+                assert!(trial.config.rank * trial.config.batch_size <= 128, "{:?}", trial.config);
+                train(&mut history, trial, &bowl(&trial.config, 3e-4));
+            }
+        }
+    }
+    let none: Fits = Arc::new(|_| false);
+    let planner = knowing(&sweep(SPACE), Knowledge { fits: Some(none), ..Knowledge::default() });
+    assert_eq!(planner.suggest(&begun(), 4), []);
+}
+
+#[test]
+fn replicates_follow_a_search_that_knows_more_than_its_sweep() {
+    let lines = SPACE.replace("run_cap: 40", "run_cap: 3\nreplicates: {top: 1, seeds: 2}");
+    let history = run_knowing(&sweep(&lines), 1, 3e-4, Vec::new());
+    assert_eq!(history.trials.len(), 3 + 2);
 }

@@ -13,7 +13,7 @@ pub struct Parameter {
 }
 
 /// Every parameter, the most often tuned first.
-pub const PARAMETERS: [Parameter; 13] = [
+pub const PARAMETERS: [Parameter; 14] = [
     Parameter { name: "rank", value: |c| c.rank.to_string() },
     Parameter { name: "learning_rate", value: |c| number::learning_rate(c.learning_rate) },
     Parameter { name: "batch_size", value: |c| c.batch_size.to_string() },
@@ -27,6 +27,7 @@ pub const PARAMETERS: [Parameter; 13] = [
     Parameter { name: "weight_decay", value: |c| number::plain(c.weight_decay) },
     Parameter { name: "seed", value: |c| c.seed.to_string() },
     Parameter { name: "loraplus_lr_ratio", value: |c| number::plain(c.variant.loraplus_lr_ratio) },
+    Parameter { name: "use_dora", value: |c| c.variant.use_dora.to_string() },
 ];
 
 /// The parameters that take more than one value among `configs`, in the order of [`PARAMETERS`];

@@ -8,8 +8,8 @@ use crate::trial::{TargetModule, Trial, TrialId};
 
 /// Version of the journal's records; a reader refuses a higher one. 2 added the losses of single
 /// examples, the facts of the data and the test set; 3 the workers and what orders their files, and
-/// lets losses that other trainers do not measure be absent.
-pub const SCHEMA_VERSION: u32 = 3;
+/// lets losses that other trainers do not measure be absent; 4 stopped trials that go on.
+pub const SCHEMA_VERSION: u32 = 4;
 
 /// One line of a journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -114,6 +114,26 @@ pub enum Event {
         /// Optimizer steps taken so far.
         step: u32,
     },
+    /// The state of a trial that is about to be stopped was saved, and is kept beyond its end: it may
+    /// go on later.
+    CheckpointKept {
+        /// Which trial.
+        trial: TrialId,
+        /// Optimizer steps taken so far.
+        step: u32,
+    },
+    /// What was kept of a stopped trial is to be removed: it cannot go on any more.
+    CheckpointDropped {
+        /// Which trial.
+        trial: TrialId,
+    },
+    /// A stopped trial goes on from the checkpoint that was kept.
+    TrialPromoted {
+        /// Which trial.
+        trial: TrialId,
+        /// Why, in words and numbers.
+        reason: String,
+    },
     /// A step needed more memory than there was; training goes on in smaller steps.
     OutOfMemory {
         /// What was asked for, in words and numbers.
@@ -197,6 +217,9 @@ impl Event {
             | Self::ExamplesEvaluated { trial, .. }
             | Self::TestEvaluated { trial, .. }
             | Self::Checkpointed { trial, .. }
+            | Self::CheckpointKept { trial, .. }
+            | Self::CheckpointDropped { trial }
+            | Self::TrialPromoted { trial, .. }
             | Self::Warned { trial, .. }
             | Self::FailureLogged { trial, .. }
             | Self::TrialFinished { trial, .. } => Some(*trial),

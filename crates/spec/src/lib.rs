@@ -51,7 +51,7 @@ pub use settings::{
 };
 pub use slurm::SlurmSettings;
 pub use space::{Alpha, Axis, Choice, FromNumber, Numeric, SearchSpace};
-pub use state::{Continued, LostWorker, SweepState, TrialState, TrialStatus};
+pub use state::{Continued, LostWorker, Promoted, SweepState, TrialState, TrialStatus};
 pub use sweep::{Brackets, EarlyTerminate, Goal, Method, Metric, MetricName, Sweep, Warning};
 pub use trial::{ConfigKey, LrScheduler, TargetModule, Trial, TrialConfig, TrialId, lora_scale};
 pub use variant::{InitLoraWeights, LoraVariant};

@@ -30,6 +30,7 @@ impl SearchSpace {
         set(Parameter::Seed, self.seed.share_by(config.seed as f64, seed));
         let ratio = config.variant.loraplus_lr_ratio;
         set(Parameter::LoraplusLrRatio, number(&self.loraplus_lr_ratio, ratio));
+        set(Parameter::UseDora, self.use_dora.share_of(&config.variant.use_dora));
         shares
     }
 

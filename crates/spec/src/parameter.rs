@@ -33,11 +33,13 @@ pub enum Parameter {
     Seed,
     /// `loraplus_lr_ratio`
     LoraplusLrRatio,
+    /// `use_dora`
+    UseDora,
 }
 
 impl Parameter {
     /// Number of parameters.
-    pub const COUNT: usize = 13;
+    pub const COUNT: usize = 14;
 
     /// Every parameter, in the order of the axes of the search space; a new one comes last, so that
     /// it changes nothing in the sequences of the others.
@@ -55,6 +57,7 @@ impl Parameter {
         Self::WeightDecay,
         Self::Seed,
         Self::LoraplusLrRatio,
+        Self::UseDora,
     ];
 
     /// Its place in [`Self::ALL`].
@@ -78,6 +81,7 @@ impl Parameter {
             Self::WeightDecay => "weight_decay",
             Self::Seed => "seed",
             Self::LoraplusLrRatio => "loraplus_lr_ratio",
+            Self::UseDora => "use_dora",
         }
     }
 

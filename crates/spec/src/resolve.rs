@@ -95,7 +95,19 @@ impl Resolver<'_> {
             let capped = written.has_run_cap;
             self.check_size(method, &space, &places, capped, written.parameters_place);
         }
+        self.check_dora(&space, &places);
         let warm_start = self.warm_start(written.method.as_ref(), &written.warm_start);
+        let early = written.early_terminate;
+        if let Some(place) = early.as_ref().and_then(|early| early.promote)
+            && written.executor.kind == ExecutorKind::External
+        {
+            let mistake = Mistake::Conflict {
+                both: "`early_terminate.promote` and `executor: {type: external}`".to_owned(),
+                help: "remove `promote`: whoever trains elsewhere keeps no checkpoint here"
+                    .to_owned(),
+            };
+            self.findings.mistake::<()>(place, mistake)?;
+        }
         let (written_data, model_path) = (written.data?, written.model?.value);
         Some(Sweep {
             name: name?,
@@ -112,7 +124,8 @@ impl Resolver<'_> {
             train: written.train,
             executor: self.executor(written.executor),
             report: written.report,
-            early_terminate: written.early_terminate,
+            promote: early.as_ref().is_some_and(|early| early.promote.is_some()),
+            early_terminate: early.map(|early| early.rule),
             run_cap: written.run_cap,
             replicates: written.replicates,
             warm_start: warm_start?,
@@ -299,6 +312,26 @@ impl Resolver<'_> {
     }
 
     /// Whether the method and the space fit each other, and the number of trials is meant.
+    /// PEFT drops what `DoRA`'s own copy of the frozen product reads, too: that product would have
+    /// to be computed a second time for every trial.
+    fn check_dora(&mut self, space: &SearchSpace, places: &BTreeMap<Parameter, Place>) {
+        let drops = match &space.lora_dropout {
+            Numeric::Choice(choice) => choice.values().iter().any(|p| *p > 0.0),
+            Numeric::Distribution(_) => true,
+        };
+        if let Some(place) = places.get(&Parameter::UseDora).filter(|_| drops)
+            && space.use_dora.values().contains(&true)
+        {
+            let mistake = Mistake::Conflict {
+                both: "`use_dora` and a `lora_dropout` above 0".to_owned(),
+                help: "DoRA is trained without dropout here; set `lora_dropout: 0`, or compare \
+                       them in two sweeps"
+                    .to_owned(),
+            };
+            self.findings.mistake::<()>(*place, mistake);
+        }
+    }
+
     fn check_size(
         &mut self,
         method: &At<Method>,
@@ -374,6 +407,7 @@ fn space(written: ParametersFile, variant: LoraVariant) -> SearchSpace {
         weight_decay: written.weight_decay.unwrap_or(fixed(0.0)),
         seed: written.seed.unwrap_or(fixed(DEFAULT_SEED)),
         loraplus_lr_ratio: written.loraplus_lr_ratio.unwrap_or(fixed(1.0)),
+        use_dora: written.use_dora.unwrap_or(Choice::fixed(false)),
         variant,
     }
 }

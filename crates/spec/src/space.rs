@@ -44,6 +44,9 @@ pub struct SearchSpace {
     /// LoRA+: learning rate of B as a multiple of A's.
     #[serde(skip_serializing_if = "is_one")]
     pub loraplus_lr_ratio: Numeric<f64>,
+    /// `DoRA`.
+    #[serde(skip_serializing_if = "is_off")]
+    pub use_dora: Choice<bool>,
     /// What the adapters of all trials are beside the parameters above.
     #[serde(skip_serializing_if = "LoraVariant::is_default")]
     pub variant: LoraVariant,
@@ -52,6 +55,11 @@ pub struct SearchSpace {
 /// Nothing to write, and the same fingerprint as before the parameter was there.
 fn is_one(ratio: &Numeric<f64>) -> bool {
     matches!(ratio, Numeric::Choice(Choice { values, .. }) if values[..] == [1.0])
+}
+
+/// As [`is_one`].
+fn is_off(choice: &Choice<bool>) -> bool {
+    choice.values[..] == [false]
 }
 
 /// LoRA alpha before the rank is known.
@@ -358,6 +366,7 @@ impl SearchSpace {
             Parameter::WeightDecay => &self.weight_decay,
             Parameter::Seed => &self.seed,
             Parameter::LoraplusLrRatio => &self.loraplus_lr_ratio,
+            Parameter::UseDora => &self.use_dora,
         }
     }
 
@@ -383,6 +392,7 @@ impl SearchSpace {
             seed: self.seed.pick(at(Parameter::Seed)),
             variant: LoraVariant {
                 loraplus_lr_ratio: self.loraplus_lr_ratio.pick(at(Parameter::LoraplusLrRatio)),
+                use_dora: self.use_dora.pick(at(Parameter::UseDora)),
                 ..self.variant.clone()
             },
         }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::event::{
-    DataFacts, Evaluation, Event, ExampleLosses, Outcome, ReturnCause, TestEvaluation, TrainPoint,
+    DataFacts, Evaluation, Event, ExampleLosses, Outcome, ReturnCause, StopReason, TestEvaluation,
+    TrainPoint,
 };
 use crate::trial::{Trial, TrialId};
 
@@ -49,6 +50,23 @@ pub struct TrialState {
     pub losses: u32,
     /// The end of the log of the worker in which it failed.
     pub failure_log: Option<String>,
+    /// Its checkpoint is kept beyond an early stop.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_kept: bool,
+    /// The times it went on after an early stop.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub promotions: Vec<Promoted>,
+}
+
+/// A stopped trial went on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Promoted {
+    /// Optimizer steps it had taken.
+    pub step: u32,
+    /// Why it had been stopped.
+    pub stopped: StopReason,
+    /// Why it went on.
+    pub reason: String,
 }
 
 /// Steps that a trial shares with an earlier one and did not take itself.
@@ -74,6 +92,8 @@ impl TrialState {
             examples: None,
             losses: 0,
             failure_log: None,
+            is_kept: false,
+            promotions: Vec::new(),
         }
     }
 
@@ -102,6 +122,23 @@ impl TrialState {
             TrialStatus::Finished { outcome } => Some(outcome),
             TrialStatus::Pending | TrialStatus::Running => None,
         }
+    }
+
+    /// The rule that stopped it, when it may go on from there.
+    pub fn paused(&self) -> Option<&StopReason> {
+        match self.outcome() {
+            Some(Outcome::Stopped { reason }) if self.is_kept => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// A stopped trial waits to go on.
+    fn promote(&mut self, reason: &str) {
+        let Some(stopped) = self.paused().cloned() else { return };
+        let step = self.last().map_or(0, |last| last.step);
+        self.promotions.push(Promoted { step, stopped, reason: reason.to_owned() });
+        self.is_kept = false;
+        self.status = TrialStatus::Pending;
     }
 
     /// A trial that restarts from an earlier step takes those steps again: what lay beyond is
@@ -201,6 +238,7 @@ impl SweepState {
                         None => t.rewind(*from_step),
                     }
                     t.status = TrialStatus::Running;
+                    t.is_kept = false;
                     t.device = Some(device.clone());
                     t.total_steps = Some(*total_steps).filter(|&steps| steps > 0);
                 });
@@ -228,6 +266,11 @@ impl SweepState {
                     t.checkpoint_step = Some(*step);
                 });
             }
+            Event::CheckpointKept { trial, step } => {
+                self.with(*trial, |t| (t.checkpoint_step, t.is_kept) = (Some(*step), true));
+            }
+            Event::CheckpointDropped { trial } => self.with(*trial, |t| t.is_kept = false),
+            Event::TrialPromoted { trial, reason } => self.with(*trial, |t| t.promote(reason)),
             Event::OutOfMemory { .. } => self.out_of_memory += 1,
             Event::TrialFinished { trial, outcome } => {
                 self.with(*trial, |t| {

@@ -54,6 +54,9 @@ pub struct Sweep {
     pub report: ReportSettings,
     /// When a running trial is given up, if ever.
     pub early_terminate: Option<EarlyTerminate>,
+    /// A trial that it stopped may go on later, when it compares better with those since.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub promote: bool,
     /// At most this many trials.
     pub run_cap: Option<u32>,
     /// Further runs of the best trials under other seeds; they come on top of `run_cap`.
@@ -113,6 +116,9 @@ impl Sweep {
         // Not there at all unless given: sweeps of versions that had no such keys keep theirs.
         if let Some(test) = &self.written.data.test {
             identity["data"]["test"] = test.to_string_lossy().into();
+        }
+        if self.promote {
+            identity["promote"] = true.into();
         }
         if let Some(weights) = &self.written.base_weights {
             identity["base_weights"] = weights.to_string_lossy().into();

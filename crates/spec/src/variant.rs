@@ -12,6 +12,10 @@ pub struct LoraVariant {
     /// same.
     #[serde(skip_serializing_if = "is_one")]
     pub loraplus_lr_ratio: f64,
+    /// `DoRA`: a trained magnitude for each output, and A and B for the direction (Liu et al. 2024,
+    /// arXiv:2402.09353).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub use_dora: bool,
     /// How A and B begin.
     #[serde(skip_serializing_if = "InitLoraWeights::is_default")]
     pub init_lora_weights: InitLoraWeights,
@@ -30,6 +34,7 @@ impl Default for LoraVariant {
     fn default() -> Self {
         Self {
             loraplus_lr_ratio: 1.0,
+            use_dora: false,
             init_lora_weights: InitLoraWeights::Default,
             layers_to_transform: None,
             rank_pattern: BTreeMap::new(),

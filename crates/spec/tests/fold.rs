@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use spec::{
-    Evaluation, Event, LrScheduler, Outcome, SweepState, TargetModule, TrainPoint, Trial,
-    TrialConfig, TrialId, TrialStatus,
+    Evaluation, Event, LrScheduler, Outcome, Promoted, StopReason, SweepState, TargetModule,
+    TrainPoint, Trial, TrialConfig, TrialId, TrialStatus,
 };
 
 const ID: TrialId = TrialId(1);
@@ -73,6 +73,44 @@ fn evaluated(step: u32, eval_loss: f64) -> Event {
 
 fn finished() -> Event {
     Event::TrialFinished { trial: ID, outcome: Outcome::Completed }
+}
+
+fn stopped() -> Event {
+    let reason = StopReason::EarlyTerminate { reason: "behind".to_owned() };
+    Event::TrialFinished { trial: ID, outcome: Outcome::Stopped { reason } }
+}
+
+#[test]
+fn a_stopped_trial_whose_checkpoint_is_kept_goes_on_with_its_history_when_it_is_promoted() {
+    let promoted = || Event::TrialPromoted { trial: ID, reason: "ahead now".to_owned() };
+    let mut events = vec![proposed(8), started(0), trained(1), evaluated(1, 2.0)];
+    events.extend([Event::CheckpointKept { trial: ID, step: 1 }, stopped()]);
+    let paused = SweepState::from_events(&events);
+    assert!(paused.trials[&ID].paused().is_some());
+
+    let mut state = paused.clone();
+    state.apply(&promoted());
+    assert_eq!(state.trials[&ID].status, TrialStatus::Pending);
+    let reason = StopReason::EarlyTerminate { reason: "behind".to_owned() };
+    let expected = Promoted { step: 1, stopped: reason, reason: "ahead now".to_owned() };
+    assert_eq!(state.trials[&ID].promotions, [expected]);
+    state.apply(&started(1));
+    state.apply(&trained(2));
+    state.apply(&finished());
+    let trial = &state.trials[&ID];
+    assert_eq!((trial.train_points.len(), trial.evaluations.len()), (2, 1));
+    assert_eq!((trial.outcome(), trial.paused()), (Some(&Outcome::Completed), None));
+
+    // Without its checkpoint it has ended for good, and so has what was never paused.
+    let mut dropped = paused;
+    dropped.apply(&Event::CheckpointDropped { trial: ID });
+    let before = dropped.clone();
+    dropped.apply(&promoted());
+    assert_eq!(dropped, before);
+    let mut completed = SweepState::from_events(&[proposed(8), started(0), finished()]);
+    let before = completed.clone();
+    completed.apply(&promoted());
+    assert_eq!(completed, before);
 }
 
 #[test]

@@ -394,6 +394,13 @@ fn the_planners_have_settings_and_asha_is_another_name_for_hyperband() {
     assert!(matches!(changed.early_terminate, Some(EarlyTerminate::Hyperband { .. })));
     let curve = read("early_terminate: {type: curve}\n").early_terminate;
     assert_eq!(curve, Some(EarlyTerminate::Curve { top: 1, chance: 0.05, min_iter: 2 }));
+    let promotes = |lines: &str| read(lines).promote;
+    assert!(promotes("early_terminate: {type: curve, promote: true}\n"));
+    assert!(!promotes("early_terminate: {type: curve}\n"));
+    let print = |lines: &str| read(lines).fingerprint();
+    let rule = "early_terminate: {type: median}\n";
+    assert_eq!(print(rule), print("early_terminate: {type: median, promote: false}\n"));
+    assert_ne!(print(rule), print("early_terminate: {type: median, promote: true}\n"));
     // What another method would use changes no results.
     assert_eq!(read("").fingerprint(), read("rank_ladder: {sigma: 3}\n").fingerprint());
     assert_ne!(read("").fingerprint(), read("bayes: {lora_prior: false}\n").fingerprint());

@@ -36,6 +36,8 @@ pub struct Site {
     pub a: usize,
     /// Where B `[outputs, rank]` begins.
     pub b: usize,
+    /// `DoRA`: where the magnitudes of the outputs begin.
+    pub magnitude: Option<usize>,
 }
 
 /// The places of all matrices of an adapter in its flat vector.
@@ -51,7 +53,7 @@ impl AdapterLayout {
     /// The layout on a model whose every site has this rank and scale. Of `modules` those are
     /// taken that the model has ([`DecoderConfig::targets`]).
     pub fn new(config: &DecoderConfig, rank: usize, scale: f64, modules: &[TargetModule]) -> Self {
-        Self::build(config, modules, |_, _| Some((rank, scale)))
+        Self::build(config, modules, false, |_, _| Some((rank, scale)))
     }
 
     /// The layout of a trial's adapter, which [`LoraShape::check`] has found possible.
@@ -63,6 +65,7 @@ impl AdapterLayout {
     pub(crate) fn build(
         config: &DecoderConfig,
         modules: &[TargetModule],
+        use_dora: bool,
         site: impl Fn(usize, TargetModule) -> Option<(usize, f64)>,
     ) -> Self {
         let modules = config.targets(modules).unwrap_or_default();
@@ -74,7 +77,10 @@ impl AdapterLayout {
                 let (inputs, outputs) = config.module_shape(*module);
                 let (a, b) = (len, len + rank * inputs);
                 len = b + outputs * rank;
-                sites.push(Site { layer, module: *module, inputs, outputs, rank, scale, a, b });
+                let magnitude = use_dora.then_some(len);
+                len += magnitude.map_or(0, |_| outputs);
+                let module = *module;
+                sites.push(Site { layer, module, inputs, outputs, rank, scale, a, b, magnitude });
             }
         }
         Self { sites, len }
@@ -86,11 +92,18 @@ impl AdapterLayout {
         self.sites.chunk_by(|a, b| a.layer == b.layer).map(of_block).max().unwrap_or(0)
     }
 
-    /// A factor for each value: `of_b` where it belongs to a B, else 1.
+    /// The largest sum of the outputs that have a magnitude over a block's sites.
+    pub fn scaled_outputs_of_a_block(&self) -> usize {
+        let scaled = |site: &Site| site.magnitude.map_or(0, |_| site.outputs);
+        let of_block = |sites: &[Site]| sites.iter().map(scaled).sum();
+        self.sites.chunk_by(|a, b| a.layer == b.layer).map(of_block).max().unwrap_or(0)
+    }
+
+    /// A factor for each value: 1 in an A, else `of_b` (PEFT's LoRA+ counts magnitudes among the B).
     pub fn factors_of_b(&self, of_b: f32) -> Vec<f32> {
-        let mut factors = vec![1.0; self.len];
+        let mut factors = vec![of_b; self.len];
         for index in 0..self.sites.len() {
-            factors[self.b_range(index)].fill(of_b);
+            factors[self.a_range(index)].fill(1.0);
         }
         factors
     }
@@ -109,6 +122,8 @@ impl AdapterLayout {
     }
 
     /// The values that training begins with; it begins at the base model, because `B A` is zero.
+    /// Magnitudes, which depend on the base model's weights, stay zero
+    /// ([`crate::decoder::Decoder::set_magnitudes`]).
     pub fn initial_values(&self, seed: u64, init: InitLoraWeights) -> Vec<f32> {
         let mut values = vec![0.0; self.len];
         for (index, site) in self.sites.iter().enumerate() {
@@ -136,5 +151,11 @@ impl AdapterLayout {
     pub fn b_range(&self, index: usize) -> Range<usize> {
         let s = &self.sites[index];
         s.b..s.b + s.outputs * s.rank
+    }
+
+    /// Where the magnitudes of a site lie, where it has some.
+    pub fn magnitude_range(&self, index: usize) -> Option<Range<usize>> {
+        let s = &self.sites[index];
+        s.magnitude.map(|begin| begin..begin + s.outputs)
     }
 }

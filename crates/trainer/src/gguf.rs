@@ -29,6 +29,11 @@ const TENSOR_F32: u32 = 0;
 pub fn write_adapter(base: &Path, adapter: &Path, name: &str, target: &Path) -> Result<()> {
     let config = DecoderConfig::read(base)?;
     let adapter = peft::load(adapter, &config)?;
+    if adapter.layout.sites.iter().any(|site| site.magnitude.is_some()) {
+        let message = "llama.cpp has no place for the magnitudes of DoRA in an adapter; merge it \
+                       into the base (`export --merge`) and convert that";
+        return Err(TrainerError::Targets(message.to_owned()));
+    }
     let bytes = encode(&config, &adapter, name);
     std::fs::write(target, bytes).map_err(TrainerError::io("write", target))
 }

@@ -1,5 +1,5 @@
-//! A base model with an adapter merged into its weights: `W + scale B A`, in the base's own number
-//! format and files.
+//! A base model with an adapter merged into its weights: `W + scale B A`, for `DoRA` brought to its
+//! magnitudes, in the base's own number format and files.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -98,8 +98,9 @@ fn write_file(from: &Path, to: &Path, adapter: &LoadedAdapter, merged: &mut [boo
     std::fs::set_permissions(to, rights).map_err(TrainerError::io("set the rights of", to))
 }
 
-/// The bytes of `W + scale B A`; `None` for a number format that is not read. `A` is [R, I], `B` is
-/// [O, R] and `W` [O, I]; a row of W takes the rows of A times its row of B, summed in f32.
+/// The bytes of `W + scale B A`, whose rows `DoRA` brings to their magnitudes; `None` for a number
+/// format that is not read. `A` is [R, I], `B` is [O, R] and `W` [O, I]; a row of W takes the rows of
+/// A times its row of B, summed in f32.
 fn merge(bytes: &[u8], dtype: Dtype, adapter: &LoadedAdapter, index: usize) -> Option<Vec<u8>> {
     let site = &adapter.layout.sites[index];
     let a = &adapter.values[adapter.layout.a_range(index)];
@@ -110,8 +111,10 @@ fn merge(bytes: &[u8], dtype: Dtype, adapter: &LoadedAdapter, index: usize) -> O
         Dtype::F16 | Dtype::BF16 => 2,
         _ => return None,
     };
+    let magnitudes = adapter.layout.magnitude_range(index).map(|range| &adapter.values[range]);
     let mut out = bytes.to_vec();
-    out.par_chunks_mut(inputs * size).zip(b.par_chunks(rank)).for_each(|(row, b)| {
+    let rows = out.par_chunks_mut(inputs * size).zip(b.par_chunks(rank)).enumerate();
+    rows.for_each(|(output, (stored, b))| {
         let mut update = vec![0.0_f32; inputs];
         for (b, a) in b.iter().zip(a.chunks(inputs)) {
             for (sum, a) in update.iter_mut().zip(a) {
@@ -119,28 +122,39 @@ fn merge(bytes: &[u8], dtype: Dtype, adapter: &LoadedAdapter, index: usize) -> O
             }
         }
         let scale = site.scale as f32;
-        for (value, update) in row.chunks_mut(size).zip(update) {
-            add(value, dtype, scale * update);
+        let sums =
+            stored.chunks(size).zip(update).map(|(w, update)| read(w, dtype) + scale * update);
+        let mut row: Vec<f32> = sums.collect();
+        if let Some(magnitudes) = magnitudes {
+            let length: f64 = row.iter().map(|x| f64::from(*x).powi(2)).sum();
+            let factor = magnitudes[output] / length.sqrt() as f32;
+            for value in &mut row {
+                *value *= factor;
+            }
+        }
+        for (to, value) in stored.chunks_mut(size).zip(row) {
+            write(to, dtype, value);
         }
     });
     Some(out)
 }
 
-/// Adds to one stored value and rounds it to its format again.
-fn add(value: &mut [u8], dtype: Dtype, update: f32) {
-    match (dtype, &mut *value) {
-        (Dtype::F32, [a, b, c, d]) => {
-            let sum = f32::from_le_bytes([*a, *b, *c, *d]) + update;
-            value.copy_from_slice(&sum.to_le_bytes());
-        }
-        (Dtype::F16, [a, b]) => {
-            let sum = f16::from_le_bytes([*a, *b]).to_f32() + update;
-            value.copy_from_slice(&f16::from_f32(sum).to_le_bytes());
-        }
-        (Dtype::BF16, [a, b]) => {
-            let sum = bf16::from_le_bytes([*a, *b]).to_f32() + update;
-            value.copy_from_slice(&bf16::from_f32(sum).to_le_bytes());
-        }
+/// A stored value.
+fn read(stored: &[u8], dtype: Dtype) -> f32 {
+    match (dtype, stored) {
+        (Dtype::F32, [a, b, c, d]) => f32::from_le_bytes([*a, *b, *c, *d]),
+        (Dtype::F16, [a, b]) => f16::from_le_bytes([*a, *b]).to_f32(),
+        (Dtype::BF16, [a, b]) => bf16::from_le_bytes([*a, *b]).to_f32(),
+        _ => f32::NAN,
+    }
+}
+
+/// Rounds a value to the format that is stored.
+fn write(to: &mut [u8], dtype: Dtype, value: f32) {
+    match dtype {
+        Dtype::F32 => to.copy_from_slice(&value.to_le_bytes()),
+        Dtype::F16 => to.copy_from_slice(&f16::from_f32(value).to_le_bytes()),
+        Dtype::BF16 => to.copy_from_slice(&bf16::from_f32(value).to_le_bytes()),
         _ => {}
     }
 }

@@ -1,13 +1,14 @@
 //! Adapters in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use spec::{InitLoraWeights, TargetModule, TrialConfig};
 
-use crate::adapter::{AdapterLayout, LoraShape, Site};
+use crate::adapter::{AdapterLayout, LoraShape};
 use crate::error::{Result, TrainerError};
 use crate::model::{DecoderConfig, pickle_refusal, pickled_file};
 
@@ -77,7 +78,7 @@ fn no_bias() -> String {
 pub struct LoadedAdapter {
     /// Where its matrices lie in `values`.
     pub layout: AdapterLayout,
-    /// All values of A and B.
+    /// All values of A and B, and of the magnitudes of `DoRA`.
     pub values: Vec<f32>,
 }
 
@@ -96,10 +97,21 @@ pub(crate) const fn parent(module: TargetModule) -> &'static str {
     }
 }
 
-/// The name of a site's matrix in PEFT's weight file.
-fn tensor_name(site: &Site, matrix: &str) -> String {
+/// The tensors of a site in PEFT's weight file: their names, where their values are in the
+/// adapter's vector, and their shapes.
+fn tensors_of(layout: &AdapterLayout, index: usize) -> Vec<(String, Range<usize>, Vec<usize>)> {
+    let site = &layout.sites[index];
     let (layer, module, parent) = (site.layer, site.module, parent(site.module));
-    format!("base_model.model.model.layers.{layer}.{parent}.{module}.lora_{matrix}.weight")
+    let name =
+        |part: &str| format!("base_model.model.model.layers.{layer}.{parent}.{module}.lora_{part}");
+    let mut tensors = vec![
+        (name("A.weight"), layout.a_range(index), vec![site.rank, site.inputs]),
+        (name("B.weight"), layout.b_range(index), vec![site.outputs, site.rank]),
+    ];
+    if let Some(range) = layout.magnitude_range(index) {
+        tensors.push((name("magnitude_vector"), range, vec![site.outputs]));
+    }
+    tensors
 }
 
 /// Writes an adapter into an existing folder.
@@ -114,13 +126,10 @@ pub fn save(
     let failed = |message: String| TrainerError::Checkpoint { path: file.clone(), message };
     let bytes: &[u8] = bytemuck::cast_slice(values);
     let mut views = Vec::with_capacity(2 * layout.sites.len());
-    for (index, site) in layout.sites.iter().enumerate() {
-        for (matrix, range, shape) in [
-            ("A", layout.a_range(index), vec![site.rank, site.inputs]),
-            ("B", layout.b_range(index), vec![site.outputs, site.rank]),
-        ] {
+    for index in 0..layout.sites.len() {
+        for (name, range, shape) in tensors_of(layout, index) {
             let view = TensorView::new(Dtype::F32, shape, &bytes[4 * range.start..4 * range.end]);
-            views.push((tensor_name(site, matrix), view.map_err(|e| failed(e.to_string()))?));
+            views.push((name, view.map_err(|e| failed(e.to_string()))?));
         }
     }
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
@@ -135,7 +144,7 @@ pub fn save(
         lora_alpha: config.lora_alpha,
         lora_dropout: config.lora_dropout,
         use_rslora: config.use_rslora,
-        use_dora: false,
+        use_dora: config.variant.use_dora,
         target_modules: layout.modules(),
         bias: no_bias(),
         fan_in_fan_out: false,
@@ -172,6 +181,7 @@ pub fn load(dir: &Path, model: &DecoderConfig) -> Result<LoadedAdapter> {
         alpha_pattern: &config.alpha_pattern,
         // The values are there already.
         init_lora_weights: InitLoraWeights::Default,
+        use_dora: config.use_dora,
     };
     shape.check(model).map_err(wrong)?;
     let layout = shape.layout(model);
@@ -190,12 +200,8 @@ pub fn load(dir: &Path, model: &DecoderConfig) -> Result<LoadedAdapter> {
     let tensors = SafeTensors::deserialize(&bytes)
         .map_err(|e| damaged(format!("is not a complete safetensors file: {e}")))?;
     let mut values = vec![0.0; layout.len];
-    for (index, site) in layout.sites.iter().enumerate() {
-        for (matrix, range, shape) in [
-            ("A", layout.a_range(index), [site.rank, site.inputs]),
-            ("B", layout.b_range(index), [site.outputs, site.rank]),
-        ] {
-            let name = tensor_name(site, matrix);
+    for index in 0..layout.sites.len() {
+        for (name, range, shape) in tensors_of(&layout, index) {
             let view = tensors.tensor(&name).map_err(|e| damaged(format!("`{name}`: {e}")))?;
             if view.shape() != shape || view.dtype() != Dtype::F32 {
                 return Err(damaged(format!(
@@ -219,7 +225,6 @@ fn refuse_variants(config: &AdapterConfig) -> std::result::Result<(), String> {
         (config.peft_type != "LORA", "peft_type other than LORA"),
         (config.r == 0, "r 0"),
         (config.r > MOST_RANK, "r above 8192"),
-        (config.use_dora, "use_dora"),
         (config.fan_in_fan_out, "fan_in_fan_out"),
         (config.bias != "none", "bias other than none"),
         (config.modules_to_save.as_ref().is_some_and(|m| !m.is_empty()), "modules_to_save"),

@@ -179,7 +179,7 @@ fn any_config() -> impl Strategy<Value = TrialConfig> {
                 TrialConfig {
                     rank,
                     lora_alpha,
-                    lora_dropout,
+                    lora_dropout: if variant.use_dora { 0.0 } else { lora_dropout },
                     use_rslora,
                     target_modules,
                     // B's rate, a multiple of A's, stays in the range too: above it a rounding in
@@ -206,6 +206,7 @@ fn any_variant(seed: u64, rank: u32) -> LoraVariant {
     if seed % 3 == 1 {
         variant.layers_to_transform = Some(vec![1]);
     }
+    variant.use_dora = seed % 5 == 2;
     if seed % 4 == 3 && rank.is_multiple_of(2) {
         variant.init_lora_weights = InitLoraWeights::Orthogonal;
     }

@@ -21,6 +21,7 @@ struct Case {
     rank: u32,
     batch_size: u32,
     lora_dropout: f64,
+    use_dora: bool,
     tokens: usize,
     packing: Packing,
     /// How the file stores the weights.
@@ -37,6 +38,7 @@ const SMALL: Case = Case {
     rank: 8,
     batch_size: 8,
     lora_dropout: 0.0,
+    use_dora: false,
     tokens: 64,
     packing: Packing { slots: 4, tokens_per_step: 1024, recompute: false, may_recompute: true },
     dtype: DType::F32,
@@ -110,7 +112,7 @@ impl Case {
             warmup_ratio: 0.0,
             weight_decay: 0.0,
             seed: id.into(),
-            variant: spec::LoraVariant::default(),
+            variant: spec::LoraVariant { use_dora: self.use_dora, ..spec::LoraVariant::default() },
         };
         Trial { id: TrialId(id), config }
     }
@@ -167,6 +169,7 @@ fn predictions_are_within_fifteen_percent_of_what_training_takes() {
         ("a wide model", WIDE),
         ("many blocks", Case { layers: 12, ..SMALL }),
         ("dropout", Case { lora_dropout: 0.1, ..SMALL }),
+        ("DoRA", Case { use_dora: true, ..SMALL }),
         ("long rows", Case { tokens: 512, batch_size: 2, ..SMALL }),
         ("norms after the branches", Case { model_type: "olmo2", ..SMALL }),
         ("norms around the branches", Case { model_type: "gemma3_text", ..SMALL }),

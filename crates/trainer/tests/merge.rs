@@ -50,7 +50,7 @@ fn merged_losses(architecture: &str, case: &str) -> (Vec<f32>, Vec<f32>) {
 #[test]
 fn merged_weights_give_the_losses_of_base_and_adapter() {
     for architecture in ARCHITECTURES.into_iter().chain(["llama_variants"]) {
-        for case in ["adapter", "adapter_rslora", "layers", "patterns"] {
+        for case in ["adapter", "adapter_rslora", "layers", "patterns", "dora"] {
             if !golden_dir(architecture).join(case).is_dir() {
                 continue;
             }
@@ -69,6 +69,17 @@ fn an_adapter_of_another_model_is_not_merged() {
     let missing = Path::new("no/such/adapter");
     let error = merge::write_merged(&base, missing, dir.path()).expect_err("no adapter");
     assert!(error.to_string().contains("no/such/adapter"), "{error}");
+}
+
+#[test]
+fn an_adapter_with_magnitudes_is_no_gguf_adapter_and_the_error_says_what_to_do() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let golden = golden_dir("llama_variants");
+    let file = dir.path().join("adapter.gguf");
+    let error = gguf::write_adapter(&golden.join("model"), &golden.join("dora"), "x", &file)
+        .expect_err("no place for magnitudes");
+    assert!(error.to_string().contains("--merge"), "{error}");
+    assert!(!file.exists());
 }
 
 #[test]

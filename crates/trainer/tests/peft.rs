@@ -68,15 +68,17 @@ fn the_configuration_says_what_peft_needs_to_know() {
 
 #[test]
 fn an_export_has_the_tensors_that_peft_itself_writes_for_every_architecture() {
-    for architecture in support::ARCHITECTURES {
+    let plain = support::ARCHITECTURES.map(|architecture| (architecture, "adapter"));
+    for (architecture, case) in plain.into_iter().chain([("qwen3", "dora")]) {
         let golden = golden_dir(architecture);
         let model = DecoderConfig::read(&golden.join("model")).expect("the configuration");
-        let theirs = golden.join("adapter");
+        let theirs = golden.join(case);
         let loaded = peft::load(&theirs, &model).expect("loaded");
         let trial = TrialConfig {
             rank: 4,
             target_modules: TargetModule::ALL.to_vec(),
             use_rslora: false,
+            variant: LoraVariant { use_dora: case == "dora", ..LoraVariant::default() },
             ..config()
         };
         let dir = tempfile::tempdir().expect("a temporary folder");
@@ -109,7 +111,6 @@ fn an_export_has_the_tensors_that_peft_itself_writes_for_every_architecture() {
 #[test]
 fn a_variant_that_would_change_the_output_is_refused_by_name() {
     for (key, value) in [
-        ("use_dora", serde_json::json!(true)),
         ("bias", serde_json::json!("all")),
         ("rank_pattern", serde_json::json!({"k_proj": 8})),
         ("alpha_pattern", serde_json::json!({"layers.0": 8})),
@@ -145,6 +146,7 @@ fn a_variant_is_written_and_read_back() {
         rank_pattern: BTreeMap::from([("q_proj".to_owned(), 5)]),
         alpha_pattern: BTreeMap::from([("layers.1.mlp.down_proj".to_owned(), 7.0)]),
         init_lora_weights: InitLoraWeights::Orthogonal,
+        use_dora: true,
         ..LoraVariant::default()
     };
     let trial = TrialConfig { variant, rank: 4, ..config() };

@@ -105,7 +105,7 @@ fn nf4_gives_the_codes_scales_and_values_of_bitsandbytes() {
 fn nf4s_levels_are_the_papers_quantiles() {
     let levels = Blocks::read().values("nf4.levels");
     // A block whose scale is 1 and whose codes count up.
-    let codes: Vec<u8> = (0..32).map(|i| (2 * i % 16) << 4 | (2 * i + 1) % 16).collect();
+    let codes: Vec<u8> = (0..32).map(|i| ((2 * i % 16) << 4) | ((2 * i + 1) % 16)).collect();
     let bytes: Vec<u8> = 1.0_f32.to_le_bytes().into_iter().chain(codes).collect();
     let stored = Stored::new(Bytes::Owned(bytes.into()), Format::Nf4, 1, 64).expect("a block");
     let error = relative_error(&values(&stored)[..16], &levels);

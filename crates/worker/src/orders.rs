@@ -35,6 +35,9 @@ pub(crate) enum Order {
         trial: TrialId,
         /// Why.
         reason: StopReason,
+        /// Its checkpoint is kept, so that it may go on later.
+        #[serde(default)]
+        pause: bool,
     },
     /// Evaluate the test rows with the adapters of these trials (0: with the base model alone).
     Test {

@@ -23,7 +23,7 @@ fn board<T>(results: &Path, act: impl FnOnce(&mut Board) -> T) -> T {
     let mut opened = open(results);
     let trials = vec![config(0.1, 3), config(0.2, 3), config(0.3, 3)];
     let planner = ListPlanner(trials);
-    let pruner = BoundPruner(2.0);
+    let pruner = BoundPruner { bound: 2.0, promotes: false };
     act(&mut Board {
         sweep: &mut opened,
         planner: &planner,

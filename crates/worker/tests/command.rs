@@ -61,7 +61,7 @@ impl World {
         let own = folder.clone();
         let make = move || CommandTrainer::new(&sweep, settings.clone(), own.clone()).unwrap();
         let mut launcher = FakeLauncher::with(folder, Box::new(make));
-        let pruner = self.bound.map(BoundPruner);
+        let pruner = self.bound.map(|bound| BoundPruner { bound, promotes: false });
         let mut witness = Witness {
             events: Vec::new(),
             warnings: Vec::new(),

@@ -11,7 +11,7 @@ use common::{
     Fuse, World, config, five_trials, outcome, ranking, run, run_until_killed, sharing_trials,
 };
 use proptest::prelude::*;
-use spec::{Event, SaveStrategy, SweepState, TrialConfig, TrialId};
+use spec::{Event, SaveStrategy, SweepState, TrialId};
 use store::SweepFolder;
 use worker::Finish;
 
@@ -26,11 +26,11 @@ struct Undisturbed {
 /// What is kept of each trial at the end of each epoch.
 type EpochAdapters = BTreeMap<(TrialId, u32), String>;
 
-fn undisturbed(trials: Vec<TrialConfig>, capacity: usize, bound: Option<f64>) -> Undisturbed {
+fn undisturbed(world: World) -> Undisturbed {
     let results = tempfile::tempdir().unwrap();
     let fuse = Fuse::never();
-    let world = World { fuse: fuse.clone(), bound, ..World::new(trials, capacity) };
-    let run = run(results.path(), &World { save_strategy: SaveStrategy::Epoch, ..world });
+    let save_strategy = SaveStrategy::Epoch;
+    let run = run(results.path(), &World { fuse: fuse.clone(), save_strategy, ..world });
     assert_eq!(run.finish.unwrap(), Finish::Completed);
     let adapters = epoch_adapters(results.path());
     Undisturbed { state: run.state, adapters, moments: fuse.burnt() }
@@ -60,7 +60,8 @@ fn journal(results: &Path) -> Vec<Event> {
     SweepFolder::open(results.join("s")).unwrap().events().unwrap()
 }
 
-/// No trial starts after its end, none ends twice, and none starts before it is proposed.
+/// No trial starts after its end unless it was promoted, none ends twice, and none starts before it
+/// is proposed.
 fn check_order(events: &[Event]) -> Result<(), TestCaseError> {
     let (mut proposed, mut ended) = (BTreeSet::new(), BTreeSet::new());
     for event in events {
@@ -74,6 +75,9 @@ fn check_order(events: &[Event]) -> Result<(), TestCaseError> {
             }
             Event::TrialFinished { trial, .. } => {
                 prop_assert!(ended.insert(*trial), "ended twice: {trial:?}");
+            }
+            Event::TrialPromoted { trial, .. } => {
+                prop_assert!(ended.remove(trial), "promoted before its end: {trial:?}");
             }
             _ => {}
         }
@@ -92,17 +96,18 @@ proptest! {
         often in any::<bool>(),
         prunes in any::<bool>(),
         shares in any::<bool>(),
+        promotes in any::<bool>(),
     ) {
         let bound = prunes.then_some(1.9);
         let trials = if shares { sharing_trials() } else { five_trials() };
-        let Undisturbed { state: expected, adapters, moments } =
-            undisturbed(trials.clone(), capacity, bound);
+        let calm = World { bound, promotes, ..World::new(trials.clone(), capacity) };
+        let Undisturbed { state: expected, adapters, moments } = undisturbed(calm);
         let results = tempfile::tempdir().unwrap();
         let checkpoint_every = if often { Duration::ZERO } else { Duration::MAX };
         let world = |fuse| {
             let save_strategy = SaveStrategy::Epoch;
             let world = World::new(trials.clone(), capacity);
-            World { bound, checkpoint_every, save_strategy, fuse, ..world }
+            World { bound, promotes, checkpoint_every, save_strategy, fuse, ..world }
         };
         for share in kills {
             let fuse = Fuse::after((share * f64::from(moments)) as u32);
@@ -122,7 +127,7 @@ proptest! {
 
 #[test]
 fn every_journalled_end_has_its_adapter_on_disk_whenever_the_process_died() {
-    let Undisturbed { moments, .. } = undisturbed(five_trials(), 2, None);
+    let Undisturbed { moments, .. } = undisturbed(World::new(five_trials(), 2));
     for moment in (0..moments).step_by(9) {
         let results = tempfile::tempdir().unwrap();
         let fuse = Fuse::after(moment);

@@ -67,6 +67,67 @@ fn a_pruned_trial_carries_its_reason_and_keeps_its_best_adapter() {
 }
 
 #[test]
+fn a_promoted_trial_goes_on_from_its_stop_and_ends_as_if_it_had_never_been_stopped() {
+    let trials = vec![config(0.9, 3), config(0.001, 3), config(0.8, 3), config(0.002, 2)];
+    let (results, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let world = World { bound: Some(2.0), promotes: true, ..World::new(trials.clone(), 2) };
+    let promoted = run(results.path(), &world);
+    let straight = run(other.path(), &World::new(trials, 2));
+    assert_eq!(promoted.finish.as_ref().unwrap(), &Finish::Completed);
+    assert_eq!(outcomes(&promoted), [&Outcome::Completed; 4]);
+    for (promoted, straight) in promoted.state.trials.values().zip(straight.state.trials.values()) {
+        assert_eq!(promoted.train_points, straight.train_points, "no step was taken twice");
+        assert_eq!(promoted.evaluations, straight.evaluations);
+    }
+    let [once] = &promoted.state.trials[&TrialId(2)].promotions[..] else {
+        panic!("promoted once")
+    };
+    assert_eq!((once.step, once.reason.as_str()), (4, "all others have ended"));
+    let steps = promoted.events.iter().filter(|e| matches!(e, Event::Trained { .. })).count();
+    assert_eq!(steps, 11 * 6);
+    for trial in 1..=4 {
+        let dir = results.path().join(format!("s/trials/trial-00{trial}"));
+        assert!(!dir.join("checkpoint").exists() && dir.join("adapter/adapter.json").is_file());
+    }
+}
+
+#[test]
+fn what_is_stopped_for_good_leaves_no_checkpoint_and_what_is_paused_only_until_the_end() {
+    for promotes in [false, true] {
+        let results = tempfile::tempdir().unwrap();
+        // Two trials: the test's rule has nothing to promote yet.
+        let trials = vec![config(0.9, 3), config(0.001, 3)];
+        let world = World { bound: Some(2.0), promotes, ..World::new(trials, 2) };
+        let run = run(results.path(), &world);
+        let is = |wanted: fn(&Event) -> bool| run.events.iter().filter(|e| wanted(e)).count();
+        let kept = is(|event| matches!(event, Event::CheckpointKept { .. }));
+        let dropped = is(|event| matches!(event, Event::CheckpointDropped { .. }));
+        assert_eq!((kept, dropped), (usize::from(promotes), usize::from(promotes)));
+        assert!(!results.path().join("s/trials/trial-002/checkpoint").exists());
+        assert!(run.state.trials.values().all(|trial| trial.paused().is_none()));
+    }
+}
+
+#[test]
+fn only_the_best_of_many_paused_trials_keep_their_checkpoints() {
+    let results = tempfile::tempdir().unwrap();
+    let mut trials: Vec<TrialConfig> = (1..=12).map(|i| config(0.001 * f64::from(i), 2)).collect();
+    trials.push(config(0.9, 9));
+    // Interrupted while the last trial still runs.
+    let stop_after_events = Some(200);
+    let world = World { bound: Some(2.0), promotes: true, ..World::new(trials, 2) };
+    let run = run(results.path(), &World { stop_after_events, ..world });
+    assert_eq!(run.finish.as_ref().unwrap(), &Finish::Interrupted);
+    let paused: Vec<u32> =
+        run.state.trials.values().filter(|t| t.paused().is_some()).map(|t| t.trial.id.0).collect();
+    assert_eq!(paused, [5, 6, 7, 8, 9, 10, 11, 12], "higher rates have come further");
+    for trial in 1..=12 {
+        let dir = results.path().join(format!("s/trials/trial-{trial:03}/checkpoint"));
+        assert_eq!(dir.exists(), trial > 4, "trial {trial}");
+    }
+}
+
+#[test]
 fn a_trial_that_does_not_fit_and_one_that_breaks_do_not_hurt_the_others() {
     let results = tempfile::tempdir().unwrap();
     let trials =

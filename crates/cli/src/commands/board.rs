@@ -41,7 +41,7 @@ impl<'a> Joined<'a> {
         }
         let total = planner::for_sweep(&file.sweep).total();
         let identity = inputs::identity(&file.sweep, total)?;
-        let planner = warm_start::planner(&file.sweep, &identity)?;
+        let planner = warm_start::planner(&file.sweep, &identity, None)?;
         let pruner = planner::pruner_for(&file.sweep);
         Ok(Self { file, results, identity, planner, pruner })
     }

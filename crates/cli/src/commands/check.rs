@@ -274,6 +274,14 @@ fn memory(plan: &MemoryPlan) -> String {
         grouped(tokens_per_step as u64),
         if recompute { "computed again" } else { "kept" }
     );
+    if plan.unfit > 0 {
+        let _ = writeln!(
+            out,
+            "{} configurations of those drawn to plan with need more memory than there is: \
+             `bayes` will not propose such ones",
+            plan.unfit
+        );
+    }
     out
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use planner::{Planner, Pruner};
 use reporter::Ranking;
-use spec::{DeviceChoice, Event, ExecutorKind, Outcome, SweepState, TrialId};
+use spec::{DeviceChoice, Event, ExecutorKind, Method, Outcome, Sweep, SweepState, TrialId};
 use store::{Identity, Opened, ReportFile, SweepDir, SweepFolder};
 use trainer::data::PreparedData;
 use trainer::engine::Steps;
@@ -64,7 +64,7 @@ impl<'a> Run<'a> {
         let pruner = planner::pruner_for(&file.sweep);
         let trials = workload::all_trials(&*planner);
         let identity = inputs::identity(&file.sweep, planner.total())?;
-        let planner = warm_start::planner(&file.sweep, &identity)?;
+        let planner = warm_start::planner(&file.sweep, &identity, None)?;
         Ok(Self { args, file, output, planner, pruner, trials, identity })
     }
 
@@ -107,6 +107,7 @@ impl<'a> Run<'a> {
         let data = self.prepare_data()?;
         let plan = self.plan(&data);
         let memory = self.plan_memory(&data)?;
+        let planner = self.planner_within_memory(&data)?;
         let facts = inputs::facts(&self.file.sweep, &data)?;
         let examples = data.train.examples.len();
         // Workers prepare it for themselves.
@@ -139,7 +140,7 @@ impl<'a> Run<'a> {
         let train = &self.file.sweep.train;
         let finish = Drive {
             settings: self.drive_settings(),
-            planner: &*self.planner,
+            planner: planner.as_deref().unwrap_or(&*self.planner),
             pruner: self.pruner.as_deref(),
             steps: &|trial| {
                 let Steps { total, shared } = Steps::of(trial, examples, train);
@@ -195,12 +196,32 @@ impl<'a> Run<'a> {
         if self.file.sweep.executor.kind.slurm().is_some() {
             return Ok(None);
         }
+        let sweep = self.on_first_device()?;
+        let trials = workload::known_trials(&sweep, self.trials.as_deref());
+        MemoryPlan::for_sweep(&sweep, &trials, data).map(Some)
+    }
+
+    /// The sweep as its first worker sees it.
+    fn on_first_device(&self) -> Result<Sweep, CliError> {
         let devices = devices::of(&self.file.sweep.executor)?;
         let mut sweep = self.file.sweep.clone();
         sweep.executor.device = devices.first().copied().unwrap_or(DeviceChoice::Auto);
         sweep.executor.memory_limit = worker_start::memory_limit(&sweep.executor, &devices);
-        let trials = workload::known_trials(&sweep, self.trials.as_deref());
-        MemoryPlan::for_sweep(&sweep, &trials, data).map(Some)
+        Ok(sweep)
+    }
+
+    /// A planner that does not propose what cannot fit on the first worker's device, where there is
+    /// one that heeds it.
+    fn planner_within_memory(
+        &self,
+        data: &PreparedData,
+    ) -> Result<Option<Box<dyn Planner>>, CliError> {
+        let sweep = &self.file.sweep;
+        if sweep.method != Method::Bayes || sweep.executor.kind.slurm().is_some() {
+            return Ok(None);
+        }
+        let fits = workload::fits_on_device(&self.on_first_device()?, data)?;
+        warm_start::planner(sweep, &self.identity, Some(fits)).map(Some)
     }
 
     /// Keeps `report.html` up to date while the sweep runs.

@@ -216,7 +216,7 @@ fn workers_table(workers: &[WorkerLine]) -> String {
 fn lines(state: &SweepState) -> Vec<TrialLine> {
     let line = |trial: &TrialState| TrialLine {
         trial: trial.trial.id.0,
-        status: status(&trial.status),
+        status: status(trial),
         step: trial.train_points.last().map_or(0, |point| point.step),
         total_steps: trial.total_steps,
         train_loss: trial.train_points.last().map(|point| point.loss),
@@ -226,9 +226,15 @@ fn lines(state: &SweepState) -> Vec<TrialLine> {
     state.trials.values().map(line).collect()
 }
 
-fn status(status: &TrialStatus) -> String {
-    match status {
-        TrialStatus::Pending => "pending".to_owned(),
+fn status(trial: &TrialState) -> String {
+    match &trial.status {
+        TrialStatus::Finished { outcome } if trial.paused().is_some() => {
+            format!("{} (may go on)", outcome_name(outcome))
+        }
+        TrialStatus::Pending => match trial.promotions.last() {
+            Some(promoted) => format!("pending, goes on: {}", promoted.reason),
+            None => "pending".to_owned(),
+        },
         TrialStatus::Running => "running".to_owned(),
         TrialStatus::Finished { outcome } => outcome_name(outcome),
     }

@@ -57,6 +57,9 @@ impl Observer for Lines {
             (Event::Evaluated { trial: id, .. }, Some(trial)) if self.is_due(*id) => {
                 evaluated(trial)
             }
+            (Event::TrialPromoted { trial, reason }, _) => {
+                format!("trial {trial} goes on after its early stop: {reason}")
+            }
             (Event::TrialFinished { outcome, .. }, Some(trial)) => {
                 let left =
                     remaining.map_or_else(String::new, |d| format!(", {} left", in_words(d)));

@@ -98,12 +98,16 @@ fn time_line(trials: u32) {
 }
 
 /// Rules of early stops, as in a sweep file.
-const RULES: [&str; 6] = [
+const RULES: [&str; 10] = [
     "early_terminate: {type: median}\n",
+    "early_terminate: {type: median, promote: true}\n",
     "early_terminate: {type: hyperband, min_iter: 1, eta: 3}\n",
+    "early_terminate: {type: asha, min_iter: 1, eta: 3, promote: true}\n",
     "early_terminate: {type: hyperband, min_iter: 2, eta: 2}\n",
+    "early_terminate: {type: asha, min_iter: 2, eta: 2, promote: true}\n",
     "early_terminate: {type: overfit}\n",
     "early_terminate: {type: curve}\n",
+    "early_terminate: {type: curve, promote: true}\n",
     "early_terminate: {type: curve, chance: 0.01}\n",
 ];
 
@@ -115,7 +119,7 @@ fn rule_line(options: &Options, rule: &str) {
     });
     let sum = |of: fn(&stopping::Toll) -> f64| tolls.iter().map(of).sum::<f64>();
     println!(
-        "{:<58} {} slots: stopped {:>2.0}% of the trials, saved {:>2.0}% of the epochs; stopped the \
+        "{:<66} {} slots: stopped {:>2.0}% of the trials, saved {:>2.0}% of the epochs; stopped the \
          best {:>2.0}% of the time, which cost {:.2}% of its loss on average",
         rule.trim(),
         options.batch,

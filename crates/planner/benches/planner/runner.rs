@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use planner::{Earlier, incumbent, knowing};
+use planner::{Earlier, Knowledge, incumbent, knowing};
 use spec::{
     Evaluation, Event, Method, Outcome, PathKind, Sweep, SweepState, Trial, TrialConfig, TrialId,
 };
@@ -113,7 +113,7 @@ pub fn run(
     (trials, batch): (u32, usize),
     earlier: Vec<Earlier>,
 ) -> SweepState {
-    let planner = knowing(sweep, earlier);
+    let planner = knowing(sweep, Knowledge { earlier, fits: None });
     let mut state = begun(instance.base_loss);
     loop {
         let left = trials as usize - state.trials.len();

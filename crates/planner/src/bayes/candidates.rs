@@ -50,25 +50,27 @@ impl<'a> Search<'a> {
         Self { space, varied: space.varied(), known, generator, seed: seed ^ u64::from(number) }
     }
 
-    /// The best configuration by `score`, beginning near `good` ones among others; `None` when
-    /// nothing unknown was found.
+    /// The best configuration by `score` that `may_be`, beginning near `good` ones among others; `None`
+    /// when nothing unknown was found. Whether it may be is only asked of the best.
     pub fn best(
         &mut self,
         good: &[&TrialConfig],
+        may_be: impl Fn(&TrialConfig) -> bool,
         score: impl Fn(&[TrialConfig]) -> Vec<f64>,
     ) -> Option<TrialConfig> {
         if self.space.grid_size().is_some_and(|cells| cells <= SMALL_SPACE) {
             let cells = self.space.grid_size().unwrap_or(0);
             let all = (0..cells).map(|cell| self.space.grid_config(cell));
             let unknown = all.filter(|config| !self.known.contains(&config.key())).collect();
-            return highest(unknown, &score);
+            return highest(unknown, may_be, &score);
         }
         let mut pool = self.pool(good);
         let configs: Vec<TrialConfig> = pool.iter().map(|c| c.config.clone()).collect();
         let mut scored: Vec<(f64, Candidate)> =
             score(&configs).into_iter().zip(pool.drain(..)).collect();
         scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-        scored.truncate(CLIMBERS);
+        let mut scored: Vec<(f64, Candidate)> =
+            scored.into_iter().filter(|(_, c)| may_be(&c.config)).take(CLIMBERS).collect();
         for round in 0..ROUNDS {
             let reach = 0.12 * 0.45_f64.powi(round as i32);
             let neighbours: Vec<Vec<Candidate>> = scored
@@ -80,7 +82,7 @@ impl<'a> Search<'a> {
             let mut scores = score(&flat).into_iter();
             for (climber, neighbours) in scored.iter_mut().zip(neighbours) {
                 for (neighbour, score) in neighbours.into_iter().zip(&mut scores) {
-                    if score > climber.0 {
+                    if score > climber.0 && may_be(&neighbour.config) {
                         *climber = (score, neighbour);
                     }
                 }
@@ -155,12 +157,11 @@ impl<'a> Search<'a> {
 
 fn highest(
     configs: Vec<TrialConfig>,
+    may_be: impl Fn(&TrialConfig) -> bool,
     score: impl Fn(&[TrialConfig]) -> Vec<f64>,
 ) -> Option<TrialConfig> {
-    let scores = score(&configs);
-    configs
-        .into_iter()
-        .zip(scores)
-        .reduce(|a, b| if b.1 > a.1 { b } else { a })
-        .map(|(config, _)| config)
+    let mut scored: Vec<(f64, TrialConfig)> = score(&configs).into_iter().zip(configs).collect();
+    // Stable: of equals the first.
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+    scored.into_iter().map(|(_, config)| config).find(may_be)
 }

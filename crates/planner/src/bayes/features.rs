@@ -150,7 +150,10 @@ impl Coordinate {
         let nominal = matches!(
             what,
             What::Parameter(
-                Parameter::UseRslora | Parameter::TargetModules | Parameter::LrScheduler
+                Parameter::UseRslora
+                    | Parameter::UseDora
+                    | Parameter::TargetModules
+                    | Parameter::LrScheduler
             )
         );
         let length = match what {
@@ -198,6 +201,7 @@ fn raw(what: What, config: &TrialConfig, epoch: f64) -> f64 {
             Parameter::WeightDecay => (config.weight_decay + 1e-3).log10(),
             Parameter::Seed => 0.0,
             Parameter::LoraplusLrRatio => config.variant.loraplus_lr_ratio.log2(),
+            Parameter::UseDora => f64::from(u8::from(config.variant.use_dora)),
         },
     }
 }

@@ -23,17 +23,17 @@ use spec::{
     TrialId,
 };
 
-use crate::Planner;
 use crate::draws::Draws;
 use crate::sobol;
 use crate::suggest::{Ending, next_trials};
+use crate::{Fits, Knowledge, Planner};
 use acquisition::{log_expected_improvement, log_mean_exp};
 use candidates::Search;
 use cost::Cost;
 pub use earlier::Earlier;
 pub use explain::{Expectation, Importance, expectation, importance};
 use features::{Features, Point, USUAL_RATE};
-pub(crate) use forecast::Forecaster;
+pub(crate) use forecast::{Asked, Forecaster};
 use kernel::Kernel;
 use observations::Observations;
 use posterior::Posterior;
@@ -49,13 +49,14 @@ const PRIOR_TRIALS: f64 = 2.0;
 /// At most this share of a sweep's trials is in training at a time: trials that are proposed
 /// together learn nothing from each other (results/bench/planner.txt has regret by batch size).
 const PENDING_SHARE: usize = 4;
+/// Configurations drawn in search of some that fit.
+const MOST_DRAWS: usize = 10_000;
 /// Good trials whose neighbours are candidates.
 const GOOD_TRIALS: usize = 5;
 /// The same of each earlier sweep.
 const GOOD_EARLIER_TRIALS: usize = 2;
 
 /// Proposes by expected improvement.
-#[derive(Debug)]
 pub(crate) struct Bayes {
     space: SearchSpace,
     seed: u64,
@@ -64,20 +65,23 @@ pub(crate) struct Bayes {
     features: Features,
     first: Vec<TrialConfig>,
     earlier: Vec<Earlier>,
+    fits: Option<Fits>,
 }
 
 impl Bayes {
     pub fn new(sweep: &Sweep) -> Self {
-        Self::knowing(sweep, Vec::new())
+        Self::knowing(sweep, Knowledge::default())
     }
 
-    /// Begins from what earlier sweeps measured.
-    pub fn knowing(sweep: &Sweep, earlier: Vec<Earlier>) -> Self {
+    /// Begins from what earlier sweeps measured, and leaves out what does not fit.
+    pub fn knowing(sweep: &Sweep, Knowledge { earlier, fits }: Knowledge) -> Self {
         let space = sweep.space.clone();
         let earlier: Vec<Earlier> =
             earlier.into_iter().map(|earlier| earlier.within(&space)).collect();
-        let is_new = earlier.iter().all(|earlier| earlier.history.trials.is_empty());
-        let first = first_trials(&space, sweep.seed, sweep.bayes.lora_prior);
+        let is_known = |e: &Earlier| e.is_same_problem && !e.history.trials.is_empty();
+        let is_new = !earlier.iter().any(is_known);
+        let mut first = first_trials(&space, sweep.seed, sweep.bayes.lora_prior);
+        first.retain(|config| fits.as_ref().is_none_or(|fits| fits(config)));
         Self {
             seed: sweep.seed,
             ending: Ending::new(sweep),
@@ -86,11 +90,17 @@ impl Bayes {
             first: if is_new { first } else { Vec::new() },
             earlier,
             space,
+            fits,
         }
     }
 }
 
 impl Bayes {
+    /// Whether a configuration can be trained, as far as is known.
+    fn fits(&self, config: &TrialConfig) -> bool {
+        self.fits.as_ref().is_none_or(|fits| fits(config))
+    }
+
     /// How many trials may be proposed beside those that have not ended: at least one at a time.
     fn room_beside_pending(&self, history: &SweepState) -> usize {
         let Some(total) = self.total() else { return usize::MAX };
@@ -113,7 +123,9 @@ impl Bayes {
             let is_inside = (nearest.learning_rate / likely.learning_rate).ln().abs() < 0.1;
             if is_inside { nearest } else { self.space.readable(config) }
         };
-        next_trials(Draws::new(&self.space, draw), self.ending, history, count)
+        // In an endless space there may be none that fits.
+        let drawn = Draws::new(&self.space, draw).take(MOST_DRAWS);
+        next_trials(drawn.filter(|config| self.fits(config)), self.ending, history, count)
     }
 }
 
@@ -234,6 +246,15 @@ impl<'a> Model<'a> {
         self.bayes.features.point(config, f64::from(config.epochs), id.0)
     }
 
+    /// How many trials of this sweep those of earlier ones are worth.
+    fn earlier_trials(&self) -> f64 {
+        let worth = |earlier: &Earlier| {
+            let alike = if earlier.is_same_problem { 1.0 } else { self.kernel.hyper.related };
+            alike * alike * earlier.history.trials.len() as f64
+        };
+        self.bayes.earlier.iter().map(worth).sum()
+    }
+
     /// Where this sweep has measured or will: what earlier ones found is to be had here, too.
     fn places(&self, posterior: &Posterior) -> Vec<Point> {
         let (own, earlier) = (self.observed.origins.len(), self.observed.points.len());
@@ -259,8 +280,7 @@ impl<'a> Model<'a> {
             })
             .collect();
         let observed: HashSet<TrialId> = self.observed.origins.iter().map(|o| o.trial).collect();
-        let earlier: usize = self.bayes.earlier.iter().map(|e| e.history.trials.len()).sum();
-        let trust = PRIOR_TRIALS / (observed.len() + earlier).max(1) as f64;
+        let trust = PRIOR_TRIALS / (observed.len() as f64 + self.earlier_trials()).max(1.0);
         let cost = self.bayes.settings.cost_aware.then(|| Cost::new(history));
         let score = |configs: &[TrialConfig]| {
             let ends: Vec<Point> = configs.iter().map(|config| self.end_of(config, id)).collect();
@@ -290,7 +310,8 @@ impl<'a> Model<'a> {
         good.extend(
             self.bayes.earlier.iter().flat_map(|earlier| earlier.best(GOOD_EARLIER_TRIALS)),
         );
-        Search::new(&self.bayes.space, known, self.bayes.seed, id.0).best(&good, score)
+        let may_be = |config: &TrialConfig| self.bayes.fits(config);
+        Search::new(&self.bayes.space, known, self.bayes.seed, id.0).best(&good, may_be, score)
     }
 }
 

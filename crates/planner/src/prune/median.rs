@@ -7,7 +7,7 @@
 
 use spec::{SweepState, TrialId, TrialState};
 
-use super::{Decision, Pruner, best_up_to, running};
+use super::{Decision, Promotion, Pruner, best_up_to, paused, running};
 
 /// A median of fewer other trials says too little.
 const FEWEST_OTHERS: usize = 2;
@@ -17,33 +17,60 @@ pub(super) struct Median {
     pub min_iter: u32,
 }
 
+/// A trial's best loss beside the others'.
+struct Standing {
+    iteration: usize,
+    own: f64,
+    median: f64,
+    /// Number of the others.
+    count: usize,
+}
+
+/// `None` when the others are too few.
+fn standing(state: &SweepState, judged: &TrialState) -> Option<Standing> {
+    let iteration = judged.evaluations.len();
+    let counts = |t: &&TrialState| t.evaluations.len() >= iteration || t.outcome().is_some();
+    let others: Vec<f64> = state
+        .trials
+        .values()
+        .filter(|t| t.trial.id != judged.trial.id)
+        .filter(counts)
+        .filter_map(|t| best_up_to(t, iteration))
+        .collect();
+    let count = others.len();
+    let own = best_up_to(judged, iteration)?;
+    (count >= FEWEST_OTHERS).then(|| Standing { iteration, own, median: median(others), count })
+}
+
 impl Pruner for Median {
     fn judge(&self, state: &SweepState, trial: TrialId) -> Decision {
-        let Some(judged) = running(state, trial) else { return Decision::Keep };
-        let iteration = judged.evaluations.len();
-        if iteration < self.min_iter as usize {
-            return Decision::Keep;
-        }
-        let counts = |t: &&TrialState| t.evaluations.len() >= iteration || t.outcome().is_some();
-        let others: Vec<f64> = state
-            .trials
-            .values()
-            .filter(|t| t.trial.id != trial)
-            .filter(counts)
-            .filter_map(|t| best_up_to(t, iteration))
-            .collect();
-        if others.len() < FEWEST_OTHERS {
-            return Decision::Keep;
-        }
-        let count = others.len();
-        let median = median(others);
-        match best_up_to(judged, iteration) {
-            Some(own) if own > median => Decision::early(format!(
-                "median: after {iteration} evaluations its best validation loss is {own:.4}, the \
-                 median of {count} other trials {median:.4}"
-            )),
+        let is_due = |t: &&TrialState| t.evaluations.len() >= self.min_iter as usize;
+        let judged = running(state, trial).filter(is_due);
+        match judged.and_then(|judged| standing(state, judged)) {
+            Some(Standing { iteration, own, median, count }) if own > median => {
+                Decision::early(format!(
+                    "median: after {iteration} evaluations its best validation loss is {own:.4}, \
+                     the median of {count} other trials {median:.4}"
+                ))
+            }
             _ => Decision::Keep,
         }
+    }
+
+    fn promote(&self, state: &SweepState) -> Option<Promotion> {
+        let standings = paused(state).filter_map(|t| Some((t.trial.id, standing(state, t)?)));
+        let better = standings.filter(|(_, standing)| standing.own < standing.median);
+        let (trial, Standing { iteration, own, median, count }) =
+            better.min_by(|(_, a), (_, b)| a.own.total_cmp(&b.own))?;
+        let reason = format!(
+            "median: its best validation loss after {iteration} evaluations is {own:.4}, the median \
+             of {count} other trials {median:.4} by now"
+        );
+        Some(Promotion { trial, reason })
+    }
+
+    fn promotes(&self) -> bool {
+        true
     }
 }
 

@@ -1,4 +1,5 @@
-//! Which running trial to give up. An iteration is one evaluation; they count from 1.
+//! Which running trial to give up, and which of those to go on with after all. An iteration is one
+//! evaluation; they count from 1.
 
 mod curve;
 mod hyperband;
@@ -31,12 +32,33 @@ impl Decision {
     }
 }
 
-/// Judges running trials.
+/// A stopped trial that is to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Promotion {
+    /// Which.
+    pub trial: TrialId,
+    /// Why, in words and numbers.
+    pub reason: String,
+}
+
+/// Judges running trials, and paused ones: those that were stopped and may go on from there.
 pub trait Pruner: Send + Sync {
     /// Whether `trial` should go on, given everything that happened so far. A trial that is not
-    /// running, not known, or not yet evaluated is kept. The answer depends on the sweep and on
-    /// `state` alone.
+    /// running, not known, or not evaluated since it began or was promoted is kept. The answer
+    /// depends on the sweep and on `state` alone.
     fn judge(&self, state: &SweepState, trial: TrialId) -> Decision;
+
+    /// The paused trial to go on with rather than to begin a new one, if there is one. The answer
+    /// depends on the sweep and on `state` alone.
+    fn promote(&self, state: &SweepState) -> Option<Promotion> {
+        let _ = state;
+        None
+    }
+
+    /// Whether it ever promotes a trial, so that what stopped ones need for that is kept.
+    fn promotes(&self) -> bool {
+        false
+    }
 }
 
 /// The pruner of a sweep: its metric's `target` and its `early_terminate`; `None` without either.
@@ -54,6 +76,7 @@ pub fn pruner_for(sweep: &Sweep) -> Option<Box<dyn Pruner>> {
             boxed(overfit::Overfit { patience, sigma, min_rise })
         }
     });
+    let early = early.map(|early| if sweep.promote { early } else { boxed(ForGood(early)) });
     let early = early.map(|early| match sweep.replicates {
         Some(_) => boxed(NoReplicates(early)),
         None => early,
@@ -76,6 +99,23 @@ impl Pruner for FirstStop {
         let stop = self.0.iter().map(|p| p.judge(state, trial)).find(|d| *d != Decision::Keep);
         stop.unwrap_or(Decision::Keep)
     }
+
+    fn promote(&self, state: &SweepState) -> Option<Promotion> {
+        self.0.iter().find_map(|pruner| pruner.promote(state))
+    }
+
+    fn promotes(&self) -> bool {
+        self.0.iter().any(|pruner| pruner.promotes())
+    }
+}
+
+/// Stops without a way back.
+struct ForGood(Box<dyn Pruner>);
+
+impl Pruner for ForGood {
+    fn judge(&self, state: &SweepState, trial: TrialId) -> Decision {
+        self.0.judge(state, trial)
+    }
 }
 
 /// Judges by the trials of the search alone, and none but those: replicates are run for the verdict
@@ -92,14 +132,27 @@ impl Pruner for NoReplicates {
             Cow::Owned(_) => Decision::Keep,
         }
     }
+
+    fn promote(&self, state: &SweepState) -> Option<Promotion> {
+        self.0.promote(&replicates::without(state))
+    }
+
+    fn promotes(&self) -> bool {
+        self.0.promotes()
+    }
 }
 
-/// The trial, if it is running and has been evaluated.
+/// The trial, if it is running and has been evaluated, since its promotion if it had one: it was
+/// promoted knowing what it had reached, and is not stopped for that again.
 fn running(state: &SweepState, trial: TrialId) -> Option<&TrialState> {
-    state
-        .trials
-        .get(&trial)
-        .filter(|t| t.status == TrialStatus::Running && !t.evaluations.is_empty())
+    let trial = state.trials.get(&trial).filter(|t| t.status == TrialStatus::Running)?;
+    let judged = trial.promotions.last().map_or(0, |promoted| promoted.step);
+    trial.last().filter(|last| last.step > judged).map(|_| trial)
+}
+
+/// Trials that were stopped and may go on.
+fn paused(state: &SweepState) -> impl Iterator<Item = &TrialState> {
+    state.trials.values().filter(|t| t.paused().is_some() && !t.evaluations.is_empty())
 }
 
 /// A trial's lowest loss among its first `iterations` evaluations.

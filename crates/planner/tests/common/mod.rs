@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use spec::{Evaluation, Event, PathKind, Sweep, SweepState, Trial, TrialId};
+use spec::{Evaluation, Event, PathKind, Sweep, SweepState, Trial, TrialConfig, TrialId};
 
 /// A sweep from the lines of its file that matter; the rest is filled in.
 pub fn sweep(lines: &str) -> Sweep {
@@ -28,6 +28,17 @@ pub fn propose(history: &mut SweepState, trials: &[Trial]) {
 /// A running trial with these validation losses, every rise having this standard error.
 pub fn run(history: &mut SweepState, id: u32, losses: &[f64], rise_stderr: f64) {
     let config = sweep("").space.grid_config(0);
+    run_config(history, id, config, losses, rise_stderr);
+}
+
+/// The same of a trial with this configuration.
+pub fn run_config(
+    history: &mut SweepState,
+    id: u32,
+    config: TrialConfig,
+    losses: &[f64],
+    rise_stderr: f64,
+) {
     let id = TrialId(id);
     propose(history, &[Trial { id, config }]);
     let total_steps = 100;

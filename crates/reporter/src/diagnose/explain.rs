@@ -24,6 +24,13 @@ pub struct Facts<'a> {
 pub fn explanation(facts: &Facts<'_>) -> String {
     let lang = facts.lang;
     let mut sentences = vec![flag_sentence(facts)];
+    sentences.extend(facts.trial.promotions.iter().map(|promoted| {
+        let stopped = match &promoted.stopped {
+            StopReason::TargetReached { target } => loss(*target),
+            StopReason::EarlyTerminate { reason } => reason.clone(),
+        };
+        say!(lang, WentOn, promoted.step.to_string(), stopped, promoted.reason)
+    }));
     if let Some(Outcome::Stopped { reason }) = facts.trial.outcome() {
         sentences.push(match reason {
             StopReason::TargetReached { target } => say!(lang, TargetReached, loss(*target)),

@@ -176,6 +176,8 @@ texts! {
         "Dừng vì đã đạt mục tiêu {0}.";
     StoppedEarly: "It was stopped early: {0}.",
         "Dừng sớm: {0}.";
+    WentOn: "It was stopped at step {0} ({1}) and went on later ({2}).",
+        "Đã dừng ở bước {0} ({1}) rồi chạy tiếp sau đó ({2}).";
     NeverBelowBase: "Validation loss never fell below the base model's {0}; it rose by {1} to {2} at epoch {3}, clearly from epoch {4} on{5}.",
         "Mất mát kiểm định chưa bao giờ xuống dưới mức {0} của mô hình gốc; nó tăng {1} lên {2} tại epoch {3}, rõ rệt từ epoch {4}{5}.";
     Overfit: "Validation loss was lowest at epoch {0} ({1}), then rose by {2} to {3} at epoch {4}, clearly from epoch {5} on{6}.",

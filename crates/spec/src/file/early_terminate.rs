@@ -7,6 +7,7 @@ use super::scalar;
 use super::section::Section;
 use super::settings::{real, whole};
 use super::yaml::Node;
+use crate::error::Place;
 use crate::mistake::Mistake;
 use crate::settings::ReportSettings;
 use crate::sweep::{Brackets, EarlyTerminate};
@@ -29,41 +30,63 @@ const KINDS: [(&str, Kind); 6] = [
     ("envelope", Kind::NotAvailable),
 ];
 
+/// The section as written.
+#[derive(Debug)]
+pub(crate) struct EarlyTerminateFile {
+    pub rule: EarlyTerminate,
+    /// Where it says `promote: true`.
+    pub promote: Option<Place>,
+}
+
 /// Reads the section; the thresholds of `overfit` are those of the report.
 pub(crate) fn read(
     node: &Node,
     report: &ReportSettings,
     findings: &mut Findings,
-) -> Option<EarlyTerminate> {
+) -> Option<EarlyTerminateFile> {
     let section = Section::open("early_terminate", node, keys::EARLY_TERMINATE, findings)?;
     let kind_node = section.require("type", "type: hyperband", findings)?;
     let kind =
         scalar::word("early_terminate.type", "kind of early stop", &KINDS, kind_node, findings)?;
+    let promotes = section.read("promote", findings, scalar::truth) == Some(true);
+    let promote = section.entry("promote").filter(|_| promotes).map(|(key, _)| key.place);
+    let rule = rule(kind, kind_node, &section, report, findings)?;
+    Some(EarlyTerminateFile { rule, promote })
+}
+
+fn rule(
+    kind: Kind,
+    kind_node: &Node,
+    section: &Section,
+    report: &ReportSettings,
+    findings: &mut Findings,
+) -> Option<EarlyTerminate> {
     match kind {
         Kind::Hyperband => {
-            only(&section, &["min_iter", "max_iter", "s", "eta", "strict"], kind_node, findings)?;
-            hyperband(&section, findings)
+            let known = ["min_iter", "max_iter", "s", "eta", "strict", "promote"];
+            only(section, &known, kind_node, findings)?;
+            hyperband(section, findings)
         }
         Kind::Median => {
-            only(&section, &["min_iter"], kind_node, findings)?;
-            let min_iter = whole(&section, "min_iter", 1, findings);
+            only(section, &["min_iter", "promote"], kind_node, findings)?;
+            let min_iter = whole(section, "min_iter", 1, findings);
             Some(EarlyTerminate::Median { min_iter: min_iter.unwrap_or(3) })
         }
         Kind::Overfit => {
-            only(&section, &["patience"], kind_node, findings)?;
+            only(section, &["patience"], kind_node, findings)?;
             Some(EarlyTerminate::Overfit {
-                patience: whole(&section, "patience", 1, findings).unwrap_or(2),
+                patience: whole(section, "patience", 1, findings).unwrap_or(2),
                 sigma: report.overfit_sigma,
                 min_rise: report.overfit_min_rise,
             })
         }
         Kind::Curve => {
-            only(&section, &["top", "chance", "min_iter"], kind_node, findings)?;
+            only(section, &["top", "chance", "min_iter", "promote"], kind_node, findings)?;
             let share = Limits::above(0.0).below(1.0);
             Some(EarlyTerminate::Curve {
-                top: whole(&section, "top", 1, findings).unwrap_or(1),
-                chance: real(&section, "chance", share, findings).unwrap_or(0.05),
-                min_iter: whole(&section, "min_iter", 1, findings).unwrap_or(2),
+                top: whole(section, "top", 1, findings).unwrap_or(1),
+                chance: real(section, "chance", share, findings).unwrap_or(0.05),
+                min_iter: whole(section, "min_iter", 1, findings).unwrap_or(2),
             })
         }
         Kind::NotAvailable => findings.mistake(

@@ -89,7 +89,7 @@ pub(crate) const SLURM: &[&str] = &[
 pub(crate) const REPORT: &[&str] =
     &["overfit_sigma", "overfit_min_rise", "too_slow_share", "underfit_share", "forgetting_share"];
 pub(crate) const EARLY_TERMINATE: &[&str] =
-    &["type", "min_iter", "max_iter", "s", "eta", "strict", "patience", "top", "chance"];
+    &["type", "min_iter", "max_iter", "s", "eta", "strict", "patience", "top", "chance", "promote"];
 pub(crate) const PARAMETER: &[&str] =
     &["value", "values", "probabilities", "distribution", "min", "max", "mu", "sigma", "q"];
 
@@ -117,6 +117,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("alpha", "lora_alpha"),
     ("dropout", "lora_dropout"),
     ("rslora", "use_rslora"),
+    ("dora", "use_dora"),
     ("loraplus_ratio", "loraplus_lr_ratio"),
     ("lora_plus_lr_ratio", "loraplus_lr_ratio"),
     ("num_train_epochs", "epochs"),

@@ -75,7 +75,10 @@ impl Limits {
             Parameter::WarmupRatio => Self::from(0.0).to(1.0),
             Parameter::WeightDecay => Self::from(0.0),
             Parameter::Seed => Self::SEED,
-            Parameter::UseRslora | Parameter::TargetModules | Parameter::LrScheduler => Self::ANY,
+            Parameter::UseRslora
+            | Parameter::UseDora
+            | Parameter::TargetModules
+            | Parameter::LrScheduler => Self::ANY,
         }
     }
 

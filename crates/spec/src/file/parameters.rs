@@ -35,6 +35,7 @@ pub(crate) struct ParametersFile {
     pub weight_decay: Option<Numeric<f64>>,
     pub seed: Option<Numeric<u64>>,
     pub loraplus_lr_ratio: Option<Numeric<f64>>,
+    pub use_dora: Option<Choice<bool>>,
     /// Where each given parameter stands (its key).
     pub places: BTreeMap<Parameter, Place>,
 }
@@ -94,6 +95,7 @@ impl ParametersFile {
             Parameter::WeightDecay => self.weight_decay = entry.numeric(findings),
             Parameter::Seed => self.seed = entry.numeric(findings),
             Parameter::LoraplusLrRatio => self.loraplus_lr_ratio = entry.numeric(findings),
+            Parameter::UseDora => self.use_dora = entry.choice(findings),
         }
     }
 }

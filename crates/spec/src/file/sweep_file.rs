@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::early_terminate;
+use super::early_terminate::{self, EarlyTerminateFile};
 use super::findings::{At, Findings};
 use super::keys;
 use super::limits::Limits;
@@ -18,7 +18,7 @@ use crate::mistake::Mistake;
 use crate::settings::{
     BayesSettings, ExecutorSettings, RankLadderSettings, Replicates, ReportSettings, TrainSettings,
 };
-use crate::sweep::{EarlyTerminate, Goal, Method, Metric, MetricName};
+use crate::sweep::{Goal, Method, Metric, MetricName};
 use crate::variant::LoraVariant;
 
 /// A sweep file as written: sections read and their values checked one by one; paths not looked
@@ -34,7 +34,7 @@ pub(crate) struct SweepFile {
     pub parameters: ParametersFile,
     /// The key `parameters`, for mistakes of the whole space.
     pub parameters_place: Place,
-    pub early_terminate: Option<EarlyTerminate>,
+    pub early_terminate: Option<EarlyTerminateFile>,
     pub run_cap: Option<u32>,
     /// A `run_cap` is written, even if it is wrong.
     pub has_run_cap: bool,

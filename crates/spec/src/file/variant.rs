@@ -40,14 +40,11 @@ pub(crate) fn read(train: &Section, findings: &mut Findings) -> LoraVariant {
 }
 
 /// Settings of PEFT that are not available, with what to do instead.
-const REFUSED: [(&str, &str); 2] = [
-    (
-        "modules_to_save",
-        "whole layers are not trained: the base model is frozen and shared by all trials. Remove \
-         it, and raise `rank` where adapters are too small",
-    ),
-    ("use_dora", "remove it; `use_rslora` and `loraplus_lr_ratio` are available"),
-];
+const REFUSED: [(&str, &str); 1] = [(
+    "modules_to_save",
+    "whole layers are not trained: the base model is frozen and shared by all trials. Remove it, \
+     and raise `rank` where adapters are too small",
+)];
 
 fn refuse(train: &Section, findings: &mut Findings) {
     for (name, instead) in REFUSED {

@@ -27,6 +27,8 @@ pub struct LoraShape<'a> {
     pub alpha_pattern: &'a BTreeMap<String, f64>,
     /// How A and B begin.
     pub init_lora_weights: InitLoraWeights,
+    /// Every output has a magnitude.
+    pub use_dora: bool,
 }
 
 impl<'a> LoraShape<'a> {
@@ -41,12 +43,13 @@ impl<'a> LoraShape<'a> {
             rank_pattern: &trial.variant.rank_pattern,
             alpha_pattern: &trial.variant.alpha_pattern,
             init_lora_weights: trial.variant.init_lora_weights,
+            use_dora: trial.variant.use_dora,
         }
     }
 
     /// Where the matrices lie, on a model for which [`Self::check`] has found nothing.
     pub fn layout(&self, config: &DecoderConfig) -> AdapterLayout {
-        AdapterLayout::build(config, self.target_modules, |layer, module| {
+        AdapterLayout::build(config, self.target_modules, self.use_dora, |layer, module| {
             let layers = self.layers_to_transform;
             if layers.is_some_and(|layers| !layers.contains(&(layer as u32))) {
                 return None;

@@ -92,6 +92,8 @@ pub struct LoraPath<'a, T> {
     pub a: usize,
     /// Where B `[out, R]` begins in `params`.
     pub b: usize,
+    /// `DoRA`: where the magnitudes of the outputs begin in `params`.
+    pub magnitude: Option<usize>,
     /// The dropout on the adapter's input, in training.
     pub dropout: Option<Dropout>,
 }
@@ -160,6 +162,8 @@ pub trait Backend: Send + Sync + 'static {
     type Frozen: Send + Sync + std::fmt::Debug;
     /// The low-rank activations `x A^T` that a LoRA forward pass keeps for its backward pass.
     type LowRank: Send + std::fmt::Debug;
+    /// What `DoRA`'s forward pass keeps for its backward pass.
+    type Dora: Send + std::fmt::Debug;
 
     /// Gives memory that is kept for reuse back to the system.
     fn trim(&self);
@@ -233,6 +237,34 @@ pub trait Backend: Send + Sync + 'static {
         cols: Range<usize>,
         x: &Self::Tensor,
         low_rank: &Self::LowRank,
+        paths: &[LoraPath<'_, Self::Tensor>],
+        grads: &mut [&mut Self::Tensor],
+    ) -> Result<()>;
+
+    /// The lengths of the rows `cols` of `W + scale B A`: the magnitudes that `DoRA` begins with.
+    fn row_norms(
+        &self,
+        cols: Range<usize>,
+        layer: &Linear<Self::Frozen, Self::Tensor>,
+        path: &LoraPath<'_, Self::Tensor>,
+    ) -> Result<Vec<f32>>;
+    /// `DoRA` (Liu et al. 2024, arXiv:2402.09353, eq. 5) after the layer and its low-rank paths: in
+    /// the rows of each path, which has magnitudes m, from `y = v + bias` to
+    /// `m / |W + scale B A| v + bias`.
+    fn dora(
+        &self,
+        y: &mut Self::Tensor,
+        cols: Range<usize>,
+        layer: &Linear<Self::Frozen, Self::Tensor>,
+        paths: &[LoraPath<'_, Self::Tensor>],
+    ) -> Result<Self::Dora>;
+    /// Adds the gradients of the magnitudes to `grads` and makes dy the gradient of v. The norms
+    /// count as constants (the same, section 4.3).
+    fn dora_backward(
+        &self,
+        dy: &mut Self::Tensor,
+        cols: Range<usize>,
+        saved: &Self::Dora,
         paths: &[LoraPath<'_, Self::Tensor>],
         grads: &mut [&mut Self::Tensor],
     ) -> Result<()>;

@@ -9,7 +9,7 @@ use std::ops::Range;
 use spec::TargetModule;
 
 use super::{ActiveAdapter, Rows};
-use crate::backend::{Backend, LoraPath, Places};
+use crate::backend::{Backend, Linear, LoraPath, Places};
 use crate::dropout::Dropout;
 use crate::error::Result;
 use crate::model::{FrozenLayer, Model};
@@ -35,6 +35,14 @@ pub(super) struct Gradients<'a, 'b, T> {
     pub(super) of: &'a mut [&'b mut T],
 }
 
+impl<T> Gradients<'_, '_, T> {
+    /// Those of the adapters at these places.
+    fn of_places(&mut self, places: &[usize]) -> Vec<&mut T> {
+        let all = self.of.iter_mut().enumerate();
+        all.filter(|(place, _)| places.contains(place)).map(|(_, grad)| &mut **grad).collect()
+    }
+}
+
 /// Activations kept for the backward pass. The results of norms before and the gated product are
 /// cheap and are computed again.
 pub(super) struct Saved<B: Backend> {
@@ -51,8 +59,16 @@ pub(super) struct Saved<B: Backend> {
     mlp_inverse_rms: Option<B::Tensor>,
     gate_up: B::Tensor,
     mlp_after: Option<NormInput<B>>,
-    /// `x A^T` of each module that carries adapters.
+    /// What each module that carries adapters keeps.
     low_rank: LowRanks<B>,
+}
+
+/// What a module's adapters keep.
+struct SavedPaths<B: Backend> {
+    /// `x A^T`
+    u: B::LowRank,
+    /// Of those with `DoRA`.
+    dora: Option<B::Dora>,
 }
 
 /// What the feed-forward network's backward pass needs beside `gate_up`, over which it writes.
@@ -147,6 +163,7 @@ impl<B: Backend> Block<'_, B> {
         let (be, w, c) = (self.backend, self.layer(), &self.model.config);
         let after = saved.attention_after.as_ref();
         let through = self.norm_after_backward(&dx2, after, w.attention_after.as_ref())?;
+        let through = self.dora_apart(TargetModule::OProj, through, &dx2, &low_rank, grads)?;
         let dy = through.as_ref().unwrap_or(&dx2);
         let mut d_attention = be.linear_backward(dy, &w.o)?;
         let input = Some(&mut d_attention);
@@ -163,6 +180,9 @@ impl<B: Backend> Block<'_, B> {
         drop(d_attention);
         self.rotate(&mut dqkv, true)?;
         self.head_norms_backward(&mut dqkv, saved.raw_heads.as_ref())?;
+        for module in QKV {
+            self.dora_backward(module, &mut dqkv, &low_rank, grads)?;
+        }
 
         // qkv = W before(x)
         let norm = w.attention_norm.as_ref();
@@ -189,6 +209,8 @@ impl<B: Backend> Block<'_, B> {
     ) -> Result<B::Tensor> {
         let (be, w, c) = (self.backend, self.layer(), &self.model.config);
         let through = self.norm_after_backward(&dx3, saved.after, w.mlp_after.as_ref())?;
+        let module = TargetModule::DownProj;
+        let through = self.dora_apart(module, through, &dx3, saved.low_rank, grads)?;
         let dy = through.as_ref().unwrap_or(&dx3);
         let product = be.glu(&gate_up, c.activation)?;
         let mut d_product = be.linear_backward(dy, &w.down)?;
@@ -198,6 +220,9 @@ impl<B: Backend> Block<'_, B> {
         let mut d_gate_up = gate_up;
         be.glu_backward(&mut d_gate_up, &d_product, c.activation)?;
         drop(d_product);
+        for module in GATE_UP {
+            self.dora_backward(module, &mut d_gate_up, saved.low_rank, grads)?;
+        }
 
         let norm = w.mlp_norm.as_ref();
         let (h, _) = self.norm_before(saved.x2, norm)?;
@@ -277,6 +302,22 @@ impl<B: Backend> Block<'_, B> {
         &self.model.layers[self.index]
     }
 
+    /// The frozen layer that a module is a part of.
+    fn linear_of(&self, module: TargetModule) -> &Linear<B::Frozen, B::Tensor> {
+        let layer = self.layer();
+        match module {
+            TargetModule::QProj
+            | TargetModule::KProj
+            | TargetModule::VProj
+            | TargetModule::QkvProj => &layer.qkv,
+            TargetModule::OProj => &layer.o,
+            TargetModule::GateProj | TargetModule::UpProj | TargetModule::GateUpProj => {
+                &layer.gate_up
+            }
+            TargetModule::DownProj => &layer.down,
+        }
+    }
+
     /// Columns of the joined projection that a module writes.
     fn columns(&self, module: TargetModule) -> Range<usize> {
         let c = &self.model.config;
@@ -312,6 +353,7 @@ impl<B: Backend> Block<'_, B> {
                 params: adapter.params,
                 a: site.a,
                 b: site.b,
+                magnitude: site.magnitude,
                 dropout,
             });
         }
@@ -325,12 +367,69 @@ impl<B: Backend> Block<'_, B> {
         x: &B::Tensor,
         low_rank: &mut LowRanks<B>,
     ) -> Result<()> {
-        let (_, paths) = self.paths(module);
-        if !paths.is_empty() {
-            let u = self.backend.lora(y, self.columns(module), x, &paths)?;
-            low_rank[module as usize] = Some(u);
+        let (_, mut paths) = self.paths(module);
+        if paths.is_empty() {
+            return Ok(());
         }
+        let u = self.backend.lora(y, self.columns(module), x, &paths)?;
+        paths.retain(|path| path.magnitude.is_some());
+        let dora = if paths.is_empty() {
+            None
+        } else {
+            let layer = self.linear_of(module);
+            Some(self.backend.dora(y, self.columns(module), layer, &paths)?)
+        };
+        low_rank[module as usize] = Some(SavedPaths { u, dora });
         Ok(())
+    }
+
+    /// From the gradient of a module's output to that of what `DoRA` scales, in place.
+    fn dora_backward(
+        &self,
+        module: TargetModule,
+        dy: &mut B::Tensor,
+        low_rank: &LowRanks<B>,
+        grads: &mut Gradients<'_, '_, B::Tensor>,
+    ) -> Result<()> {
+        let Some(SavedPaths { dora: Some(saved), .. }) = &low_rank[module as usize] else {
+            return Ok(());
+        };
+        let (places, paths) = self.paths(module);
+        let (places, paths): (Vec<usize>, Vec<_>) =
+            places.into_iter().zip(paths).filter(|(_, p)| p.magnitude.is_some()).unzip();
+        let mut mine = grads.of_places(&places);
+        self.backend.dora_backward(dy, self.columns(module), saved, &paths, &mut mine)
+    }
+
+    /// The same where the gradient that arrives is also that of the sum after the module, and has to
+    /// stay as it is: it is copied. `through`, where there is one, belongs to the module alone.
+    fn dora_apart(
+        &self,
+        module: TargetModule,
+        through: Option<B::Tensor>,
+        dx: &B::Tensor,
+        low_rank: &LowRanks<B>,
+        grads: &mut Gradients<'_, '_, B::Tensor>,
+    ) -> Result<Option<B::Tensor>> {
+        if low_rank[module as usize].as_ref().is_none_or(|saved| saved.dora.is_none()) {
+            return Ok(through);
+        }
+        let mut dy = if let Some(through) = through {
+            through
+        } else {
+            let mut copy = self.backend.zeros(self.rows.len(), self.columns(module).len())?;
+            self.backend.add_assign(&mut copy, dx)?;
+            copy
+        };
+        self.dora_backward(module, &mut dy, low_rank, grads)?;
+        Ok(Some(dy))
+    }
+
+    /// The lengths of the rows of `W + scale B A` of a module, for each adapter that adapts it.
+    pub(super) fn row_norms(&self, module: TargetModule) -> Result<Vec<Vec<f32>>> {
+        let (layer, (_, paths)) = (self.linear_of(module), self.paths(module));
+        let norms = |path| self.backend.row_norms(self.columns(module), layer, path);
+        paths.iter().map(norms).collect()
     }
 
     fn lora_backward(
@@ -342,15 +441,9 @@ impl<B: Backend> Block<'_, B> {
         low_rank: &LowRanks<B>,
         grads: &mut Gradients<'_, '_, B::Tensor>,
     ) -> Result<()> {
-        let Some(u) = &low_rank[module as usize] else { return Ok(()) };
+        let Some(SavedPaths { u, .. }) = &low_rank[module as usize] else { return Ok(()) };
         let (places, paths) = self.paths(module);
-        let mut mine: Vec<&mut B::Tensor> = grads
-            .of
-            .iter_mut()
-            .enumerate()
-            .filter(|(place, _)| places.contains(place))
-            .map(|(_, grad)| &mut **grad)
-            .collect();
+        let mut mine = grads.of_places(&places);
         self.backend.lora_backward(dx, dy, self.columns(module), x, u, &paths, &mut mine)
     }
 
@@ -378,4 +471,4 @@ impl<B: Backend> Block<'_, B> {
 
 type MaybeNormed<B> = (Option<<B as Backend>::Tensor>, Option<<B as Backend>::Tensor>);
 
-type LowRanks<B> = [Option<<B as Backend>::LowRank>; TargetModule::COUNT];
+type LowRanks<B> = [Option<SavedPaths<B>>; TargetModule::COUNT];

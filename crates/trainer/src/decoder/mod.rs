@@ -122,6 +122,23 @@ impl<B: Backend> Decoder<B> {
         self.backend.logits(&h, which, self.model.head())
     }
 
+    /// Puts the magnitudes that `DoRA` begins with, the lengths of the rows of `W + s B A`, among an
+    /// adapter's values.
+    pub fn set_magnitudes(&self, layout: &AdapterLayout, values: &mut [f32]) -> Result<()> {
+        if layout.sites.iter().all(|site| site.magnitude.is_none()) {
+            return Ok(());
+        }
+        let params = self.backend.tensor(values, 1, layout.len)?;
+        let adapter = ActiveAdapter { layout, params: &params, rows: 0..0, dropout: None };
+        let (rows, adapters) = (Rows::default(), [adapter]);
+        for (index, site) in layout.sites.iter().enumerate() {
+            let Some(range) = layout.magnitude_range(index) else { continue };
+            let norms = self.block(site.layer, &rows, &adapters).row_norms(site.module)?;
+            values[range].copy_from_slice(&norms.concat());
+        }
+        Ok(())
+    }
+
     fn embed(&self, rows: &Rows) -> Result<B::Tensor> {
         let scale = self.model.config.embedding_scale;
         self.backend.embed(&self.model.embedding, &rows.ids, scale)

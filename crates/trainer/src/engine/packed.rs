@@ -205,7 +205,7 @@ impl<B: Backend> Packed<B> {
         let health = Health::new(base_loss, self.settings.divergence_factor);
         let (train, settings) = (&self.data.train, &self.settings);
         let backend = &self.decoder.backend;
-        let mut slot = Slot::new(backend, trial.clone(), layout, train, settings, health)?;
+        let mut slot = Slot::new(&self.decoder, trial.clone(), layout, train, settings, health)?;
         if let Some(path) = checkpoint {
             checkpoint::restore(backend, &mut slot, settings, path)?;
         }

@@ -7,7 +7,7 @@ use super::order::{epoch_order, steps_per_epoch};
 use crate::adapter::AdapterLayout;
 use crate::backend::{AdamWStep, Backend};
 use crate::data::{Dataset, Example};
-use crate::decoder::SlotDropout;
+use crate::decoder::{Decoder, SlotDropout};
 use crate::error::Result;
 use crate::schedule::Schedule;
 
@@ -61,18 +61,19 @@ struct Batch {
 impl<B: Backend> Slot<B> {
     /// A fresh slot for a trial.
     pub fn new(
-        backend: &B,
+        decoder: &Decoder<B>,
         trial: Trial,
         layout: AdapterLayout,
         train: &Dataset,
         settings: &TrainSettings,
         health: Health,
     ) -> Result<Self> {
-        let c = &trial.config;
+        let (backend, c) = (&decoder.backend, &trial.config);
         let steps_per_epoch = steps_per_epoch(train.examples.len(), c.batch_size);
         let schedule = schedule(c, train.examples.len(), settings);
         let zeros = || backend.zeros(1, layout.len);
-        let initial = layout.initial_values(c.seed, c.variant.init_lora_weights);
+        let mut initial = layout.initial_values(c.seed, c.variant.init_lora_weights);
+        decoder.set_magnitudes(&layout, &mut initial)?;
         let ratio = c.variant.loraplus_lr_ratio as f32;
         let factors = (ratio != 1.0).then(|| layout.factors_of_b(ratio));
         Ok(Self {

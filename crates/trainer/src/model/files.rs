@@ -23,7 +23,7 @@ const BITSANDBYTES: [&str; 5] =
 /// Which tensor lies where.
 #[derive(Debug)]
 pub struct TensorFiles {
-    maps: Vec<(PathBuf, Arc<memmap2::Mmap>)>,
+    files: Vec<(PathBuf, File)>,
     places: HashMap<String, Place>,
 }
 
@@ -42,16 +42,17 @@ struct Index {
 }
 
 impl TensorFiles {
-    /// Maps the weight files of a model folder and reads their headers.
+    /// Opens the weight files of a model folder and reads their headers.
     pub fn open(model_dir: &Path) -> Result<Self> {
-        let mut files = Self { maps: Vec::new(), places: HashMap::new() };
+        let mut files = Self { files: Vec::new(), places: HashMap::new() };
         for path in weight_files(model_dir)? {
+            let opened = File::open(&path).map_err(TrainerError::io("open", &path))?;
             let map = map(&path)?;
             let (header, metadata) = SafeTensors::read_metadata(&map)
                 .map_err(|e| weights(&path, format!("is not a complete safetensors file: {e}")))?;
             // The header's length stands before it.
             let start = size_of::<u64>() + header;
-            let file = files.maps.len();
+            let file = files.files.len();
             for (name, info) in metadata.tensors() {
                 if let Some(ending) = BITSANDBYTES.iter().find(|ending| name.ends_with(*ending)) {
                     let message = format!(
@@ -65,7 +66,7 @@ impl TensorFiles {
                 let (shape, dtype) = (info.shape.clone(), info.dtype);
                 files.places.insert(name, Place { file, bytes, shape, dtype });
             }
-            files.maps.push((path, Arc::new(map)));
+            files.files.push((path, opened));
         }
         Ok(files)
     }
@@ -100,21 +101,19 @@ impl TensorFiles {
                 format!("`{name}` has the shape {found:?}, but config.json asks for {wanted:?}");
             return Err(weights(path, message));
         }
-        let map = Arc::clone(&self.maps[place.file].1);
-        let bytes = Bytes::Mapped(map, place.bytes.clone());
+        let map = map_part(&self.files[place.file].1, path, place.bytes.clone())?;
+        let bytes = Bytes::Mapped(Arc::new(map));
         let (rows, cols) = if let [rows, cols] = wanted { (*rows, *cols) } else { (1, wanted[0]) };
         Stored::new(bytes, self.format(name)?, rows, cols)
             .map_err(|message| weights(path, format!("`{name}`: {message}")))
     }
 
     fn place(&self, name: &str) -> Result<(&Path, &Place)> {
-        match self.places.get(name) {
-            Some(place) => Ok((&self.maps[place.file].0, place)),
-            None => {
-                let path = self.maps.first().map(|(p, _)| p.clone()).unwrap_or_default();
-                Err(weights(&path, format!("there is no tensor `{name}`")))
-            }
+        if let Some(place) = self.places.get(name) {
+            return Ok((&self.files[place.file].0, place));
         }
+        let path = self.files.first().map(|(p, _)| p.clone()).unwrap_or_default();
+        Err(weights(&path, format!("there is no tensor `{name}`")))
     }
 }
 
@@ -201,13 +200,21 @@ pub fn pickle_refusal(name: &str) -> String {
 }
 
 /// Maps a file into memory to read it.
-#[expect(unsafe_code, reason = "memory-mapping is unsafe when the file changes underneath")]
 pub fn map(path: &Path) -> Result<memmap2::Mmap> {
     let file = File::open(path).map_err(TrainerError::io("open", path))?;
+    let len = file.metadata().map_err(TrainerError::io("look at", path))?.len();
+    map_part(&file, path, 0..len as usize)
+}
+
+/// Maps some bytes of a file into memory to read them.
+#[expect(unsafe_code, reason = "memory-mapping is unsafe when the file changes underneath")]
+pub(super) fn map_part(file: &File, path: &Path, bytes: Range<usize>) -> Result<memmap2::Mmap> {
+    let mut options = memmap2::MmapOptions::new();
+    options.offset(bytes.start as u64).len(bytes.len());
     // SAFETY: the map is only read, byte by byte, and any bits are a float. A process that writes
     // into the file meanwhile changes the weights, and one that truncates it could end this one
     // with SIGBUS, as with any mapped file; neither can make a value invalid.
-    unsafe { memmap2::Mmap::map(&file) }.map_err(TrainerError::io("map", path))
+    unsafe { options.map(file) }.map_err(TrainerError::io("map", path))
 }
 
 pub(super) fn weights(path: &Path, message: String) -> TrainerError {

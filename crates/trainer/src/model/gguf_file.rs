@@ -6,14 +6,15 @@
 //! rows are those of llama.cpp's converter.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::config::DecoderConfig;
-use super::files::{map, weights};
+use super::files::{map, map_part, weights};
 use super::format::Format;
 use super::stored::{Bytes, RowOrder, Stored};
-use crate::error::Result;
+use crate::error::{Result, TrainerError};
 
 /// The architectures that are read: others store some weights in another form.
 const ARCHITECTURES: [(&str, &str); 4] =
@@ -24,11 +25,12 @@ const ALIGNMENT: usize = 32;
 
 type Parsed<T> = std::result::Result<T, String>;
 
-/// The tensors of a mapped GGUF file.
+/// The tensors of a GGUF file.
 #[derive(Debug)]
 pub struct GgufFile {
     path: PathBuf,
-    map: Arc<memmap2::Mmap>,
+    file: File,
+    bytes: usize,
     places: HashMap<String, Place>,
     /// Rows of a head of q and k that stand in llama.cpp's order.
     head: Option<usize>,
@@ -45,7 +47,7 @@ struct Place {
 }
 
 impl GgufFile {
-    /// Maps a file and reads its header; it must be of the same architecture as the configuration.
+    /// Opens a file and reads its header; it must be of the same architecture as the configuration.
     pub fn open(path: &Path, config: &DecoderConfig) -> Result<Self> {
         let map = map(path)?;
         let refused = |message: String| weights(path, message);
@@ -56,7 +58,8 @@ impl GgufFile {
         Ok(Self {
             path: path.to_path_buf(),
             places: header.places,
-            map: Arc::new(map),
+            file: File::open(path).map_err(TrainerError::io("open", path))?,
+            bytes: map.len(),
             head: is_llama.then_some(config.attention.head_dim),
         })
     }
@@ -87,10 +90,10 @@ impl GgufFile {
         let (rows, cols) = if let [rows, cols] = wanted { (*rows, *cols) } else { (1, wanted[0]) };
         let len = format.row_bytes(cols).checked_mul(rows);
         let end = len.and_then(|len| place.start.checked_add(len));
-        let Some(end) = end.filter(|end| *end <= self.map.len()) else {
+        let Some(end) = end.filter(|end| *end <= self.bytes) else {
             return Err(refused("ends behind the file: it is cut off".to_owned()));
         };
-        let bytes = Bytes::Mapped(Arc::clone(&self.map), place.start..end);
+        let bytes = Bytes::Mapped(Arc::new(map_part(&self.file, &self.path, place.start..end)?));
         let stored = Stored::new(bytes, format, rows, cols).map_err(refused)?;
         Ok(match self.head.filter(|_| is_rotated(name)) {
             Some(head) if rows > 1 => stored.in_order(RowOrder::Neighbours(head)),

@@ -40,7 +40,7 @@ pub struct BaseMemory {
 }
 
 impl Source {
-    /// Maps the weight files; reads their headers alone.
+    /// Opens the weight files; reads their headers alone.
     pub fn open(model_dir: &Path, base: &BaseSettings, config: &DecoderConfig) -> Result<Self> {
         let files = match &base.weights {
             Some(path) => Files::Gguf(GgufFile::open(path, config)?),

@@ -12,8 +12,8 @@ use crate::error::Result;
 /// Bytes of a weight file, or made from one.
 #[derive(Clone)]
 pub enum Bytes {
-    /// A part of a mapped file.
-    Mapped(Arc<memmap2::Mmap>, Range<usize>),
+    /// A mapped part of a file: its pages go when the last matrix on it goes.
+    Mapped(Arc<memmap2::Mmap>),
     /// Made while loading.
     Owned(Arc<[u8]>),
 }
@@ -23,7 +23,7 @@ impl Deref for Bytes {
 
     fn deref(&self) -> &[u8] {
         match self {
-            Self::Mapped(map, range) => &map[range.clone()],
+            Self::Mapped(map) => map,
             Self::Owned(bytes) => bytes,
         }
     }

@@ -109,6 +109,9 @@ impl Demand<'_> {
         // The input of a norm after a branch is kept, and its gradient is a buffer of its own.
         let after = if c.norms == NormPlacement::Before { 0 } else { d };
         let block = 2 * (d + after) + qkv + q + 2 * f + heads + 2 + r + head_inputs;
+        // What DoRA scales is kept beside what becomes of it.
+        let scaled = |t: &TrialConfig| AdapterLayout::of_trial(c, t).scaled_outputs_of_a_block();
+        let block = block + self.trials.iter().map(scaled).max().unwrap_or(0) as u64;
         let kept = if packing.recompute { layers * d + block } else { layers * block };
         // An evaluation keeps one block's activations at a time, but fills its passes.
         let evaluated = self.evaluated_rows(packing) as u64 * (block + 2 * d + f);

@@ -131,10 +131,15 @@ impl GoldenTensors {
             } else {
                 "self_attn"
             };
-            for (matrix, range) in [("A", layout.a_range(index)), ("B", layout.b_range(index))] {
-                let layer = site.layer;
+            let magnitudes = layout.magnitude_range(index);
+            for (part, range) in [
+                ("A.weight", Some(layout.a_range(index))),
+                ("B.weight", Some(layout.b_range(index))),
+                ("magnitude_vector", magnitudes),
+            ] {
+                let (layer, Some(range)) = (site.layer, range) else { continue };
                 let name = format!(
-                    "{prefix}.base_model.model.model.layers.{layer}.{parent}.{module}.lora_{matrix}.weight"
+                    "{prefix}.base_model.model.model.layers.{layer}.{parent}.{module}.lora_{part}"
                 );
                 flat[range].copy_from_slice(&self.values(&name));
             }

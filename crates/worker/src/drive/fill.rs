@@ -7,8 +7,8 @@ use crate::error::WorkerError;
 use crate::orders::{Assignment, Order};
 
 impl Run<'_> {
-    /// Gives every free slot a trial: first those the journal left unfinished, then new ones. A
-    /// trial whose steps another is taking waits for it.
+    /// Gives every free slot a trial: first those the journal left unfinished, then stopped ones that
+    /// are to go on, then new ones. A trial whose steps another is taking waits for it.
     pub(super) fn fill(&mut self) -> Result<(), WorkerError> {
         if !self.has_base() || self.drive.sweep.state.finished {
             return Ok(());
@@ -62,10 +62,14 @@ impl Run<'_> {
         capacity.min(share).max(1)
     }
 
-    /// Journals up to `count` new trials and returns how many there were.
+    /// Journals that a stopped trial goes on, or else up to `count` new ones, and returns how many
+    /// there were.
     fn propose(&mut self, count: usize) -> Result<usize, WorkerError> {
         if self.is_exhausted {
             return Ok(0);
+        }
+        if self.promote()? {
+            return Ok(1);
         }
         let trials = self.drive.planner.suggest(&self.drive.sweep.state, count);
         let proposed = trials.len();
@@ -135,7 +139,7 @@ impl Run<'_> {
         }
         if !std::mem::replace(&mut self.is_stopping, true) {
             for id in self.fleet.trials().collect::<Vec<_>>() {
-                self.order_stop(id, reason.clone());
+                self.order_stop(id, reason.clone(), false);
             }
         }
         Ok(())

@@ -31,6 +31,9 @@ mod trajectory;
 pub use fleet::Berth;
 use fleet::{Fleet, Phase};
 
+/// Stopped trials whose checkpoints are kept: each takes the room of an adapter and its moments.
+const MOST_PAUSED: usize = 8;
+
 /// How a drive ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
@@ -220,6 +223,7 @@ impl<'a> Run<'a> {
         let state = &self.drive.sweep.state;
         self.is_exhausted = (state.base.is_some() || !self.drive.settings.has_base)
             && self.waiting.is_empty()
+            && self.promotion().is_none()
             && self.drive.planner.suggest(state, 1).is_empty();
         Ok(())
     }
@@ -230,7 +234,9 @@ impl<'a> Run<'a> {
         let ended: Vec<TrialId> =
             self.trials().filter(|t| t.outcome().is_some()).map(|t| t.trial.id).collect();
         for id in ended {
-            self.drive.sweep.dir.discard_checkpoint(id, Purpose::Resume)?;
+            if self.state(id).paused().is_none() {
+                self.drive.sweep.dir.discard_checkpoint(id, Purpose::Resume)?;
+            }
             if !self.drive.sweep.dir.folder().has_summary(id) {
                 self.write_tables(id)?;
             }
@@ -270,6 +276,7 @@ impl<'a> Run<'a> {
     fn finish(&mut self) -> Result<bool, WorkerError> {
         if !self.drive.sweep.state.finished {
             self.discard_forks()?;
+            self.keep_paused(0)?;
             self.record(&[Event::SweepFinished])?;
         }
         let Some(choose) = self.drive.tested else { return Ok(true) };
@@ -343,6 +350,7 @@ impl<'a> Run<'a> {
         }
         self.write_tables(id)?;
         self.discard_fork_behind(id)?;
+        self.keep_paused(MOST_PAUSED)?;
         self.give_up_if_all_fail()
     }
 

@@ -12,8 +12,32 @@ use crate::observer::Warning;
 use crate::trainer::Trainer;
 
 impl<T: Trainer> Serve<T> {
-    /// Saves what an ended trial leaves, journals its end and frees its slot.
-    pub(super) fn end(&mut self, id: TrialId, outcome: Outcome) -> Result<(), ServeError> {
+    /// Saves a trial that is about to be stopped, so that it may go on later; false when it has
+    /// nothing to go on from.
+    pub(super) fn keep(&mut self, id: TrialId) -> Result<bool, ServeError> {
+        let Some(attempt) = self.slot(id).map(|slot| slot.assignment.attempt) else {
+            return Ok(false);
+        };
+        if !self.dir.holds(id, attempt)? {
+            return Ok(false);
+        }
+        let trainer = &self.trainer;
+        let save = |path: &Path| trainer.save_checkpoint(id, path);
+        let step = self.dir.save_checkpoint(id, Purpose::Resume, save)?;
+        if step > 0 {
+            self.record(Some(attempt), &[Event::CheckpointKept { trial: id, step }])?;
+        }
+        Ok(step > 0)
+    }
+
+    /// Saves what an ended trial leaves, journals its end and frees its slot. `is_kept`: its
+    /// checkpoint stays.
+    pub(super) fn end(
+        &mut self,
+        id: TrialId,
+        outcome: Outcome,
+        is_kept: bool,
+    ) -> Result<(), ServeError> {
         let Some(slot) = self.slot(id) else { return Ok(()) };
         let attempt = slot.assignment.attempt;
         let best_step = slot.best.map_or(0, |(step, _)| step);
@@ -28,7 +52,9 @@ impl<T: Trainer> Serve<T> {
         events.push(Event::TrialFinished { trial: id, outcome });
         self.record(Some(attempt), &events)?;
         self.release(id);
-        self.dir.discard_checkpoint(id, Purpose::Resume)?;
+        if !is_kept {
+            self.dir.discard_checkpoint(id, Purpose::Resume)?;
+        }
         Ok(())
     }
 

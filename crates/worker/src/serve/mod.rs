@@ -201,7 +201,10 @@ impl<T: Trainer> Serve<T> {
                 self.go_on(trial, step);
                 Ok(())
             }
-            Order::Stop { trial, reason } => self.end(trial, Outcome::Stopped { reason }),
+            Order::Stop { trial, reason, pause } => {
+                let is_kept = pause && self.keep(trial)?;
+                self.end(trial, Outcome::Stopped { reason }, is_kept)
+            }
             Order::Test { trials } => self.test(&trials),
             Order::Report => {
                 self.checkpoint_all()?;
@@ -322,7 +325,7 @@ impl<T: Trainer> Serve<T> {
             }
         }
         for (trial, outcome) in ends {
-            self.end(trial, outcome)?;
+            self.end(trial, outcome, false)?;
         }
         Ok(())
     }
@@ -364,7 +367,7 @@ impl<T: Trainer> Serve<T> {
         let stepped: Vec<TrialId> =
             self.slots.iter().filter(|slot| !slot.is_held).map(Slot::id).collect();
         if let [only] = stepped[..] {
-            return self.end(only, Outcome::Failed { error });
+            return self.end(only, Outcome::Failed { error }, false);
         }
         for &trial in &stepped {
             self.release(trial);

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use planner::{Decision, Planner, Pruner};
+use planner::{Decision, Planner, Promotion, Pruner};
 use spec::{
     Event, LrScheduler, SaveStrategy, SweepState, TargetModule, TrainSettings, Trial, TrialConfig,
     TrialId, TrialState,
@@ -77,18 +77,34 @@ impl Planner for ListPlanner {
     }
 }
 
-/// Stops a trial at its second evaluation when its loss is above a bound.
-pub struct BoundPruner(pub f64);
+/// Stops a trial at its second evaluation when its loss is above a bound. What was stopped goes on
+/// once all others have ended, if it promotes.
+pub struct BoundPruner {
+    pub bound: f64,
+    pub promotes: bool,
+}
 
 impl Pruner for BoundPruner {
     fn judge(&self, state: &SweepState, trial: TrialId) -> Decision {
-        match state.trials[&trial].evaluations.get(1) {
-            Some(second) if second.eval_loss > self.0 => {
-                let reason = format!("{} is above {}", second.eval_loss, self.0);
+        let trial = &state.trials[&trial];
+        match trial.evaluations.get(1) {
+            Some(second) if second.eval_loss > self.bound && trial.promotions.is_empty() => {
+                let reason = format!("{} is above {}", second.eval_loss, self.bound);
                 Decision::Stop { reason: spec::StopReason::EarlyTerminate { reason } }
             }
             _ => Decision::Keep,
         }
+    }
+
+    fn promote(&self, state: &SweepState) -> Option<Promotion> {
+        let all_ended = state.trials.values().all(|t| t.outcome().is_some());
+        let paused = state.trials.values().find(|t| t.paused().is_some());
+        let paused = paused.filter(|_| self.promotes && all_ended && state.trials.len() > 2)?;
+        Some(Promotion { trial: paused.trial.id, reason: "all others have ended".to_owned() })
+    }
+
+    fn promotes(&self) -> bool {
+        self.promotes
     }
 }
 
@@ -123,6 +139,8 @@ pub struct World {
     /// Worker processes.
     pub workers: usize,
     pub bound: Option<f64>,
+    /// What is stopped for the bound goes on at the end.
+    pub promotes: bool,
     pub target: Option<f64>,
     pub checkpoint_every: Duration,
     pub save_strategy: SaveStrategy,
@@ -144,6 +162,7 @@ impl World {
             capacity,
             workers: 1,
             bound: None,
+            promotes: false,
             target: None,
             checkpoint_every: Duration::ZERO,
             save_strategy: SaveStrategy::Best,
@@ -178,7 +197,8 @@ pub fn run(results: &Path, world: &World) -> Run {
     let stop = AtomicBool::new(false);
     let mut opened = open(results);
     let mut launcher = FakeLauncher::new(opened.dir.folder().clone(), world);
-    let pruner = world.bound.map(BoundPruner);
+    let promotes = world.promotes;
+    let pruner = world.bound.map(|bound| BoundPruner { bound, promotes });
     let mut witness = Witness {
         events: Vec::new(),
         warnings: Vec::new(),

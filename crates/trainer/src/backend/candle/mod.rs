@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::model::{Rope, Stored};
 
 mod attention;
+mod dora;
 mod groups;
 mod lora;
 mod loss;
@@ -87,6 +88,7 @@ impl Backend for CandleBackend {
     type Tensor = Tensor;
     type Frozen = Weight;
     type LowRank = Vec<Tensor>;
+    type Dora = Vec<dora::Saved>;
 
     /// Candle keeps no freed memory.
     fn trim(&self) {}
@@ -172,6 +174,39 @@ impl Backend for CandleBackend {
     ) -> Result<()> {
         let saved = lora::Saved { cols, x, low_rank, paths };
         lora::backward(self, dx, dy, &saved, grads)
+    }
+
+    fn row_norms(
+        &self,
+        cols: Range<usize>,
+        layer: &Linear<Weight, Tensor>,
+        path: &LoraPath<'_, Tensor>,
+    ) -> Result<Vec<f32>> {
+        let weight = layer.weight.tensor(self.wide())?.narrow(0, cols.start, cols.len())?;
+        self.values(&dora::norms(&weight, path, self.wide())?)
+    }
+
+    fn dora(
+        &self,
+        y: &mut Tensor,
+        cols: Range<usize>,
+        layer: &Linear<Weight, Tensor>,
+        paths: &[LoraPath<'_, Tensor>],
+    ) -> Result<Self::Dora> {
+        let weight = layer.weight.tensor(self.wide())?.narrow(0, cols.start, cols.len())?;
+        let bias = layer.bias.as_ref().map(|bias| bias.narrow(1, cols.start, cols.len()));
+        dora::forward(y, &cols, &weight, bias.transpose()?.as_ref(), paths, self.wide())
+    }
+
+    fn dora_backward(
+        &self,
+        dy: &mut Tensor,
+        cols: Range<usize>,
+        saved: &Self::Dora,
+        paths: &[LoraPath<'_, Tensor>],
+        grads: &mut [&mut Tensor],
+    ) -> Result<()> {
+        dora::backward(dy, &cols, saved, paths, grads)
     }
 
     fn rms_norm(&self, x: &Tensor, weight: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {

@@ -105,7 +105,7 @@ impl Coded {
         };
         let places = match stored.order() {
             RowOrder::Same => None,
-            order => {
+            order @ RowOrder::Neighbours(_) => {
                 let places = (0..rows).map(|row| order.place(row) as u32);
                 Some(Tensor::from_iter(places, device)?)
             }

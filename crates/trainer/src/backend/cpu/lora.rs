@@ -41,12 +41,14 @@ fn blocks<T: Real>(paths: &[Path<'_, T>]) -> Vec<Block> {
     paths.iter().enumerate().flat_map(of_path).collect()
 }
 
-fn a<'a, T: Real>(path: &Path<'a, T>, inputs: usize) -> MatRef<'a, T> {
+/// A `[R, in]`.
+pub(super) fn a<'a, T: Real>(path: &Path<'a, T>, inputs: usize) -> MatRef<'a, T> {
     let values = &path.params.as_slice()[path.a..path.a + path.rank * inputs];
     MatRef::from_row_major_slice(values, path.rank, inputs)
 }
 
-fn b<'a, T: Real>(path: &Path<'a, T>, outputs: usize) -> MatRef<'a, T> {
+/// B `[out, R]`.
+pub(super) fn b<'a, T: Real>(path: &Path<'a, T>, outputs: usize) -> MatRef<'a, T> {
     let values = &path.params.as_slice()[path.b..path.b + outputs * path.rank];
     MatRef::from_row_major_slice(values, outputs, path.rank)
 }

@@ -15,6 +15,7 @@ use crate::model::{Rope, Stored};
 mod adamw;
 mod attention;
 mod buffer;
+mod dora;
 mod gemm;
 mod glu;
 mod lora;
@@ -77,6 +78,7 @@ impl<T: Real> Backend for Cpu<T> {
     type Tensor = Buf<T>;
     type Frozen = Weight<T>;
     type LowRank = Buf<T>;
+    type Dora = Vec<dora::Saved<T>>;
 
     fn trim(&self) {
         self.pool.trim();
@@ -206,6 +208,37 @@ impl<T: Real> Backend for Cpu<T> {
         grads: &mut [&mut Buf<T>],
     ) -> Result<()> {
         lora::backward(&self.pool, dx, dy, cols, x, low_rank, paths, grads)
+    }
+
+    fn row_norms(
+        &self,
+        cols: Range<usize>,
+        layer: &Linear<Weight<T>, Buf<T>>,
+        path: &LoraPath<'_, Buf<T>>,
+    ) -> Result<Vec<f32>> {
+        self.values(&dora::norms(&self.pool, &layer.weight, &cols, path)?)
+    }
+
+    fn dora(
+        &self,
+        y: &mut Buf<T>,
+        cols: Range<usize>,
+        layer: &Linear<Weight<T>, Buf<T>>,
+        paths: &[LoraPath<'_, Buf<T>>],
+    ) -> Result<Self::Dora> {
+        dora::forward(&self.pool, y, &cols, layer, paths)
+    }
+
+    fn dora_backward(
+        &self,
+        dy: &mut Buf<T>,
+        cols: Range<usize>,
+        saved: &Self::Dora,
+        paths: &[LoraPath<'_, Buf<T>>],
+        grads: &mut [&mut Buf<T>],
+    ) -> Result<()> {
+        dora::backward(dy, &cols, saved, paths, grads);
+        Ok(())
     }
 
     fn rms_norm(&self, x: &Buf<T>, weight: &Buf<T>, eps: f64) -> Result<(Buf<T>, Buf<T>)> {
