@@ -9,7 +9,7 @@ use reporter::{
     Lang, TerminalOptions, evaluations_csv, evaluations_parquet, metrics_csv, mlflow, rank,
     ranking_csv, ranking_json, ranking_parquet, steps_csv, terminal,
 };
-use spec::{ReportSettings, SweepState, TrialId};
+use spec::{Event, Outcome, ReportSettings, SweepState, TrialId};
 
 use crate::sweeps;
 
@@ -101,6 +101,22 @@ fn steps_have_one_line_an_optimizer_step() {
     let text = steps_csv(&state.trials[&TrialId(2)]).expect("csv");
     assert_eq!(text.lines().count(), 1 + 6);
     assert!(text.starts_with("step,epoch,loss,grad_norm,learning_rate,tokens,seconds\n20,"));
+}
+
+#[test]
+fn trials_that_failed_of_one_cause_are_told_together() {
+    let configs: Vec<_> = (0..12).map(|_| sweeps::config(8, 1e-4, 1)).collect();
+    let mut state = sweeps::sweep("failing", &configs);
+    for number in 1..=11_u32 {
+        let error = if number == 4 { "a bad adapter" } else { "no room" }.to_owned();
+        let outcome = Outcome::Failed { error };
+        state.apply(&Event::TrialFinished { trial: TrialId(number), outcome });
+    }
+    let failures = ranking_of(&state).failures;
+    let told: Vec<_> = failures.iter().map(|f| (f.whose(), f.cause.as_str())).collect();
+    let many = "001, 002, 003, 005, 006, 007, 008, 009, … (10)".to_owned();
+    assert_eq!(told, [(many, "no room"), ("004".to_owned(), "a bad adapter")]);
+    assert_eq!(failures[0].trials.len(), 10);
 }
 
 #[test]
