@@ -1,15 +1,16 @@
 """Optuna's samplers on the instances of lorasweep's planner benchmark.
 
-    python scripts/bench/planner_peers.py FOLDER [--sampler tpe|gp|cmaes|random|grid] ...
+    python scripts/bench/planner_peers.py FOLDER [--sampler tpe|gp|cmaes|botorch|random|grid] ...
 
-    python scripts/bench/planner_peers.py FOLDER --table TABLE.csv [--sampler tpe|random] [--cap]
+    python scripts/bench/planner_peers.py FOLDER --table TABLE.csv [--sampler NAME] [--cap]
 
 FOLDER holds lora_surrogate.py; with --table it is not read, and real runs are replayed instead. The
 printed line has the columns of `cargo bench -p lorasweep-planner --bench planner`, so that both
-stand in one table. Needs optuna,
-and cmaes or torch for the samplers of that name; `grid` is a person's: 2 ranks, 4 learning rates, 2
-batch sizes, 2 numbers of epochs. `--cap` tells the sampler that a loss is at most
-the untrained base model's, which keeps diverged runs from spoiling its model.
+stand in one table. Needs optuna, cmaes for the sampler of that name, torch for `gp`, and
+optuna-integration with botorch for `botorch` (its logarithmic expected improvement, after 8 random
+trials); `grid` is a person's: 2 ranks, 4 learning rates, 2 batch sizes, 2 numbers of epochs. `--cap`
+tells the sampler that a loss is at most the untrained base model's, which keeps diverged runs from
+spoiling its model.
 """
 
 import argparse
@@ -29,6 +30,15 @@ def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
         return optuna.samplers.GPSampler(seed=seed)
     if name == "cmaes":
         return optuna.samplers.CmaEsSampler(seed=seed)
+    if name == "botorch":
+        from optuna_integration.botorch import BoTorchSampler, qlogei_candidates_func
+
+        return BoTorchSampler(
+            candidates_func=qlogei_candidates_func,
+            seed=seed,
+            n_startup_trials=8,
+            consider_running_trials=True,
+        )
     return optuna.samplers.RandomSampler(seed=seed)
 
 
@@ -157,7 +167,7 @@ def replay_table(args) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder")
-    parser.add_argument("--sampler", default="tpe", choices=["tpe", "gp", "cmaes", "random", "grid"])
+    parser.add_argument("--sampler", default="tpe", choices=["tpe", "gp", "cmaes", "botorch", "random", "grid"])
     parser.add_argument("--cap", action="store_true")
     parser.add_argument("--table")
     parser.add_argument("--shift", default="None", help="rate=FACTOR or rank")

@@ -86,7 +86,16 @@ fn run_knowing(sweep: &Sweep, batch: usize, best: f64, earlier: Vec<Earlier>) ->
 fn the_first_trial_is_what_people_usually_begin_with() {
     let first = for_sweep(&sweep(SPACE)).suggest(&begun(), 1);
     let config = &first[0].config;
-    assert_eq!((config.rank, config.batch_size, config.learning_rate), (16, 16, 2e-4));
+    assert_eq!((config.rank, config.batch_size, config.learning_rate), (64, 16, 2e-4));
+}
+
+#[test]
+fn the_first_learning_rate_is_that_for_the_batch_size_and_the_alpha_that_there_are() {
+    let first = |lines: &str| for_sweep(&sweep(lines)).suggest(&begun(), 1)[0].config.clone();
+    let large = first(&SPACE.replace("batch_size: [4, 8, 16, 32]", "batch_size: 64"));
+    assert!((large.learning_rate / 4e-4 - 1.0).abs() < 0.01, "{}", large.learning_rate);
+    let strong = first(&SPACE.replace("lora_alpha: 32", "lora_alpha: 128"));
+    assert!(strong.learning_rate < 1.3e-4, "{}", strong.learning_rate);
 }
 
 #[test]

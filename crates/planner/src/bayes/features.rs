@@ -18,6 +18,10 @@ const ALPHA_EXPONENT: f64 = 0.414;
 pub(super) const USUAL_RATE: f64 = 2e-4;
 /// How far from there the best rate may well lie, as a standard deviation in decades.
 const RATE_SPREAD: f64 = 0.6;
+/// How far below the highest rank of the space the best may well lie, as a standard deviation in
+/// doublings: at the right rate a higher rank mostly does no worse (Schulman et al. 2025), but rows may
+/// be too few for it.
+const RANK_SPREAD: f64 = 2.0;
 /// Configurations drawn to see over which range a coordinate goes.
 const RANGE_DRAWS: u64 = 512;
 
@@ -63,11 +67,13 @@ enum What {
 pub(crate) struct Features {
     coordinates: Vec<Coordinate>,
     lora_prior: bool,
+    highest_rank: u32,
 }
 
 impl Features {
     pub fn new(space: &SearchSpace, lora_prior: bool) -> Self {
-        let mut features = Self { coordinates: Vec::new(), lora_prior };
+        let highest_rank = highest_rank(space);
+        let mut features = Self { coordinates: Vec::new(), lora_prior, highest_rank };
         let varied = space.varied();
         for &parameter in &varied {
             let what = match parameter {
@@ -115,27 +121,22 @@ impl Features {
         &self.coordinates
     }
 
-    /// Logarithm of how likely the best configuration is to have this learning rate, before any
-    /// data and up to a constant; 0 without LoRA knowledge.
+    /// Logarithm of how likely the best configuration is to have this learning rate and this rank,
+    /// before any data and up to a constant; 0 without LoRA knowledge.
     pub fn log_prior(&self, config: &TrialConfig) -> f64 {
         if !self.lora_prior {
             return 0.0;
         }
         let decades = corrected_rate(config) - USUAL_RATE.log10();
-        -0.5 * (decades / RATE_SPREAD).powi(2)
+        let doublings = (f64::from(self.highest_rank) / f64::from(config.rank)).log2().max(0.0);
+        -0.5 * ((decades / RATE_SPREAD).powi(2) + (doublings / RANK_SPREAD).powi(2))
     }
 
     /// With LoRA knowledge: gives the configuration the learning rate at the share `u` of those
     /// that are likely to be the best for it; a normal distribution is close to a logistic one
     /// with its deviation.
     pub fn likely_rate(&self, config: TrialConfig, u: f64) -> TrialConfig {
-        if !self.lora_prior {
-            return config;
-        }
-        let decades = RATE_SPREAD * 3_f64.sqrt() / std::f64::consts::PI * (u / (1.0 - u)).ln();
-        let correction = corrected_rate(&config) - config.learning_rate.log10();
-        let learning_rate = 10_f64.powf(USUAL_RATE.log10() + decades - correction);
-        TrialConfig { learning_rate, ..config }
+        if self.lora_prior { likely_rate(config, u) } else { config }
     }
 
     /// The configuration after `epoch` of its epochs (which may be a fraction).
@@ -143,6 +144,19 @@ impl Features {
         let x = self.coordinates.iter().map(|c| (raw(c.what, config, epoch) - c.origin) / c.unit);
         Point { x: x.collect(), trial, problem: 0 }
     }
+}
+
+/// About the highest rank of a space; of an unbounded distribution one that few draws exceed.
+pub(super) fn highest_rank(space: &SearchSpace) -> u32 {
+    space.sample(&[0.95; Parameter::COUNT]).rank
+}
+
+/// The configuration with the learning rate at the share `u` of those that are likely the best.
+pub(super) fn likely_rate(config: TrialConfig, u: f64) -> TrialConfig {
+    let decades = RATE_SPREAD * 3_f64.sqrt() / std::f64::consts::PI * (u / (1.0 - u)).ln();
+    let correction = corrected_rate(&config) - config.learning_rate.log10();
+    let learning_rate = 10_f64.powf(USUAL_RATE.log10() + decades - correction);
+    TrialConfig { learning_rate, ..config }
 }
 
 impl Coordinate {

@@ -142,14 +142,15 @@ fn first_trials(space: &SearchSpace, seed: u64, lora_prior: bool) -> Vec<TrialCo
     first
 }
 
-/// The configuration nearest to what people use; without LoRA knowledge the middle of the space.
+/// The configuration nearest to what people use, at the highest rank; without LoRA knowledge the
+/// middle of the space.
 pub(crate) fn usual(space: &SearchSpace, lora_prior: bool) -> TrialConfig {
     let middle = space.sample(&[0.5; Parameter::COUNT]);
     if !lora_prior {
         return space.readable(middle);
     }
     let wanted = TrialConfig {
-        rank: 16,
+        rank: features::highest_rank(space),
         lora_alpha: 32.0,
         lora_dropout: 0.0,
         learning_rate: USUAL_RATE,
@@ -162,7 +163,8 @@ pub(crate) fn usual(space: &SearchSpace, lora_prior: bool) -> TrialConfig {
         lr_scheduler: spec::LrScheduler::Linear,
         ..middle
     };
-    space.nearest(&wanted)
+    // The batch size and alpha that there are may call for another rate.
+    space.nearest(&features::likely_rate(space.nearest(&wanted), 0.5))
 }
 
 impl Planner for Bayes {
