@@ -17,12 +17,21 @@ import transformers
 from tokenizers import ByteLevelBPETokenizer
 
 VOCABULARY = 32_000
-ROWS = {"train": 96, "validation": 16}
+ROWS = {"train": 16, "validation": 4}
+
+
+def is_text(path):
+    """Whether a source is UTF-8: some tests of Python's own are not."""
+    try:
+        path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def functions(sources):
     for source in sources:
-        text = source.read_text(errors="ignore")
+        text = source.read_text(encoding="utf-8")
         try:
             tree = ast.parse(text)
         except (SyntaxError, ValueError):
@@ -37,7 +46,7 @@ def functions(sources):
 def main(folder):
     stdlib = Path(sysconfig.get_path("stdlib"))
     sources = sorted(stdlib.glob("*.py")) + sorted(stdlib.glob("[a-z]*/*.py"))
-    sources = [path for path in sources if "site-packages" not in path.parts]
+    sources = [path for path in sources if "site-packages" not in path.parts and is_text(path)]
     tokenizer = ByteLevelBPETokenizer()
     tokenizer.train([str(path) for path in sources], VOCABULARY, special_tokens=["<s>", "</s>"])
     rows = (json.dumps({"prompt": a, "completion": b}) for a, b in functions(sources))
@@ -57,9 +66,11 @@ def main(folder):
         "eos_token_id": 1,
     }
     torch.manual_seed(0)
+    transformers.utils.logging.disable_progress_bar()
     for config in (transformers.LlamaConfig(**shape), transformers.Qwen3Config(**shape)):
+        model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
         for dtype in (torch.float32, torch.bfloat16):
-            model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
+            model = model.to(dtype)
             target = folder / f"{config.model_type}-{str(dtype).removeprefix('torch.')}"
             model.save_pretrained(target)
             tokenizer.save(str(target / "tokenizer.json"))

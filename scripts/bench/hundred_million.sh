@@ -12,7 +12,7 @@ binary=${BINARY:-target/release/lorasweep}
 temporary=$(mktemp -d)
 trap 'rm -rf "$temporary"' EXIT
 
-echo "# $(uname -m), $(nproc) cores"
+echo "# $(uname -m), $(getconf _NPROCESSORS_ONLN) cores"
 "$python" scripts/bench/hundred_million.py "$temporary"
 for model in llama qwen3; do
     for weights in f32 bf16 nf4; do
@@ -27,7 +27,7 @@ parameters: {rank: [4, 16]}
 model: $model-$dtype
 $extra
 data: {train: train.jsonl, validation: validation.jsonl}
-train: {epochs: 1, batch_size: 8, learning_rate: 0.0005, max_seq_len: 256, dtype: f32}
+train: {epochs: 1, batch_size: 4, learning_rate: 0.0005, max_seq_len: 128, dtype: f32}
 executor: {devices: cpu}
 YAML
         predicted=$("$binary" check "$temporary/$name.yaml" --json |

@@ -1,51 +1,62 @@
 //! What went wrong outside the runs' own numbers: failed trials and lost workers, each with its
 //! cause and the end of the log.
 
-use serde::Serialize;
-use spec::{LostWorker, Outcome, SweepState, TrialId, TrialState};
+use std::collections::HashMap;
+use std::fmt::Write as _;
 
-/// A trial that failed, or a worker process that died.
+use serde::Serialize;
+use spec::{LostWorker, Outcome, SweepState, TrialId};
+
+/// Trials that failed of one cause, or a worker process that died.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failure {
     /// The worker process, when one died.
     pub worker: Option<String>,
-    /// The trial that failed, or those that the worker was training.
+    /// The trials that failed, or those that the worker was training.
     pub trials: Vec<TrialId>,
     /// What happened.
     pub cause: String,
-    /// The end of the log; empty when there was none.
+    /// The end of the log (of several trials, the first one's); empty when there was none.
     pub log: String,
 }
 
-/// The failed trials, then the lost workers.
+/// The failed trials, those of one cause together, then the lost workers.
 pub fn failures(state: &SweepState) -> Vec<Failure> {
-    let of_trial = |trial: &TrialState| match trial.outcome() {
-        Some(Outcome::Failed { error }) => Some(Failure {
-            worker: None,
-            trials: vec![trial.trial.id],
-            cause: error.clone(),
-            log: trial.failure_log.clone().unwrap_or_default(),
-        }),
-        _ => None,
-    };
+    let mut found: Vec<Failure> = Vec::new();
+    let mut of_cause: HashMap<&str, usize> = HashMap::new();
+    for trial in state.trials.values() {
+        let Some(Outcome::Failed { error }) = trial.outcome() else { continue };
+        let at = *of_cause.entry(error).or_insert(found.len());
+        if at == found.len() {
+            let (cause, log) = (error.clone(), trial.failure_log.clone().unwrap_or_default());
+            found.push(Failure { worker: None, trials: Vec::new(), cause, log });
+        }
+        found[at].trials.push(trial.trial.id);
+    }
     let of_worker = |lost: &LostWorker| Failure {
         worker: Some(lost.worker.clone()),
         trials: lost.trials.clone(),
         cause: lost.cause.clone(),
         log: lost.log.clone(),
     };
-    let trials = state.trials.values().filter_map(of_trial);
-    trials.chain(state.lost_workers.iter().map(of_worker)).collect()
+    found.extend(state.lost_workers.iter().map(of_worker));
+    found
 }
 
 impl Failure {
-    /// `trial 003` or `worker-002 (trials 003, 004)`.
+    /// `003`, `003, 004, … (35)` or `worker-002 (003, 004)`.
     pub fn whose(&self) -> String {
-        let trials: Vec<String> = self.trials.iter().map(ToString::to_string).collect();
-        match (&self.worker, &trials[..]) {
-            (Some(worker), []) => worker.clone(),
-            (Some(worker), trials) => format!("{worker} ({})", trials.join(", ")),
-            (None, trials) => trials.join(", "),
+        /// More trials than these are counted.
+        const NAMED: usize = 8;
+        let named = self.trials.iter().take(NAMED).map(ToString::to_string);
+        let mut trials = named.collect::<Vec<_>>().join(", ");
+        if self.trials.len() > NAMED {
+            let _ = write!(trials, ", … ({})", self.trials.len());
+        }
+        match &self.worker {
+            Some(worker) if trials.is_empty() => worker.clone(),
+            Some(worker) => format!("{worker} ({trials})"),
+            None => trials,
         }
     }
 }

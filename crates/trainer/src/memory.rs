@@ -9,7 +9,10 @@ pub fn available(limit: Option<u64>) -> Option<u64> {
     let mut system = System::new();
     system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
     let of_machine = Some(system.available_memory()).filter(|bytes| *bytes > 0);
-    let of_group = system.cgroup_limits().map(|group| group.free_memory);
+    // What the group calls free leaves out its cache of files, which gives way, and which a mapped
+    // base model is a part of.
+    let group = system.cgroup_limits();
+    let of_group = group.map(|group| group.total_memory.saturating_sub(group.rss));
     let of_limit = limit.map(|limit| limit.saturating_sub(resident().unwrap_or(0)));
     [of_machine, of_group, of_limit].into_iter().flatten().min()
 }

@@ -14,7 +14,7 @@ serve() {
   output=${output//%j/$1}
   output=${output//%%/%}
   while :; do
-    rm -f "$job/again"
+    rm -f "$job/again" "$job/status"
     SLURM_JOB_ID=$1 PATH=$(dirname "$here"):$PATH setsid bash "$job/script" >>"$output" 2>&1 &
     echo $! >"$job/pid"
     wait $!

@@ -52,7 +52,9 @@ pub fn run(args: &ConvertArgs) -> Result<Exit, CliError> {
             }
             write_files(dir, &experiment.files)
         })?;
-        output::result(&format!("mlflow ui --backend-store-uri {}", path.display()));
+        // Later versions read file stores only when they are told to.
+        let command = "MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri";
+        output::result(&format!("{command} {}", path.display()));
     }
     if let Some(path) = &args.csv {
         store::write_file(path, reporter::evaluations_csv(&state)?.as_bytes())?;

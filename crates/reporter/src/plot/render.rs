@@ -54,7 +54,11 @@ pub fn render(figure: &impl Figure) -> Result<Plot, ReportError> {
 
 /// PNG bytes. The page is opaque, so there is no transparency to write.
 fn encode(pixmap: &Pixmap) -> Result<Vec<u8>, png::EncodingError> {
-    let colours: Vec<u8> = pixmap.data().chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect();
+    let (pixels, _) = pixmap.data().as_chunks::<4>();
+    let mut colours = vec![0; 3 * pixels.len()];
+    for (colour, pixel) in colours.chunks_exact_mut(3).zip(pixels) {
+        colour.copy_from_slice(&pixel[..3]);
+    }
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, pixmap.width(), pixmap.height());
     encoder.set_color(png::ColorType::Rgb);

@@ -9,7 +9,7 @@ use reporter::{
     Lang, TerminalOptions, evaluations_csv, evaluations_parquet, metrics_csv, mlflow, rank,
     ranking_csv, ranking_json, ranking_parquet, steps_csv, terminal,
 };
-use spec::{ReportSettings, SweepState, TrialId};
+use spec::{Event, Outcome, ReportSettings, SweepState, TrialId};
 
 use crate::sweeps;
 
@@ -104,6 +104,22 @@ fn steps_have_one_line_an_optimizer_step() {
 }
 
 #[test]
+fn trials_that_failed_of_one_cause_are_told_together() {
+    let configs: Vec<_> = (0..12).map(|_| sweeps::config(8, 1e-4, 1)).collect();
+    let mut state = sweeps::sweep("failing", &configs);
+    for number in 1..=11_u32 {
+        let error = if number == 4 { "a bad adapter" } else { "no room" }.to_owned();
+        let outcome = Outcome::Failed { error };
+        state.apply(&Event::TrialFinished { trial: TrialId(number), outcome });
+    }
+    let failures = ranking_of(&state).failures;
+    let told: Vec<_> = failures.iter().map(|f| (f.whose(), f.cause.as_str())).collect();
+    let many = "001, 002, 003, 005, 006, 007, 008, 009, … (10)".to_owned();
+    assert_eq!(told, [(many, "no room"), ("004".to_owned(), "a bad adapter")]);
+    assert_eq!(failures[0].trials.len(), 10);
+}
+
+#[test]
 fn a_small_heat_map_as_svg() {
     let configs = [sweeps::config(8, 1e-4, 1), sweeps::config(16, 1e-2, 1)];
     let plots =
@@ -127,7 +143,8 @@ fn the_parquet_tables_have_typed_columns_and_nulls() {
     assert!(rows[1].get_double(6).is_err(), "there is no train loss");
     let evaluation = &state.trials[&TrialId(1)].evaluations[0];
     assert_eq!(rows[1].get_double(3).expect("eval_loss"), evaluation.eval_loss);
-    assert_eq!(rows[1].get_ulong(names.len() - 2).expect("seed"), u64::MAX);
+    let seed = names.iter().position(|name| *name == "seed").expect("a column");
+    assert_eq!(rows[1].get_ulong(seed).expect("a seed"), u64::MAX);
     let marked = rows.iter().filter(|row| row.get_bool(9).expect("is_best")).count();
     assert_eq!(marked, state.trials.len());
 

@@ -31,14 +31,12 @@ pub struct Memory {
     pub slots: u64,
     /// Activations of a step.
     pub activations: u64,
-    /// What loading the base takes beside it, given back before training.
-    pub loading: u64,
 }
 
 impl Memory {
-    /// The peak: while loading or while training.
+    /// The peak, in training: the base is decoded from the mapped file to where it stays.
     pub fn total(&self) -> u64 {
-        self.base + self.loading.max(self.slots + self.activations)
+        self.base + self.slots + self.activations
     }
 }
 
@@ -64,18 +62,14 @@ pub struct Demand<'a> {
 impl Demand<'_> {
     /// Predicts the peak of a packing.
     pub fn memory(&self, packing: &Packing) -> Memory {
-        let c = self.config;
         let mut slots: Vec<u64> = self.trials.iter().map(|t| self.slot_values(t)).collect();
         slots.sort_unstable_by(|a, b| b.cmp(a));
         let packed = packing.slots.min(self.trials.len()).max(1);
         let slot_values: u64 = slots.iter().take(packed).sum();
-        let largest = (c.vocab_size * c.hidden_size) as u64;
         Memory {
             base: self.base.bytes,
             slots: slot_values * F32,
             activations: self.activations(packing) + self.base.decoded,
-            // A matrix in the file's format and in f32, on its way to another one.
-            loading: 2 * largest * F32,
         }
     }
 
