@@ -79,7 +79,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn table(title: &str, on: &dyn Fn(Format) -> BaseOn) -> Result<(), Box<dyn Error>> {
     println!("\n{title}");
     let columns = PACKS.iter().flat_map(|pack| LENGTHS.map(|length| format!("{pack} x {length}")));
-    let head: String = columns.map(|column| format!("{column:>14}")).collect();
+    let head = columns.map(|column| format!("{column:>14}")).collect::<Vec<_>>().concat();
     println!("{:<17}{:<6}{:>7}{head}", "model", "base", "weights");
     for shape in &MODELS {
         for storage in &STORAGES {
@@ -96,9 +96,10 @@ fn table(title: &str, on: &dyn Fn(Format) -> BaseOn) -> Result<(), Box<dyn Error
                 BaseOn::Gpu { value_bytes } => value_bytes,
             };
             let cells = PACKS.iter().flat_map(|pack| LENGTHS.map(|length| (*pack, length)));
-            let cells: String = cells
+            let cells = cells
                 .map(|cell| format!("{:>14}", fit(&config, base, value_bytes, cell)))
-                .collect();
+                .collect::<Vec<_>>()
+                .concat();
             println!("{:<17}{name:<6}{:>7.1}{cells}", shape.0, base.bytes as f64 / GIB);
         }
     }

@@ -112,6 +112,7 @@ fn settings<'a, R>(
         rows.real("weight_decay", |row| config(row).map(|c| c.weight_decay)),
         rows.unsigned("seed", |row| config(row).map(|c| c.seed)),
         rows.real("loraplus_lr_ratio", |row| config(row).map(|c| c.variant.loraplus_lr_ratio)),
+        rows.truth("use_dora", |row| config(row).map(|c| c.variant.use_dora)),
     ]
 }
 
