@@ -289,8 +289,12 @@ fn certainty(verdict: &Verdict, comparison: &Comparison, lang: Lang) -> Vec<Stri
         }
         (Reason::ClearlyBest, None) => {}
         _ if behind > 0.0 => {
-            let lowest = comparison.best.to_string();
-            sentences.push(say!(lang, TiedChosen, tied, all, why, lowest, loss(behind)));
+            let (lowest, behind) = (comparison.best.to_string(), loss(behind));
+            sentences.push(if comparison.seed_deviation.is_some() {
+                say!(lang, TiedChosenOfSeeds, tied, all, why, lowest, behind)
+            } else {
+                say!(lang, TiedChosen, tied, all, why, lowest, behind)
+            });
         }
         _ => sentences.push(say!(lang, TiedBest, tied, all, why)),
     }

@@ -44,6 +44,8 @@ texts! {
         "Lượt này tốt hơn mọi lượt khác một cách rõ ràng; lượt kế tiếp là {0}, kém {1}.";
     TiedChosen: "{0} of {1} configurations cannot be told apart at the top (95 %); of the closest it {2}. The lowest loss, trial {3}, is {4} lower.",
         "{0} trên {1} cấu hình ở đầu bảng không phân biệt được với nhau (95 %); trong số gần nhất lượt này {2}. Mất mát thấp nhất là lượt {3}, thấp hơn {4}.";
+    TiedChosenOfSeeds: "{0} of {1} configurations cannot be told apart at the top (95 %); of the closest it {2}. Over its seeds, the configuration of trial {3} is lowest, by {4}.",
+        "{0} trên {1} cấu hình ở đầu bảng không phân biệt được với nhau (95 %); trong số gần nhất lượt này {2}. Tính trung bình qua các seed, cấu hình của lượt {3} thấp nhất, thấp hơn {4}.";
     TiedBest: "{0} of {1} configurations cannot be told apart at the top (95 %); of the closest it {2}.",
         "{0} trên {1} cấu hình ở đầu bảng không phân biệt được với nhau (95 %); trong số gần nhất lượt này {2}.";
     HasLowestRank: "has the lowest rank",
