@@ -70,13 +70,14 @@ pub struct Export<'a> {
 /// loss among those that did.
 pub fn best_trial(folder: &SweepFolder, state: &SweepState, ranking: &Ranking) -> Option<TrialId> {
     let choice = ranking.verdict.choice.as_ref().map(|choice| choice.trial);
-    if let Some(choice) = choice.filter(|choice| folder.adapter(*choice).is_some()) {
-        return Some(choice);
+    let choice = choice.and_then(|choice| state.trials.get(&choice));
+    if let Some(choice) = choice.filter(|choice| folder.best_adapter(choice).is_some()) {
+        return Some(choice.trial.id);
     }
     state
         .trials
         .values()
-        .filter(|trial| folder.adapter(trial.trial.id).is_some())
+        .filter(|trial| folder.best_adapter(trial).is_some())
         .filter_map(|trial| Some((trial.best()?.eval_loss, trial.trial.id)))
         .min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)))
         .map(|(_, id)| id)
@@ -84,8 +85,7 @@ pub fn best_trial(folder: &SweepFolder, state: &SweepState, ranking: &Ranking) -
 
 /// Whether any evaluated trial left an adapter.
 pub fn has_adapter(folder: &SweepFolder, state: &SweepState) -> bool {
-    let mut trials = state.trials.values();
-    trials.any(|trial| trial.best().is_some() && folder.adapter(trial.trial.id).is_some())
+    state.trials.values().any(|trial| folder.best_adapter(trial).is_some())
 }
 
 /// The lowest validation loss so far and whose it is, whether or not its adapter is saved yet.
@@ -126,9 +126,7 @@ impl Export<'_> {
         if let Some(epoch) = self.epoch {
             return self.find_epoch(trial, epoch);
         }
-        let kept = |best: &Evaluation| {
-            self.folder.adapter(id).or_else(|| self.folder.adapter_at(self.state, id, best.step))
-        };
+        let kept = |best: &Evaluation| self.folder.adapter_at(self.state, id, best.step);
         let found = trial.best().and_then(|best| Some((kept(best)?, best)));
         found.ok_or_else(|| CliError::NoAdapter { trial: id, why: why_no_adapter(trial) })
     }
@@ -152,7 +150,7 @@ impl Export<'_> {
         }
         let kept = ends.iter().filter(|(_, evaluation)| adapter(evaluation).is_some());
         let kept = kept.map(|(end, _)| *end).collect();
-        let best = self.folder.adapter(id).and(trial.best()).map(|best| best.epoch);
+        let best = self.folder.best_adapter(trial).and(trial.best()).map(|best| best.epoch);
         Err(CliError::NoEpochAdapter { trial: id, epoch, kept, best })
     }
 

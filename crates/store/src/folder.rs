@@ -106,6 +106,18 @@ impl SweepFolder {
         Some(layout::adapter(&self.root, trial)).filter(|path| path.is_dir())
     }
 
+    /// The folder with the adapter of a trial's best evaluation, if it has been saved. The adapter
+    /// of a trial that went on after an early stop is that of the stop until it ends again, and what
+    /// came since may be better.
+    pub fn best_adapter(&self, trial: &TrialState) -> Option<PathBuf> {
+        let saved_up_to = match (trial.outcome(), trial.promotions.last()) {
+            (None, Some(promoted)) => promoted.step,
+            _ => u32::MAX,
+        };
+        trial.best().filter(|best| best.step <= saved_up_to)?;
+        self.adapter(trial.trial.id)
+    }
+
     /// The folder with the adapter of one evaluation of a trial, by the evaluation's step: kept by
     /// the trial itself or by the one that took its steps up to there. `None`: nobody kept it.
     pub fn adapter_at(&self, state: &SweepState, trial: TrialId, step: u32) -> Option<PathBuf> {
@@ -113,9 +125,10 @@ impl SweepFolder {
         // A trial continues an earlier one; a damaged journal may say otherwise.
         for _ in 0..=state.trials.len() {
             let id = trial.trial.id;
-            let best = self.adapter(id).filter(|_| trial.best().is_some_and(|b| b.step == step));
-            if best.is_some() {
-                return best;
+            if trial.best().is_some_and(|best| best.step == step)
+                && let Some(best) = self.best_adapter(trial)
+            {
+                return Some(best);
             }
             let evaluation = trial.evaluations.iter().find(|evaluation| evaluation.step == step)?;
             let epoch = evaluation.whole_epoch();

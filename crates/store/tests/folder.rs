@@ -4,8 +4,8 @@ mod common;
 
 use std::fs;
 
-use common::{identity, proposed};
-use spec::{SweepState, TrialId};
+use common::{evaluated, finished, identity, proposed};
+use spec::{Event, Outcome, StopReason, SweepState, TrialId};
 use store::{ReportFile, StoreError, SweepDir, SweepFolder, set_aside};
 
 #[test]
@@ -81,6 +81,40 @@ fn a_trial_without_anything_to_save_has_no_adapter_folder() {
         .save_adapter(TrialId(1), |dir| Ok(fs::write(dir.join("a"), "")?).map(|()| true))
         .unwrap();
     assert!(opened.dir.folder().adapter(TrialId(1)).unwrap().join("a").is_file());
+}
+
+#[test]
+fn the_adapter_of_an_early_stop_is_not_that_of_what_came_after_the_trial_went_on() {
+    let results = tempfile::tempdir().unwrap();
+    let mut opened = SweepDir::open(results.path(), &identity(1), "").unwrap();
+    let id = TrialId(1);
+    let reason = || StopReason::EarlyTerminate { reason: "behind".to_owned() };
+    let stopped =
+        Event::TrialFinished { trial: id, outcome: Outcome::Stopped { reason: reason() } };
+    let mut events = vec![
+        proposed(1),
+        evaluated(1, 4, 2.0),
+        Event::CheckpointKept { trial: id, step: 4 },
+        stopped,
+        Event::TrialPromoted { trial: id, reason: "ahead by now".to_owned() },
+    ];
+    opened
+        .dir
+        .save_adapter(id, |dir| Ok(fs::write(dir.join("a"), "of step 4")?).map(|()| true))
+        .unwrap();
+    let folder = opened.dir.folder();
+    let has_best = |events: &[Event]| {
+        let state = SweepState::from_events(events);
+        let step = state.trials[&id].best().unwrap().step;
+        let at = folder.adapter_at(&state, id, step);
+        assert_eq!(folder.best_adapter(&state.trials[&id]), at);
+        at.is_some()
+    };
+    assert!(has_best(&events), "what went on has come no further yet");
+    events.push(evaluated(1, 6, 1.0));
+    assert!(!has_best(&events), "the adapter of step 4 passed for that of step 6");
+    events.push(finished(1));
+    assert!(has_best(&events), "its end comes with its adapter");
 }
 
 #[test]

@@ -131,7 +131,7 @@ impl<'a> Run<'a> {
         let report = Settings::of(&self.identity)?.report;
         let choose = |state: &SweepState| {
             let ranking = reporter::rank(state, &report, self.args.lang.into());
-            export::best_trial(&folder, state, &ranking).filter(|&id| folder.adapter(id).is_some())
+            export::best_trial(&folder, state, &ranking)
         };
         // A command has nothing that evaluates test rows.
         let has_test =

@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use spec::{Event, LrScheduler, Outcome, TargetModule, TrainPoint, Trial, TrialConfig, TrialId};
+use spec::{
+    Evaluation, Event, LrScheduler, Outcome, TargetModule, TrainPoint, Trial, TrialConfig, TrialId,
+};
 use store::Identity;
 
 /// The sweep `s` with a seed that makes it this sweep and no other.
@@ -43,6 +45,21 @@ pub fn trained(id: u32, step: u32) -> Event {
         seconds: f64::from(step) * 0.3,
     };
     Event::Trained { trial: TrialId(id), point }
+}
+
+pub fn evaluated(id: u32, step: u32, eval_loss: f64) -> Event {
+    let evaluation = Evaluation {
+        step,
+        epoch: f64::from(step) / 7.0,
+        eval_loss,
+        eval_loss_stderr: 0.01,
+        rise_stderr: None,
+        train_loss: None,
+        retention_loss: None,
+        tokens: u64::from(step) * 100,
+        seconds: f64::from(step) * 0.3,
+    };
+    Event::Evaluated { trial: TrialId(id), evaluation }
 }
 
 pub fn finished(id: u32) -> Event {

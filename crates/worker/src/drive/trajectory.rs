@@ -90,7 +90,7 @@ impl Run<'_> {
         let examples = siblings.iter().find_map(|other| other.examples.clone());
         let adapter = siblings
             .iter()
-            .find_map(|other| folder.adapter(other.trial.id))
+            .find_map(|other| folder.best_adapter(other))
             .or_else(|| folder.adapter_at(&self.drive.sweep.state, trial.id, step));
         if let Some(examples) = examples {
             self.record(&[Event::ExamplesEvaluated { trial: trial.id, step, examples }])?;
