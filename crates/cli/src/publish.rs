@@ -17,6 +17,11 @@ pub fn history(folder: &SweepFolder) -> Result<(SweepState, Vec<Span>), CliError
     Ok((state, reporter::timeline(&records)))
 }
 
+/// When the trials of a sweep ran.
+pub fn spans(folder: &SweepFolder) -> Result<Vec<Span>, CliError> {
+    Ok(reporter::timeline(&folder.records()?))
+}
+
 /// Writes everything that is derived from the state, and returns the ranking.
 pub fn publish(
     folder: &SweepFolder,

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use planner::{Fits, Planner};
 use serde::Serialize;
-use spec::{ExecutorSettings, Method, Sweep, SweepState, Trial, TrialConfig, TrialId};
+use spec::{
+    ExecutorSettings, Method, Sweep, SweepState, TrainSettings, Trial, TrialConfig, TrialId,
+};
 use trainer::data::{Dataset, PreparedData};
-use trainer::model::{DecoderConfig, Source};
+use trainer::model::{BaseMemory, DecoderConfig, Source};
 use trainer::plan::{self, Demand, Memory, Packing, Work};
 use trainer::{Device, TrainerError};
 use worker::gpu;
@@ -68,18 +70,13 @@ impl MemoryPlan {
         data: &PreparedData,
     ) -> Result<Self, CliError> {
         let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
-        let config = DecoderConfig::read(&sweep.model).map_err(unusable)?;
+        let room = Room::of(sweep, device)?;
         let mut configs: Vec<TrialConfig> =
             trials.iter().map(|trial| trial.config.clone()).collect();
-        let unfit = leave_out_unfit(&mut configs, sweep, device, data)?;
-        let source = Source::open(&sweep.model, &sweep.base, &config).map_err(unusable)?;
-        let base = source.memory(&config, device.keeps_base()).map_err(unusable)?;
-        let value_bytes = device.value_bytes();
+        let unfit = leave_out_unfit(&mut configs, sweep, &room, data);
+        let available = room.available;
         let (trials, train) = (&configs[..], &sweep.train);
-        let (train_set, eval_tokens) = (&data.train, plan::eval_tokens(data, train));
-        let demand =
-            Demand { config: &config, base, value_bytes, trials, train_set, eval_tokens, train };
-        let available = available_memory(device, sweep.executor.memory_limit);
+        let demand = room.demand(trials, &data.train, plan::eval_tokens(data, train), train);
         let packing = demand.fit(&sweep.executor, available).map_err(unusable)?;
         let steps: u64 = plan::works(trials, data, train).iter().map(|w| u64::from(w.steps)).sum();
         let process = trainer::memory::resident().unwrap_or(0) + steps * BYTES_OF_A_STEP;
@@ -104,34 +101,63 @@ impl MemoryPlan {
     }
 }
 
+/// A base model on a device, and what is left for training it.
+#[derive(Clone)]
+struct Room {
+    config: DecoderConfig,
+    base: BaseMemory,
+    value_bytes: u64,
+    available: Option<u64>,
+}
+
+impl Room {
+    fn of(sweep: &Sweep, device: &Device) -> Result<Self, CliError> {
+        let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
+        let config = DecoderConfig::read(&sweep.model).map_err(unusable)?;
+        let source = Source::open(&sweep.model, &sweep.base, &config).map_err(unusable)?;
+        Ok(Self {
+            base: source.memory(&config, device.keeps_base()).map_err(unusable)?,
+            value_bytes: device.value_bytes(),
+            available: available_memory(device, sweep.executor.memory_limit),
+            config,
+        })
+    }
+
+    fn demand<'a>(
+        &'a self,
+        trials: &'a [TrialConfig],
+        train_set: &'a Dataset,
+        eval_tokens: u64,
+        train: &'a TrainSettings,
+    ) -> Demand<'a> {
+        let Self { config, base, value_bytes, .. } = self;
+        let (base, value_bytes) = (*base, *value_bytes);
+        Demand { config, base, value_bytes, trials, train_set, eval_tokens, train }
+    }
+}
+
 /// Whether a trial fits on the sweep's device when nothing runs beside it, by its predicted memory.
 pub fn fits_on_device(sweep: &Sweep, data: &PreparedData) -> Result<Fits, CliError> {
     let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
     let (device, _) =
         trainer::select_device(sweep.executor.device, sweep.train.dtype).map_err(unusable)?;
-    fits(sweep, &device, data)
+    Ok(fits(sweep, Room::of(sweep, &device)?, data))
 }
 
-fn fits(sweep: &Sweep, device: &Device, data: &PreparedData) -> Result<Fits, CliError> {
-    let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
-    let config = DecoderConfig::read(&sweep.model).map_err(unusable)?;
-    let source = Source::open(&sweep.model, &sweep.base, &config).map_err(unusable)?;
-    let base = source.memory(&config, device.keeps_base()).map_err(unusable)?;
-    let value_bytes = device.value_bytes();
-    let available = available_memory(device, sweep.executor.memory_limit);
+fn fits(sweep: &Sweep, room: Room, data: &PreparedData) -> Fits {
     let eval_tokens = plan::eval_tokens(data, &sweep.train);
     let executor = ExecutorSettings { max_packed: Some(1), ..sweep.executor.clone() };
     let train = sweep.train.clone();
     // The longest row is what a trial's memory depends on.
     let longest = data.train.examples.iter().max_by_key(|example| example.input_ids.len());
     let train_set = Dataset { examples: longest.cloned().into_iter().collect() };
-    Ok(Arc::new(move |trial| {
-        let (config, trials) = (&config, std::slice::from_ref(trial));
-        let (train_set, train) = (&train_set, &train);
-        let demand = Demand { config, base, value_bytes, trials, train_set, eval_tokens, train };
+    Arc::new(move |trial| {
+        let trials = std::slice::from_ref(trial);
+        let demand = room.demand(trials, &train_set, eval_tokens, &train);
         // An adapter that the model cannot carry is a mistake of the sweep and is said to be one.
-        !matches!(demand.fit(&executor, available), Err(TrainerError::NotEnoughMemory { .. }))
-    }))
+        let fitted = demand.fit(&executor, room.available);
+        !matches!(fitted, Err(TrainerError::NotEnoughMemory { .. }))
+    })
 }
 
 /// Leaves out the trials that a method which chooses freely will not propose, and returns how many.
@@ -139,17 +165,17 @@ fn fits(sweep: &Sweep, device: &Device, data: &PreparedData) -> Result<Fits, Cli
 fn leave_out_unfit(
     configs: &mut Vec<TrialConfig>,
     sweep: &Sweep,
-    device: &Device,
+    room: &Room,
     data: &PreparedData,
-) -> Result<usize, CliError> {
+) -> usize {
     if sweep.method != Method::Bayes {
-        return Ok(0);
+        return 0;
     }
-    let fits = fits(sweep, device, data)?;
+    let fits = fits(sweep, room.clone(), data);
     let (fitting, unfit): (Vec<_>, Vec<_>) = configs.drain(..).partition(|config| fits(config));
     let count = if fitting.is_empty() { 0 } else { unfit.len() };
     *configs = if fitting.is_empty() { unfit } else { fitting };
-    Ok(count)
+    count
 }
 
 /// Bytes that training may take on a device: what is free, and on the CPU what a limit leaves.

@@ -8,26 +8,56 @@ use crate::number;
 pub struct Parameter {
     /// Its name in sweep files and column headings.
     pub name: &'static str,
+    /// Where its value is, by the value's type.
+    pub kind: Kind,
+}
+
+/// A parameter's value in a configuration.
+pub enum Kind {
+    /// A small whole number.
+    Whole(fn(&TrialConfig) -> u32),
+    /// Any whole number.
+    Unsigned(fn(&TrialConfig) -> u64),
+    /// A number.
+    Real(fn(&TrialConfig) -> f64),
+    /// A number that is written as learning rates are.
+    Rate(fn(&TrialConfig) -> f64),
+    /// Yes or no.
+    Truth(fn(&TrialConfig) -> bool),
+    /// A name.
+    Text(fn(&TrialConfig) -> String),
+}
+
+impl Parameter {
     /// Its value as text.
-    pub value: fn(&TrialConfig) -> String,
+    pub fn value(&self, config: &TrialConfig) -> String {
+        match self.kind {
+            Kind::Whole(of) => of(config).to_string(),
+            Kind::Unsigned(of) => of(config).to_string(),
+            Kind::Real(of) => number::plain(of(config)),
+            Kind::Rate(of) => number::learning_rate(of(config)),
+            Kind::Truth(of) => of(config).to_string(),
+            Kind::Text(of) => of(config),
+        }
+    }
 }
 
 /// Every parameter, the most often tuned first.
 pub const PARAMETERS: [Parameter; 14] = [
-    Parameter { name: "rank", value: |c| c.rank.to_string() },
-    Parameter { name: "learning_rate", value: |c| number::learning_rate(c.learning_rate) },
-    Parameter { name: "batch_size", value: |c| c.batch_size.to_string() },
-    Parameter { name: "epochs", value: |c| c.epochs.to_string() },
-    Parameter { name: "lora_alpha", value: |c| number::plain(c.lora_alpha) },
-    Parameter { name: "lora_dropout", value: |c| number::plain(c.lora_dropout) },
-    Parameter { name: "use_rslora", value: |c| c.use_rslora.to_string() },
-    Parameter { name: "target_modules", value: |c| target_modules(&c.target_modules) },
-    Parameter { name: "lr_scheduler", value: |c| c.lr_scheduler.to_string() },
-    Parameter { name: "warmup_ratio", value: |c| number::plain(c.warmup_ratio) },
-    Parameter { name: "weight_decay", value: |c| number::plain(c.weight_decay) },
-    Parameter { name: "seed", value: |c| c.seed.to_string() },
-    Parameter { name: "loraplus_lr_ratio", value: |c| number::plain(c.variant.loraplus_lr_ratio) },
-    Parameter { name: "use_dora", value: |c| c.variant.use_dora.to_string() },
+    Parameter { name: "rank", kind: Kind::Whole(|c| c.rank) },
+    Parameter { name: "learning_rate", kind: Kind::Rate(|c| c.learning_rate) },
+    Parameter { name: "batch_size", kind: Kind::Whole(|c| c.batch_size) },
+    Parameter { name: "epochs", kind: Kind::Whole(|c| c.epochs) },
+    Parameter { name: "lora_alpha", kind: Kind::Real(|c| c.lora_alpha) },
+    Parameter { name: "lora_dropout", kind: Kind::Real(|c| c.lora_dropout) },
+    Parameter { name: "use_rslora", kind: Kind::Truth(|c| c.use_rslora) },
+    Parameter { name: "target_modules", kind: Kind::Text(|c| target_modules(&c.target_modules)) },
+    Parameter { name: "lr_scheduler", kind: Kind::Text(|c| c.lr_scheduler.to_string()) },
+    Parameter { name: "warmup_ratio", kind: Kind::Real(|c| c.warmup_ratio) },
+    Parameter { name: "weight_decay", kind: Kind::Real(|c| c.weight_decay) },
+    Parameter { name: "seed", kind: Kind::Unsigned(|c| c.seed) },
+    Parameter { name: "loraplus_lr_ratio", kind: Kind::Real(|c| c.variant.loraplus_lr_ratio) },
+    Parameter { name: "use_dora", kind: Kind::Truth(|c| c.variant.use_dora) },
 ];
 
 /// The parameters that take more than one value among `configs`, in the order of [`PARAMETERS`];
@@ -37,7 +67,7 @@ pub fn varying(configs: &[&TrialConfig]) -> Vec<&'static Parameter> {
         .iter()
         .filter(|parameter| parameter.name != "lora_alpha" || !alpha_follows_rank(configs))
         .filter(|parameter| {
-            let mut values = configs.iter().map(|config| (parameter.value)(config));
+            let mut values = configs.iter().map(|config| parameter.value(config));
             values.next().is_some_and(|first| values.any(|value| value != first))
         })
         .collect()
@@ -53,7 +83,7 @@ fn alpha_follows_rank(configs: &[&TrialConfig]) -> bool {
 pub fn describe(config: &TrialConfig, parameters: &[&Parameter]) -> String {
     parameters
         .iter()
-        .map(|parameter| format!("{} {}", parameter.name, (parameter.value)(config)))
+        .map(|parameter| format!("{} {}", parameter.name, parameter.value(config)))
         .collect::<Vec<_>>()
         .join(", ")
 }

@@ -56,7 +56,7 @@ pub fn side_by_side(
     let (own, other) = (&first.trial.config, &second.trial.config);
     let settings = PARAMETERS
         .iter()
-        .map(|p| Difference { parameter: p.name, a: (p.value)(own), b: (p.value)(other) })
+        .map(|p| Difference { parameter: p.name, a: p.value(own), b: p.value(other) })
         .filter(|difference| difference.a != difference.b)
         .collect();
     let examples = first.examples.as_ref().zip(second.examples.as_ref());

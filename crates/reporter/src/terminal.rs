@@ -139,7 +139,7 @@ fn shown_parameters(ranking: &Ranking) -> Vec<&'static Parameter> {
             matches!(p.name, "rank" | "learning_rate") || varying.iter().any(|v| v.name == p.name)
         })
         .take_while(|parameter| {
-            let widest = configs.iter().map(|c| (parameter.value)(c).len()).max().unwrap_or(0);
+            let widest = configs.iter().map(|c| parameter.value(c).len()).max().unwrap_or(0);
             let width = widest.max(parameter.name.len()) + 2;
             let fits = width <= left;
             left = left.saturating_sub(width);
@@ -162,7 +162,7 @@ fn cells(row: &Row, parameters: &[&Parameter]) -> Vec<Cell> {
         optional(row.last_eval_loss, number::loss),
     ];
     cells.extend(parameters.iter().map(|parameter| {
-        Cell::plain(row.config.as_ref().map_or_else(|| "-".to_owned(), |c| (parameter.value)(c)))
+        Cell::plain(row.config.as_ref().map_or_else(|| "-".to_owned(), |c| parameter.value(c)))
     }));
     let mut flag = row.flag.name().to_owned();
     if row.notes.contains(&Note::WorseThanBase) {

@@ -15,9 +15,11 @@ use crate::error::{Result, TrainerError};
 use crate::model::DecoderConfig;
 use crate::peft::{self, LoadedAdapter};
 
-const MAGIC: &[u8; 4] = b"GGUF";
+/// What every file begins with.
+pub(crate) const MAGIC: &[u8; 4] = b"GGUF";
 const VERSION: u32 = 3;
-const ALIGNMENT: usize = 32;
+/// Bytes that tensors begin at a multiple of, unless a file says otherwise.
+pub(crate) const ALIGNMENT: usize = 32;
 
 /// Types of values and tensors in the file.
 const TYPE_UINT32: u32 = 4;
@@ -39,7 +41,7 @@ pub fn write_adapter(base: &Path, adapter: &Path, name: &str, target: &Path) -> 
 }
 
 /// llama.cpp's name of the architecture. Mistral is a Llama there.
-fn architecture(config: &DecoderConfig) -> &str {
+pub(crate) fn architecture(config: &DecoderConfig) -> &str {
     match config.model_type.as_str() {
         "mistral" => "llama",
         "gemma3_text" => "gemma3",
@@ -132,7 +134,12 @@ fn matrices(
 }
 
 fn tensor_name(site: &Site) -> String {
-    let part = match site.module {
+    format!("blk.{}.{}.weight", site.layer, module_name(site.module))
+}
+
+/// llama.cpp's name of a linear layer of a block.
+pub(crate) const fn module_name(module: TargetModule) -> &'static str {
+    match module {
         TargetModule::QProj => "attn_q",
         TargetModule::KProj => "attn_k",
         TargetModule::VProj => "attn_v",
@@ -142,8 +149,7 @@ fn tensor_name(site: &Site) -> String {
         TargetModule::UpProj | TargetModule::GateUpProj => "ffn_up",
         TargetModule::DownProj => "ffn_down",
         TargetModule::QkvProj => "attn_qkv",
-    };
-    format!("blk.{}.{part}.weight", site.layer)
+    }
 }
 
 /// In its `llama` and `smollm3` architectures llama.cpp rotates neighbouring pairs of a head's E

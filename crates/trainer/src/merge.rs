@@ -11,7 +11,7 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use crate::adapter::Site;
 use crate::error::{Result, TrainerError};
-use crate::model::{DecoderConfig, map_file, weight_files};
+use crate::model::{DecoderConfig, Format, format_of, map_file, weight_files};
 use crate::peft::{self, LoadedAdapter};
 
 /// Writes the merged weights into the existing folder `target`, under the names of the base's
@@ -106,11 +106,8 @@ fn merge(bytes: &[u8], dtype: Dtype, adapter: &LoadedAdapter, index: usize) -> O
     let a = &adapter.values[adapter.layout.a_range(index)];
     let b = &adapter.values[adapter.layout.b_range(index)];
     let (rank, inputs) = (site.rank, site.inputs);
-    let size = match dtype {
-        Dtype::F32 => 4,
-        Dtype::F16 | Dtype::BF16 => 2,
-        _ => return None,
-    };
+    let format = format_of(dtype).filter(|format| *format != Format::F64)?;
+    let size = format.row_bytes(1);
     let magnitudes = adapter.layout.magnitude_range(index).map(|range| &adapter.values[range]);
     let mut out = bytes.to_vec();
     let rows = out.par_chunks_mut(inputs * size).zip(b.par_chunks(rank)).enumerate();
@@ -122,9 +119,11 @@ fn merge(bytes: &[u8], dtype: Dtype, adapter: &LoadedAdapter, index: usize) -> O
             }
         }
         let scale = site.scale as f32;
-        let sums =
-            stored.chunks(size).zip(update).map(|(w, update)| read(w, dtype) + scale * update);
-        let mut row: Vec<f32> = sums.collect();
+        let mut row = vec![0.0_f32; inputs];
+        format.decode(stored, 0, &mut row);
+        for (value, update) in row.iter_mut().zip(update) {
+            *value += scale * update;
+        }
         if let Some(magnitudes) = magnitudes {
             let length: f64 = row.iter().map(|x| f64::from(*x).powi(2)).sum();
             let factor = magnitudes[output] / length.sqrt() as f32;
@@ -137,16 +136,6 @@ fn merge(bytes: &[u8], dtype: Dtype, adapter: &LoadedAdapter, index: usize) -> O
         }
     });
     Some(out)
-}
-
-/// A stored value.
-fn read(stored: &[u8], dtype: Dtype) -> f32 {
-    match (dtype, stored) {
-        (Dtype::F32, [a, b, c, d]) => f32::from_le_bytes([*a, *b, *c, *d]),
-        (Dtype::F16, [a, b]) => f16::from_le_bytes([*a, *b]).to_f32(),
-        (Dtype::BF16, [a, b]) => bf16::from_le_bytes([*a, *b]).to_f32(),
-        _ => f32::NAN,
-    }
 }
 
 /// Rounds a value to the format that is stored.

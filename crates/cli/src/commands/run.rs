@@ -90,7 +90,7 @@ impl<'a> Run<'a> {
         let folder = SweepFolder::open(self.args.results.join(&self.identity.name))?;
         let settings = Settings::of(&self.identity)?;
         if !publish::is_published(&folder, state) {
-            let (_, spans) = publish::history(&folder)?;
+            let spans = publish::spans(&folder)?;
             publish::publish(&folder, state, &spans, &settings, self.args.lang.into())?;
         }
         if !self.args.quiet {
@@ -282,8 +282,8 @@ impl<'a> Run<'a> {
         let folder = opened.dir.folder();
         let settings = Settings::of(&self.identity)?;
         let (state, lang) = (&opened.state, self.args.lang.into());
-        let published = publish::history(folder)
-            .and_then(|(_, spans)| publish::publish(folder, state, &spans, &settings, lang));
+        let published = publish::spans(folder)
+            .and_then(|spans| publish::publish(folder, state, &spans, &settings, lang));
         // The error that ended the sweep matters more than one of its report.
         let finish = finish?;
         let ranking = published?;

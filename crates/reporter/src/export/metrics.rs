@@ -39,7 +39,7 @@ pub fn evaluations_csv(state: &SweepState) -> Result<String, ReportError> {
         let config = &trial.trial.config;
         rows(trial, state.base.as_ref()).into_iter().map(|row| {
             let number = trial.trial.id.0.to_string();
-            let settings = PARAMETERS.iter().map(|parameter| (parameter.value)(config));
+            let settings = PARAMETERS.iter().map(|parameter| parameter.value(config));
             [number].into_iter().chain(row).chain(settings).collect()
         })
     });

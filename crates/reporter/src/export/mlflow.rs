@@ -102,7 +102,7 @@ fn of_trial(
 ) -> Vec<ExportFile> {
     let mut run = Run::new(trial.trial.id, about);
     for parameter in &PARAMETERS {
-        run.file("params", parameter.name, (parameter.value)(&trial.trial.config));
+        run.file("params", parameter.name, parameter.value(&trial.trial.config));
     }
     if let Some(flag) = flag {
         run.file("tags", "lorasweep.flag", flag.to_owned());

@@ -117,7 +117,7 @@ enum Kind {
 
 impl Axis {
     fn of(parameter: &'static Parameter, configs: &[&TrialConfig]) -> Self {
-        let mut words: Vec<String> = configs.iter().map(|c| (parameter.value)(c)).collect();
+        let mut words: Vec<String> = configs.iter().map(|c| parameter.value(c)).collect();
         let numbers: Option<Vec<f64>> = words.iter().map(|word| word.parse().ok()).collect();
         words.sort();
         words.dedup();
@@ -131,7 +131,7 @@ impl Axis {
 
     /// The value as Optuna stores it: a number, or the place of a word.
     fn internal(&self, config: &TrialConfig) -> Value {
-        let text = (self.parameter.value)(config);
+        let text = self.parameter.value(config);
         match &self.kind {
             Kind::Number { .. } => text.parse::<f64>().ok().into(),
             Kind::Words(words) => words.binary_search(&text).ok().into(),

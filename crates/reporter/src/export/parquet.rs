@@ -14,7 +14,7 @@ use spec::{Evaluation, SweepState, TrialConfig, TrialState};
 use super::metrics::points;
 use crate::diagnose::Note;
 use crate::error::ReportError;
-use crate::parameters;
+use crate::parameters::{Kind, PARAMETERS, Parameter};
 use crate::rank::{Ranking, Row};
 
 /// All evaluations of all runs in one table, each with its run's number and settings.
@@ -90,30 +90,20 @@ struct Point<'a> {
     is_best: bool,
 }
 
-/// The parameters of each row's run, in the order of [`parameters::PARAMETERS`].
+/// The parameters of each row's run, in the order of [`PARAMETERS`].
 fn settings<'a, R>(
     rows: &Rows<'a, R>,
     config: impl Fn(&'a R) -> Option<&'a TrialConfig>,
 ) -> Vec<Column> {
     let config = &config;
-    vec![
-        rows.whole("rank", |row| config(row).map(|c| c.rank.into())),
-        rows.real("learning_rate", |row| config(row).map(|c| c.learning_rate)),
-        rows.whole("batch_size", |row| config(row).map(|c| c.batch_size.into())),
-        rows.whole("epochs", |row| config(row).map(|c| c.epochs.into())),
-        rows.real("lora_alpha", |row| config(row).map(|c| c.lora_alpha)),
-        rows.real("lora_dropout", |row| config(row).map(|c| c.lora_dropout)),
-        rows.truth("use_rslora", |row| config(row).map(|c| c.use_rslora)),
-        rows.text("target_modules", |row| {
-            config(row).map(|c| parameters::target_modules(&c.target_modules))
-        }),
-        rows.text("lr_scheduler", |row| config(row).map(|c| c.lr_scheduler.to_string())),
-        rows.real("warmup_ratio", |row| config(row).map(|c| c.warmup_ratio)),
-        rows.real("weight_decay", |row| config(row).map(|c| c.weight_decay)),
-        rows.unsigned("seed", |row| config(row).map(|c| c.seed)),
-        rows.real("loraplus_lr_ratio", |row| config(row).map(|c| c.variant.loraplus_lr_ratio)),
-        rows.truth("use_dora", |row| config(row).map(|c| c.variant.use_dora)),
-    ]
+    let column = |Parameter { name, kind }: &'static Parameter| match *kind {
+        Kind::Whole(of) => rows.whole(name, |row| config(row).map(|c| of(c).into())),
+        Kind::Unsigned(of) => rows.unsigned(name, |row| config(row).map(of)),
+        Kind::Real(of) | Kind::Rate(of) => rows.real(name, |row| config(row).map(of)),
+        Kind::Truth(of) => rows.truth(name, |row| config(row).map(of)),
+        Kind::Text(of) => rows.text(name, |row| config(row).map(of)),
+    };
+    PARAMETERS.iter().map(column).collect()
 }
 
 /// A column: its name, its type, and the values that it has, with where it has them.

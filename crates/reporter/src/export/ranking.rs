@@ -80,7 +80,7 @@ fn cells(row: &Row) -> Vec<String> {
         counted(row.total_steps),
     ];
     cells.extend(PARAMETERS.iter().map(|parameter| {
-        row.config.as_ref().map_or_else(String::new, |config| (parameter.value)(config))
+        row.config.as_ref().map_or_else(String::new, |config| parameter.value(config))
     }));
     let notes: Vec<&str> = row.notes.iter().copied().map(Note::name).collect();
     cells.push(notes.join(" "));

@@ -70,7 +70,7 @@ fn started(trial: &TrialState, start: f64) -> Message {
     let config = &trial.trial.config;
     let mut info = Message::new();
     for parameter in &PARAMETERS {
-        let text = (parameter.value)(config);
+        let text = parameter.value(config);
         // `google.protobuf.Value`: a number, a truth value or a string.
         let value = match (text.parse::<f64>(), text.parse::<bool>()) {
             (Ok(number), _) => Message::new().double(2, number),

@@ -77,15 +77,15 @@ fn axis(parameter: &Parameter, configs: &[&TrialConfig]) -> Value {
 }
 
 fn numeric(parameter: &Parameter, config: &TrialConfig) -> Option<f64> {
-    (parameter.value)(config).parse().ok()
+    parameter.value(config).parse().ok()
 }
 
 fn fixed(configs: &[&TrialConfig], varying: &[&Parameter]) -> Value {
     let Some(first) = configs.first() else { return json!({}) };
     let others = PARAMETERS.iter().filter(|p| varying.iter().all(|v| v.name != p.name));
     // `lora_alpha: 2r` varies with the rank without being an axis of its own.
-    let same = others.filter(|p| configs.iter().all(|c| (p.value)(c) == (p.value)(first)));
-    same.map(|p| (p.name.to_owned(), Value::from((p.value)(first)))).collect::<Map<_, _>>().into()
+    let same = others.filter(|p| configs.iter().all(|c| p.value(c) == p.value(first)));
+    same.map(|p| (p.name.to_owned(), Value::from(p.value(first)))).collect::<Map<_, _>>().into()
 }
 
 fn run(page: Page<'_>, row: &Row, varying: &[&Parameter], points: usize) -> Value {
@@ -93,7 +93,7 @@ fn run(page: Page<'_>, row: &Row, varying: &[&Parameter], points: usize) -> Valu
     let trial = state.trials.get(&row.trial);
     let curve = trial.map(|t| curves::of(&t.evaluations, state.base.as_ref(), points));
     let overfit = trial.and_then(|t| detect_overfit(&t.evaluations, state.base.as_ref(), settings));
-    let text = |p: &&Parameter| row.config.as_ref().map(|c| (p.value)(c));
+    let text = |p: &&Parameter| row.config.as_ref().map(|c| p.value(c));
     let alone = |p: &&Parameter| row.config.as_ref().and_then(|c| numeric(p, c));
     let against = row.against_best;
     let several_tied = page.ranking.comparison.as_ref().is_some_and(|c| c.tied.len() > 1);

@@ -42,7 +42,7 @@ pub fn importance(state: &SweepState) -> Vec<Importance> {
     let mut found: Vec<Importance> = parameters::varying(&configs)
         .into_iter()
         .filter_map(|parameter| {
-            let values: Vec<String> = configs.iter().map(|c| (parameter.value)(c)).collect();
+            let values: Vec<String> = configs.iter().map(|c| parameter.value(c)).collect();
             let share = omega_squared(&groups(&values), &losses)?;
             Some(Importance { name: parameter.name, share })
         })

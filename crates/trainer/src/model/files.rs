@@ -79,17 +79,10 @@ impl TensorFiles {
     /// The number format of a tensor.
     pub fn format(&self, name: &str) -> Result<Format> {
         let (path, place) = self.place(name)?;
-        match place.dtype {
-            Dtype::F64 => Ok(Format::F64),
-            Dtype::F32 => Ok(Format::F32),
-            Dtype::F16 => Ok(Format::F16),
-            Dtype::BF16 => Ok(Format::Bf16),
-            other => {
-                let message =
-                    format!("`{name}` is stored as {other:?}; f32, f16 and bf16 are read");
-                Err(weights(path, message))
-            }
-        }
+        format_of(place.dtype).ok_or_else(|| {
+            let other = place.dtype;
+            weights(path, format!("`{name}` is stored as {other:?}; f32, f16 and bf16 are read"))
+        })
     }
 
     /// A tensor of this shape in the format it is stored in; its bytes stay in the file.
@@ -197,6 +190,17 @@ pub fn pickle_refusal(name: &str) -> String {
         "{name} can run code when it is loaded and is not read: convert it to safetensors with \
          save_pretrained of transformers or peft"
     )
+}
+
+/// The format of a safetensors file's numbers, where it is read.
+pub const fn format_of(dtype: Dtype) -> Option<Format> {
+    match dtype {
+        Dtype::F64 => Some(Format::F64),
+        Dtype::F32 => Some(Format::F32),
+        Dtype::F16 => Some(Format::F16),
+        Dtype::BF16 => Some(Format::Bf16),
+        _ => None,
+    }
 }
 
 /// Maps a file into memory to read it.

@@ -10,18 +10,18 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use spec::TargetModule;
+
 use super::config::DecoderConfig;
 use super::files::{map, map_part, weights};
 use super::format::Format;
 use super::stored::{Bytes, RowOrder, Stored};
 use crate::error::{Result, TrainerError};
+use crate::gguf::{self, ALIGNMENT, MAGIC};
+use crate::peft;
 
 /// The architectures that are read: others store some weights in another form.
-const ARCHITECTURES: [(&str, &str); 4] =
-    [("llama", "llama"), ("mistral", "llama"), ("qwen2", "qwen2"), ("qwen3", "qwen3")];
-const MAGIC: &[u8] = b"GGUF";
-/// Bytes that tensors begin at a multiple of, unless the file says otherwise.
-const ALIGNMENT: usize = 32;
+const MODEL_TYPES: [&str; 4] = ["llama", "mistral", "qwen2", "qwen3"];
 
 type Parsed<T> = std::result::Result<T, String>;
 
@@ -126,14 +126,10 @@ fn gguf_name(name: &str) -> Option<String> {
                 "post_attention_layernorm" => "ffn_norm",
                 "self_attn.q_norm" => "attn_q_norm",
                 "self_attn.k_norm" => "attn_k_norm",
-                "self_attn.q_proj" => "attn_q",
-                "self_attn.k_proj" => "attn_k",
-                "self_attn.v_proj" => "attn_v",
-                "self_attn.o_proj" => "attn_output",
-                "mlp.gate_proj" => "ffn_gate",
-                "mlp.up_proj" => "ffn_up",
-                "mlp.down_proj" => "ffn_down",
-                _ => return None,
+                linear => {
+                    let is_named = |m: &TargetModule| linear == format!("{}.{m}", peft::parent(*m));
+                    gguf::module_name(TargetModule::ALL.into_iter().find(is_named)?)
+                }
             };
             format!("blk.{layer}.{part}")
         }
@@ -193,7 +189,7 @@ struct Header {
 impl Header {
     fn read(file: &[u8]) -> Parsed<Self> {
         let mut from = Cursor { file, at: 0 };
-        if from.take(MAGIC.len())? != MAGIC {
+        if from.take(MAGIC.len())? != &MAGIC[..] {
             return Err("it does not begin with `GGUF`".to_owned());
         }
         let version = from.u32()?;
@@ -242,16 +238,15 @@ impl Header {
             ));
         }
         let own = &config.model_type;
-        let known = ARCHITECTURES.iter().find(|(model_type, _)| model_type == own);
-        let Some((_, wanted)) = known else {
-            let known = ARCHITECTURES.map(|(model_type, _)| model_type).join(", ");
+        if !MODEL_TYPES.contains(&own.as_str()) {
+            let known = MODEL_TYPES.join(", ");
             return Err(format!(
                 "GGUF files are read for {known}; for a {own} model use its safetensors files, with \
                  `quantization: nf4` if they are too large"
             ));
-        };
+        }
         match self.architecture.as_deref() {
-            Some(found) if found == *wanted => Ok(()),
+            Some(found) if found == gguf::architecture(config) => Ok(()),
             found => Err(format!(
                 "is a model of the architecture `{}`, but config.json is that of a {own} model",
                 found.unwrap_or("unknown")

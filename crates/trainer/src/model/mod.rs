@@ -12,7 +12,7 @@ mod stored;
 mod weights;
 
 pub use config::{DecoderConfig, LayerKind, MODEL_TYPES, NormPlacement, QkNorm};
-pub(crate) use files::{map as map_file, pickle_refusal, pickled_file, weight_files};
+pub(crate) use files::{format_of, map as map_file, pickle_refusal, pickled_file, weight_files};
 pub use format::Format;
 pub(crate) use format::{NF4_BLOCK, NF4_BLOCK_BYTES, NF4_LEVELS};
 pub use quantise::quantise;

@@ -4,7 +4,6 @@
 //! again ends what is left of that group first: two processes in one trial's folder would write
 //! over each other's files.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use super::process::Process;
 const FILE: &str = "command.process";
 
 /// A process group, by its leader.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Record {
     /// Number of the leader, which is the group's.
     group: u32,
@@ -32,12 +31,13 @@ pub(super) struct Note {
 
 impl Note {
     /// Writes down which process trains in `dir`. One that has ended already leaves nothing behind.
-    pub fn write(dir: &Path, process: &Process) -> io::Result<Option<Self>> {
-        let Some(group) = process.group() else { return Ok(None) };
-        let Some(started) = start_of(group) else { return Ok(None) };
+    pub fn write(dir: &Path, process: &Process) -> Option<Self> {
+        let group = process.group()?;
+        let record = serde_json::to_vec(&Record { group, started: start_of(group)? }).ok()?;
         let path = dir.join(FILE);
-        std::fs::write(&path, serde_json::to_vec(&Record { group, started })?)?;
-        Ok(Some(Self { path }))
+        // A full disk must not end the training that runs already.
+        std::fs::write(&path, record).ok()?;
+        Some(Self { path })
     }
 }
 
@@ -48,19 +48,15 @@ impl Drop for Note {
     }
 }
 
-/// Ends what an earlier attempt left running in `dir`, asking first; says whether there was any.
-pub(super) async fn end(dir: &Path, grace: Duration) -> bool {
+/// Ends what an earlier attempt left running in `dir`, asking first.
+pub(super) async fn end(dir: &Path, grace: Duration) {
     // Without a readable note there is nothing that could be ended safely.
-    let Ok(text) = std::fs::read(dir.join(FILE)) else { return false };
-    let Ok(record) = serde_json::from_slice::<Record>(&text) else { return false };
+    let Ok(text) = std::fs::read(dir.join(FILE)) else { return };
+    let Ok(record) = serde_json::from_slice::<Record>(&text) else { return };
     // A leader that is gone may have left children: its number is not given away before they end.
-    if start_of(record.group).is_some_and(|started| started != record.started) {
-        return false;
+    if start_of(record.group).is_none_or(|started| started == record.started) {
+        Process::of_group(record.group).end(grace).await;
     }
-    let process = Process::of_group(record.group);
-    let was_there = process.is_there();
-    process.end(grace).await;
-    was_there
 }
 
 fn start_of(process: u32) -> Option<u64> {

@@ -154,7 +154,7 @@ impl CommandTrainer {
         let _inside = self.runtime.enter();
         let start = Start { line, dir: &self.settings.dir, env: &env, log };
         let started = Process::start(&start, tag, &self.send)
-            .and_then(|process| Ok((Note::write(own_dir, &process)?, process)));
+            .map(|process| (Note::write(own_dir, &process), process));
         started.map_err(|source| CommandError::Start {
             line: line.to_owned(),
             dir: self.settings.dir.clone(),

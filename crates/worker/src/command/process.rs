@@ -90,11 +90,6 @@ impl Process {
         self.group
     }
 
-    /// Whether the command or anything that it started still runs.
-    pub fn is_there(&self) -> bool {
-        self.group.is_some_and(is_there)
-    }
-
     /// Asks the command, and all that it started, to end; ends it after `grace`.
     pub async fn end(&self, grace: Duration) {
         let Some(group) = self.group else { return };

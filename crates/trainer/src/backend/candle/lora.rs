@@ -93,15 +93,13 @@ impl Layer<'_> {
         let factors = Tensor::from_vec(values, shape, like.device())?;
         Ok(Some(factors.to_dtype(like.dtype())?))
     }
+}
 
-    /// The slots' rows of x, with their dropout: `[G, n, in]`.
-    fn input(&self, group: &Group, x: &Tensor) -> Result<Tensor> {
-        let rows = group.gather(x)?;
-        Ok(match self.factors(group, x)? {
-            Some(factors) => (rows * factors)?,
-            None => rows,
-        })
-    }
+fn dropped(rows: Tensor, factors: Option<&Tensor>) -> Result<Tensor> {
+    Ok(match factors {
+        Some(factors) => (rows * factors)?,
+        None => rows,
+    })
 }
 
 fn grouping(backend: &CandleBackend, paths: &[Path<'_>], rows: usize) -> Result<Arc<Grouping>> {
@@ -124,7 +122,8 @@ pub fn forward(
     let (mut low_rank, mut deltas) = (Vec::new(), Vec::new());
     for group in &layer.grouping.groups {
         let Matrices { a, b, scale } = layer.matrices(backend, group, x)?;
-        let u = layer.input(group, x)?.matmul(&a.transpose(1, 2)?)?;
+        let factors = layer.factors(group, x)?;
+        let u = dropped(group.gather(x)?, factors.as_ref())?.matmul(&a.transpose(1, 2)?)?;
         deltas.push(scale.times(&u)?.matmul(&b.transpose(1, 2)?)?);
         low_rank.push(u);
     }
@@ -163,15 +162,13 @@ pub fn backward(
         let Matrices { a, b, scale } = layer.matrices(backend, group, x)?;
         let dy = scale.times(&group.gather_real(&dy)?)?;
         let du = dy.matmul(&b)?;
-        let da = du.transpose(1, 2)?.contiguous()?.matmul(&layer.input(group, x)?)?;
+        let factors = layer.factors(group, x)?;
+        let input = dropped(group.gather(x)?, factors.as_ref())?;
+        let da = du.transpose(1, 2)?.contiguous()?.matmul(&input)?;
         let db = dy.transpose(1, 2)?.contiguous()?.matmul(u)?;
         add_gradients(group, &[da, db], paths, grads)?;
         if dx.is_some() {
-            let d = du.matmul(&a)?;
-            through.push(match layer.factors(group, &d)? {
-                Some(factors) => (d * factors)?,
-                None => d,
-            });
+            through.push(dropped(du.matmul(&a)?, factors.as_ref())?);
         }
     }
     if let Some(dx) = dx {

@@ -11,15 +11,19 @@ use crate::backend::Places;
 use crate::error::Result;
 use crate::model::Rope;
 
+/// Values by what they were made of.
+type Cached<K, V> = Mutex<Vec<(K, V)>>;
+
 /// The tables of the step at hand.
 #[derive(Debug, Default)]
 pub struct StepCache {
     angles: Mutex<Vec<Angles>>,
-    masks: Mutex<Vec<Mask>>,
-    groupings: Mutex<Vec<(GroupingKey, Arc<Grouping>)>>,
+    /// By tokens of a sequence and the window.
+    masks: Cached<(usize, Option<usize>), Tensor>,
+    groupings: Cached<GroupingKey, Arc<Grouping>>,
     /// By the vectors that are stacked. A vector is never written in place: what has its id has its
     /// values.
-    stacks: Mutex<Vec<(Vec<TensorId>, Tensor)>>,
+    stacks: Cached<Vec<TensorId>, Tensor>,
 }
 
 /// Cosines and sines `[N, P/2]` of the rows' positions.
@@ -32,14 +36,6 @@ struct Angles {
     sin: Tensor,
 }
 
-/// Which keys the queries of a sequence see.
-#[derive(Debug)]
-struct Mask {
-    tokens: usize,
-    window: Option<usize>,
-    values: Tensor,
-}
-
 /// Masks kept: a step has few different lengths of sequences, and a model two windows.
 const MASKS: usize = 32;
 
@@ -50,6 +46,25 @@ const STACKS: usize = 16;
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The value of a key, made where it is not there yet; of more than `most` the oldest is let go.
+fn cached<K: PartialEq, V: Clone>(
+    values: &Cached<K, V>,
+    most: usize,
+    key: K,
+    make: impl FnOnce(&K) -> Result<V>,
+) -> Result<V> {
+    let mut values = locked(values);
+    if let Some((_, value)) = values.iter().find(|(of, _)| *of == key) {
+        return Ok(value.clone());
+    }
+    let value = make(&key)?;
+    if values.len() == most {
+        values.remove(0);
+    }
+    values.push((key, value.clone()));
+    Ok(value)
 }
 
 impl StepCache {
@@ -103,22 +118,13 @@ impl StepCache {
         dtype: DType,
         device: &Device,
     ) -> Result<Tensor> {
-        let mut cached = locked(&self.masks);
-        if let Some(mask) = cached.iter().find(|m| m.tokens == tokens && m.window == window) {
-            return Ok(mask.values.clone());
-        }
-        let sees = |i: usize, j: usize| j <= i && window.is_none_or(|w| i - j < w);
-        let values: Vec<f32> = (0..tokens)
-            .flat_map(|i| {
-                (0..tokens).map(move |j| if sees(i, j) { 0.0 } else { f32::NEG_INFINITY })
-            })
-            .collect();
-        let values = Tensor::from_vec(values, (tokens, tokens), device)?.to_dtype(dtype)?;
-        if cached.len() == MASKS {
-            cached.remove(0);
-        }
-        cached.push(Mask { tokens, window, values: values.clone() });
-        Ok(values)
+        cached(&self.masks, MASKS, (tokens, window), |_| {
+            let sees = |i: usize, j: usize| j <= i && window.is_none_or(|w| i - j < w);
+            let value = |i, j| if sees(i, j) { 0.0 } else { f32::NEG_INFINITY };
+            let row = |i| (0..tokens).map(move |j| value(i, j));
+            let values: Vec<f32> = (0..tokens).flat_map(row).collect();
+            Ok(Tensor::from_vec(values, (tokens, tokens), device)?.to_dtype(dtype)?)
+        })
     }
 
     /// The groups of a layer's paths, or of a step's sequences.
@@ -128,32 +134,16 @@ impl StepCache {
         dtype: DType,
         device: &Device,
     ) -> Result<Arc<Grouping>> {
-        let mut cached = locked(&self.groupings);
-        if let Some((_, grouping)) = cached.iter().find(|(k, _)| *k == key) {
-            return Ok(grouping.clone());
-        }
-        let grouping = Arc::new(Grouping::new(&key, dtype, device)?);
-        if cached.len() == GROUPINGS {
-            cached.remove(0);
-        }
-        cached.push((key, grouping.clone()));
-        Ok(grouping)
+        cached(&self.groupings, GROUPINGS, key, |key| {
+            Ok(Arc::new(Grouping::new(key, dtype, device)?))
+        })
     }
 
     /// The vectors of several slots as `[G, P]`, converted once an optimizer step: every layer
     /// reads its matrices from it.
     pub fn stacked(&self, params: &[&Tensor], dtype: DType) -> Result<Tensor> {
-        let ids: Vec<TensorId> = params.iter().map(|p| p.id()).collect();
-        let mut cached = locked(&self.stacks);
-        if let Some((_, stacked)) = cached.iter().find(|(of, _)| *of == ids) {
-            return Ok(stacked.clone());
-        }
-        let stacked = Tensor::cat(params, 0)?.to_dtype(dtype)?;
-        if cached.len() == STACKS {
-            cached.clear();
-        }
-        cached.push((ids, stacked.clone()));
-        Ok(stacked)
+        let ids = params.iter().map(|p| p.id()).collect();
+        cached(&self.stacks, STACKS, ids, |_| Ok(Tensor::cat(params, 0)?.to_dtype(dtype)?))
     }
 
     /// Lets go of stacked vectors: an optimizer step has replaced one of them.

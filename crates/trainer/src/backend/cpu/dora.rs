@@ -30,6 +30,8 @@ pub struct Saved<T: Real> {
     directions: Buf<T>,
     /// `|W + s B A|` of each output, `[1, O]`.
     norms: Buf<T>,
+    /// g, `[1, O]`.
+    factors: Buf<T>,
 }
 
 fn magnitudes<'a, T: Real>(path: &Path<'a, T>, outputs: usize) -> &'a [T] {
@@ -90,7 +92,12 @@ pub fn forward<T: Real>(
         let mut directions = pool.stale(path.rows.len(), cols.len())?;
         let rows = y.as_mut_slice()[path.rows.start * width..path.rows.end * width]
             .chunks_exact_mut(width);
-        let (m, factors) = (magnitudes(path, cols.len()), norms.as_slice());
+        let mut factors = pool.stale(1, cols.len())?;
+        let of_output = magnitudes(path, cols.len()).iter().zip(norms.as_slice());
+        for (g, (m, norm)) in factors.as_mut_slice().iter_mut().zip(of_output) {
+            *g = *m / *norm;
+        }
+        let g = factors.as_slice();
         for (row, v) in rows.zip(directions.as_mut_slice().chunks_exact_mut(cols.len())) {
             let y = &mut row[cols.clone()];
             simd(
@@ -102,8 +109,8 @@ pub fn forward<T: Real>(
                         }
                     }
                     v.copy_from_slice(y);
-                    for ((y, m), norm) in y.iter_mut().zip(m).zip(factors) {
-                        *y *= *m / *norm;
+                    for (y, g) in y.iter_mut().zip(g) {
+                        *y *= *g;
                     }
                     if let Some(bias) = bias {
                         for (y, b) in y.iter_mut().zip(bias) {
@@ -113,7 +120,7 @@ pub fn forward<T: Real>(
                 },
             );
         }
-        saved.push(Saved { directions, norms });
+        saved.push(Saved { directions, norms, factors });
     }
     Ok(saved)
 }
@@ -128,7 +135,7 @@ pub fn backward<T: Real>(
 ) {
     let width = dy.cols();
     for ((path, saved), grad) in paths.iter().zip(saved).zip(grads) {
-        let (m, norms) = (magnitudes(path, cols.len()), saved.norms.as_slice());
+        let (g, norms) = (saved.factors.as_slice(), saved.norms.as_slice());
         let begin = path.magnitude.unwrap_or_default();
         let dm = &mut grad.as_mut_slice()[begin..begin + cols.len()];
         let rows = dy.as_mut_slice()[path.rows.start * width..path.rows.end * width]
@@ -138,10 +145,10 @@ pub fn backward<T: Real>(
             simd(
                 #[inline(always)]
                 || {
-                    let of_output = dy.iter_mut().zip(v).zip(m).zip(norms).zip(dm.iter_mut());
-                    for ((((dy, v), m), norm), dm) in of_output {
+                    let of_output = dy.iter_mut().zip(v).zip(g).zip(norms).zip(dm.iter_mut());
+                    for ((((dy, v), g), norm), dm) in of_output {
                         *dm += *dy * *v / *norm;
-                        *dy *= *m / *norm;
+                        *dy *= *g;
                     }
                 },
             );

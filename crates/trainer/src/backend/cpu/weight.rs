@@ -75,9 +75,7 @@ impl<T: Real> Weight<T> {
             Self::Narrow(narrow) => narrow.cols,
         }
     }
-}
 
-impl<T: Real> Weight<T> {
     /// Copies a row.
     pub fn row(&self, row: usize, to: &mut [T]) {
         match self {
