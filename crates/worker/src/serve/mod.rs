@@ -93,6 +93,8 @@ pub struct Serve<T> {
     last_beat: Option<(Instant, Vec<TrialId>)>,
     is_ending: bool,
     has_news: bool,
+    /// Time in which the trainer trained or evaluated.
+    busy: Duration,
 }
 
 impl<T: Trainer> Serve<T> {
@@ -114,6 +116,7 @@ impl<T: Trainer> Serve<T> {
             last_beat: None,
             is_ending: false,
             has_news: false,
+            busy: Duration::ZERO,
         };
         serve.beat_if_due()?;
         serve.report()?;
@@ -221,7 +224,7 @@ impl<T: Trainer> Serve<T> {
     }
 
     fn evaluate_base(&mut self) -> Result<(), ServeError> {
-        let evaluation = self.trainer.evaluate_base().map_err(ServeError::Base)?;
+        let evaluation = self.busily(Trainer::evaluate_base).map_err(ServeError::Base)?;
         let examples = self.examples_event(TrialId::BASE, 0);
         let evaluated = Event::BaseEvaluated { evaluation };
         // The event that the driver acts on comes last.
@@ -235,8 +238,8 @@ impl<T: Trainer> Serve<T> {
             if trial != TrialId::BASE && adapter.is_none() {
                 continue;
             }
-            let tested =
-                self.trainer.evaluate_test(adapter.as_deref()).map_err(ServeError::Test)?;
+            let tested = self.busily(|trainer| trainer.evaluate_test(adapter.as_deref()));
+            let tested = tested.map_err(ServeError::Test)?;
             let event = tested.map(|test| Event::TestEvaluated { trial, test });
             self.record(None, event.as_slice())?;
         }
@@ -313,7 +316,7 @@ impl<T: Trainer> Serve<T> {
 
     /// One step of all slots that take part, and what follows from it.
     fn step(&mut self) -> Result<(), ServeError> {
-        let events = match self.trainer.step() {
+        let events = match self.busily(Trainer::step) {
             Ok(events) => events,
             Err(error) => return self.step_failed(&error),
         };
@@ -404,7 +407,16 @@ impl<T: Trainer> Serve<T> {
 
     fn record_end(&mut self, error: Option<String>) -> Result<(), ServeError> {
         let (worker, peak_bytes) = (self.dir.name().to_owned(), self.trainer.peak_bytes());
-        self.record(None, &[Event::WorkerEnded { worker, error, peak_bytes }])
+        let busy_seconds = Some(self.busy.as_secs_f64());
+        self.record(None, &[Event::WorkerEnded { worker, error, peak_bytes, busy_seconds }])
+    }
+
+    /// Has the trainer work, and counts the time.
+    fn busily<R>(&mut self, work: impl FnOnce(&mut T) -> R) -> R {
+        let began = Instant::now();
+        let result = work(&mut self.trainer);
+        self.busy += began.elapsed();
+        result
     }
 
     fn warn(
