@@ -101,7 +101,7 @@ impl MemoryPlan {
     }
 }
 
-/// A base model on a device, and what is left for training it.
+/// A base model on a device, in all forms that trials ask for, and what is left for training it.
 #[derive(Clone)]
 struct Room {
     config: DecoderConfig,
@@ -114,9 +114,14 @@ impl Room {
     fn of(sweep: &Sweep, device: &Device) -> Result<Self, CliError> {
         let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
         let config = DecoderConfig::read(&sweep.model).map_err(unusable)?;
-        let source = Source::open(&sweep.model, &sweep.base, &config).map_err(unusable)?;
+        let memory =
+            |base| Source::open(&sweep.model, base, &config)?.memory(&config, device.keeps_base());
+        let bases: Result<Vec<BaseMemory>, _> = sweep.bases().iter().map(memory).collect();
         Ok(Self {
-            base: source.memory(&config, device.keeps_base()).map_err(unusable)?,
+            base: bases
+                .map_err(unusable)?
+                .into_iter()
+                .fold(BaseMemory::default(), BaseMemory::beside),
             value_bytes: device.value_bytes(),
             available: available_memory(device, sweep.executor.memory_limit),
             config,
