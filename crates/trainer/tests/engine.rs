@@ -428,8 +428,9 @@ fn losses_of_single_examples_add_up_to_the_validation_loss() {
     }
     let evaluations = histories[&TrialId(1)].evaluations.iter();
     let best = evaluations.map(|e| e.eval_loss).fold(f64::INFINITY, f64::min);
-    for (trial, mean) in [(TrialId::BASE, base.eval_loss), (TrialId(1), best)] {
-        let examples = engine.example_losses(trial).expect("losses");
+    let of_base = engine.base_example_losses(None);
+    for (examples, mean) in [(of_base, base.eval_loss), (engine.example_losses(TrialId(1)), best)] {
+        let examples = examples.expect("losses");
         assert_eq!(examples.targets.len(), 5);
         let nll: f64 = examples.nll.iter().map(|x| f64::from(*x)).sum();
         let targets: u32 = examples.targets.iter().sum();
