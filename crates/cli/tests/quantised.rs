@@ -182,7 +182,7 @@ fn forms_of_the_base_are_compared_in_one_sweep_as_in_a_sweep_for_each() {
     assert!(table.lines().next().unwrap().contains(",quantization,"), "{table}");
 
     // Shared steps stay within a form.
-    let state = SweepFolder::open(&dir.join("results/swept")).unwrap().state().unwrap();
+    let state = SweepFolder::open(dir.join("results/swept")).unwrap().state().unwrap();
     let form = |id| state.trials[&id].trial.config.quantization;
     let continued = state.trials.values().filter_map(|t| Some((t.trial.id, t.continues?.trial)));
     let continued: Vec<_> = continued.collect();
@@ -218,7 +218,7 @@ fn trials_go_on_on_the_form_of_the_base_that_they_began_on_after_a_kill() {
     let folder = loop {
         std::thread::sleep(Duration::from_millis(20));
         assert!(driver.try_wait().unwrap().is_none(), "it ended before a checkpoint");
-        let Ok(folder) = SweepFolder::open(&dir.join("results/killed")) else { continue };
+        let Ok(folder) = SweepFolder::open(dir.join("results/killed")) else { continue };
         if folder.events().is_ok_and(|events| saved(&events)) {
             break folder;
         }

@@ -1,6 +1,6 @@
 //! The forms of one base model that trials ask for: loaded when the first one does, and kept.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use spec::{BaseForm, BaseSettings, Evaluation, ExampleLosses};
@@ -32,16 +32,16 @@ pub struct Base<B: Backend> {
 }
 
 impl<B: Backend> Base<B> {
-    fn load(backend: &B, model_dir: &std::path::Path, settings: BaseSettings) -> Result<Self> {
-        let model = Model::load(backend, model_dir, &settings)?;
-        let decoder = Decoder { backend: backend.clone(), model };
+    fn load(backend: B, model_dir: &Path, settings: BaseSettings) -> Result<Self> {
+        let model = Model::load(&backend, model_dir, &settings)?;
+        let decoder = Decoder { backend, model };
         Ok(Self { settings, decoder, evaluated: None })
     }
 }
 
 impl<B: Backend> Bases<B> {
     /// Loads the form of the trials that ask for none.
-    pub fn load(backend: &B, model_dir: PathBuf, usual: BaseSettings) -> Result<Self> {
+    pub fn load(backend: B, model_dir: PathBuf, usual: BaseSettings) -> Result<Self> {
         let first = Base::load(backend, &model_dir, usual.clone())?;
         Ok(Self { model_dir, usual, loaded: vec![first] })
     }
@@ -52,7 +52,7 @@ impl<B: Backend> Bases<B> {
             return Ok(place);
         }
         let settings = self.usual.in_form(form);
-        let base = Base::load(self.backend(), &self.model_dir, settings)?;
+        let base = Base::load(self.backend().clone(), &self.model_dir, settings)?;
         self.loaded.push(base);
         Ok(self.loaded.len() - 1)
     }

@@ -91,7 +91,7 @@ impl<B: Backend> Packed<B> {
         train: &TrainSettings,
         packing: Packing,
     ) -> Result<Self> {
-        let bases = Bases::load(&backend, model_dir.to_path_buf(), base.clone())?;
+        let bases = Bases::load(backend, model_dir.to_path_buf(), base.clone())?;
         check_tokens(bases.config(), &data, model_dir)?;
         Ok(Self {
             sets: EvalSets::new(&data, train.eval.train_subset),
