@@ -52,6 +52,8 @@ pub struct MemoryPlan {
     pub packing: Packing,
     /// Predicted peak of what training takes, in bytes.
     pub memory: Memory,
+    /// Forms of the base that are held at once.
+    pub bases: u64,
     /// Bytes of the process itself: program, tokenizer, rows, and the records of the steps.
     pub process: u64,
     /// Bytes that are free for it; absent where the system does not tell.
@@ -80,7 +82,8 @@ impl MemoryPlan {
         let packing = demand.fit(&sweep.executor, available).map_err(unusable)?;
         let steps: u64 = plan::works(trials, data, train).iter().map(|w| u64::from(w.steps)).sum();
         let process = trainer::memory::resident().unwrap_or(0) + steps * BYTES_OF_A_STEP;
-        Ok(Self { packing, memory: demand.memory(&packing), process, available, unfit })
+        let (memory, bases) = (demand.memory(&packing), room.base.models);
+        Ok(Self { packing, memory, bases, process, available, unfit })
     }
 
     /// Plans the packing of `trials` on the sweep's device.

@@ -155,6 +155,8 @@ fn forms_of_the_base_are_compared_in_one_sweep_as_in_a_sweep_for_each() {
         let found: Value = serde_json::from_str(&ran.stdout).unwrap();
         found["memory"]["memory"]["base"].as_u64().unwrap()
     };
+    let said = lorasweep(dir, &["check", "swept.yaml"]).stdout;
+    assert!(said.contains("base in 2 forms"), "{said}");
     assert_eq!(base("swept"), base("stored") + base("nf4"));
 
     for name in ["swept", "stored", "nf4"] {

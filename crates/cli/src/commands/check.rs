@@ -267,8 +267,12 @@ fn memory(plan: &MemoryPlan) -> String {
     let free = plan
         .available
         .map_or_else(String::new, |free| format!("; {} are free beside the program", bytes(free)));
+    let forms = match plan.bases {
+        1 => "base".to_owned(),
+        several => format!("base in {several} forms"),
+    };
     let mut out = format!(
-        "memory: about {} (program and data {}, base {}, adapters and optimizer {}, \
+        "memory: about {} (program and data {}, {forms} {}, adapters and optimizer {}, \
          activations {}){free}\n",
         bytes(plan.total()),
         bytes(plan.process),
