@@ -198,6 +198,9 @@ pub enum Event {
         error: Option<String>,
         /// The most memory it took, in bytes, where the system tells.
         peak_bytes: Option<u64>,
+        /// Seconds in which it trained or evaluated; the rest of its time went by around that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        busy_seconds: Option<f64>,
     },
     /// A worker process died, or was ended because it gave no sign of life.
     WorkerLost {

@@ -93,6 +93,8 @@ pub struct Serve<T> {
     last_beat: Option<(Instant, Vec<TrialId>)>,
     is_ending: bool,
     has_news: bool,
+    /// Time in which the trainer trained or evaluated.
+    busy: Duration,
 }
 
 impl<T: Trainer> Serve<T> {
@@ -114,6 +116,7 @@ impl<T: Trainer> Serve<T> {
             last_beat: None,
             is_ending: false,
             has_news: false,
+            busy: Duration::ZERO,
         };
         serve.beat_if_due()?;
         serve.report()?;
@@ -221,7 +224,8 @@ impl<T: Trainer> Serve<T> {
     }
 
     fn evaluate_base(&mut self, form: Option<BaseForm>) -> Result<(), ServeError> {
-        let evaluation = self.trainer.evaluate_base(form).map_err(ServeError::Base)?;
+        let evaluation =
+            self.busily(|trainer| trainer.evaluate_base(form)).map_err(ServeError::Base)?;
         let examples = self.trainer.base_example_losses(form);
         if let Some(quantization) = form {
             let evaluated = Event::QuantizedBaseEvaluated { quantization, evaluation, examples };
@@ -241,8 +245,8 @@ impl<T: Trainer> Serve<T> {
             if trial != TrialId::BASE && adapter.is_none() {
                 continue;
             }
-            let tested =
-                self.trainer.evaluate_test(adapter.as_deref(), form).map_err(ServeError::Test)?;
+            let tested = self.busily(|trainer| trainer.evaluate_test(adapter.as_deref(), form));
+            let tested = tested.map_err(ServeError::Test)?;
             let event = tested.map(|test| Event::TestEvaluated { trial, test });
             self.record(None, event.as_slice())?;
         }
@@ -319,7 +323,7 @@ impl<T: Trainer> Serve<T> {
 
     /// One step of all slots that take part, and what follows from it.
     fn step(&mut self) -> Result<(), ServeError> {
-        let events = match self.trainer.step() {
+        let events = match self.busily(Trainer::step) {
             Ok(events) => events,
             Err(error) => return self.step_failed(&error),
         };
@@ -410,7 +414,16 @@ impl<T: Trainer> Serve<T> {
 
     fn record_end(&mut self, error: Option<String>) -> Result<(), ServeError> {
         let (worker, peak_bytes) = (self.dir.name().to_owned(), self.trainer.peak_bytes());
-        self.record(None, &[Event::WorkerEnded { worker, error, peak_bytes }])
+        let busy_seconds = Some(self.busy.as_secs_f64());
+        self.record(None, &[Event::WorkerEnded { worker, error, peak_bytes, busy_seconds }])
+    }
+
+    /// Has the trainer work, and counts the time.
+    fn busily<R>(&mut self, work: impl FnOnce(&mut T) -> R) -> R {
+        let began = Instant::now();
+        let result = work(&mut self.trainer);
+        self.busy += began.elapsed();
+        result
     }
 
     fn warn(
