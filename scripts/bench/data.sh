@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Memory and time of reading a data file of some GB: of `lorasweep data` and `lorasweep check`, the first
-# time and from the token cache, and of a worker that has begun to train on it. Once with documents that
-# are far longer than max_seq_len, once with rows that are shorter.
+# Memory and time of reading a large data file: of `lorasweep data` and `lorasweep check`, the first time
+# and from the token cache, and of a worker that has begun to train on it. Once with documents that are
+# far longer than max_seq_len, and once with rows that are shorter, of a fifth of the size: these are
+# what memory grows with.
 # Needs Python, GNU time, and as much room in $TMPDIR as the file and its tokens take.
-# usage: scripts/bench/data.sh [GB] [LORASWEEP] > results/bench/data.txt
+# usage: scripts/bench/data.sh [MB] [LORASWEEP] > results/bench/data.txt
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-gb=${1:-2}
+mb=${1:-2000}
 lorasweep=$(realpath "${2:-target/release/lorasweep}")
 base=$(realpath sweeps/quickstart/base)
 work=$(mktemp -d)
@@ -37,9 +38,10 @@ train() {
 }
 
 echo "# $(uname -m), $(getconf _NPROCESSORS_ONLN) cores"
-for row_bytes in 20000 400; do
+for of in "$mb 20000" "$((mb / 5)) 400"; do
+    read -r size row_bytes <<<"$of"
     head -20 sweeps/quickstart/validation.jsonl >"$work/validation.jsonl"
-    python3 scripts/bench/data.py $((gb * 1000000000)) $row_bytes "$work/train.jsonl"
+    python3 scripts/bench/data.py $((size * 1000000)) "$row_bytes" "$work/train.jsonl"
     cat >"$work/large.yaml" <<YAML
 method: grid
 parameters: {rank: 4}
@@ -48,7 +50,7 @@ data: {train: train.jsonl, validation: validation.jsonl}
 train: {max_seq_len: 128, batch_size: 4, epochs: 1, eval_train_examples: 20}
 executor: {devices: cpu}
 YAML
-    echo "$gb GB, rows of $row_bytes bytes, max_seq_len 128"
+    echo "$size MB, rows of $row_bytes bytes, max_seq_len 128"
     measure "data, tokenised" "$lorasweep" data "$work/large.yaml"
     grep '^train' "$work/out" | sed "s|$work/||; s/^/  /"
     measure "data, from the token cache" "$lorasweep" data "$work/large.yaml"
