@@ -337,7 +337,7 @@ pub fn incumbent(sweep: &Sweep, history: &SweepState) -> Option<Incumbent> {
     let posterior = Posterior::new(&model.kernel, points, losses, 1);
     let predicted = posterior.predict(points);
     // A run that got lost later on is not one to be had again.
-    let cap = history.base.as_ref().map_or(f64::INFINITY, |base| base.eval_loss);
+    let cap = history.highest_base_loss().unwrap_or(f64::INFINITY);
     let is_sound = |id: TrialId| history.trials[&id].last().is_some_and(|l| l.eval_loss < cap);
     (0..origins.len())
         .filter(|&i| is_sound(origins[i].trial))

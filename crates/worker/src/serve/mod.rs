@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use spec::{Event, Outcome, ReturnCause, SaveStrategy, TrialId};
+use spec::{BaseForm, Event, Outcome, ReturnCause, SaveStrategy, TrialId};
 use store::{Purpose, StoreError, WorkerDir};
 
 use crate::error::chain;
@@ -198,7 +198,7 @@ impl<T: Trainer> Serve<T> {
 
     fn obey(&mut self, order: Order) -> Result<(), ServeError> {
         match order {
-            Order::EvaluateBase => self.evaluate_base(),
+            Order::EvaluateBase { form } => self.evaluate_base(form),
             Order::Train(assignment) => self.start(*assignment),
             Order::GoOn { trial, step } => {
                 self.go_on(trial, step);
@@ -208,7 +208,7 @@ impl<T: Trainer> Serve<T> {
                 let is_kept = pause && self.keep(trial)?;
                 self.end(trial, Outcome::Stopped { reason }, is_kept)
             }
-            Order::Test { trials } => self.test(&trials),
+            Order::Test { trials, form } => self.test(&trials, form),
             Order::Report => {
                 self.checkpoint_all()?;
                 for id in self.slots.iter().map(Slot::id).collect::<Vec<_>>() {
@@ -223,22 +223,29 @@ impl<T: Trainer> Serve<T> {
         }
     }
 
-    fn evaluate_base(&mut self) -> Result<(), ServeError> {
-        let evaluation = self.busily(Trainer::evaluate_base).map_err(ServeError::Base)?;
-        let examples = self.examples_event(TrialId::BASE, 0);
-        let evaluated = Event::BaseEvaluated { evaluation };
+    fn evaluate_base(&mut self, form: Option<BaseForm>) -> Result<(), ServeError> {
+        let evaluation =
+            self.busily(|trainer| trainer.evaluate_base(form)).map_err(ServeError::Base)?;
+        let examples = self.trainer.base_example_losses(form);
+        if let Some(quantization) = form {
+            let evaluated = Event::QuantizedBaseEvaluated { quantization, evaluation, examples };
+            return self.record(None, &[evaluated]);
+        }
+        let of_base =
+            |examples| Event::ExamplesEvaluated { trial: TrialId::BASE, step: 0, examples };
         // The event that the driver acts on comes last.
-        let events: Vec<Event> = examples.into_iter().chain([evaluated]).collect();
+        let evaluated = Event::BaseEvaluated { evaluation };
+        let events: Vec<Event> = examples.map(of_base).into_iter().chain([evaluated]).collect();
         self.record(None, &events)
     }
 
-    fn test(&mut self, trials: &[TrialId]) -> Result<(), ServeError> {
+    fn test(&mut self, trials: &[TrialId], form: Option<BaseForm>) -> Result<(), ServeError> {
         for &trial in trials {
             let adapter = self.dir.folder().adapter(trial);
             if trial != TrialId::BASE && adapter.is_none() {
                 continue;
             }
-            let tested = self.busily(|trainer| trainer.evaluate_test(adapter.as_deref()));
+            let tested = self.busily(|trainer| trainer.evaluate_test(adapter.as_deref(), form));
             let tested = tested.map_err(ServeError::Test)?;
             let event = tested.map(|test| Event::TestEvaluated { trial, test });
             self.record(None, event.as_slice())?;
