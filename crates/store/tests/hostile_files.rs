@@ -73,8 +73,6 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     // Every case opens sweeps, and opening syncs to the disk.
-    #![proptest_config(ProptestConfig::with_cases(48))]
-
     #[test]
     fn changed_bytes_anywhere_are_noticed_or_harmless(
         file in prop::sample::select(&["journal/driver-1.jsonl", "resolved.json", "lock"][..]),

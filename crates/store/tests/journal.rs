@@ -91,8 +91,6 @@ fn a_reader_sees_the_complete_lines_while_the_writer_is_in_the_middle_of_one() {
 
 proptest! {
     // Every case opens two sweeps, and opening syncs to the disk.
-    #![proptest_config(ProptestConfig::with_cases(48))]
-
     /// Whatever byte a crash cuts the journal at, the events before it are kept, the torn one is
     /// gone, and the next event does not stick to it.
     #[test]
