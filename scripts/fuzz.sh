@@ -13,7 +13,9 @@ cases=${2:-2000}
 core=${CORE:+nice -n 19 taskset -c "$CORE"}
 
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+# Tests write files and wait for the disk, which tells nothing here.
+memory=$(mktemp -d "$([ -w /dev/shm ] && echo /dev/shm || echo "$work")/fuzz.XXXXXX")
+trap 'rm -rf "$work" "$memory"' EXIT
 # What it covers, where its tests are, and the tests of it.
 cat > "$work/kinds" <<'KINDS'
 sweep files (YAML)|spec|hostile_files|a_sweep_of_anything a_file_cut_anywhere
@@ -49,7 +51,7 @@ while [ "$(date +%s)" -lt "$ends" ]; do
         [ "$(date +%s)" -lt "$ends" ] || break
         began=$(date +%s)
         # shellcheck disable=SC2086
-        if (cd "crates/$crate" && CARGO_MANIFEST_DIR=$PWD PROPTEST_CASES=$cases \
+        if (cd "crates/$crate" && CARGO_MANIFEST_DIR=$PWD TMPDIR=$memory PROPTEST_CASES=$cases \
             $core "$work/$crate-$target" --test-threads 1 $tests) > "$work/log" 2>&1; then
             passed=$(sed -n 's/^test result: ok. \([0-9]*\) passed.*/\1/p' "$work/log")
             echo "$kind|$((passed * cases))|$(($(date +%s) - began))" >> "$work/done"

@@ -291,14 +291,20 @@ fn template() -> impl Strategy<Value = String> {
     })
 }
 
+/// Data, or a message that is not that of a panic.
+fn sound(result: Result<PreparedData, DataError>) -> Result<(), TestCaseError> {
+    let Err(error) = result else { return Ok(()) };
+    let told = error.to_string();
+    prop_assert!(!told.is_empty() && !told.contains("a mistake in the engine"), "{}", told);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn random_templates_of_what_grows_end_in_bounded_memory(template in template()) {
-        if let Err(error) = prepared(&template) {
-            prop_assert!(!error.to_string().is_empty());
-        }
+        sound(prepared(&template))?;
         if let Some(peak) = peak_memory() {
             prop_assert!(peak < MOST_MEMORY, "{} MiB", peak >> 20);
         }
@@ -314,8 +320,29 @@ proptest! {
             "continue", "\u{FDD0}", "\r", "\n", "raw", "endraw", "namespace", "self", "super()",
         ][..]), 0..40),
     ) {
-        if let Err(error) = prepared(&shreds.concat()) {
-            prop_assert!(!error.to_string().is_empty());
+        sound(prepared(&shreds.concat()))?;
+    }
+}
+
+/// Values that the engine would compute from others at each use would be as deep as the loop is long.
+#[test]
+fn chains_of_lists_and_maps_as_long_as_a_loop_are_taken() {
+    for link in [
+        "ns.x | chain([])",
+        "ns.x | chain({})",
+        "ns.x[0:]",
+        "ns.x | reverse",
+        "ns.x + []",
+        "ns.x * 1",
+    ] {
+        let start = if link.contains('}') { "{'k': 1}" } else { "[1]" };
+        let template = format!(
+            "{{% set ns = namespace(x={start}) %}}{{% for i in range(9999) %}}\
+             {{% set ns.x = {link} %}}{{% endfor %}}{{% for m in messages %}}{{{{ m.content }}}};\
+             {{% endfor %}}{{{{ ns.x }}}}"
+        );
+        if let Err(error) = prepared(&template) {
+            panic!("{link}: {error}");
         }
     }
 }

@@ -93,6 +93,8 @@ pub struct Serve<T> {
     last_beat: Option<(Instant, Vec<TrialId>)>,
     is_ending: bool,
     has_news: bool,
+    /// Once is enough: the next trial's command names as little.
+    has_told_of_nothing_kept: bool,
 }
 
 impl<T: Trainer> Serve<T> {
@@ -114,6 +116,7 @@ impl<T: Trainer> Serve<T> {
             last_beat: None,
             is_ending: false,
             has_news: false,
+            has_told_of_nothing_kept: false,
         };
         serve.beat_if_due()?;
         serve.report()?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use minijinja::value::{DynObject, Object, ObjectRepr, Value};
+use minijinja::value::{DynObject, Object, ObjectRepr, Value, ValueKind};
 use minijinja::{Error, ErrorKind, Output, State, escape_formatter};
 
 /// Bytes of the largest text or list that a template may make: a million tokens of text.
@@ -102,7 +102,7 @@ pub(in crate::data) fn is_limit(error: &Error) -> bool {
 pub(super) fn made(state: &State, value: Value) -> Result<Value, Error> {
     let budget = Budget::of(state);
     budget.on_time()?;
-    let value = if is_lazy(&value) { listed(&value)? } else { value };
+    let value = settled(value)?;
     budget.take(weight(&value)?)?;
     Ok(value)
 }
@@ -140,6 +140,10 @@ fn weight(value: &Value) -> Result<usize, Error> {
 }
 
 fn weigh(value: &Value, depth: usize, left: &mut usize) -> Result<(), Error> {
+    if value.kind() == ValueKind::Invalid {
+        // The engine panics where it compares such a value.
+        return Err(Error::new(ErrorKind::InvalidOperation, value.to_string()));
+    }
     let own = NODE + value.as_str().map_or(0, str::len);
     *left = left.checked_sub(own).ok_or_else(too_large)?;
     let Some(object) = value.as_object() else { return Ok(()) };
@@ -162,19 +166,26 @@ fn weigh(value: &Value, depth: usize, left: &mut usize) -> Result<(), Error> {
     Ok(())
 }
 
-fn is_lazy(value: &Value) -> bool {
-    value.as_object().is_some_and(|object| object.repr() == ObjectRepr::Iterable)
+/// The value itself, where it is one that would be computed from others at each use.
+fn settled(value: Value) -> Result<Value, Error> {
+    let Some(object) = value.as_object() else { return Ok(value) };
+    let is_merged = object.type_name().contains("::merge_object::");
+    match object.repr() {
+        ObjectRepr::Iterable => {}
+        ObjectRepr::Seq if is_merged => {}
+        ObjectRepr::Map if is_merged => {
+            let pairs = object.try_iter_pairs().into_iter().flatten();
+            return Ok(bounded(pairs)?.into_iter().collect());
+        }
+        _ => return Ok(value),
+    }
+    Ok(Value::from(bounded(value.try_iter()?)?))
 }
 
-fn listed(value: &Value) -> Result<Value, Error> {
-    let mut items = Vec::new();
-    for item in value.try_iter()? {
-        if items.len() == MOST_OF_ONE / NODE {
-            return Err(too_large());
-        }
-        items.push(item);
-    }
-    Ok(Value::from(items))
+fn bounded<T>(items: impl Iterator<Item = T>) -> Result<Vec<T>, Error> {
+    let most = MOST_OF_ONE / NODE;
+    let listed: Vec<T> = items.take(most + 1).collect();
+    if listed.len() > most { Err(too_large()) } else { Ok(listed) }
 }
 
 /// The engine keeps the type to itself.

@@ -2,6 +2,7 @@
 //! checks of [`budget`](super::budget) around whatever makes a value, and compiled by the engine.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 
 use minijinja::machinery::ast::{self, BinOpKind, CallArg, Expr, Spanned, Stmt, UnaryOpKind};
 use minijinja::machinery::{
@@ -42,11 +43,20 @@ impl Code {
 
     /// Renders it in an environment that [`environment`](super::environment) made.
     pub fn render(&self, environment: &Environment<'_>, variables: Value) -> Result<String, Error> {
-        let mut text = String::new();
-        let mut out = make_string_output(&mut text);
         let Self { instructions, blocks } = self;
-        Vm::new(environment).eval(instructions, variables, blocks, &mut out, AutoEscape::None)?;
-        Ok(text)
+        let rendering = || {
+            let mut text = String::new();
+            let mut out = make_string_output(&mut text);
+            Vm::new(environment)
+                .eval(instructions, variables, blocks, &mut out, AutoEscape::None)
+                .map(|_| ())?;
+            Ok(text)
+        };
+        // A mistake of the engine's must not end a sweep. Nothing of a rendering is used again.
+        std::panic::catch_unwind(AssertUnwindSafe(rendering)).unwrap_or_else(|_| {
+            let message = "the template engine failed at it: a mistake in the engine";
+            Err(Error::new(ErrorKind::InvalidOperation, message))
+        })
     }
 }
 
