@@ -1,21 +1,26 @@
 #!/usr/bin/env bash
 # Brings up a real Slurm on this host for tests: a controller and two nodes (n1, n2) with four CPUs
-# and two pretended GPUs each, on loopback, without systemd, a database or any other host.
+# and two pretended GPUs each, on loopback, without systemd or any other host.
 # Needs Debian's packages slurmctld, slurmd, slurm-client and munge. Everything it writes is under DIR,
 # which should be a short path on a local disk: a socket's path must stay below 108 characters.
-# usage: scripts/slurm/up.sh DIR [PORT]     then: export SLURM_CONF=DIR/slurm.conf
-#        scripts/slurm/down.sh DIR          ends it
+# usage: [ACCOUNTING=1] scripts/slurm/up.sh DIR [PORT]     then: export SLURM_CONF=DIR/slurm.conf
+#        scripts/slurm/down.sh DIR                         ends it
+# ACCOUNTING=1 adds the accounting (sacct): slurmdbd and a database of its own, from Debian's packages
+# slurmdbd and mariadb-server.
 set -euo pipefail
 
 dir=$(realpath -m "${1:?usage: up.sh DIR [PORT]}")
 port=${2:-27817}
 host=$(hostname -s)
 user=$(id -un)
+accounting=${ACCOUNTING:-0}
 export SLURM_CONF=$dir/slurm.conf
 
 missing() {
   local program
-  for program in munged slurmctld slurmd sbatch squeue scancel scontrol; do
+  local programs=(munged slurmctld slurmd sbatch squeue scancel scontrol)
+  [ "$accounting" = 0 ] || programs+=(slurmdbd sacctmgr mariadbd mariadb-install-db)
+  for program in "${programs[@]}"; do
     command -v "$program" >/dev/null || echo "$program"
   done
 }
@@ -32,6 +37,58 @@ gpu_files() {
   else
     echo "/dev/tty[0-1]"
   fi
+}
+
+accounting_conf() {
+  if [ "$accounting" = 0 ]; then
+    echo "AccountingStorageType=accounting_storage/none"
+    return
+  fi
+  echo "AccountingStorageType=accounting_storage/slurmdbd"
+  echo "AccountingStorageHost=127.0.0.1"
+  echo "AccountingStoragePort=$((port + 3))"
+  echo "AccountingStoragePass=$dir/munge/socket"
+  echo "AccountingStoreFlags=job_comment"
+}
+
+# A database that listens on loopback and asks nobody who they are, and the daemon between it and Slurm.
+start_accounting() {
+  mariadb-install-db --no-defaults --datadir="$dir/db" --user="$user" --skip-test-db \
+    --auth-root-authentication-method=normal >"$dir/log/database-install" 2>&1
+  mariadbd --no-defaults --datadir="$dir/db" --user="$user" --bind-address=127.0.0.1 \
+    --port=$((port + 4)) --socket="$dir/db.socket" --pid-file="$dir/pid/mariadbd" \
+    --skip-grant-tables --innodb-lock-wait-timeout=900 >"$dir/log/mariadbd" 2>&1 &
+  (umask 077 && cat >"$dir/slurmdbd.conf" <<CONF
+AuthType=auth/munge
+AuthInfo=socket=$dir/munge/socket
+DbdHost=$host
+DbdAddr=127.0.0.1
+DbdPort=$((port + 3))
+SlurmUser=$user
+PidFile=$dir/pid/slurmdbd
+LogFile=$dir/log/slurmdbd
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort=$((port + 4))
+StorageUser=root
+StorageLoc=slurm
+CONF
+  )
+  until_true mariadb-admin --no-defaults --socket="$dir/db.socket" ping
+  slurmdbd
+  until_true sacctmgr --immediate add cluster lorasweep-test
+}
+
+# Repeats a command for half a minute until it succeeds.
+until_true() {
+  local tries
+  for tries in $(seq 100); do
+    if "$@" >/dev/null 2>&1; then return 0; fi
+    sleep 0.3
+  done
+  echo "up.sh: no success of: $*" >&2
+  tail -n 15 "$dir"/log/* >&2
+  return 1
 }
 
 # Short times throughout, so that tests of node failures and preemption take seconds.
@@ -55,7 +112,7 @@ SlurmdParameters=config_overrides
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
+$(accounting_conf)
 MpiDefault=none
 SwitchType=switch/none
 ReturnToService=2
@@ -102,13 +159,16 @@ wait_until_up() {
 lacking=$(missing)
 if [ -n "$lacking" ]; then
   echo "up.sh: not installed: $(tr '\n' ' ' <<<"$lacking")" >&2
-  echo "up.sh: on Debian: apt-get install slurmctld slurmd slurm-client munge" >&2
+  echo "up.sh: on Debian: apt-get install slurmctld slurmd slurm-client munge$(
+    [ "$accounting" = 0 ] || echo " slurmdbd mariadb-server"
+  )" >&2
   exit 3
 fi
-mkdir -p "$dir"/{munge,state,pid,log,gpu,spool/n1,spool/n2}
+mkdir -p "$dir"/{munge,state,pid,log,gpu,db,spool/n1,spool/n2}
 chmod 755 "$dir" "$dir/munge" "$dir/pid" "$dir/log"
 write_conf
 start_munge
+[ "$accounting" = 0 ] || start_accounting
 slurmctld -c
 for node in n1 n2; do slurmd -c -N "$node"; done
 if ! wait_until_up; then

@@ -30,23 +30,13 @@ pub fn publish(
     settings: &Settings,
     lang: Lang,
 ) -> Result<Ranking, CliError> {
-    let ranking = reporter::rank(state, &settings.report, lang);
-    let write = |file: &ReportFile, contents: &[u8]| folder.write_report(file, contents);
-    write(&ReportFile::RankingCsv, reporter::ranking_csv(&ranking)?.as_bytes())?;
-    write(&ReportFile::RankingJson, reporter::ranking_json(&ranking)?.as_bytes())?;
-    write(&ReportFile::ReportText, text(&ranking, false).as_bytes())?;
-    let page = page(state, spans, settings, &ranking, lang, None)?;
-    write(&ReportFile::ReportHtml, page.as_bytes())?;
-    let mut names = Vec::new();
-    for plot in reporter::plot::all_plots(state, &settings.report) {
-        let plot = plot?;
-        for (extension, contents) in [("svg", plot.svg.as_bytes()), ("png", &plot.png)] {
-            let name = format!("{}.{extension}", plot.name);
-            write(&ReportFile::Plot(name.clone()), contents)?;
-            names.push(name);
-        }
-    }
-    folder.remove_other_plots(&names)?;
+    // The pictures take as long as all the rest, and neither needs the other.
+    let ranking = std::thread::scope(|threads| {
+        let pictures = threads.spawn(|| publish_pictures(folder, state, settings));
+        let ranking = publish_tables(folder, state, spans, settings, lang)?;
+        pictures.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok::<_, CliError>(ranking)
+    })?;
     if let Some(trial) = export::best_trial(folder, state, &ranking) {
         let data_sha256 = export::data_sha256(&folder.identity()?);
         let (ranking, form) = (&ranking, Form::Adapter);
@@ -55,6 +45,40 @@ pub fn publish(
             .write(&folder.best_dir())?;
     }
     Ok(ranking)
+}
+
+fn publish_tables(
+    folder: &SweepFolder,
+    state: &SweepState,
+    spans: &[Span],
+    settings: &Settings,
+    lang: Lang,
+) -> Result<Ranking, CliError> {
+    let ranking = reporter::rank(state, &settings.report, lang);
+    let write = |file: &ReportFile, contents: &[u8]| folder.write_report(file, contents);
+    write(&ReportFile::RankingCsv, reporter::ranking_csv(&ranking)?.as_bytes())?;
+    write(&ReportFile::RankingJson, reporter::ranking_json(&ranking)?.as_bytes())?;
+    write(&ReportFile::ReportText, text(&ranking, false).as_bytes())?;
+    let page = page(state, spans, settings, &ranking, lang, None)?;
+    write(&ReportFile::ReportHtml, page.as_bytes())?;
+    Ok(ranking)
+}
+
+fn publish_pictures(
+    folder: &SweepFolder,
+    state: &SweepState,
+    settings: &Settings,
+) -> Result<(), CliError> {
+    let mut names = Vec::new();
+    for plot in reporter::plot::all_plots(state, &settings.report) {
+        let plot = plot?;
+        for (extension, contents) in [("svg", plot.svg.as_bytes()), ("png", &plot.png)] {
+            let name = format!("{}.{extension}", plot.name);
+            folder.write_report(&ReportFile::Plot(name.clone()), contents)?;
+            names.push(name);
+        }
+    }
+    Ok(folder.remove_other_plots(&names)?)
 }
 
 /// `report.html`; one that is to follow a running sweep loads itself again.

@@ -163,8 +163,6 @@ fn sweep() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
-
     /// JSON is YAML.
     #[test]
     fn a_sweep_of_anything_is_refused_with_places_or_can_be_told_apart(sweep in sweep()) {

@@ -71,9 +71,14 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// As many as `PROPTEST_CASES` says, else few: every case opens sweeps, and opening syncs to the disk.
+fn few_cases() -> ProptestConfig {
+    let is_asked_for = std::env::var_os("PROPTEST_CASES").is_some();
+    if is_asked_for { ProptestConfig::default() } else { ProptestConfig::with_cases(48) }
+}
+
 proptest! {
-    // Every case opens sweeps, and opening syncs to the disk.
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(few_cases())]
 
     #[test]
     fn changed_bytes_anywhere_are_noticed_or_harmless(

@@ -89,9 +89,14 @@ fn a_reader_sees_the_complete_lines_while_the_writer_is_in_the_middle_of_one() {
     assert_eq!(folder.holder().unwrap().unwrap().pid, std::process::id());
 }
 
+/// As many as `PROPTEST_CASES` says, else few: every case opens sweeps, and opening syncs to the disk.
+fn few_cases() -> ProptestConfig {
+    let is_asked_for = std::env::var_os("PROPTEST_CASES").is_some();
+    if is_asked_for { ProptestConfig::default() } else { ProptestConfig::with_cases(48) }
+}
+
 proptest! {
-    // Every case opens two sweeps, and opening syncs to the disk.
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(few_cases())]
 
     /// Whatever byte a crash cuts the journal at, the events before it are kept, the torn one is
     /// gone, and the next event does not stick to it.

@@ -90,8 +90,6 @@ fn safetensors(header: &str, length: u64, data: usize) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
-
     #[test]
     fn a_config_of_anything_is_refused_or_its_model_is_loaded(changes in changes()) {
         let dir = model();
@@ -350,8 +348,6 @@ fn a_gguf_file_cut_anywhere_is_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
-
     #[test]
     fn changed_bytes_in_a_gguf_files_header_are_an_error_or_another_model(
         changes in prop::collection::vec((0..1800_usize, any::<u8>()), 1..5),

@@ -74,6 +74,15 @@ pub enum Warning {
         /// The trainer's error with causes.
         error: String,
     },
+    /// A stopped trial has no checkpoint, although the rule may let it go on.
+    #[error(
+        "trial {trial} was stopped and cannot be promoted: its command has named no checkpoint by a \
+         line such as {{\"step\": 10, \"checkpoint\": \"a/path\"}}"
+    )]
+    NothingKept {
+        /// Which.
+        trial: TrialId,
+    },
     /// The best adapter of a failed trial could not be saved.
     #[error("the best adapter of the failed trial {trial} could not be saved: {error}")]
     AdapterOfFailed {

@@ -251,17 +251,47 @@ fn a_job_that_can_never_start_says_so() {
     finish(&mut slurm, &handle);
 }
 
+/// `ACCOUNTING=1 scripts/slurm/test.sh` brings one up.
+fn has_accounting() -> bool {
+    say("scontrol", &["show", "config"]).contains("accounting_storage/slurmdbd")
+}
+
 #[test]
 #[ignore = "needs scripts/slurm/test.sh"]
-fn a_job_that_the_controller_forgot_is_gone() {
+fn a_job_that_the_controller_forgot_is_gone_and_the_accounting_still_knows_how() {
     let world = RealSlurm::new();
     let mut slurm = world.slurm(small());
     let handle = start(&mut slurm, &worker(&world, "worker-001", "exit 4", &[]));
     assert!(end(&mut slurm, &handle).contains("exit status 4"));
     // test.sh lets the controller forget after two seconds.
-    until("the controller to forget", || match hint(&mut slurm, &handle) {
-        Hint::Gone { how } if how.contains("no longer knows") => Some(()),
-        Hint::Gone { .. } => None,
-        other => panic!("{other:?}"),
+    until("the controller to forget", || {
+        let show = ["show", "job", handle.0.as_str()];
+        let shown = Command::new("scontrol").args(show).output().expect("Slurm is installed");
+        (!shown.status.success()).then_some(())
     });
+    let known = if has_accounting() { "FAILED, exit status 4" } else { "no longer knows" };
+    match hint(&mut slurm, &handle) {
+        Hint::Gone { how } => assert!(how.contains(known), "{how}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The accounting lists a job once for each time that it was queued; the controller goes first.
+#[test]
+#[ignore = "needs scripts/slurm/test.sh"]
+fn a_job_that_was_queued_again_is_not_taken_for_ended() {
+    let world = RealSlurm::new();
+    let mut slurm = world.slurm(small());
+    let (counting, counted) = counting(&world);
+    let handle = start(&mut slurm, &counting);
+    assert_eq!(lines(&counted, 1), ["run 0 -"]);
+    say("scontrol", &["requeue", &handle.0]);
+    hurry(&handle);
+    until("the job to run again", || {
+        let found = hint(&mut slurm, &handle);
+        assert!(!matches!(found, Hint::Gone { .. }), "{found:?}");
+        let text = fs::read_to_string(&counted).unwrap_or_default();
+        text.contains("run 1").then_some(())
+    });
+    finish(&mut slurm, &handle);
 }

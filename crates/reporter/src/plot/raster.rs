@@ -15,14 +15,20 @@ use tiny_skia::{
 
 use super::font;
 
+/// Translucent lines whose edges are smoothed, which is most of their cost. What is drawn over so many
+/// others covers edges anyhow.
+const MOST_SMOOTH: usize = 500;
+
 /// Paints on a pixmap that it borrows.
 pub struct Raster<'a> {
     pixmap: PixmapMut<'a>,
+    /// Translucent lines so far: only the many curves of an overlay are.
+    translucent: usize,
 }
 
 impl<'a> Raster<'a> {
     pub fn new(pixmap: &'a mut Pixmap) -> Self {
-        Self { pixmap: pixmap.as_mut() }
+        Self { pixmap: pixmap.as_mut(), translucent: 0 }
     }
 
     fn fill(&mut self, path: Option<Path>, color: BackendColor) {
@@ -40,7 +46,10 @@ impl<'a> Raster<'a> {
                 line_join: LineJoin::Round,
                 ..Stroke::default()
             };
-            self.pixmap.stroke_path(&path, &paint(color), &stroke, Transform::identity(), None);
+            self.translucent += usize::from(color.alpha < 1.0);
+            let mut paint = paint(color);
+            paint.anti_alias = color.alpha >= 1.0 || self.translucent <= MOST_SMOOTH;
+            self.pixmap.stroke_path(&path, &paint, &stroke, Transform::identity(), None);
         }
     }
 }

@@ -10,7 +10,7 @@ use minijinja::value::Value;
 use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
-use super::jinja;
+use super::jinja::{self, Code};
 use super::model_files::TemplateFile;
 use super::row::{Conversation, Message};
 use super::skip::SkipReason;
@@ -53,6 +53,8 @@ impl fmt::Display for ChatFormat {
 /// A parsed chat template, set up as transformers sets up Jinja.
 pub(super) struct ChatTemplate {
     environment: Environment<'static>,
+    /// By name.
+    templates: BTreeMap<String, Code>,
     path: PathBuf,
     /// `bos_token`, `eos_token` and the like.
     special_tokens: BTreeMap<String, String>,
@@ -77,17 +79,19 @@ impl ChatTemplate {
         special_tokens: BTreeMap<String, String>,
     ) -> Result<Self, DataError> {
         let TemplateFile { path, templates } = file;
-        let mut environment = jinja::environment();
+        let mut codes = BTreeMap::new();
         let mut marking = Vec::new();
         for (name, source) in templates {
             if jinja::marks_generation(&source) {
                 marking.push(name.clone());
             }
-            environment.add_template_owned(name, jinja::portable(&source)).map_err(|error| {
+            let code = Code::new(&jinja::portable(&source)).map_err(|error| {
                 DataError::ChatTemplate { path: path.clone(), message: jinja::one_line(&error) }
             })?;
+            codes.insert(name, code);
         }
-        Ok(Self { environment, path, special_tokens, marking })
+        let environment = jinja::environment();
+        Ok(Self { environment, templates: codes, path, special_tokens, marking })
     }
 
     /// The file that holds the template.
@@ -119,8 +123,9 @@ struct Turns<'a> {
 
 impl Turns<'_> {
     fn name(&self) -> &'static str {
-        let has = |name| self.template.environment.get_template(name).is_ok();
-        if self.conversation.tools.is_some() && has(TOOL_USE) { TOOL_USE } else { DEFAULT }
+        let has_tools = self.conversation.tools.is_some();
+        let is_there = self.template.templates.contains_key(TOOL_USE);
+        if has_tools && is_there { TOOL_USE } else { DEFAULT }
     }
 
     /// The first messages, or altered ones, as text.
@@ -139,11 +144,18 @@ impl Turns<'_> {
         variables.insert("tools", Value::from_serialize(&self.conversation.tools));
         variables.insert("documents", Value::from(()));
         variables.insert("add_generation_prompt", add_generation_prompt.into());
-        let environment = &self.template.environment;
-        environment
-            .get_template(self.name())
-            .and_then(|template| template.render(variables))
-            .map_err(|error| SkipReason::Template { message: jinja::one_line(&error) })
+        let Some(code) = self.template.templates.get(self.name()) else {
+            let message = format!("there is none named `{}`", self.name());
+            return Err(SkipReason::Template { message });
+        };
+        code.render(&self.template.environment, variables.into_iter().collect()).map_err(|error| {
+            let message = jinja::one_line(&error);
+            if jinja::is_limit(&error) {
+                SkipReason::TemplateLimit { message }
+            } else {
+                SkipReason::Template { message }
+            }
+        })
     }
 
     /// By the template's own blocks.

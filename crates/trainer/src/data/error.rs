@@ -283,6 +283,23 @@ pub enum DataError {
         /// What the template engine says.
         message: String,
     },
+    /// The chat template takes more memory or time than one conversation can need.
+    #[error(
+        "the chat template in {} takes too much at line {line} of {}: {message}; it may be damaged or \
+         hostile: take the template of the model's publisher, or write the rows as `prompt` + \
+         `completion`",
+        template.display(), path.display()
+    )]
+    HeavyTemplate {
+        /// The file that holds the template.
+        template: PathBuf,
+        /// The data file.
+        path: PathBuf,
+        /// The row's line.
+        line: u64,
+        /// What it takes too much of.
+        message: String,
+    },
 }
 
 impl DataError {

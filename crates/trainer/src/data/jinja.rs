@@ -8,6 +8,13 @@ use minijinja::{Environment, Error, ErrorKind};
 
 use super::python_json;
 
+mod budget;
+mod code;
+mod growth;
+
+pub(super) use budget::{MOST_OF_ONE, is_limit};
+pub(super) use code::Code;
+
 /// `strftime_now` answers for this moment (2024-07-26 00:00:00, a Friday; Llama 3.1's template
 /// has the same default). The day of the run would make today's tokens differ from tomorrow's,
 /// and a resumed sweep from an uninterrupted one.
@@ -29,21 +36,23 @@ const FIXED_DATE: [(char, &str); 15] = [
     ('p', "AM"),
 ];
 
-/// Instructions that a template may take for one conversation: some thousands of times what a long one
-/// takes, and about a second.
-const FUEL: u64 = 20_000_000;
+/// Characters of a template's own message that are shown.
+const MOST_SHOWN: usize = 500;
 
 /// Put around what the assistant generates; noncharacters, which no text should have.
 const BEGIN: char = '\u{FDD0}';
 const END: char = '\u{FDD1}';
 
-/// An environment without templates.
+/// The environment of all templates: its functions and filters.
 pub(super) fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
-    environment.set_fuel(Some(FUEL));
-    environment.set_trim_blocks(true);
-    environment.set_lstrip_blocks(true);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_fuel(Some(budget::FUEL));
+    environment.set_formatter(budget::write);
+    // It writes out all that there is.
+    environment.remove_global("debug");
+    growth::add_to(&mut environment);
+    environment.add_filter("made", budget::made);
+    environment.add_filter("kept", budget::kept);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", strftime_now);
     environment.add_filter("tojson", python_json::to_json);
@@ -55,9 +64,21 @@ pub(super) fn environment() -> Environment<'static> {
 
 /// Template authors' errors span lines; a report's reason does not.
 pub(super) fn one_line(error: &Error) -> String {
-    let text = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    let text = match (error.detail(), error.kind()) {
+        (Some(detail), _) => detail.to_owned(),
+        (None, ErrorKind::OutOfFuel) => {
+            format!(
+                "it takes more than {} million steps for one conversation",
+                budget::FUEL / 1_000_000
+            )
+        }
+        (None, kind) => kind.to_string(),
+    };
     let place = error.line().map_or_else(String::new, |line| format!(" (template line {line})"));
-    format!("{}{place}", text.split_whitespace().collect::<Vec<_>>().join(" "))
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let shown: String = words.chars().take(MOST_SHOWN).collect();
+    let rest = if shown.len() < words.len() { "…" } else { "" };
+    format!("{shown}{rest}{place}")
 }
 
 /// The template as this engine takes it: Jinja reads every line end as `\n`, and transformers
@@ -180,8 +201,8 @@ mod tests {
             content: &'a str,
         }
         let messages = [Turn { role, content }];
-        environment()
-            .render_str(&portable(source), context! { messages })
+        Code::new(&portable(source))
+            .and_then(|code| code.render(&environment(), context! { messages }))
             .unwrap_or_else(|error| one_line(&error))
     }
 

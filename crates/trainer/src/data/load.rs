@@ -1,12 +1,13 @@
 //! One data file to tokenised rows: read, tokenised in batches on all cores, counted.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
 use super::Example;
 use super::cache::{self, TokenCache};
+use super::chat::ChatFormat;
 use super::error::DataError;
 use super::read::{FileFacts, LocatedRow, each_row};
 use super::report::{DataRole, FileReport, Place};
@@ -63,12 +64,9 @@ impl Loader<'_> {
         path: &Path,
         index: u32,
     ) -> Result<(Vec<PreparedRow>, FileReport), DataError> {
-        let mut loading = Loading::new(self, index);
-        let facts = each_row(path, self.columns, &mut |row| {
-            loading.push(row);
-            Ok(())
-        })?;
-        loading.end();
+        let mut loading = Loading::new(self, index, path);
+        let facts = each_row(path, self.columns, &mut |row| loading.push(row))?;
+        loading.end()?;
         let report = loading.report(role, path, facts);
         if report.skipped.len() * 2 > report.rows {
             return Err(DataError::TooManyBadRows {
@@ -95,6 +93,7 @@ struct Pending {
 struct Loading<'a> {
     loader: &'a Loader<'a>,
     index: u32,
+    path: &'a Path,
     batch: Vec<Pending>,
     batch_bytes: usize,
     rows: Vec<PreparedRow>,
@@ -106,10 +105,11 @@ struct Loading<'a> {
 }
 
 impl<'a> Loading<'a> {
-    fn new(loader: &'a Loader<'a>, index: u32) -> Self {
+    fn new(loader: &'a Loader<'a>, index: u32, path: &'a Path) -> Self {
         Self {
             loader,
             index,
+            path,
             batch: Vec::new(),
             batch_bytes: 0,
             rows: Vec::new(),
@@ -121,7 +121,7 @@ impl<'a> Loading<'a> {
         }
     }
 
-    fn push(&mut self, row: LocatedRow) {
+    fn push(&mut self, row: LocatedRow) -> Result<(), DataError> {
         let LocatedRow { line, parsed } = row;
         match parsed {
             Ok((schema, row)) => {
@@ -131,8 +131,9 @@ impl<'a> Loading<'a> {
             Err(reason) => self.skip(line, &reason),
         }
         if self.batch.len() >= BATCH_ROWS || self.batch_bytes >= BATCH_BYTES {
-            self.tokenise();
+            self.tokenise()?;
         }
+        Ok(())
     }
 
     fn skip(&mut self, line: u64, reason: &SkipReason) {
@@ -140,24 +141,41 @@ impl<'a> Loading<'a> {
     }
 
     /// Tokenises the batch; results come in the order of the file, whichever thread is done first.
-    fn tokenise(&mut self) {
+    /// A template that takes too much for one row ends it: it would for the next.
+    fn tokenise(&mut self) -> Result<(), DataError> {
         let batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
         let Loader { tokeniser, max_seq_len, packing, .. } = *self.loader;
         let results: Vec<_> = batch
             .par_iter()
-            .map(|Pending { schema, row, .. }| match (schema, row) {
-                (Schema::PlainText, Row::Text(text)) => tokeniser.piece(text),
-                (Schema::Text, _) if packing => tokeniser.tokenise(row, usize::MAX),
-                _ => tokeniser.tokenise(row, max_seq_len),
+            .map(|Pending { line, schema, row }| {
+                let result = match (schema, row) {
+                    (Schema::PlainText, Row::Text(text)) => tokeniser.piece(text),
+                    (Schema::Text, _) if packing => tokeniser.tokenise(row, usize::MAX),
+                    _ => tokeniser.tokenise(row, max_seq_len),
+                };
+                match result {
+                    Err(SkipReason::TemplateLimit { message }) => Err((*line, message)),
+                    result => Ok(result),
+                }
             })
-            .collect();
+            .collect::<Result<_, _>>()
+            .map_err(|(line, message)| self.heavy_template(line, message))?;
         for (pending, result) in batch.into_iter().zip(results) {
             match result {
                 Ok(tokenised) => self.take(&pending, tokenised),
                 Err(reason) => self.skip(pending.line, &reason),
             }
         }
+        Ok(())
+    }
+
+    fn heavy_template(&self, line: u64, message: String) -> DataError {
+        let template = match self.loader.tokeniser.chat_format() {
+            ChatFormat::Template { path } => path,
+            ChatFormat::Plain => PathBuf::new(),
+        };
+        DataError::HeavyTemplate { template, path: self.path.to_owned(), line, message }
     }
 
     fn take(&mut self, pending: &Pending, tokenised: Tokenised) {
@@ -202,8 +220,8 @@ impl<'a> Loading<'a> {
         });
     }
 
-    fn end(&mut self) {
-        self.tokenise();
+    fn end(&mut self) -> Result<(), DataError> {
+        self.tokenise()?;
         if !self.text.is_new() {
             let line = self.text.line_at(self.text.ids.len());
             self.text.extend(line, &[self.loader.tokeniser.eos()]);
@@ -213,6 +231,7 @@ impl<'a> Loading<'a> {
             }
         }
         self.skipped.sort_by_key(|row| row.line);
+        Ok(())
     }
 
     fn report(&mut self, role: DataRole, path: &Path, facts: FileFacts) -> FileReport {

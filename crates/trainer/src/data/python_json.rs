@@ -8,11 +8,20 @@ use minijinja::{Error, ErrorKind};
 use serde::Serialize;
 use serde_json::ser::{CharEscape, Formatter, Serializer};
 
+use super::jinja::MOST_OF_ONE;
+
+/// Blanks for each step to the right.
+const MOST_INDENT: usize = 80;
+
 /// `json.dumps(value, ensure_ascii=False, indent=.., separators=.., sort_keys=..)`, as
 /// transformers calls it.
 #[expect(clippy::needless_pass_by_value, reason = "the signature that makes it a filter")]
 pub(super) fn to_json(value: &Value, arguments: Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = arguments.get("indent")?;
+    if indent.is_some_and(|width| width > MOST_INDENT) {
+        let message = format!("tojson: indent is {MOST_INDENT} at most");
+        return Err(Error::new(ErrorKind::InvalidOperation, message));
+    }
     let ensure_ascii: Option<bool> = arguments.get("ensure_ascii")?;
     let sort_keys: Option<bool> = arguments.get("sort_keys")?;
     let separators: Option<Vec<String>> = arguments.get("separators")?;
@@ -30,12 +39,37 @@ pub(super) fn to_json(value: &Value, arguments: Kwargs) -> Result<Value, Error> 
     let ensure_ascii = ensure_ascii.unwrap_or(false);
     let formatter = PythonFormatter { item, key, indent, ensure_ascii, depth: 0, is_empty: true };
     let value = if sort_keys == Some(true) { sorted(value)? } else { value.clone() };
-    let mut bytes = Vec::new();
+    let mut written = Bounded { bytes: Vec::new(), is_full: false };
     let failed = |message: String| Error::new(ErrorKind::BadSerialization, message);
-    value
-        .serialize(&mut Serializer::with_formatter(&mut bytes, formatter))
-        .map_err(|error| failed(error.to_string()))?;
-    String::from_utf8(bytes).map(Value::from_safe_string).map_err(|error| failed(error.to_string()))
+    let result = value.serialize(&mut Serializer::with_formatter(&mut written, formatter));
+    if written.is_full {
+        let message = format!("it writes more than {} MiB of JSON", MOST_OF_ONE >> 20);
+        return Err(Error::new(ErrorKind::OutOfFuel, message));
+    }
+    result.map_err(|error| failed(error.to_string()))?;
+    String::from_utf8(written.bytes)
+        .map(Value::from_safe_string)
+        .map_err(|error| failed(error.to_string()))
+}
+
+/// What is written, up to the largest text that a template may make.
+struct Bounded {
+    bytes: Vec<u8>,
+    is_full: bool,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.is_full |= self.bytes.len() + bytes.len() > MOST_OF_ONE;
+        if self.is_full {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The value with the keys of every object in ascending order.

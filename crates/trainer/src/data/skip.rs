@@ -143,6 +143,12 @@ pub(super) enum SkipReason {
         /// What the template engine or the template's `raise_exception` says.
         message: String,
     },
+    /// The chat template takes too much; no row is tried after it.
+    #[error("the chat template takes too much: {message}")]
+    TemplateLimit {
+        /// What it takes too much of.
+        message: String,
+    },
     /// The chat template changes what a turn says, or leaves it out, so the assistant's tokens
     /// cannot be told from the rest.
     #[error(

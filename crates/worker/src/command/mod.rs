@@ -105,11 +105,17 @@ pub struct CommandTrainer {
 }
 
 /// From what a trial's command can go on.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct Resume {
     step: u32,
     /// What the command named; `None` when it named nothing and begins again.
     checkpoint: Option<String>,
+    /// What it said up to there; absent from files of earlier versions.
+    #[serde(default)]
+    evaluations: Vec<Evaluation>,
+    /// Which of the evaluations each adapter that it named is of.
+    #[serde(default)]
+    adapters: Vec<(usize, PathBuf)>,
 }
 
 impl CommandTrainer {
@@ -242,7 +248,7 @@ impl Trainer for CommandTrainer {
         values::add_trial(&mut values, trial)?;
         let resume = match checkpoint {
             Some(path) => serde_json::from_slice(&std::fs::read(path)?)?,
-            None => Resume { step: 0, checkpoint: None },
+            None => Resume::default(),
         };
         if let Some(checkpoint) = &resume.checkpoint {
             values.insert(CommandValue::Resume, checkpoint.clone());
@@ -251,9 +257,10 @@ impl Trainer for CommandTrainer {
         let line = values::fill(&self.settings.command, &values);
         let (note, process) = self.start(&line, &values, (trial.id, attempt), &log)?;
         let dir = self.settings.dir.clone();
-        let run = Run::new(trial, attempt, (note, process), log, dir, resume.step);
+        let from_step = resume.step;
+        let run = Run::new(trial, attempt, (note, process), log, dir, resume);
         self.running.insert(trial.id, run);
-        Ok(Admission::Admitted { from_step: resume.step, total_steps: 0 })
+        Ok(Admission::Admitted { from_step, total_steps: 0 })
     }
 
     /// Waits for news and returns what they mean; after a moment without any, nothing.
@@ -280,11 +287,7 @@ impl Trainer for CommandTrainer {
     }
 
     fn save_checkpoint(&self, trial: TrialId, path: &Path) -> Result<u32, TrainerError> {
-        let named = self.running.get(&trial).and_then(|run| run.checkpoint.clone());
-        let resume = match named {
-            Some((step, checkpoint)) => Resume { step, checkpoint: Some(checkpoint) },
-            None => Resume { step: 0, checkpoint: None },
-        };
+        let resume = self.running.get(&trial).map(Run::resume).unwrap_or_default();
         std::fs::write(path, serde_json::to_vec(&resume)?)?;
         Ok(resume.step)
     }

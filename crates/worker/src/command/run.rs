@@ -10,7 +10,7 @@ use spec::{Event, Outcome, Trial, TrialId};
 
 use super::left_over::Note;
 use super::process::{self, News, Process};
-use super::{CommandError, SHOWN_LINES};
+use super::{CommandError, Resume, SHOWN_LINES};
 use crate::error::chain;
 use crate::metrics::{Curve, Line, Said, check_adapter, read};
 
@@ -29,7 +29,7 @@ pub(super) struct Run {
     /// What it did is not to be read now.
     pub is_held: bool,
     /// From what the command said that it can go on, and at which step.
-    pub checkpoint: Option<(u32, String)>,
+    checkpoint: Option<(u32, String)>,
     log: PathBuf,
     /// The folder that relative paths start at.
     dir: PathBuf,
@@ -50,8 +50,11 @@ impl Run {
         (note, process): (Option<Note>, Process),
         log: PathBuf,
         dir: PathBuf,
-        step: u32,
+        resume: Resume,
     ) -> Self {
+        let Resume { step, checkpoint, evaluations, mut adapters } = resume;
+        // A trainer may remove old ones when it writes new ones.
+        adapters.retain(|(_, path)| check_adapter(path).is_ok());
         Self {
             trial: trial.id,
             attempt,
@@ -60,15 +63,24 @@ impl Run {
             is_over: false,
             news: VecDeque::new(),
             is_held: false,
-            checkpoint: None,
+            checkpoint: checkpoint.map(|checkpoint| (step, checkpoint)),
             log,
             dir,
             begun: Instant::now(),
-            curve: Curve::begun(trial, step),
-            adapters: Vec::new(),
+            curve: Curve::begun(trial, step, evaluations),
+            adapters,
             is_unreadable: false,
             is_told: false,
         }
+    }
+
+    /// From what it can go on: the last checkpoint that it named, or its beginning.
+    pub fn resume(&self) -> Resume {
+        let Some((step, checkpoint)) = self.checkpoint.clone() else { return Resume::default() };
+        let evaluations = self.curve.up_to(step).to_vec();
+        let adapters = self.adapters.iter().filter(|(of, _)| *of < evaluations.len());
+        let adapters = adapters.cloned().collect();
+        Resume { step, checkpoint: Some(checkpoint), evaluations, adapters }
     }
 
     /// Whether there is something to read now.

@@ -23,6 +23,8 @@ pub struct AdapterError {
 pub(crate) struct Curve {
     trial: TrialId,
     learning_rate: f64,
+    /// The step from which it went on.
+    from: u32,
     /// The last step that was named or counted.
     step: u32,
     evaluations: Vec<Evaluation>,
@@ -49,15 +51,22 @@ impl Curve {
         Self {
             trial: trial.trial.id,
             learning_rate: trial.trial.config.learning_rate,
+            from: 0,
             step: trained.max(evaluated),
             evaluations: trial.evaluations.clone(),
         }
     }
 
-    /// A curve without a point, of a trial that has taken `step` steps.
-    pub fn begun(trial: &spec::Trial, step: u32) -> Self {
+    /// The curve of a trial that has taken `from` steps and was evaluated in them.
+    pub fn begun(trial: &spec::Trial, from: u32, evaluations: Vec<Evaluation>) -> Self {
         let learning_rate = trial.config.learning_rate;
-        Self { trial: trial.id, learning_rate, step, evaluations: Vec::new() }
+        Self { trial: trial.id, learning_rate, from, step: from, evaluations }
+    }
+
+    /// The evaluations up to `step`.
+    pub fn up_to(&self, step: u32) -> &[Evaluation] {
+        let count = self.evaluations.partition_point(|evaluation| evaluation.step <= step);
+        &self.evaluations[..count]
     }
 
     /// Whether there is any evaluation.
@@ -117,7 +126,16 @@ impl Curve {
         eval_loss: f64,
         seconds: f64,
     ) -> Result<Evaluation, String> {
-        if let Some(last) = self.evaluations.last().filter(|last| last.step >= step) {
+        let known = self.evaluations.last().filter(|last| last.step >= step);
+        if step < self.from || (step == self.from && known.is_some()) {
+            return Err(format!(
+                "the trial goes on from step {}, whose checkpoint is in LORASWEEP_RESUME, but an \
+                 evaluation at step {step} was reported: begin there and count on, or name no \
+                 `checkpoint`",
+                self.from
+            ));
+        }
+        if let Some(last) = known {
             return Err(format!("an evaluation at step {} was reported before", last.step));
         }
         let epoch = match (line.epoch, line.step) {

@@ -26,6 +26,8 @@ impl<T: Trainer> Serve<T> {
         let step = self.dir.save_checkpoint(id, Purpose::Resume, save)?;
         if step > 0 {
             self.record(Some(attempt), &[Event::CheckpointKept { trial: id, step }])?;
+        } else if !std::mem::replace(&mut self.has_told_of_nothing_kept, true) {
+            self.warn(id, Some(attempt), &Warning::NothingKept { trial: id })?;
         }
         Ok(step > 0)
     }

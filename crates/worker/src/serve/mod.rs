@@ -95,6 +95,8 @@ pub struct Serve<T> {
     has_news: bool,
     /// Time in which the trainer trained or evaluated.
     busy: Duration,
+    /// Once is enough: the next trial's command names as little.
+    has_told_of_nothing_kept: bool,
 }
 
 impl<T: Trainer> Serve<T> {
@@ -117,6 +119,7 @@ impl<T: Trainer> Serve<T> {
             is_ending: false,
             has_news: false,
             busy: Duration::ZERO,
+            has_told_of_nothing_kept: false,
         };
         serve.beat_if_due()?;
         serve.report()?;
