@@ -1,6 +1,6 @@
-"""Optuna's samplers on the instances of lorasweep's planner benchmark.
+"""Optuna's samplers and Syne Tune's searchers on the instances of lorasweep's planner benchmark.
 
-    python scripts/bench/planner_peers.py FOLDER [--sampler tpe|gp|cmaes|botorch|random|grid] ...
+    python scripts/bench/planner_peers.py FOLDER [--sampler NAME] ...
 
     python scripts/bench/planner_peers.py FOLDER --table TABLE.csv [--sampler NAME] [--cap]
 
@@ -8,7 +8,8 @@ FOLDER holds lora_surrogate.py; with --table it is not read, and real runs are r
 printed line has the columns of `cargo bench -p lorasweep-planner --bench planner`, so that both
 stand in one table. Needs optuna, cmaes for the sampler of that name, torch for `gp`, and
 optuna-integration with botorch for `botorch` (its logarithmic expected improvement, after 8 random
-trials); `grid` is a person's: 2 ranks, 4 learning rates, 2 batch sizes, 2 numbers of epochs. `--cap`
+trials); for `syne-cqr` (conformal quantile regression), `syne-bore` and `syne-kde` syne-tune,
+pandas, scikit-learn, xgboost and statsmodels; `grid` is a person's: 2 ranks, 4 learning rates, 2 batch sizes, 2 numbers of epochs. `--cap`
 tells the sampler that a loss is at most the untrained base model's, which keeps diverged runs from
 spoiling its model.
 """
@@ -42,6 +43,59 @@ def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.RandomSampler(seed=seed)
 
 
+class OptunaStudy:
+    """One sweep's ask and tell; a configuration is rank, learning rate, batch size, epochs."""
+
+    def __init__(self, name: str, surrogate, seed: int):
+        self.surrogate = surrogate
+        self.study = optuna.create_study(sampler=sampler(name, seed))
+
+    def ask(self):
+        trial, s = self.study.ask(), self.surrogate
+        config = (
+            s.RANKS[trial.suggest_int("rank", 0, len(s.RANKS) - 1)],
+            trial.suggest_float("lr", s.LR_LO, s.LR_HI, log=True),
+            s.BATCHES[trial.suggest_int("batch", 0, len(s.BATCHES) - 1)],
+            trial.suggest_int("epochs", 1, s.E_MAX),
+        )
+        return trial, config
+
+    def tell(self, trial, loss: float) -> None:
+        self.study.tell(trial, loss)
+
+
+SYNE = {"syne-cqr": "cqr", "syne-bore": "bore", "syne-kde": "kde"}
+
+
+class SyneTuneStudy:
+    """The same with a searcher of Syne Tune; ranks and batch sizes are ordered lists to it."""
+
+    def __init__(self, name: str, surrogate, seed: int):
+        from syne_tune.config_space import loguniform, ordinal, randint
+        from syne_tune.optimizer.schedulers.ask_tell_scheduler import AskTellScheduler
+        from syne_tune.optimizer.schedulers.single_objective_scheduler import (
+            SingleObjectiveScheduler,
+        )
+
+        space = {
+            "rank": ordinal(surrogate.RANKS),
+            "lr": loguniform(surrogate.LR_LO, surrogate.LR_HI),
+            "batch": ordinal(surrogate.BATCHES),
+            "epochs": randint(1, surrogate.E_MAX),
+        }
+        self.scheduler = AskTellScheduler(
+            SingleObjectiveScheduler(space, "loss", searcher=SYNE[name], random_seed=seed)
+        )
+
+    def ask(self):
+        trial = self.scheduler.ask()
+        config = trial.config
+        return trial, (config["rank"], config["lr"], config["batch"], config["epochs"])
+
+    def tell(self, trial, loss: float) -> None:
+        self.scheduler.tell(trial, {"loss": loss})
+
+
 GRID = [
     (rank, rate, batch, epochs)
     for rank in (16, 64)
@@ -70,23 +124,11 @@ def grid_sweep(instance, optimum, seed: int) -> tuple[float, bool]:
 
 def sweep(surrogate, instance, optimum, args, seed: int) -> tuple[float, bool]:
     """One study of full runs; the choice is the run with the lowest final loss."""
-    study = optuna.create_study(sampler=sampler(args.sampler, seed))
+    make = SyneTuneStudy if args.sampler in SYNE else OptunaStudy
+    study = make(args.sampler, surrogate, seed)
     runs = []
     while len(runs) < args.trials:
-        asked = []
-        for _ in range(min(args.batch, args.trials - len(runs) - len(asked))):
-            trial = study.ask()
-            asked.append(
-                (
-                    trial,
-                    (
-                        surrogate.RANKS[trial.suggest_int("rank", 0, len(surrogate.RANKS) - 1)],
-                        trial.suggest_float("lr", surrogate.LR_LO, surrogate.LR_HI, log=True),
-                        surrogate.BATCHES[trial.suggest_int("batch", 0, len(surrogate.BATCHES) - 1)],
-                        trial.suggest_int("epochs", 1, surrogate.E_MAX),
-                    ),
-                )
-            )
+        asked = [study.ask() for _ in range(min(args.batch, args.trials - len(runs)))]
         for trial, config in asked:
             _, losses, _ = instance.run(*config, seed)
             loss = min(losses[-1], instance.L0) if args.cap else losses[-1]
@@ -164,10 +206,13 @@ def replay_table(args) -> None:
     print(f"optuna {args.sampler:<30} {'; '.join(shown)}; {len(models)} models, {args.seeds} seeds")
 
 
+NAMES = ["tpe", "gp", "cmaes", "botorch", "random", "grid", *SYNE]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder")
-    parser.add_argument("--sampler", default="tpe", choices=["tpe", "gp", "cmaes", "botorch", "random", "grid"])
+    parser.add_argument("--sampler", default="tpe", choices=NAMES)
     parser.add_argument("--cap", action="store_true")
     parser.add_argument("--table")
     parser.add_argument("--shift", default="None", help="rate=FACTOR or rank")
@@ -179,6 +224,8 @@ def main() -> None:
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    if args.table and args.sampler in SYNE:
+        parser.error("tables are replayed with optuna's samplers only")
     if args.table:
         replay_table(args)
         return
@@ -197,7 +244,7 @@ def main() -> None:
     regrets = np.array([regret for regret, _ in results])
     close = np.array([is_close for _, is_close in results]).mean()
     error = np.sqrt(close * (1 - close) / len(results))
-    name = f"optuna {args.sampler}{' capped' if args.cap else ''}"
+    name = f"{'' if args.sampler in SYNE else 'optuna '}{args.sampler}{' capped' if args.cap else ''}"
     name = "a person's grid" if args.sampler == "grid" else name
     print(
         f"{name:<37} batch {args.batch:<2} instances {args.first:>2} to "

@@ -18,7 +18,13 @@ echo "# lorasweep"
 began=$(date +%s.%N)
 target/release/lorasweep run "$sweep" --results "$temporary" --quiet
 ended=$(date +%s.%N)
-awk -v a="$began" -v b="$ended" 'BEGIN { printf "seconds from command to ranking: %.1f\n", b - a }'
+cat "$temporary"/sweep-16/journal/*.jsonl |
+  sed -n 's/.*"busy_seconds":\([0-9.]*\).*/\1/p' |
+  awk -v a="$began" -v b="$ended" '{ busy += $1 } END {
+    printf "seconds from command to ranking: %.1f\n", b - a
+    printf "of them outside training steps and evaluations: %.2f (%.1f%%)\n", b - a - busy,
+      100 * (b - a - busy) / (b - a)
+  }'
 python3 - "$temporary/sweep-16/ranking.csv" <<'PY'
 import csv, sys
 columns = "trial rank learning_rate batch_size eval_loss eval_loss_stderr flag".split()

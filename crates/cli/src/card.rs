@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use reporter::Ranking;
-use spec::{Evaluation, SweepState, TrialId};
+use spec::{BaseSettings, Evaluation, SweepState, TrialId};
 
 use crate::export::{Form, GGUF};
 
@@ -16,6 +16,8 @@ pub struct Card<'a> {
     /// The one whose adapter is exported.
     pub evaluation: &'a Evaluation,
     pub base: &'a str,
+    /// How its weights were held in training.
+    pub held: &'a BaseSettings,
     pub data_sha256: Option<&'a str>,
 }
 
@@ -58,7 +60,8 @@ impl Card<'_> {
         if let Some(train_loss) = train_loss {
             row("train loss, measured the same way", format!("{train_loss:.4}"));
         }
-        if let Some(base) = &self.state.base {
+        let config = self.state.trials.get(&self.trial).map(|trial| &trial.trial.config);
+        if let Some(base) = config.and_then(|config| self.state.base_of(config)) {
             row("validation loss of the base model", format!("{:.4}", base.eval_loss));
         }
         // What is said of the trial is said of its best evaluation.
@@ -79,6 +82,9 @@ impl Card<'_> {
         }
         row("epoch of this adapter", self.epoch());
         row("base model", format!("`{}`", self.base));
+        if let Some(held) = self.held() {
+            row("trained on", held);
+        }
         if let Some(sha256) = self.data_sha256 {
             row("SHA-256 of the training data", format!("`{sha256}`"));
         }
@@ -88,6 +94,18 @@ impl Card<'_> {
             for sentence in &self.ranking.verdict.sentences {
                 let _ = writeln!(out, "{sentence}");
             }
+        }
+    }
+
+    /// The form of the base in training, where it is not the base model's own.
+    fn held(&self) -> Option<String> {
+        match (&self.held.quantization, &self.held.weights) {
+            (Some(form), _) => Some(format!("an {form} base; the losses above are on it")),
+            (None, Some(file)) => {
+                let name = file.file_name().unwrap_or_default().to_string_lossy();
+                Some(format!("the base as in `{name}`; the losses above are on it"))
+            }
+            (None, None) => None,
         }
     }
 

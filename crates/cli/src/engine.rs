@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use spec::{Evaluation, Event, ExampleLosses, Sweep, TestEvaluation, Trial, TrialId};
+use spec::{BaseForm, Evaluation, Event, ExampleLosses, Sweep, TestEvaluation, Trial, TrialId};
 use trainer::data::PreparedData;
 use trainer::plan::Packing;
 use worker::{Admission, Trainer, TrainerError};
@@ -14,11 +14,12 @@ use crate::error::CliError;
 pub struct EngineTrainer(trainer::Engine);
 
 impl EngineTrainer {
-    /// Loads the sweep's base model onto its device.
+    /// Loads the sweep's base model onto its device, in the first form that its trials ask for.
     pub fn load(sweep: &Sweep, data: PreparedData, packing: Packing) -> Result<Self, CliError> {
+        let first = sweep.space.base_forms().first().copied().flatten();
         trainer::Engine::load(
             &sweep.model,
-            &sweep.base,
+            &sweep.base.in_form(first),
             data,
             &sweep.train,
             &sweep.executor,
@@ -43,8 +44,12 @@ impl Trainer for EngineTrainer {
         self.0.capacity()
     }
 
-    fn evaluate_base(&mut self) -> Result<Evaluation, TrainerError> {
-        Ok(self.0.evaluate_base()?)
+    fn evaluate_base(&mut self, form: Option<BaseForm>) -> Result<Evaluation, TrainerError> {
+        Ok(self.0.evaluate_base(form)?)
+    }
+
+    fn base_example_losses(&self, form: Option<BaseForm>) -> Option<ExampleLosses> {
+        self.0.base_example_losses(form)
     }
 
     fn admit(&mut self, trial: &Trial, from: Option<&Path>) -> Result<Admission, TrainerError> {
@@ -73,8 +78,9 @@ impl Trainer for EngineTrainer {
     fn evaluate_test(
         &mut self,
         adapter: Option<&Path>,
+        form: Option<BaseForm>,
     ) -> Result<Option<TestEvaluation>, TrainerError> {
-        Ok(self.0.evaluate_test(adapter)?)
+        Ok(self.0.evaluate_test(adapter, form)?)
     }
 
     fn peak_bytes(&self) -> Option<u64> {

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use reporter::Ranking;
 use serde_json::{Value, json};
-use spec::{Evaluation, HubModel, SweepState, TrialId, TrialState, TrialStatus};
+use spec::{
+    BaseSettings, Evaluation, HubModel, SweepState, TrialConfig, TrialId, TrialState, TrialStatus,
+};
 use store::SweepFolder;
 use trainer::data::{Dataset, PreparedData};
 
@@ -209,6 +211,15 @@ impl Export<'_> {
         Ok(model.display().to_string())
     }
 
+    fn config(&self) -> Option<&TrialConfig> {
+        self.state.trials.get(&self.trial).map(|trial| &trial.trial.config)
+    }
+
+    /// How the base's weights were held when the trial was trained.
+    fn held(&self) -> BaseSettings {
+        self.settings.base.in_form(self.config().and_then(|config| config.quantization))
+    }
+
     /// Whether an evaluation is the one that the trial is ranked by.
     fn is_best(&self, evaluation: &Evaluation) -> bool {
         let trial = self.state.trials.get(&self.trial);
@@ -223,6 +234,7 @@ impl Export<'_> {
             form: self.form,
             evaluation,
             base,
+            held: &self.held(),
             data_sha256: self.data_sha256.as_deref(),
         };
         facts.render()
@@ -232,7 +244,7 @@ impl Export<'_> {
     fn add_validation(&self, dir: &Path, adapter: &Path, rows: &Dataset) -> Result<(), CliError> {
         write_rows(&dir.join("validation_tokens.jsonl"), rows)?;
         let model = &self.settings.model;
-        trainer::logits_file::write(&dir.join(LOGITS), model, &self.settings.base, adapter, rows)
+        trainer::logits_file::write(&dir.join(LOGITS), model, &self.held(), adapter, rows)
             .map(|_| ())
             .map_err(|source| CliError::Model { path: model.clone(), source })
     }
@@ -261,11 +273,12 @@ impl Export<'_> {
     }
 
     fn origin(&self, evaluation: &Evaluation, base: &str) -> Value {
+        let config = self.config();
         json!({
             "sweep": self.state.name,
             "fingerprint": self.state.fingerprint,
             "trial": self.trial,
-            "config": self.state.trials.get(&self.trial).map(|trial| &trial.trial.config),
+            "config": config,
             "eval_loss": evaluation.eval_loss,
             "eval_loss_stderr": evaluation.eval_loss_stderr,
             "train_loss": evaluation.train_loss,
@@ -274,7 +287,8 @@ impl Export<'_> {
             "epoch": evaluation.epoch,
             "is_best_evaluation": self.is_best(evaluation),
             "base_model": base,
-            "base_eval_loss": self.state.base.as_ref().map(|base| base.eval_loss),
+            "base_eval_loss": config.and_then(|config| self.state.base_of(config)).map(|e| e.eval_loss),
+            "base_quantization": self.held().quantization,
             "lorasweep": env!("CARGO_PKG_VERSION"),
         })
     }

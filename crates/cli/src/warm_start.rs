@@ -44,9 +44,10 @@ fn is_same_problem(a: &Identity, b: &Identity) -> bool {
     let names = |of: &Identity| -> Vec<Value> {
         let sweep = &of.sweep;
         let length = sweep["train"]["max_seq_len"].clone();
+        let form = sweep["base"]["quantization"].clone();
         // Files are known by their content; what is no file here, by its name.
         let named = of.inputs.is_empty().then(|| [sweep["model"].clone(), sweep["data"].clone()]);
-        named.into_iter().flatten().chain([length]).collect()
+        named.into_iter().flatten().chain([length, form]).collect()
     };
     files(a) == files(b) && names(a) == names(b)
 }

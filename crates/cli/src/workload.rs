@@ -52,6 +52,8 @@ pub struct MemoryPlan {
     pub packing: Packing,
     /// Predicted peak of what training takes, in bytes.
     pub memory: Memory,
+    /// Forms of the base that are held at once.
+    pub bases: u64,
     /// Bytes of the process itself: program, tokenizer, rows, and the records of the steps.
     pub process: u64,
     /// Bytes that are free for it; absent where the system does not tell.
@@ -80,7 +82,8 @@ impl MemoryPlan {
         let packing = demand.fit(&sweep.executor, available).map_err(unusable)?;
         let steps: u64 = plan::works(trials, data, train).iter().map(|w| u64::from(w.steps)).sum();
         let process = trainer::memory::resident().unwrap_or(0) + steps * BYTES_OF_A_STEP;
-        Ok(Self { packing, memory: demand.memory(&packing), process, available, unfit })
+        let (memory, bases) = (demand.memory(&packing), room.base.models);
+        Ok(Self { packing, memory, bases, process, available, unfit })
     }
 
     /// Plans the packing of `trials` on the sweep's device.
@@ -101,7 +104,7 @@ impl MemoryPlan {
     }
 }
 
-/// A base model on a device, and what is left for training it.
+/// A base model on a device, in all forms that trials ask for, and what is left for training it.
 #[derive(Clone)]
 struct Room {
     config: DecoderConfig,
@@ -114,9 +117,14 @@ impl Room {
     fn of(sweep: &Sweep, device: &Device) -> Result<Self, CliError> {
         let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
         let config = DecoderConfig::read(&sweep.model).map_err(unusable)?;
-        let source = Source::open(&sweep.model, &sweep.base, &config).map_err(unusable)?;
+        let memory =
+            |base| Source::open(&sweep.model, base, &config)?.memory(&config, device.keeps_base());
+        let bases: Result<Vec<BaseMemory>, _> = sweep.bases().iter().map(memory).collect();
         Ok(Self {
-            base: source.memory(&config, device.keeps_base()).map_err(unusable)?,
+            base: bases
+                .map_err(unusable)?
+                .into_iter()
+                .fold(BaseMemory::default(), BaseMemory::beside),
             value_bytes: device.value_bytes(),
             available: available_memory(device, sweep.executor.memory_limit),
             config,

@@ -86,7 +86,7 @@ fn run_knowing(sweep: &Sweep, batch: usize, best: f64, earlier: Vec<Earlier>) ->
 fn the_first_trial_is_what_people_usually_begin_with() {
     let first = for_sweep(&sweep(SPACE)).suggest(&begun(), 1);
     let config = &first[0].config;
-    assert_eq!((config.rank, config.batch_size, config.learning_rate), (64, 16, 2e-4));
+    assert_eq!((config.rank, config.batch_size, config.learning_rate), (16, 16, 2e-4));
 }
 
 #[test]

@@ -43,7 +43,7 @@ impl Parameter {
 }
 
 /// Every parameter, the most often tuned first.
-pub const PARAMETERS: [Parameter; 14] = [
+pub const PARAMETERS: [Parameter; 15] = [
     Parameter { name: "rank", kind: Kind::Whole(|c| c.rank) },
     Parameter { name: "learning_rate", kind: Kind::Rate(|c| c.learning_rate) },
     Parameter { name: "batch_size", kind: Kind::Whole(|c| c.batch_size) },
@@ -58,7 +58,19 @@ pub const PARAMETERS: [Parameter; 14] = [
     Parameter { name: "seed", kind: Kind::Unsigned(|c| c.seed) },
     Parameter { name: "loraplus_lr_ratio", kind: Kind::Real(|c| c.variant.loraplus_lr_ratio) },
     Parameter { name: "use_dora", kind: Kind::Truth(|c| c.variant.use_dora) },
+    Parameter { name: "quantization", kind: Kind::Text(quantization) },
 ];
+
+/// The form of the base, where it is a parameter; else nothing.
+fn quantization(config: &TrialConfig) -> String {
+    config.quantization.map(|form| form.to_string()).unwrap_or_default()
+}
+
+/// The parameters that have a value in `config`, with it.
+pub fn given(config: &TrialConfig) -> impl Iterator<Item = (&'static Parameter, String)> {
+    let values = PARAMETERS.iter().map(|parameter| (parameter, parameter.value(config)));
+    values.filter(|(_, value)| !value.is_empty())
+}
 
 /// The parameters that take more than one value among `configs`, in the order of [`PARAMETERS`];
 /// without `lora_alpha` where it only follows the rank.

@@ -92,11 +92,10 @@ pub fn rank(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Rankin
         comparison: comparison.as_ref(),
         lang,
     });
-    let base_retention = state.base.as_ref().and_then(|base| base.retention_loss);
     let mut rows = vec![base_row(state.base.as_ref(), lang)];
     for (id, diagnosis) in diagnoses {
         if let Some(trial) = state.trials.get(&id) {
-            rows.push(run_row(trial, diagnosis, base_retention));
+            rows.push(run_row(trial, diagnosis, state.base_of(&trial.trial.config)));
         }
     }
     if let Some(comparison) = &comparison {
@@ -161,7 +160,8 @@ fn base_row(base: Option<&Evaluation>, lang: Lang) -> Row {
     }
 }
 
-fn run_row(trial: &TrialState, diagnosis: Diagnosis, base_retention: Option<f64>) -> Row {
+fn run_row(trial: &TrialState, diagnosis: Diagnosis, base: Option<&Evaluation>) -> Row {
+    let base_retention = base.and_then(|base| base.retention_loss);
     let (best, last, point) = (trial.best(), trial.last(), trial.train_points.last());
     let retention_loss = best.and_then(|e| e.retention_loss);
     Row {

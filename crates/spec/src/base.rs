@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// Where the base model's weights come from, and what becomes of them. All trials share them.
+/// Where the base model's weights come from, and what becomes of them. All trials share them, but
+/// where `quantization` is a parameter of theirs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseSettings {
     /// A GGUF file with the weights; `None`: the model folder's safetensors files.
@@ -22,10 +23,67 @@ impl BaseSettings {
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
+
+    /// The base of the trials that want it in this form; `None`: as the sweep has it.
+    #[must_use]
+    pub fn in_form(&self, form: Option<BaseForm>) -> Self {
+        let quantization = match form {
+            None => self.quantization,
+            Some(BaseForm::AsStored) => None,
+            Some(BaseForm::Quantized(quantization)) => Some(quantization),
+        };
+        Self { weights: self.weights.clone(), quantization }
+    }
+}
+
+/// What the parameter `quantization` can be: in which form a trial wants the base it trains on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "&'static str", try_from = "String")]
+pub enum BaseForm {
+    /// The weights as the model folder has them.
+    AsStored,
+    /// The blocks' linear layers quantised.
+    Quantized(Quantization),
+}
+
+impl BaseForm {
+    /// The name used in sweep files and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AsStored => "none",
+            Self::Quantized(quantization) => quantization.name(),
+        }
+    }
+
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        std::iter::once(Self::AsStored).chain(Quantization::ALL.into_iter().map(Self::Quantized))
+    }
+}
+
+impl fmt::Display for BaseForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl From<BaseForm> for &'static str {
+    fn from(form: BaseForm) -> Self {
+        form.name()
+    }
+}
+
+impl TryFrom<String> for BaseForm {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let found = Self::all().find(|form| form.name() == name);
+        found.ok_or_else(|| format!("`{name}` is not a known quantization"))
+    }
 }
 
 /// A number format of few bits for frozen weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Quantization {
     /// 4 bits: quantiles of the normal distribution, a scale for 64 values (Dettmers et al. 2023,
     /// arXiv:2305.14314).

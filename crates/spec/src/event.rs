@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::BaseForm;
 use crate::trial::{TargetModule, Trial, TrialId};
 
 /// Version of the journal's records; a reader refuses a higher one. 2 added the losses of single
 /// examples, the facts of the data and the test set; 3 the workers and what orders their files, and
-/// lets losses that other trainers do not measure be absent; 4 stopped trials that go on.
-pub const SCHEMA_VERSION: u32 = 4;
+/// lets losses that other trainers do not measure be absent; 4 stopped trials that go on; 5 trials on
+/// bases of different quantization.
+pub const SCHEMA_VERSION: u32 = 5;
 
 /// One line of a journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,6 +56,17 @@ pub enum Event {
     BaseEvaluated {
         /// Its losses, at step 0.
         evaluation: Evaluation,
+    },
+    /// The untouched base model was evaluated in one of the forms that the parameter
+    /// `quantization` asks for. The first one that a sweep evaluates is its reference.
+    QuantizedBaseEvaluated {
+        /// Which form.
+        quantization: BaseForm,
+        /// Its losses, at step 0.
+        evaluation: Evaluation,
+        /// Its losses of the single validation examples, where they are known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        examples: Option<ExampleLosses>,
     },
     /// The planner proposed a trial.
     TrialProposed {
@@ -185,6 +198,9 @@ pub enum Event {
         error: Option<String>,
         /// The most memory it took, in bytes, where the system tells.
         peak_bytes: Option<u64>,
+        /// Seconds in which it trained or evaluated; the rest of its time went by around that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        busy_seconds: Option<f64>,
     },
     /// A worker process died, or was ended because it gave no sign of life.
     WorkerLost {
@@ -226,6 +242,7 @@ impl Event {
             Self::SweepStarted { .. }
             | Self::DataPrepared { .. }
             | Self::BaseEvaluated { .. }
+            | Self::QuantizedBaseEvaluated { .. }
             | Self::OutOfMemory { .. }
             | Self::TrialsReturned { .. }
             | Self::WorkerStarted { .. }

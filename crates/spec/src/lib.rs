@@ -31,7 +31,7 @@ mod sweep;
 mod trial;
 mod variant;
 
-pub use base::{BaseSettings, Quantization};
+pub use base::{BaseForm, BaseSettings, Quantization};
 pub use command::{CommandTemplate, CommandValue};
 pub use distribution::{Distribution, Shape};
 pub use error::{SweepError, SweepErrors};
@@ -51,7 +51,9 @@ pub use settings::{
 };
 pub use slurm::SlurmSettings;
 pub use space::{Alpha, Axis, Choice, FromNumber, Numeric, SearchSpace};
-pub use state::{Continued, LostWorker, Promoted, SweepState, TrialState, TrialStatus};
+pub use state::{
+    Continued, LostWorker, Promoted, QuantizedBase, SweepState, TrialState, TrialStatus,
+};
 pub use sweep::{Brackets, EarlyTerminate, Goal, Method, Metric, MetricName, Sweep, Warning};
 pub use trial::{ConfigKey, LrScheduler, TargetModule, Trial, TrialConfig, TrialId, lora_scale};
 pub use variant::{InitLoraWeights, LoraVariant};

@@ -31,6 +31,7 @@ impl SearchSpace {
         let ratio = config.variant.loraplus_lr_ratio;
         set(Parameter::LoraplusLrRatio, number(&self.loraplus_lr_ratio, ratio));
         set(Parameter::UseDora, self.use_dora.share_of(&config.variant.use_dora));
+        set(Parameter::Quantization, self.quantization.share_of(&config.quantization));
         shares
     }
 

@@ -35,11 +35,13 @@ pub enum Parameter {
     LoraplusLrRatio,
     /// `use_dora`
     UseDora,
+    /// `quantization`
+    Quantization,
 }
 
 impl Parameter {
     /// Number of parameters.
-    pub const COUNT: usize = 14;
+    pub const COUNT: usize = 15;
 
     /// Every parameter, in the order of the axes of the search space; a new one comes last, so that
     /// it changes nothing in the sequences of the others.
@@ -58,6 +60,7 @@ impl Parameter {
         Self::Seed,
         Self::LoraplusLrRatio,
         Self::UseDora,
+        Self::Quantization,
     ];
 
     /// Its place in [`Self::ALL`].
@@ -82,6 +85,7 @@ impl Parameter {
             Self::Seed => "seed",
             Self::LoraplusLrRatio => "loraplus_lr_ratio",
             Self::UseDora => "use_dora",
+            Self::Quantization => "quantization",
         }
     }
 

@@ -96,6 +96,10 @@ impl Resolver<'_> {
             self.check_size(method, &space, &places, capped, written.parameters_place);
         }
         self.check_dora(&space, &places);
+        if let Some(place) = places.get(&Parameter::Quantization) {
+            let is_given = [written.quantization.is_some(), written.base_weights.is_some()];
+            self.check_swept_base(*place, is_given);
+        }
         let warm_start = self.warm_start(written.method.as_ref(), &written.warm_start);
         let early = written.early_terminate;
         if let Some(place) = early.as_ref().and_then(|early| early.promote)
@@ -226,6 +230,28 @@ impl Resolver<'_> {
         Some(BaseSettings { weights, quantization: quantization.map(|at| at.value) })
     }
 
+    /// The parameter `quantization` at `place`, beside what the top level says of the base:
+    /// `quantization`, `base_weights`.
+    fn check_swept_base(&mut self, place: Place, is_given: [bool; 2]) {
+        let (both, help) = match is_given {
+            _ if !self.looks => (
+                "`parameters.quantization` and an executor that trains",
+                "another trainer loads the model by itself: tell it in its command",
+            ),
+            [true, _] => (
+                "`parameters.quantization` and `quantization`",
+                "keep the parameter to compare its values, or the top level's for all trials",
+            ),
+            [_, true] => (
+                "`parameters.quantization` and `base_weights`",
+                "a GGUF file's weights are used as it stores them; keep one of the two",
+            ),
+            [false, false] => return,
+        };
+        let mistake = Mistake::Conflict { both: both.to_owned(), help: help.to_owned() };
+        self.findings.mistake::<()>(place, mistake);
+    }
+
     /// The model's name on a hub, where that is meant: a path at which something lies goes before.
     fn hub(&self, path: &At<PathBuf>) -> Option<HubModel> {
         let name = HubModel::parse(path.value.to_str()?)?;
@@ -311,7 +337,6 @@ impl Resolver<'_> {
         self.findings.mistake(path.place, Mistake::BadPath { what, problem, path: resolved, help })
     }
 
-    /// Whether the method and the space fit each other, and the number of trials is meant.
     /// PEFT drops what `DoRA`'s own copy of the frozen product reads, too: that product would have
     /// to be computed a second time for every trial.
     fn check_dora(&mut self, space: &SearchSpace, places: &BTreeMap<Parameter, Place>) {
@@ -332,6 +357,7 @@ impl Resolver<'_> {
         }
     }
 
+    /// Whether the method and the space fit each other, and the number of trials is meant.
     fn check_size(
         &mut self,
         method: &At<Method>,
@@ -408,6 +434,7 @@ fn space(written: ParametersFile, variant: LoraVariant) -> SearchSpace {
         seed: written.seed.unwrap_or(fixed(DEFAULT_SEED)),
         loraplus_lr_ratio: written.loraplus_lr_ratio.unwrap_or(fixed(1.0)),
         use_dora: written.use_dora.unwrap_or(Choice::fixed(false)),
+        quantization: written.quantization.unwrap_or(Choice::fixed(None)),
         variant,
     }
 }

@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use crate::base::BaseForm;
 use crate::distribution::Distribution;
 use crate::parameter::Parameter;
 use crate::trial::{LrScheduler, TargetModule, TrialConfig};
@@ -47,6 +48,9 @@ pub struct SearchSpace {
     /// `DoRA`.
     #[serde(skip_serializing_if = "is_off")]
     pub use_dora: Choice<bool>,
+    /// The form of the base; `None` alone: that of the sweep.
+    #[serde(skip_serializing_if = "is_the_sweeps")]
+    pub quantization: Choice<Option<BaseForm>>,
     /// What the adapters of all trials are beside the parameters above.
     #[serde(skip_serializing_if = "LoraVariant::is_default")]
     pub variant: LoraVariant,
@@ -60,6 +64,11 @@ fn is_one(ratio: &Numeric<f64>) -> bool {
 /// As [`is_one`].
 fn is_off(choice: &Choice<bool>) -> bool {
     choice.values[..] == [false]
+}
+
+/// As [`is_one`].
+fn is_the_sweeps(choice: &Choice<Option<BaseForm>>) -> bool {
+    choice.values[..] == [None]
 }
 
 /// LoRA alpha before the rank is known.
@@ -367,6 +376,7 @@ impl SearchSpace {
             Parameter::Seed => &self.seed,
             Parameter::LoraplusLrRatio => &self.loraplus_lr_ratio,
             Parameter::UseDora => &self.use_dora,
+            Parameter::Quantization => &self.quantization,
         }
     }
 
@@ -395,7 +405,16 @@ impl SearchSpace {
                 use_dora: self.use_dora.pick(at(Parameter::UseDora)),
                 ..self.variant.clone()
             },
+            quantization: self.quantization.pick(at(Parameter::Quantization)),
         }
+    }
+
+    /// The forms of the base that trials can ask for, each once. The first one is what the sweep is
+    /// measured against: the weights as they are stored, where they are among them.
+    pub fn base_forms(&self) -> Vec<Option<BaseForm>> {
+        let mut forms = self.quantization.values.clone();
+        forms.sort_by_key(|form| *form != Some(BaseForm::AsStored));
+        forms
     }
 }
 

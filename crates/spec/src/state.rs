@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::base::BaseForm;
 use crate::event::{
     DataFacts, Evaluation, Event, ExampleLosses, Outcome, ReturnCause, StopReason, TestEvaluation,
     TrainPoint,
 };
-use crate::trial::{Trial, TrialId};
+use crate::trial::{Trial, TrialConfig, TrialId};
 
 /// Where a trial stands.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -173,6 +174,17 @@ pub struct LostWorker {
     pub trials: Vec<TrialId>,
 }
 
+/// The untouched base model in one of the forms that trials ask for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct QuantizedBase {
+    /// Which form.
+    pub quantization: BaseForm,
+    /// Its losses.
+    pub evaluation: Evaluation,
+    /// Its losses of the single validation examples.
+    pub examples: Option<ExampleLosses>,
+}
+
 /// Everything known of a sweep. Built by applying events in the order of the journal.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct SweepState {
@@ -182,10 +194,13 @@ pub struct SweepState {
     pub fingerprint: String,
     /// What is known of the data and of the model, if it was journalled.
     pub facts: Option<DataFacts>,
-    /// The base model's losses, once evaluated.
+    /// The base model's losses, once evaluated; where it has several forms, those of the first.
     pub base: Option<Evaluation>,
-    /// The base model's losses of the single validation examples.
+    /// The base model's losses of the single validation examples, in the same form.
     pub base_examples: Option<ExampleLosses>,
+    /// The base model in each form, the first one included, where `quantization` is a parameter.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub quantized_bases: Vec<QuantizedBase>,
     /// Losses on the held-out test rows, of the chosen trial and of the base model (trial 0).
     pub test: BTreeMap<TrialId, TestEvaluation>,
     /// Trials by number.
@@ -227,6 +242,13 @@ impl SweepState {
             }
             Event::DataPrepared { facts } => self.facts = Some(facts.clone()),
             Event::BaseEvaluated { evaluation } => self.base = Some(evaluation.clone()),
+            Event::QuantizedBaseEvaluated { quantization, evaluation, examples } => {
+                self.set_base(QuantizedBase {
+                    quantization: *quantization,
+                    evaluation: evaluation.clone(),
+                    examples: examples.clone(),
+                });
+            }
             Event::TrialProposed { trial } => {
                 self.trials.entry(trial.id).or_insert_with(|| TrialState::new(trial.clone()));
             }
@@ -297,6 +319,38 @@ impl SweepState {
             Event::WorkerEnded { peak_bytes, .. } => {
                 self.peak_bytes = self.peak_bytes.max(*peak_bytes);
             }
+        }
+    }
+
+    /// The untouched base model that a trial began from, in the form that it asks for.
+    pub fn base_of(&self, trial: &TrialConfig) -> Option<&Evaluation> {
+        match trial.quantization {
+            Some(form) => self.base_in(form).map(|base| &base.evaluation),
+            None => self.base.as_ref(),
+        }
+    }
+
+    /// The base model in one of its forms, once evaluated.
+    pub fn base_in(&self, form: BaseForm) -> Option<&QuantizedBase> {
+        self.quantized_bases.iter().find(|base| base.quantization == form)
+    }
+
+    /// The base model's highest validation loss over its forms, in nats; `None` before there is one.
+    pub fn highest_base_loss(&self) -> Option<f64> {
+        let forms = self.quantized_bases.iter().map(|base| &base.evaluation);
+        self.base.iter().chain(forms).map(|base| base.eval_loss).reduce(f64::max)
+    }
+
+    fn set_base(&mut self, base: QuantizedBase) {
+        let is_same = |other: &QuantizedBase| other.quantization == base.quantization;
+        let place = self.quantized_bases.iter().position(is_same);
+        if place.unwrap_or(self.quantized_bases.len()) == 0 {
+            self.base = Some(base.evaluation.clone());
+            self.base_examples.clone_from(&base.examples);
+        }
+        match place {
+            Some(place) => self.quantized_bases[place] = base,
+            None => self.quantized_bases.push(base),
         }
     }
 

@@ -83,6 +83,12 @@ pub(crate) struct WrittenPaths {
 }
 
 impl Sweep {
+    /// The bases that trials train on, one for each value of `quantization` where that is a
+    /// parameter. The first one is what the sweep is measured against.
+    pub fn bases(&self) -> Vec<BaseSettings> {
+        self.space.base_forms().into_iter().map(|form| self.base.in_form(form)).collect()
+    }
+
     /// SHA-256 (64 lower-case hexadecimal digits) of the canonical JSON of everything that
     /// changes results. Left out: the description, the warnings, the report's thresholds, how
     /// the executor packs and checkpoints, which adapters are kept, and the replicates, which can

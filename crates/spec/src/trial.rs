@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::BaseForm;
 use crate::settings::TrainSettings;
 use crate::variant::LoraVariant;
 
@@ -165,6 +166,9 @@ pub struct TrialConfig {
     /// What the adapter is beside rank, alpha and modules.
     #[serde(default, skip_serializing_if = "LoraVariant::is_default")]
     pub variant: LoraVariant,
+    /// The form of the base that it trains on, where that is a parameter; absent: the sweep's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<BaseForm>,
 }
 
 impl TrialConfig {
@@ -209,6 +213,7 @@ pub struct ConfigKey {
     seed: u64,
     /// Its fields as text; empty for plain LoRA.
     variant: String,
+    quantization: Option<BaseForm>,
 }
 
 impl TrialConfig {
@@ -242,6 +247,7 @@ impl TrialConfig {
             weight_decay,
             seed,
             variant,
+            quantization,
         } = self;
         let real = [lora_alpha, lora_dropout, learning_rate, warmup_ratio, weight_decay];
         ConfigKey {
@@ -252,6 +258,7 @@ impl TrialConfig {
             lr_scheduler: *lr_scheduler,
             seed: *seed,
             variant: if variant.is_default() { String::new() } else { format!("{variant:?}") },
+            quantization: *quantization,
         }
     }
 }

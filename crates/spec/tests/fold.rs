@@ -23,6 +23,7 @@ fn config(rank: u32) -> TrialConfig {
         weight_decay: 0.0,
         seed: 42,
         variant: spec::LoraVariant::default(),
+        quantization: None,
     }
 }
 

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use spec::{
-    Brackets, CommandValue, DeviceChoice, EXAMPLE, EarlyTerminate, ExecutorKind, InitLoraWeights,
-    LrScheduler, Method, Parameter, PathKind, Quantization, Shape, SlurmSettings, Sweep,
-    TargetModule, TrialConfig, ValidationSource, resolve,
+    BaseForm, Brackets, CommandValue, DeviceChoice, EXAMPLE, EarlyTerminate, ExecutorKind,
+    InitLoraWeights, LrScheduler, Method, Parameter, PathKind, Quantization, Shape, SlurmSettings,
+    Sweep, TargetModule, TrialConfig, ValidationSource, resolve,
 };
 
 const HEAD: &str = "method: random\nrun_cap: 9\nmodel: base\ndata: {train: rows.jsonl}\n";
@@ -74,7 +74,9 @@ fn what_the_example_has_in_comments_is_valid_too() {
     let uncomment = |line: &str| {
         let (indent, rest) = line.split_once("# ").unwrap_or(("", line));
         let key = rest.split_once(':').map_or("", |(key, _)| key);
-        let commented = line.trim_start().starts_with('#') && keys.contains(&key);
+        // One of two ways to say it; the other test has this one.
+        let is_swept = rest.starts_with("quantization: [");
+        let commented = line.trim_start().starts_with('#') && keys.contains(&key) && !is_swept;
         if commented { format!("{indent}{rest}\n") } else { format!("{line}\n") }
     };
     let sweep = sweep(&EXAMPLE.lines().map(uncomment).collect::<String>());
@@ -82,6 +84,39 @@ fn what_the_example_has_in_comments_is_valid_too() {
     assert_eq!(sweep.base.quantization, Some(Quantization::Nf4));
     assert!(sweep.train.eval.eval_steps.is_some() && sweep.train.eval.train_subset.is_some());
     assert!(sweep.train.micro_batch_size.is_some() && sweep.executor.max_packed.is_some());
+}
+
+#[test]
+fn the_forms_of_the_base_can_be_a_parameter() {
+    let swept = sweep(&EXAMPLE.replace("  # quantization: [", "  quantization: ["));
+    let nf4 = BaseForm::Quantized(Quantization::Nf4);
+    assert_eq!(swept.space.base_forms(), [Some(BaseForm::AsStored), Some(nf4)]);
+    assert_eq!(swept.space.grid_size(), Some(36));
+    let swept = with_parameters("  quantization: {values: [int8, none]}\n");
+    // The weights as they are stored are what the others are measured against.
+    let forms = swept.bases().into_iter().map(|base| base.quantization);
+    assert_eq!(forms.collect::<Vec<_>>(), [None, Some(Quantization::Int8)]);
+    let written: Vec<_> = (0..2)
+        .map(|at| serde_json::to_value(swept.space.grid_config(at)).expect("plain data"))
+        .map(|config| config["quantization"].clone())
+        .collect();
+    assert!(written.contains(&"none".into()) && written.contains(&"int8".into()), "{written:?}");
+    let one = with_parameters("  quantization: nf4\n");
+    assert_eq!(one.bases()[0].quantization, Some(Quantization::Nf4));
+    assert_ne!(one.fingerprint(), swept.fingerprint());
+}
+
+#[test]
+fn a_sweep_without_forms_of_the_base_is_what_it_was_before_there_were_any() {
+    let config = with_parameters("  rank: [4, 8]\n").space.grid_config(0);
+    let written = serde_json::to_value(&config).expect("plain data");
+    assert_eq!(written.get("quantization"), None);
+    let read: TrialConfig = serde_json::from_value(written).expect("a configuration");
+    assert_eq!(read.key(), config.key());
+    let on_nf4 = TrialConfig { quantization: Some(BaseForm::Quantized(Quantization::Nf4)), ..read };
+    assert_ne!(on_nf4.key(), config.key());
+    let space = with_parameters("  rank: [4, 8]\n").space;
+    assert_eq!(serde_json::to_value(&space).expect("plain data").get("quantization"), None);
 }
 
 #[test]
@@ -95,10 +130,12 @@ fn files_written_on_windows_are_read() {
 
 #[test]
 fn the_example_explains_every_key() {
-    for parameter in Parameter::ALL {
+    let of_the_base = Parameter::Quantization;
+    for parameter in Parameter::ALL.into_iter().filter(|parameter| *parameter != of_the_base) {
         assert!(EXAMPLE.contains(&format!("  {parameter}: ")), "{parameter}");
     }
     for key in [
+        "quantization",
         "micro_batch_size",
         "eval_steps",
         "eval_train_examples",

@@ -174,6 +174,7 @@ fn trial(id: u32) -> Trial {
         weight_decay: 0.0,
         seed: 1,
         variant: LoraVariant::default(),
+        quantization: None,
     };
     Trial { id: TrialId(id), config }
 }

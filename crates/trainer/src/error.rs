@@ -65,14 +65,17 @@ pub enum TrainerError {
     Device(String),
     /// Not even one trial fits into the free memory.
     #[error(
-        "one trial needs about {} MiB beside the {} MiB of the base model, but {} MiB may be used: \
+        "one trial needs about {} MiB beside the {} MiB of the base model{}, but {} MiB may be used: \
          lower `train.max_seq_len` (the longest row has {longest} tokens) or the largest rank, or \
          free memory (`executor.memory_limit` raises a limit)",
-        mib(needed.slots + needed.activations), mib(needed.base), mib(*usable)
+        mib(needed.slots + needed.activations), mib(needed.base), held_at_once(*bases),
+        mib(*usable)
     )]
     NotEnoughMemory {
         /// The least that is needed.
         needed: crate::plan::Memory,
+        /// Forms of the base that are held at once.
+        bases: u64,
         /// Bytes that may be planned with.
         usable: u64,
         /// Tokens of the longest row.
@@ -84,6 +87,14 @@ pub enum TrainerError {
     /// The tensor library failed.
     #[error("tensor operation failed")]
     Tensor(#[from] candle_core::Error),
+}
+
+/// What one can do about several bases.
+fn held_at_once(bases: u64) -> String {
+    if bases < 2 {
+        return String::new();
+    }
+    format!(" (in {bases} forms, held at once: a sweep for each value of `quantization` holds one)")
 }
 
 /// Bytes as whole MiB, at least 1.

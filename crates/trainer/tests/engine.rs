@@ -7,14 +7,17 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use spec::{
-    BaseSettings, DeviceChoice, Evaluation, Event, ExecutorSettings, InitLoraWeights, LoraVariant,
-    LrScheduler, Outcome, TargetModule, TrainPoint, TrainSettings, Trial, TrialConfig, TrialId,
+    BaseForm, BaseSettings, DeviceChoice, Evaluation, Event, ExecutorSettings, InitLoraWeights,
+    LoraVariant, LrScheduler, Outcome, Quantization, TargetModule, TrainPoint, TrainSettings,
+    Trial, TrialConfig, TrialId,
 };
 use trainer::TrainerError;
 use trainer::backend::cpu::Cpu;
 use trainer::data::{Dataset, Example};
 use trainer::engine::{Admission, Engine, Packed, TrainingSets};
 use trainer::plan::Packing;
+
+const INT8: Option<BaseForm> = Some(BaseForm::Quantized(Quantization::Int8));
 
 fn example(seed: u32, len: u32) -> Example {
     let input_ids = (0..len).map(|i| (seed * 7 + i * i * 3 + i) % 61).collect();
@@ -68,6 +71,7 @@ fn trial(id: u32) -> Trial {
             weight_decay: 0.01,
             seed: 1,
             variant: LoraVariant::default(),
+            quantization: None,
         },
     }
 }
@@ -192,6 +196,7 @@ fn any_config() -> impl Strategy<Value = TrialConfig> {
                     warmup_ratio: 0.1,
                     weight_decay: 0.01,
                     variant,
+                    quantization: [None, Some(BaseForm::AsStored), INT8][seed as usize % 3],
                 }
             },
         )
@@ -357,12 +362,12 @@ fn a_diverging_trial_ends_with_its_reason_and_leaves_its_neighbours_alone() {
 #[test]
 fn the_base_is_evaluated_without_any_adapter() {
     let mut engine = engine(2, &TrainSettings::default());
-    let before = engine.evaluate_base().expect("evaluated");
+    let before = engine.evaluate_base(None).expect("evaluated");
     engine.admit(&trial(1), None).expect("admitted");
     for _ in 0..3 {
         engine.step().expect("a step");
     }
-    assert_eq!(engine.evaluate_base().expect("evaluated"), before);
+    assert_eq!(engine.evaluate_base(None).expect("evaluated"), before);
     assert!(before.retention_loss.is_some() && before.rise_stderr.is_none());
 }
 
@@ -414,7 +419,7 @@ fn broken_model_folders_are_told_by_name() {
 #[test]
 fn losses_of_single_examples_add_up_to_the_validation_loss() {
     let mut engine = engine(1, &TrainSettings::default());
-    let base = engine.evaluate_base().expect("base");
+    let base = engine.evaluate_base(None).expect("base");
     engine.admit(&trial(1), None).expect("admitted");
     assert_eq!(engine.example_losses(TrialId(1)), None, "nothing was evaluated yet");
     let mut histories = BTreeMap::new();
@@ -423,8 +428,9 @@ fn losses_of_single_examples_add_up_to_the_validation_loss() {
     }
     let evaluations = histories[&TrialId(1)].evaluations.iter();
     let best = evaluations.map(|e| e.eval_loss).fold(f64::INFINITY, f64::min);
-    for (trial, mean) in [(TrialId::BASE, base.eval_loss), (TrialId(1), best)] {
-        let examples = engine.example_losses(trial).expect("losses");
+    let of_base = engine.base_example_losses(None);
+    for (examples, mean) in [(of_base, base.eval_loss), (engine.example_losses(TrialId(1)), best)] {
+        let examples = examples.expect("losses");
         assert_eq!(examples.targets.len(), 5);
         let nll: f64 = examples.nll.iter().map(|x| f64::from(*x)).sum();
         let targets: u32 = examples.targets.iter().sum();
@@ -604,7 +610,7 @@ fn a_saved_adapter_gives_held_out_rows_the_loss_that_its_slot_gave_them() {
     let data = TrainingSets { test: Some(sets().validation), ..sets() };
     let settings = TrainSettings::default();
     let mut engine = load(&model, data, &settings, Packing::default()).expect("the engine loads");
-    let base = engine.evaluate_base().expect("base");
+    let base = engine.evaluate_base(None).expect("base");
     engine.admit(&trial(1), None).expect("admitted");
     let mut histories = BTreeMap::new();
     while histories.get(&TrialId(1)).is_none_or(|h: &History| h.outcome.is_none()) {
@@ -615,7 +621,8 @@ fn a_saved_adapter_gives_held_out_rows_the_loss_that_its_slot_gave_them() {
     let evaluations = histories[&TrialId(1)].evaluations.iter();
     let best = evaluations.min_by(|a, b| a.eval_loss.total_cmp(&b.eval_loss)).expect("evaluated");
     for (adapter, expected) in [(None, &base), (Some(dir.path()), best)] {
-        let test = engine.evaluate_test(adapter).expect("evaluated").expect("there are test rows");
+        let test =
+            engine.evaluate_test(adapter, None).expect("evaluated").expect("there are test rows");
         assert_eq!(test.examples, 5);
         assert!((test.loss / expected.eval_loss - 1.0).abs() < 1e-6);
         assert!((test.loss_stderr / expected.eval_loss_stderr - 1.0).abs() < 1e-6);
@@ -628,5 +635,5 @@ fn a_sweep_without_held_out_rows_tests_nothing() {
     let model = support::golden_dir("llama").join("model");
     let settings = TrainSettings::default();
     let engine = load(&model, data, &settings, Packing::default());
-    assert_eq!(engine.expect("the engine loads").evaluate_test(None).expect("fine"), None);
+    assert_eq!(engine.expect("the engine loads").evaluate_test(None, None).expect("fine"), None);
 }

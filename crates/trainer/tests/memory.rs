@@ -113,6 +113,7 @@ impl Case {
             weight_decay: 0.0,
             seed: id.into(),
             variant: spec::LoraVariant { use_dora: self.use_dora, ..spec::LoraVariant::default() },
+            quantization: None,
         };
         Trial { id: TrialId(id), config }
     }

@@ -28,6 +28,7 @@ fn config() -> TrialConfig {
         weight_decay: 0.0,
         seed: 3,
         variant: LoraVariant::default(),
+        quantization: None,
     }
 }
 
@@ -79,6 +80,7 @@ fn an_export_has_the_tensors_that_peft_itself_writes_for_every_architecture() {
             target_modules: TargetModule::ALL.to_vec(),
             use_rslora: false,
             variant: LoraVariant { use_dora: case == "dora", ..LoraVariant::default() },
+            quantization: None,
             ..config()
         };
         let dir = tempfile::tempdir().expect("a temporary folder");

@@ -1,7 +1,7 @@
 //! What the driver tells a worker. What a worker tells the driver are the events of its journal.
 
 use serde::{Deserialize, Serialize};
-use spec::{StopReason, Trial, TrialId};
+use spec::{BaseForm, StopReason, Trial, TrialId};
 
 /// An order with what puts it in order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,7 +19,11 @@ pub(crate) struct Envelope {
 #[serde(tag = "do", rename_all = "snake_case")]
 pub(crate) enum Order {
     /// Evaluate the untouched base model.
-    EvaluateBase,
+    EvaluateBase {
+        /// In which form; absent: in that of the sweep.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        form: Option<BaseForm>,
+    },
     /// Train a trial.
     Train(Box<Assignment>),
     /// A trial was judged at this step and goes on.
@@ -43,6 +47,9 @@ pub(crate) enum Order {
     Test {
         /// Which.
         trials: Vec<TrialId>,
+        /// On the base in which form; absent: in that of the sweep.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        form: Option<BaseForm>,
     },
     /// Save everything, give all trials back and begin anew: the driver is new and knows nothing of
     /// the orders before.

@@ -1,8 +1,8 @@
-//! The trainer as the worker sees it: one frozen base, several slots, one step at a time.
+//! The trainer as the worker sees it: a frozen base, several slots, one step at a time.
 
 use std::path::Path;
 
-use spec::{Evaluation, Event, ExampleLosses, TestEvaluation, Trial, TrialId};
+use spec::{BaseForm, Evaluation, Event, ExampleLosses, TestEvaluation, Trial, TrialId};
 
 /// An error of the trainer, whatever its type.
 pub type TrainerError = Box<dyn std::error::Error + Send + Sync>;
@@ -31,7 +31,8 @@ pub struct Steps {
     pub shared: Option<u32>,
 }
 
-/// One frozen base model that trains several trials in the same step.
+/// A frozen base model that trains several trials in the same step. Where trials ask for several forms
+/// of it, those of one form share a step.
 ///
 /// A trial's numbers depend on its configuration and seed alone, never on the trials beside it.
 pub trait Trainer {
@@ -41,12 +42,17 @@ pub trait Trainer {
     /// How many trials may share a step.
     fn capacity(&self) -> usize;
 
-    /// Evaluates the untouched base model.
-    fn evaluate_base(&mut self) -> Result<Evaluation, TrainerError>;
+    /// Evaluates the untouched base model in a form that trials ask for (`None`: that of the sweep).
+    fn evaluate_base(&mut self, form: Option<BaseForm>) -> Result<Evaluation, TrainerError>;
+
+    /// The losses of the single validation examples of the base model in a form that was evaluated;
+    /// `None` as for [`Trainer::example_losses`].
+    fn base_example_losses(&self, _form: Option<BaseForm>) -> Option<ExampleLosses> {
+        None
+    }
 
     /// The losses of the single validation examples at the best evaluation of a trial that has a
-    /// slot, or at the base model's ([`TrialId::BASE`]). A trainer that has none says `None`, and
-    /// runs are then compared by their means alone.
+    /// slot. A trainer that has none says `None`, and runs are then compared by their means alone.
     fn example_losses(&self, _trial: TrialId) -> Option<ExampleLosses> {
         None
     }
@@ -72,11 +78,12 @@ pub trait Trainer {
         false
     }
 
-    /// Evaluates the held-out test rows with a saved adapter, or with the base model alone; `None`
-    /// where there are no such rows.
+    /// Evaluates the held-out test rows with a saved adapter, or with the base model alone, on the
+    /// base in a form; `None` where there are no such rows.
     fn evaluate_test(
         &mut self,
         _adapter: Option<&Path>,
+        _form: Option<BaseForm>,
     ) -> Result<Option<TestEvaluation>, TrainerError> {
         Ok(None)
     }

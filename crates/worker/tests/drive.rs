@@ -227,3 +227,16 @@ fn trials_of_a_worker_that_waits_in_a_queue_again_go_on_in_another() {
         assert!(run.state.lost_workers.is_empty(), "nobody is to blame");
     }
 }
+
+#[test]
+fn a_worker_that_ends_tells_for_how_long_it_trained() {
+    let results = tempfile::tempdir().unwrap();
+    run(results.path(), &World::new(five_trials(), 2)).finish.unwrap();
+    let folder = store::SweepFolder::open(results.path().join("s")).unwrap();
+    let events = folder.events().unwrap();
+    let busy = events.iter().find_map(|event| match event {
+        Event::WorkerEnded { busy_seconds, .. } => *busy_seconds,
+        _ => None,
+    });
+    assert!(busy.unwrap() > 0.0);
+}

@@ -60,10 +60,18 @@ struct Weights {
 
 impl Weights {
     fn of(sweep: &Sweep, config: &DecoderConfig) -> Result<Self, TrainerError> {
-        let source = Source::open(&sweep.model, &sweep.base, config)?;
-        let (linear_layers, tables) = source.formats(config)?;
-        let names = |formats: Vec<Format>| formats.into_iter().map(Format::name).collect();
-        Ok(Self { linear_layers: names(linear_layers), tables: names(tables) })
+        let mut all = Self { linear_layers: Vec::new(), tables: Vec::new() };
+        let add = |to: &mut Vec<&'static str>, formats: Vec<Format>| {
+            let names = formats.into_iter().map(Format::name);
+            to.extend(names.filter(|name| !to.contains(name)).collect::<Vec<_>>());
+        };
+        for base in sweep.bases() {
+            let (linear_layers, tables) =
+                Source::open(&sweep.model, &base, config)?.formats(config)?;
+            add(&mut all.linear_layers, linear_layers);
+            add(&mut all.tables, tables);
+        }
+        Ok(all)
     }
 
     fn in_words(&self) -> String {
@@ -259,8 +267,12 @@ fn memory(plan: &MemoryPlan) -> String {
     let free = plan
         .available
         .map_or_else(String::new, |free| format!("; {} are free beside the program", bytes(free)));
+    let forms = match plan.bases {
+        1 => "base".to_owned(),
+        several => format!("base in {several} forms"),
+    };
     let mut out = format!(
-        "memory: about {} (program and data {}, base {}, adapters and optimizer {}, \
+        "memory: about {} (program and data {}, {forms} {}, adapters and optimizer {}, \
          activations {}){free}\n",
         bytes(plan.total()),
         bytes(plan.process),

@@ -43,7 +43,12 @@ pub fn run(args: &WorkerArgs) -> Result<Exit, CliError> {
         }
         Err(error) => {
             let (worker, text) = (args.name.clone(), in_full(&error));
-            let ended = Event::WorkerEnded { worker, error: Some(text), peak_bytes: None };
+            let ended = Event::WorkerEnded {
+                worker,
+                error: Some(text),
+                peak_bytes: None,
+                busy_seconds: None,
+            };
             dir.record(None, &[ended])?;
             return Err(error);
         }

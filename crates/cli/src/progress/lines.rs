@@ -45,6 +45,12 @@ impl Observer for Lines {
             (Event::BaseEvaluated { evaluation }, _) => {
                 format!("base model: eval_loss {:.4}", evaluation.eval_loss)
             }
+            (Event::QuantizedBaseEvaluated { quantization, evaluation, .. }, _) => {
+                format!(
+                    "base model, quantization {quantization}: eval_loss {:.4}",
+                    evaluation.eval_loss
+                )
+            }
             (Event::OutOfMemory { .. }, _) => super::shortage(event).unwrap_or_default(),
             (Event::TrialStarted { from_step, device, continues, .. }, Some(trial)) => {
                 let from = match continues {

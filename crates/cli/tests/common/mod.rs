@@ -57,6 +57,7 @@ fn config(learning_rate: f64) -> TrialConfig {
         weight_decay: 0.0,
         seed: 1,
         variant: spec::LoraVariant::default(),
+        quantization: None,
     }
 }
 

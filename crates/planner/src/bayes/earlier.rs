@@ -60,6 +60,7 @@ fn is_equal(parameter: Parameter, a: &TrialConfig, b: &TrialConfig) -> bool {
         Parameter::WeightDecay => a.weight_decay == b.weight_decay,
         Parameter::LoraplusLrRatio => a.variant.loraplus_lr_ratio == b.variant.loraplus_lr_ratio,
         Parameter::UseDora => a.variant.use_dora == b.variant.use_dora,
+        Parameter::Quantization => a.quantization == b.quantization,
         // Alpha is mostly a multiple of the rank, curves show every number of epochs, and a seed is
         // chance.
         Parameter::LoraAlpha | Parameter::Epochs | Parameter::Seed => true,

@@ -8,7 +8,7 @@
 //!
 //! Notation: D coordinates.
 
-use spec::{LrScheduler, Parameter, SearchSpace, TrialConfig};
+use spec::{BaseForm, LrScheduler, Parameter, SearchSpace, TrialConfig};
 
 use crate::sobol;
 
@@ -166,6 +166,7 @@ impl Coordinate {
             What::Parameter(
                 Parameter::UseRslora
                     | Parameter::UseDora
+                    | Parameter::Quantization
                     | Parameter::TargetModules
                     | Parameter::LrScheduler
             )
@@ -216,8 +217,15 @@ fn raw(what: What, config: &TrialConfig, epoch: f64) -> f64 {
             Parameter::Seed => 0.0,
             Parameter::LoraplusLrRatio => config.variant.loraplus_lr_ratio.log2(),
             Parameter::UseDora => f64::from(u8::from(config.variant.use_dora)),
+            Parameter::Quantization => form_number(config.quantization),
         },
     }
+}
+
+/// A number for each form of the base.
+fn form_number(form: Option<BaseForm>) -> f64 {
+    let form = form.unwrap_or(BaseForm::AsStored);
+    BaseForm::all().position(|other| other == form).unwrap_or_default() as f64
 }
 
 /// Decades of the learning rate that would do the same at batch size 16 and alpha 32.

@@ -136,18 +136,12 @@ const RATE: usize = Parameter::LearningRate.index();
 /// evenly spread.
 fn first_trials(space: &SearchSpace, seed: u64, lora_prior: bool) -> Vec<TrialConfig> {
     let usual = usual(space, lora_prior);
-    let mut first = vec![if lora_prior { likeliest(space, usual) } else { usual }];
-    if !lora_prior {
-        first.extend((0..SPREAD_TRIALS).map(|i| space.readable(sobol::config(space, seed, i))));
+    if lora_prior {
+        // At the rate that its batch size and alpha call for.
+        return vec![space.nearest(&features::likely_rate(usual, 0.5))];
     }
-    first
-}
-
-/// The likeliest configuration to be the best: the usual one at the highest rank, with the rate that
-/// the batch size and alpha of the space call for.
-fn likeliest(space: &SearchSpace, usual: TrialConfig) -> TrialConfig {
-    let ranked = space.nearest(&TrialConfig { rank: features::highest_rank(space), ..usual });
-    space.nearest(&features::likely_rate(ranked, 0.5))
+    let spread = (0..SPREAD_TRIALS).map(|i| space.readable(sobol::config(space, seed, i)));
+    std::iter::once(usual).chain(spread).collect()
 }
 
 /// The configuration nearest to what people use; without LoRA knowledge the middle of the space.
@@ -343,7 +337,7 @@ pub fn incumbent(sweep: &Sweep, history: &SweepState) -> Option<Incumbent> {
     let posterior = Posterior::new(&model.kernel, points, losses, 1);
     let predicted = posterior.predict(points);
     // A run that got lost later on is not one to be had again.
-    let cap = history.base.as_ref().map_or(f64::INFINITY, |base| base.eval_loss);
+    let cap = history.highest_base_loss().unwrap_or(f64::INFINITY);
     let is_sound = |id: TrialId| history.trials[&id].last().is_some_and(|l| l.eval_loss < cap);
     (0..origins.len())
         .filter(|&i| is_sound(origins[i].trial))

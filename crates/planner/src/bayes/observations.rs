@@ -103,8 +103,7 @@ struct Scale {
 impl Scale {
     /// From sweeps of one problem, the first of which has the base model's loss if any has.
     fn new(histories: &[&SweepState]) -> Self {
-        let base = histories.iter().find_map(|history| history.base.as_ref());
-        let base = base.map(|base| base.eval_loss);
+        let base = histories.iter().find_map(|history| history.highest_base_loss());
         let trials: Vec<&TrialState> = histories
             .iter()
             .flat_map(|history| history.trials.values())

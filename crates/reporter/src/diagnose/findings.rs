@@ -6,6 +6,7 @@ use serde::Serialize;
 use spec::{TrialConfig, TrialId, TrialState};
 
 use super::capacity::Capacity;
+use super::quantization::{bases_in_words, quantization};
 use super::verdict::{Edge, Side, Verdict, VerdictInput};
 use super::{Flag, Note};
 use crate::extend;
@@ -40,6 +41,8 @@ pub enum FindingKind {
     RankHelps,
     /// Which batch size, and whether it matters.
     BatchSize,
+    /// Whether a quantised base costs anything.
+    Quantization,
     /// The base model's skills suffer.
     Forgetting,
     /// Runs that never beat the base model.
@@ -77,6 +80,7 @@ pub(crate) fn find(input: VerdictInput<'_>, verdict: &Verdict) -> Vec<Finding> {
         rate_too_low(input),
         rank(input, verdict),
         batch_size(input, verdict),
+        quantization(input, verdict),
         forgetting(input, verdict),
     ]
     .into_iter()
@@ -92,7 +96,12 @@ pub(crate) fn find(input: VerdictInput<'_>, verdict: &Verdict) -> Vec<Finding> {
     found
 }
 
-fn finding(kind: FindingKind, trials: Vec<TrialId>, evidence: String, advice: String) -> Finding {
+pub(super) fn finding(
+    kind: FindingKind,
+    trials: Vec<TrialId>,
+    evidence: String,
+    advice: String,
+) -> Finding {
     Finding { kind, evidence, advice, trials, yaml: None }
 }
 
@@ -128,12 +137,12 @@ fn leakage(input: VerdictInput<'_>) -> Option<Finding> {
 
 fn worse_than_base(input: VerdictInput<'_>) -> Option<Finding> {
     let trials = noted(input, Note::WorseThanBase);
-    let base = input.state.base.as_ref()?.eval_loss;
+    let base = bases_in_words(input.state)?;
     if trials.is_empty() {
         return None;
     }
     let evaluated = input.state.trials.values().filter(|trial| trial.best().is_some()).count();
-    let evidence = say!(input.lang, WorseThanBase, of_all(input, &trials), loss(base));
+    let evidence = say!(input.lang, WorseThanBase, of_all(input, &trials), base);
     let advice = if trials.len() == evaluated {
         say!(input.lang, AllWorseAdvice)
     } else {
@@ -275,13 +284,13 @@ fn together(rates: &[AtRate]) -> (Vec<TrialId>, usize) {
 }
 
 /// The best run of each value of a parameter, and the values of runs that are tied with the best.
-struct ByValue {
-    best: BTreeMap<u32, (TrialId, f64, Option<f64>)>,
-    tied: BTreeSet<u32>,
+pub(super) struct ByValue {
+    pub best: BTreeMap<u32, (TrialId, f64, Option<f64>)>,
+    pub tied: BTreeSet<u32>,
 }
 
 impl ByValue {
-    fn of(
+    pub fn of(
         input: VerdictInput<'_>,
         verdict: &Verdict,
         value: fn(&TrialConfig) -> u32,
@@ -319,7 +328,7 @@ impl ByValue {
         words.collect::<Vec<_>>().join("; ")
     }
 
-    fn trials(&self) -> Vec<TrialId> {
+    pub fn trials(&self) -> Vec<TrialId> {
         self.best.values().map(|(id, ..)| *id).collect()
     }
 
@@ -380,7 +389,7 @@ fn forgetting(input: VerdictInput<'_>, verdict: &Verdict) -> Option<Finding> {
         return None;
     }
     let chosen = input.state.trials.get(&verdict.choice.as_ref()?.trial)?;
-    let before = input.state.base.as_ref()?.retention_loss?;
+    let before = input.state.base_of(&chosen.trial.config)?.retention_loss?;
     let own = chosen.best()?.retention_loss.map(|after| change(after - before));
     let evidence = say!(input.lang, Forgets, of_all(input, &trials), own.unwrap_or_default());
     let advice = say!(input.lang, ForgetsAdvice);

@@ -2,7 +2,8 @@
 //!
 //! # Notation
 //! A run's curve is its evaluations in order, preceded by the base model's: LoRA starts at B = 0,
-//! so the base model *is* the run at step 0. `L(i)` is the validation loss of evaluation i,
+//! so the base model *is* the run at step 0. Where runs differ in the base's `quantization`, each one's
+//! base is the one it trained on. `L(i)` is the validation loss of evaluation i,
 //! `T(i)` its train loss (same mode, fixed subset), `gap(i) = L(i) - T(i)`, and `m` the evaluation
 //! with the lowest `L`. The noise of evaluation i is its `rise_stderr` (paired standard error
 //! against the run's best so far); where that is absent, or `m` is the base model, it is
@@ -50,6 +51,7 @@ mod explain;
 mod findings;
 mod overfit;
 mod progress;
+mod quantization;
 mod spikes;
 mod verdict;
 
@@ -180,6 +182,11 @@ impl<'a> Reference<'a> {
             .min_by(|a, b| loss(a).total_cmp(&loss(b)));
         Self { base: state.base.as_ref(), best }
     }
+
+    /// The same with the base that `trial` trained on.
+    fn for_trial(self, trial: &TrialState, state: &'a SweepState) -> Self {
+        Self { base: state.base_of(&trial.trial.config), ..self }
+    }
 }
 
 /// Diagnoses every run of a sweep.
@@ -189,7 +196,8 @@ pub fn diagnose_all(
     lang: Lang,
 ) -> BTreeMap<TrialId, Diagnosis> {
     let (reference, peers) = (Reference::of(state), Peers::of(state));
-    let diagnosed = |trial| diagnose(trial, reference, &peers, settings, lang);
+    let diagnosed =
+        |trial| diagnose(trial, reference.for_trial(trial, state), &peers, settings, lang);
     state.trials.iter().map(|(&id, trial)| (id, diagnosed(trial))).collect()
 }
 
@@ -200,7 +208,8 @@ pub fn diagnose_one(
     settings: &ReportSettings,
     lang: Lang,
 ) -> Diagnosis {
-    diagnose(trial, Reference::of(state), &Peers::of(state), settings, lang)
+    let reference = Reference::of(state).for_trial(trial, state);
+    diagnose(trial, reference, &Peers::of(state), settings, lang)
 }
 
 fn diagnose(

@@ -55,7 +55,8 @@ impl<'a> Peers<'a> {
         let (config, best) = (&run.trial.config, run.best()?);
         let came_further = |other: &&Peer<'_>| {
             let noise = || other.eval_loss_stderr.hypot(best.eval_loss_stderr);
-            other.learning_rate < config.learning_rate
+            other.trial.trial.config.quantization == config.quantization
+                && other.learning_rate < config.learning_rate
                 && other.batch_size >= config.batch_size
                 && other.epochs <= config.epochs
                 && best.eval_loss - other.eval_loss > sigma * noise()

@@ -13,7 +13,7 @@ use spec::{Evaluation, Outcome, SweepState, TrialId, TrialState};
 use super::ExportFile;
 use crate::diagnose::Diagnosis;
 use crate::page::Span;
-use crate::parameters::PARAMETERS;
+use crate::parameters;
 
 /// States of a run, by MLflow's numbers.
 const RUNNING: u32 = 1;
@@ -101,8 +101,8 @@ fn of_trial(
     about: &About,
 ) -> Vec<ExportFile> {
     let mut run = Run::new(trial.trial.id, about);
-    for parameter in &PARAMETERS {
-        run.file("params", parameter.name, parameter.value(&trial.trial.config));
+    for (parameter, value) in parameters::given(&trial.trial.config) {
+        run.file("params", parameter.name, value);
     }
     if let Some(flag) = flag {
         run.file("tags", "lorasweep.flag", flag.to_owned());

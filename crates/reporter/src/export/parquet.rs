@@ -11,7 +11,7 @@ use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::{Type, TypePtr};
 use spec::{Evaluation, SweepState, TrialConfig, TrialState};
 
-use super::metrics::points;
+use super::metrics;
 use crate::diagnose::Note;
 use crate::error::ReportError;
 use crate::parameters::{Kind, PARAMETERS, Parameter};
@@ -19,11 +19,11 @@ use crate::rank::{Ranking, Row};
 
 /// All evaluations of all runs in one table, each with its run's number and settings.
 pub fn evaluations_parquet(state: &SweepState) -> Result<Vec<u8>, ReportError> {
-    let of_trial = |trial| {
-        let points = points(trial, state.base.as_ref()).into_iter();
-        points.map(move |(evaluation, is_best)| Point { trial, evaluation, is_best })
-    };
-    let points: Vec<Point> = state.trials.values().flat_map(of_trial).collect();
+    let mut points = Vec::new();
+    for trial in state.trials.values() {
+        let own = metrics::points(trial, state.base_of(&trial.trial.config)).into_iter();
+        points.extend(own.map(|(evaluation, is_best)| Point { trial, evaluation, is_best }));
+    }
     let rows = Rows(&points);
     let mut columns = vec![
         rows.whole("trial", |p| Some(p.trial.trial.id.0.into())),
@@ -101,7 +101,7 @@ fn settings<'a, R>(
         Kind::Unsigned(of) => rows.unsigned(name, |row| config(row).map(of)),
         Kind::Real(of) | Kind::Rate(of) => rows.real(name, |row| config(row).map(of)),
         Kind::Truth(of) => rows.truth(name, |row| config(row).map(of)),
-        Kind::Text(of) => rows.text(name, |row| config(row).map(of)),
+        Kind::Text(of) => rows.text(name, |row| config(row).map(of).filter(|t| !t.is_empty())),
     };
     PARAMETERS.iter().map(column).collect()
 }

@@ -9,9 +9,9 @@ use spec::{Outcome, SweepState, TrialId, TrialState};
 use super::ExportFile;
 use super::protobuf::Message;
 use crate::page::Span;
-use crate::parameters::PARAMETERS;
+use crate::parameters;
 
-/// The files below TensorBoard's log folder: one for the base model and one for every run that has begun. `spans` say when runs took
+/// The files below TensorBoard's log folder: one for the base model, in each of its forms, and one for every run that has begun. `spans` say when runs took
 /// place; those that are not in there begin at time 0.
 pub fn tensorboard(state: &SweepState, spans: &[Span]) -> Vec<ExportFile> {
     let begun = |id: TrialId| {
@@ -19,11 +19,15 @@ pub fn tensorboard(state: &SweepState, spans: &[Span]) -> Vec<ExportFile> {
         first.unwrap_or(0) as f64 / 1000.0
     };
     let mut files = Vec::new();
-    if let Some(base) = &state.base {
-        let start = spans.iter().map(|span| span.from_ms).min().unwrap_or(0) as f64 / 1000.0;
+    let start = spans.iter().map(|span| span.from_ms).min().unwrap_or(0) as f64 / 1000.0;
+    let usual = state.base.iter().filter(|_| state.quantized_bases.is_empty());
+    let usual = usual.map(|base| ("base".to_owned(), base));
+    let forms = state.quantized_bases.iter();
+    let forms = forms.map(|base| (format!("base-{}", base.quantization), &base.evaluation));
+    for (name, base) in usual.chain(forms) {
         let mut file = Records::new(start);
         file.scalars(start, 0, &evaluated(base));
-        files.push(file.into_file("base", start));
+        files.push(file.into_file(&name, start));
     }
     for (&id, trial) in &state.trials {
         if trial.evaluations.is_empty() && trial.train_points.is_empty() {
@@ -69,8 +73,7 @@ fn run(trial: &TrialState, start: f64) -> Records {
 fn started(trial: &TrialState, start: f64) -> Message {
     let config = &trial.trial.config;
     let mut info = Message::new();
-    for parameter in &PARAMETERS {
-        let text = parameter.value(config);
+    for (parameter, text) in parameters::given(config) {
         // `google.protobuf.Value`: a number, a truth value or a string.
         let value = match (text.parse::<f64>(), text.parse::<bool>()) {
             (Ok(number), _) => Message::new().double(2, number),

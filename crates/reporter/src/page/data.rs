@@ -85,14 +85,16 @@ fn fixed(configs: &[&TrialConfig], varying: &[&Parameter]) -> Value {
     let others = PARAMETERS.iter().filter(|p| varying.iter().all(|v| v.name != p.name));
     // `lora_alpha: 2r` varies with the rank without being an axis of its own.
     let same = others.filter(|p| configs.iter().all(|c| p.value(c) == p.value(first)));
-    same.map(|p| (p.name.to_owned(), Value::from(p.value(first)))).collect::<Map<_, _>>().into()
+    let given = same.map(|p| (p, p.value(first))).filter(|(_, value)| !value.is_empty());
+    given.map(|(p, value)| (p.name.to_owned(), Value::from(value))).collect::<Map<_, _>>().into()
 }
 
 fn run(page: Page<'_>, row: &Row, varying: &[&Parameter], points: usize) -> Value {
     let Page { state, settings, .. } = page;
     let trial = state.trials.get(&row.trial);
-    let curve = trial.map(|t| curves::of(&t.evaluations, state.base.as_ref(), points));
-    let overfit = trial.and_then(|t| detect_overfit(&t.evaluations, state.base.as_ref(), settings));
+    let base = trial.and_then(|t| state.base_of(&t.trial.config));
+    let curve = trial.map(|t| curves::of(&t.evaluations, base, points));
+    let overfit = trial.and_then(|t| detect_overfit(&t.evaluations, base, settings));
     let text = |p: &&Parameter| row.config.as_ref().map(|c| p.value(c));
     let alone = |p: &&Parameter| row.config.as_ref().and_then(|c| numeric(p, c));
     let against = row.against_best;

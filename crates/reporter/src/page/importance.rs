@@ -27,7 +27,7 @@ pub struct Importance {
 /// 1963). The loss of each run is its best; those above the base model's count as the base model's,
 /// so that a single diverged run does not decide. The largest share comes first.
 pub fn importance(state: &SweepState) -> Vec<Importance> {
-    let base = state.base.as_ref().map_or(f64::INFINITY, |base| base.eval_loss);
+    let base = state.highest_base_loss().unwrap_or(f64::INFINITY);
     let runs: Vec<_> = state
         .trials
         .values()

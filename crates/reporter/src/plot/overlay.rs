@@ -51,11 +51,11 @@ struct Curve<'a> {
 impl OverlayFigure<'_> {
     fn curves(&self, shades: &Shades) -> Vec<Curve<'_>> {
         let evaluated = self.state.trials.values().filter(|trial| trial.best().is_some());
-        let base = self.state.base.as_ref();
+        let base = |trial: &TrialState| self.state.base_of(&trial.trial.config);
         let mut curves: Vec<Curve<'_>> = evaluated
             .map(|trial| Curve {
                 trial,
-                points: from_base(trial, base, |e| self.quantity.of(e)),
+                points: from_base(trial, base(trial), |e| self.quantity.of(e)),
                 color: shades.color(trial.trial.config.learning_rate),
                 flag: self.diagnoses.get(&trial.trial.id).map_or(Flag::Ok, |d| d.flag),
             })

@@ -114,6 +114,14 @@ texts! {
         "Không phân biệt được các batch size ({0}).";
     BatchEqualAdvice: "Take batch_size {0} for the fewest steps, or {1} for the least memory.",
         "Chọn batch_size {0} để ít bước nhất, hoặc {1} để tốn ít bộ nhớ nhất.";
+    ByForm: "{0}: {1}, untouched {2}",
+        "{0}: {1}, chưa huấn luyện {2}";
+    QuantizationFree: "After training, the forms of the base cannot be told apart ({0}).",
+        "Sau khi huấn luyện không phân biệt được các dạng của mô hình gốc ({0}).";
+    QuantizationCosts: "Training on the base as {0} is better beyond chance than as {1} ({2}).",
+        "Huấn luyện trên mô hình gốc dạng {0} tốt hơn rõ ràng so với dạng {1} ({2}).";
+    QuantizationAdvice: "Take quantization {0}: of the forms that are not worse it takes the least memory.",
+        "Chọn quantization {0}: trong các dạng không kém hơn, dạng này tốn ít bộ nhớ nhất.";
     MoreEpochs: "The chosen run was at its best at its last evaluation and still falling.",
         "Lượt được chọn đạt tốt nhất ở lần đánh giá cuối và vẫn đang giảm.";
     MoreEpochsAdvice: "Train for more epochs (now {0}).",

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use reporter::Lang;
 use reporter::diagnose::{Finding, FindingKind, Note, diagnose_all, verdict};
 use spec::{
-    DataFacts, Evaluation, Event, Outcome, ReportSettings, SweepState, TargetModule, TrainPoint,
-    Trial, TrialConfig, TrialId,
+    BaseForm, DataFacts, Evaluation, Event, Outcome, Quantization, ReportSettings, SweepState,
+    TargetModule, TrainPoint, Trial, TrialConfig, TrialId,
 };
 
 use crate::sweeps;
@@ -190,6 +190,42 @@ fn batch_sizes_are_told_apart_or_called_equal() {
     let found = the(FindingKind::BatchSize, &small);
     assert!(found.evidence.starts_with("batch_size 4 is better"), "{}", found.evidence);
     assert!(found.advice.contains("smallest tried"), "{}", found.advice);
+}
+
+const NF4: BaseForm = BaseForm::Quantized(Quantization::Nf4);
+
+/// Two runs, on the base as stored (loss 2.0) and on the base as nf4 (loss 2.3).
+fn on_two_forms(stored: &[f64], nf4: &[f64]) -> SweepState {
+    let on = |form| TrialConfig { quantization: Some(form), ..config(8, 1e-4) };
+    let mut state = sweep(&[(on(BaseForm::AsStored), stored), (on(NF4), nf4)]);
+    for (quantization, loss) in [(BaseForm::AsStored, 2.0), (NF4, 2.3)] {
+        let evaluation = evaluation(0, loss);
+        state.apply(&Event::QuantizedBaseEvaluated { quantization, evaluation, examples: None });
+    }
+    state
+}
+
+#[test]
+fn a_quantised_base_costs_something_or_cannot_be_told_from_the_stored_one() {
+    let found = the(FindingKind::Quantization, &on_two_forms(GOOD, GOOD));
+    assert!(found.evidence.contains("cannot be told apart"), "{}", found.evidence);
+    let words = "nf4: 1.0000, untouched 2.3000; none: 1.0000, untouched 2.0000";
+    assert!(found.evidence.contains(words), "{}", found.evidence);
+    assert!(found.advice.starts_with("Take quantization nf4"), "{}", found.advice);
+    let found = the(FindingKind::Quantization, &on_two_forms(GOOD, &[1.5, 1.3, 1.2, 1.2]));
+    assert!(found.evidence.contains("as none is better beyond chance than as nf4"));
+    assert!(found.advice.starts_with("Take quantization none"), "{}", found.advice);
+    assert!(!has(FindingKind::Quantization, &sweep(&[(config(8, 1e-4), GOOD)])));
+}
+
+#[test]
+fn a_run_is_worse_than_its_own_base_not_than_another_form_of_it() {
+    let state = on_two_forms(&[2.1, 2.05, 2.1, 2.1], &[2.2, 2.15, 2.1, 2.05]);
+    let found = the(FindingKind::WorseThanBase, &state);
+    assert_eq!(found.trials, [TrialId(1)]);
+    assert!(found.evidence.contains("none 2.0000, nf4 2.3000"), "{}", found.evidence);
+    // The ranking's reference is the base as stored.
+    assert_eq!(state.base.map(|base| base.eval_loss), Some(2.0));
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub fn config(rank: u32, learning_rate: f64, epochs: u32) -> TrialConfig {
         weight_decay: 0.0,
         seed: 42,
         variant: spec::LoraVariant::default(),
+        quantization: None,
     }
 }
 

@@ -100,7 +100,14 @@ pub(crate) fn parameters() -> Vec<&'static str> {
 
 /// The keys of `train`: its own and the trial parameters.
 pub(crate) fn train() -> Vec<&'static str> {
-    [TRAIN, &parameters()].concat()
+    let fixed = Parameter::ALL.iter().filter_map(|p| fixed_in_train(p.name()));
+    TRAIN.iter().copied().chain(fixed.map(Parameter::name)).collect()
+}
+
+/// The trial parameter that a key of `train` fixes. What all trials' base is stands at the top
+/// level.
+pub(crate) fn fixed_in_train(key: &str) -> Option<Parameter> {
+    Parameter::from_name(key).filter(|parameter| *parameter != Parameter::Quantization)
 }
 
 /// The keys of `executor`, of all its types.
@@ -202,9 +209,6 @@ const FOREIGN_PARAMETER: &[Foreign] = &[
     ("b", "the beta distribution is not available in this version", "use `uniform` or `normal`"),
 ];
 
-/// What all trials of a sweep share, because a worker holds one base model for them.
-const OF_THE_BASE: [&str; 2] = ["quantization", "base_weights"];
-
 /// The mistake of a key that `section` (`""` for the top level) does not have.
 pub(crate) fn unknown(key: &str, section: &str, known: &[&'static str]) -> Mistake {
     let foreign = match section {
@@ -215,12 +219,12 @@ pub(crate) fn unknown(key: &str, section: &str, known: &[&'static str]) -> Mista
     if let Some(&(_, why, instead)) = foreign.iter().find(|(name, ..)| *name == key) {
         return Mistake::ForeignKey { key: key.to_owned(), why, instead };
     }
-    if section == "parameters" && OF_THE_BASE.contains(&key) {
+    if section == "parameters" && key == "base_weights" {
         return Mistake::NotAvailable {
             what: "parameter",
             found: key.to_owned(),
-            instead: "a worker holds one base model for all its trials: write it at the top level, \
-                      run a sweep for each value, and let `lorasweep compare` put them side by side",
+            instead: "write it at the top level, run a sweep for each file, and let `lorasweep \
+                      compare` put them side by side",
         };
     }
     Mistake::UnknownKey {
@@ -247,7 +251,7 @@ pub(crate) fn in_words(section: &str) -> String {
 fn home(key: &str) -> Option<&'static str> {
     let alias = ALIASES.iter().find(|(other, _)| *other == key).map(|(_, ours)| *ours);
     let key = alias.unwrap_or(key);
-    if Parameter::from_name(key).is_some() {
+    if fixed_in_train(key).is_some() {
         return Some("parameters");
     }
     [("data", DATA), ("train", TRAIN), ("executor", EXECUTOR), ("report", REPORT), ("", TOP)]

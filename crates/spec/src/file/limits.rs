@@ -77,6 +77,7 @@ impl Limits {
             Parameter::Seed => Self::SEED,
             Parameter::UseRslora
             | Parameter::UseDora
+            | Parameter::Quantization
             | Parameter::TargetModules
             | Parameter::LrScheduler => Self::ANY,
         }

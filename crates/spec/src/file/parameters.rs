@@ -10,6 +10,7 @@ use super::scalar::{self, wrong_type};
 use super::section::Section;
 use super::value::ParameterValue;
 use super::yaml::{Key, Node, Value};
+use crate::base::BaseForm;
 use crate::error::Place;
 use crate::mistake::Mistake;
 use crate::parameter::Parameter;
@@ -36,6 +37,7 @@ pub(crate) struct ParametersFile {
     pub seed: Option<Numeric<u64>>,
     pub loraplus_lr_ratio: Option<Numeric<f64>>,
     pub use_dora: Option<Choice<bool>>,
+    pub quantization: Option<Choice<Option<BaseForm>>>,
     /// Where each given parameter stands (its key).
     pub places: BTreeMap<Parameter, Place>,
 }
@@ -53,7 +55,7 @@ impl ParametersFile {
     /// Reads the fixed settings of the section `train`.
     pub fn read_fixed(&mut self, train: &Section, findings: &mut Findings) {
         for (key, node) in train.iter() {
-            let Some(parameter) = Parameter::from_name(&key.name) else { continue };
+            let Some(parameter) = keys::fixed_in_train(&key.name) else { continue };
             let what = train.full(&key.name);
             if self.places.contains_key(&parameter) {
                 let mistake = Mistake::Conflict {
@@ -96,6 +98,7 @@ impl ParametersFile {
             Parameter::Seed => self.seed = entry.numeric(findings),
             Parameter::LoraplusLrRatio => self.loraplus_lr_ratio = entry.numeric(findings),
             Parameter::UseDora => self.use_dora = entry.choice(findings),
+            Parameter::Quantization => self.quantization = entry.choice(findings),
         }
     }
 }

@@ -4,6 +4,7 @@ use super::findings::Findings;
 use super::limits::Limits;
 use super::scalar::{self, wrong_type};
 use super::yaml::{Node, Value};
+use crate::base::BaseForm;
 use crate::mistake::{Mistake, most_similar};
 use crate::space::Alpha;
 use crate::trial::{LrScheduler, TargetModule};
@@ -82,6 +83,14 @@ impl ParameterValue for LrScheduler {
         ];
         let words = ALL.map(|scheduler| (scheduler.name(), scheduler));
         scalar::word(what, "learning-rate schedule", &words, node, findings)
+    }
+}
+
+impl ParameterValue for Option<BaseForm> {
+    fn read(what: &str, node: &Node, _: Limits, findings: &mut Findings) -> Option<Self> {
+        let words: Vec<(&str, BaseForm)> =
+            BaseForm::all().map(|form| (form.name(), form)).collect();
+        scalar::word(what, "quantization", &words, node, findings).map(Some)
     }
 }
 

@@ -30,6 +30,7 @@ pub fn proposed(id: u32) -> Event {
         weight_decay: 0.0,
         seed: 1,
         variant: spec::LoraVariant::default(),
+        quantization: None,
     };
     Event::TrialProposed { trial: Trial { id: TrialId(id), config } }
 }

@@ -155,7 +155,8 @@ pub struct AdamWStep {
 }
 
 /// The operations. Every function takes whole steps: rows of several sequences and slots at once.
-pub trait Backend: Send + Sync + 'static {
+/// A clone computes in the same place and from the same memory.
+pub trait Backend: Clone + Send + Sync + 'static {
     /// A matrix of activations, adapter values or gradients.
     type Tensor: Send + Sync + std::fmt::Debug;
     /// A frozen matrix of the base model, in whatever format the backend keeps it.

@@ -218,10 +218,11 @@ pub enum DataError {
     },
     /// The model has only a `SentencePiece` tokenizer.
     #[error(
-        "{} has only a SentencePiece tokenizer ({}), which is not read; make a tokenizer.json of \
-         it with transformers: `AutoTokenizer.from_pretrained(DIR, use_fast=True)\
-         .save_pretrained(DIR)`",
-        model_dir.display(), file
+        "{dir} has only a SentencePiece tokenizer ({file}), which is not read; make a \
+         tokenizer.json of it: `pip install transformers sentencepiece protobuf`, then `python -c \
+         \"from transformers import AutoTokenizer as A; \
+         A.from_pretrained('{dir}').save_pretrained('{dir}')\"`",
+        dir = model_dir.display()
     )]
     SentencePieceOnly {
         /// The model's folder.

@@ -185,7 +185,10 @@ pub fn prepare_cached(
     let set = |rows, places: &mut Vec<Place>| {
         let rows = if packing { pack(rows, max_seq_len) } else { rows };
         places.extend(rows.iter().map(|row| row.place));
-        Dataset { examples: rows.into_iter().map(|row| row.example).collect() }
+        let mut examples: Vec<Example> = rows.into_iter().map(|row| row.example).collect();
+        // The list may have taken over the room of the larger one that it was made of.
+        examples.shrink_to_fit();
+        Dataset { examples }
     };
     let train = set(train, &mut places.train);
     let validation = set(validation, &mut places.validation);
@@ -231,7 +234,11 @@ fn load(
     let mut rows = Vec::new();
     for path in data_files(path)? {
         let (of_file, report) = loader.load(role, &path, files.len() as u32)?;
-        rows.extend(of_file);
+        if rows.is_empty() {
+            rows = of_file;
+        } else {
+            rows.extend(of_file);
+        }
         files.push(report);
     }
     Ok(rows)

@@ -4,7 +4,7 @@
 //! below the validation fraction or not. So a duplicate never stands on both sides, the order of
 //! rows does not matter, and adding rows moves none of the others.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::Example;
 use super::report::{Place, SharedRow};
@@ -33,7 +33,9 @@ pub(super) struct Split {
 
 /// Sends each row to its side; `None` when there are fewer than two distinct rows.
 pub(super) fn split_by_fraction(rows: Vec<PreparedRow>, fraction: f64) -> Option<Split> {
-    let distinct: BTreeSet<ContentHash> = rows.iter().map(|row| row.hash).collect();
+    let mut distinct: Vec<ContentHash> = rows.iter().map(|row| row.hash).collect();
+    distinct.sort_unstable();
+    distinct.dedup();
     if distinct.len() < 2 {
         return None;
     }
@@ -46,15 +48,25 @@ pub(super) fn split_by_fraction(rows: Vec<PreparedRow>, fraction: f64) -> Option
         below
     };
     // Hashes sort as their numbers do, so "below the fraction" is "among the smallest".
-    let held_out: HashSet<ContentHash> = distinct.into_iter().take(taken).collect();
-    let (validation, train) = rows.into_iter().partition(|row| held_out.contains(&row.hash));
+    let first_left = distinct[taken];
+    drop(distinct);
+    let mut train = rows;
+    let validation = train.extract_if(.., |row| row.hash < first_left).collect();
     Some(Split { train, validation, forced })
 }
 
 /// Places of the rows that say what an earlier row said.
 pub(super) fn repeated(rows: &[PreparedRow]) -> Vec<Place> {
-    let mut seen = HashSet::new();
-    rows.iter().filter(|row| !seen.insert(row.hash)).map(|row| row.place).collect()
+    // A sorted list of numbers, since a set of the hashes would be as large as short rows' tokens.
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_unstable_by_key(|at| (rows[*at].hash, *at));
+    let mut repeats: Vec<usize> = order
+        .windows(2)
+        .filter(|pair| rows[pair[0]].hash == rows[pair[1]].hash)
+        .map(|pair| pair[1])
+        .collect();
+    repeats.sort_unstable();
+    repeats.into_iter().map(|at| rows[at].place).collect()
 }
 
 /// What one set of rows shares with a set it should be independent of.
@@ -68,18 +80,25 @@ pub(super) struct Shared {
 
 /// Compares `held_out` with `seen`; a row counts once, under the first that fits.
 pub(super) fn shared(seen: &[PreparedRow], held_out: &[PreparedRow]) -> Shared {
-    let mut rows = HashMap::new();
-    let mut prompts = HashMap::new();
+    // What is looked for, not what is looked through, is kept: training files are the large ones.
+    let mut rows: HashMap<ContentHash, Option<Place>> = HashMap::new();
+    let mut prompts: HashMap<ContentHash, Option<Place>> = HashMap::new();
+    for row in held_out {
+        rows.insert(row.hash, None);
+        prompts.extend(row.prompt_hash.map(|prompt| (prompt, None)));
+    }
     for row in seen {
-        rows.entry(row.hash).or_insert(row.place);
-        if let Some(prompt) = row.prompt_hash {
-            prompts.entry(prompt).or_insert(row.place);
+        if let Some(first) = rows.get_mut(&row.hash) {
+            first.get_or_insert(row.place);
+        }
+        if let Some(first) = row.prompt_hash.and_then(|prompt| prompts.get_mut(&prompt)) {
+            first.get_or_insert(row.place);
         }
     }
     let mut shared = Shared::default();
     for row in held_out {
-        let same_prompt = row.prompt_hash.and_then(|prompt| prompts.get(&prompt));
-        if let Some(&also_at) = rows.get(&row.hash) {
+        let same_prompt = row.prompt_hash.and_then(|prompt| prompts.get(&prompt)?.as_ref());
+        if let Some(Some(&also_at)) = rows.get(&row.hash).map(Option::as_ref) {
             shared.rows.push(SharedRow { at: row.place, also_at });
         } else if let Some(&also_at) = same_prompt {
             shared.prompts.push(SharedRow { at: row.place, also_at });
@@ -90,6 +109,8 @@ pub(super) fn shared(seen: &[PreparedRow], held_out: &[PreparedRow]) -> Shared {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;

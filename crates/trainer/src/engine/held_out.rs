@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use spec::TestEvaluation;
+use spec::{BaseForm, TestEvaluation};
 
 use super::losses::{self, Worn};
 use super::packed::Packed;
@@ -12,21 +12,27 @@ use crate::{peft, plan};
 
 impl<B: Backend> Packed<B> {
     /// Losses of the test rows with the adapter in the PEFT folder `adapter`, or of the base model
-    /// alone; `None` where the sweep has no test rows.
-    pub fn evaluate_test(&self, adapter: Option<&Path>) -> Result<Option<TestEvaluation>> {
+    /// alone, on the base in a form; `None` where the sweep has no test rows.
+    pub fn evaluate_test(
+        &mut self,
+        adapter: Option<&Path>,
+        form: Option<BaseForm>,
+    ) -> Result<Option<TestEvaluation>> {
+        let base = self.bases.place(form)?;
         let Some(test) = &self.data.test else { return Ok(None) };
+        let decoder = self.bases.decoder(base);
         let loaded = match adapter {
             Some(dir) => {
                 let adapter = peft::load(dir, self.config())?;
                 let len = adapter.layout.len;
-                let params = self.decoder.backend.tensor(&adapter.values, 1, len)?;
+                let params = decoder.backend.tensor(&adapter.values, 1, len)?;
                 Some((adapter, params))
             }
             None => None,
         };
         let worn = loaded.iter().map(|(adapter, params)| Worn { layout: &adapter.layout, params });
         let worn: Vec<_> = worn.collect();
-        let (decoder, examples) = (&self.decoder, &test.examples);
+        let examples = &test.examples;
         let found =
             rayon::scope(|_| losses::of_examples(decoder, examples, &worn, plan::TOKENS_PER_STEP))?;
         let found = found.concat();

@@ -1,9 +1,9 @@
-//! The engine: one frozen base and the slots that train on it, step by step.
+//! The engine: a frozen base, in one form or in several, and the slots that train on it, step by step.
 
 use std::path::Path;
 
 use spec::{
-    BaseSettings, Evaluation, Event, ExampleLosses, ExecutorSettings, TestEvaluation,
+    BaseForm, BaseSettings, Evaluation, Event, ExampleLosses, ExecutorSettings, TestEvaluation,
     TrainSettings, Trial, TrialConfig, TrialId,
 };
 
@@ -16,6 +16,7 @@ use crate::memory;
 use crate::model::DecoderConfig;
 use crate::plan::Packing;
 
+mod bases;
 mod checkpoint;
 mod evaluate;
 mod health;
@@ -74,7 +75,8 @@ macro_rules! on_each {
 }
 
 impl Engine {
-    /// Loads the base model, with its weights as `base` says, onto the device of `executor`.
+    /// Loads the base model, with its weights as `base` says, onto the device of `executor`. Trials
+    /// may ask for other forms of it, which are loaded when the first one does.
     pub fn load(
         model_dir: &Path,
         base: &BaseSettings,
@@ -127,13 +129,18 @@ impl Engine {
     }
 
     /// See [`Packed::evaluate_base`].
-    pub fn evaluate_base(&mut self) -> Result<Evaluation> {
-        on_each!(&mut self.on, p => p.evaluate_base())
+    pub fn evaluate_base(&mut self, form: Option<BaseForm>) -> Result<Evaluation> {
+        on_each!(&mut self.on, p => p.evaluate_base(form))
     }
 
     /// See [`Packed::steps`].
     pub fn steps(&self, trial: &TrialConfig) -> Steps {
         on_each!(&self.on, p => p.steps(trial))
+    }
+
+    /// See [`Packed::base_example_losses`].
+    pub fn base_example_losses(&self, form: Option<BaseForm>) -> Option<ExampleLosses> {
+        on_each!(&self.on, p => p.base_example_losses(form))
     }
 
     /// See [`Packed::example_losses`].
@@ -142,8 +149,12 @@ impl Engine {
     }
 
     /// See [`Packed::evaluate_test`].
-    pub fn evaluate_test(&self, adapter: Option<&Path>) -> Result<Option<TestEvaluation>> {
-        on_each!(&self.on, p => p.evaluate_test(adapter))
+    pub fn evaluate_test(
+        &mut self,
+        adapter: Option<&Path>,
+        form: Option<BaseForm>,
+    ) -> Result<Option<TestEvaluation>> {
+        on_each!(&mut self.on, p => p.evaluate_test(adapter, form))
     }
 
     /// See [`Packed::admit`].

@@ -1,14 +1,16 @@
-//! Packed training: the slots of one base take their steps together.
+//! Packed training: the slots of one base take their steps together; where trials ask for several
+//! forms of the base, these take turns.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use spec::{
-    BaseSettings, Evaluation, Event, ExampleLosses, Outcome, TrainSettings, Trial, TrialConfig,
-    TrialId,
+    BaseForm, BaseSettings, Evaluation, Event, ExampleLosses, Outcome, TrainSettings, Trial,
+    TrialConfig, TrialId,
 };
 
 use super::TrainingSets;
+use super::bases::Bases;
 use super::checkpoint;
 use super::evaluate::{EvalSets, Losses};
 use super::health::Health;
@@ -16,16 +18,16 @@ use super::slot::{self, Slot};
 use crate::adapter::{AdapterLayout, LoraShape};
 use crate::backend::Backend;
 use crate::data::Example;
-use crate::decoder::{ActiveAdapter, Decoder, Rows, SlotDropout};
+use crate::decoder::{ActiveAdapter, Rows, SlotDropout};
 use crate::error::{Result, TrainerError};
-use crate::model::{DecoderConfig, Model};
+use crate::model::DecoderConfig;
 use crate::peft;
 use crate::plan::{self, Packing};
 
-/// One frozen base on a backend, with its slots.
+/// A frozen base on a backend, in the forms that trials ask for, with its slots.
 #[derive(Debug)]
 pub struct Packed<B: Backend> {
-    pub(super) decoder: Decoder<B>,
+    pub(super) bases: Bases<B>,
     model_dir: PathBuf,
     pub(super) data: TrainingSets,
     sets: EvalSets,
@@ -34,8 +36,6 @@ pub struct Packed<B: Backend> {
     slots: Vec<Slot<B>>,
     /// The trial that the next step begins with, as a place in `slots`.
     turn: usize,
-    base: Option<Evaluation>,
-    base_examples: Option<ExampleLosses>,
 }
 
 /// How many steps a trial takes.
@@ -81,7 +81,8 @@ struct Part {
 }
 
 impl<B: Backend> Packed<B> {
-    /// Loads the base model, with its weights as `base` says.
+    /// Loads the base model, with its weights as `base` says, for the trials that ask for no other
+    /// form of it.
     pub fn load(
         backend: B,
         model_dir: &Path,
@@ -90,25 +91,23 @@ impl<B: Backend> Packed<B> {
         train: &TrainSettings,
         packing: Packing,
     ) -> Result<Self> {
-        let model = Model::load(&backend, model_dir, base)?;
-        check_tokens(&model.config, &data, model_dir)?;
+        let bases = Bases::load(backend, model_dir.to_path_buf(), base.clone())?;
+        check_tokens(bases.config(), &data, model_dir)?;
         Ok(Self {
             sets: EvalSets::new(&data, train.eval.train_subset),
-            decoder: Decoder { backend, model },
+            bases,
             model_dir: model_dir.to_path_buf(),
             data,
             settings: train.clone(),
             packing: Packing { slots: packing.slots.max(1), ..packing },
             slots: Vec::new(),
             turn: 0,
-            base: None,
-            base_examples: None,
         })
     }
 
     /// The base model's shape.
-    pub const fn config(&self) -> &DecoderConfig {
-        &self.decoder.model.config
+    pub fn config(&self) -> &DecoderConfig {
+        self.bases.config()
     }
 
     /// How many trials may be in training at a time.
@@ -122,31 +121,22 @@ impl<B: Backend> Packed<B> {
     }
 
     /// Where it computes.
-    pub const fn backend(&self) -> &B {
-        &self.decoder.backend
+    pub fn backend(&self) -> &B {
+        self.bases.backend()
     }
 
-    /// Evaluates the untouched base model; computed once.
-    pub fn evaluate_base(&mut self) -> Result<Evaluation> {
-        if let Some(base) = &self.base {
-            return Ok(base.clone());
-        }
-        let started = Instant::now();
-        let losses = self.losses(&[])?;
-        let first = losses.first().filter(|l| l.are_finite());
-        let Some(losses) = first else {
-            return Err(TrainerError::Weights {
-                path: self.model_dir.clone(),
-                message: "the base model's loss is not a number: its weights are damaged or do \
-                          not fit its config.json"
-                    .to_owned(),
-            });
-        };
-        let mut evaluation = losses.evaluation(None);
-        evaluation.seconds = started.elapsed().as_secs_f64();
-        self.base_examples = Some(losses.examples());
-        self.base = Some(evaluation.clone());
-        Ok(evaluation)
+    /// Evaluates the untouched base model in a form (`None`: the one that was loaded first);
+    /// computed once.
+    pub fn evaluate_base(&mut self, form: Option<BaseForm>) -> Result<Evaluation> {
+        let place = self.bases.place(form)?;
+        let (sets, tokens) = (&self.sets, self.packing.tokens_per_step);
+        self.bases.evaluate(place, |decoder| rayon::scope(|_| sets.losses(decoder, &[], tokens)))
+    }
+
+    /// The losses of the single validation examples of the base model in a form; `None` before it
+    /// is evaluated.
+    pub fn base_example_losses(&self, form: Option<BaseForm>) -> Option<ExampleLosses> {
+        self.bases.examples(form)
     }
 
     /// How many steps a trial takes.
@@ -161,12 +151,9 @@ impl<B: Backend> Packed<B> {
         }
     }
 
-    /// The losses of the single validation examples at the trial's best evaluation so far, or at
-    /// the base model's ([`TrialId::BASE`]); `None` where there is no such evaluation.
+    /// The losses of the single validation examples at the trial's best evaluation so far; `None`
+    /// where there is no such evaluation.
     pub fn example_losses(&self, trial: TrialId) -> Option<ExampleLosses> {
-        if trial == TrialId::BASE {
-            return self.base_examples.clone();
-        }
         let best = self.slot(trial).ok()?.best.as_ref()?;
         let targets = self.data.validation.examples.iter().map(Example::targets);
         Some(ExampleLosses::collect(best.nll.iter().copied().zip(targets)))
@@ -198,16 +185,18 @@ impl<B: Backend> Packed<B> {
     }
 
     fn new_slot(&mut self, trial: &Trial, checkpoint: Option<&Path>) -> Result<Slot<B>> {
+        let form = trial.config.quantization;
         // Every evaluation of this engine has it.
-        let base_loss = self.evaluate_base()?.train_loss.unwrap_or(f64::INFINITY);
+        let base_loss = self.evaluate_base(form)?.train_loss.unwrap_or(f64::INFINITY);
+        let base = self.bases.place(form)?;
         LoraShape::of_trial(&trial.config).check(self.config()).map_err(TrainerError::Targets)?;
         let layout = AdapterLayout::of_trial(self.config(), &trial.config);
         let health = Health::new(base_loss, self.settings.divergence_factor);
         let (train, settings) = (&self.data.train, &self.settings);
-        let backend = &self.decoder.backend;
-        let mut slot = Slot::new(&self.decoder, trial.clone(), layout, train, settings, health)?;
+        let decoder = self.bases.decoder(base);
+        let mut slot = Slot::new(decoder, base, trial.clone(), layout, train, settings, health)?;
         if let Some(path) = checkpoint {
-            checkpoint::restore(backend, &mut slot, settings, path)?;
+            checkpoint::restore(&decoder.backend, &mut slot, settings, path)?;
         }
         Ok(slot)
     }
@@ -254,7 +243,7 @@ impl<B: Backend> Packed<B> {
             let Some(what) = error.out_of_memory().filter(|_| self.shrink()) else {
                 return Err(error);
             };
-            self.decoder.backend.trim();
+            self.backend().trim();
             shrunk.push(Event::OutOfMemory {
                 error: what,
                 tokens_per_step: self.packing.tokens_per_step as u32,
@@ -288,7 +277,7 @@ impl<B: Backend> Packed<B> {
             Err(error) => {
                 // Some gradients may hold a part of this step: the batches begin again.
                 for part in &parts {
-                    self.slots[part.slot].restart_batch(&self.decoder.backend)?;
+                    self.slots[part.slot].restart_batch(self.bases.backend())?;
                 }
                 return Err(error);
             }
@@ -302,7 +291,7 @@ impl<B: Backend> Packed<B> {
             let (mine, rest) = nll.split_at(part.targets);
             nll = rest;
             let optimizer = &self.settings.optimizer;
-            let event = slot.finish_micro_batch(&self.decoder.backend, mine, optimizer)?;
+            let event = slot.finish_micro_batch(self.bases.backend(), mine, optimizer)?;
             let stepped = matches!(event, Some(Event::Trained { .. }));
             events[part.slot].extend(event);
             if stepped && slot.wants_evaluation(self.settings.eval.eval_steps) {
@@ -312,8 +301,8 @@ impl<B: Backend> Packed<B> {
         Ok(due)
     }
 
-    /// The next micro-batch of every active slot, or of as many in turn as the step's tokens
-    /// allow, and of one at least.
+    /// The next micro-batch of every active slot of one base, or of as many in turn as the step's
+    /// tokens allow, and of one at least. The first that is left out begins the next step.
     fn assemble(&mut self) -> (Rows, Vec<Part>) {
         let active: Vec<usize> =
             (0..self.slots.len()).filter(|i| self.slots[*i].is_active()).collect();
@@ -321,18 +310,23 @@ impl<B: Backend> Packed<B> {
         let budget = self.packing.tokens_per_step;
         let each = budget.min(plan::TOKENS_PER_MICRO_BATCH);
         let examples = self.settings.micro_batch_size.map_or(usize::MAX, |n| n as usize);
-        let mut tokens = 0;
+        let (mut tokens, mut base, mut left_out) = (0, None, None);
         let mut chosen = Vec::with_capacity(active.len());
         for &index in active[in_turn..].iter().chain(&active[..in_turn]) {
             let slot = &mut self.slots[index];
+            if *base.get_or_insert(slot.base) != slot.base {
+                left_out.get_or_insert(index);
+                continue;
+            }
             let len = slot.next_micro_batch_len(&self.data.train, examples, each);
             if tokens > 0 && tokens + len > budget {
-                self.turn = index;
+                left_out.get_or_insert(index);
                 break;
             }
             tokens += len;
             chosen.push(index);
         }
+        self.turn = left_out.unwrap_or(self.turn);
         chosen.sort_unstable();
         let (mut rows, mut parts) = (Rows::default(), Vec::with_capacity(chosen.len()));
         for index in chosen {
@@ -351,6 +345,7 @@ impl<B: Backend> Packed<B> {
 
     fn forward_backward(&mut self, rows: &Rows, parts: &[Part]) -> Result<Vec<f32>> {
         let (mut adapters, mut grads) = (Vec::new(), Vec::new());
+        let base = parts.first().map_or(0, |part| self.slots[part.slot].base);
         let mut slots = self.slots.iter_mut().enumerate();
         for part in parts {
             let Some((_, slot)) = slots.find(|(index, _)| *index == part.slot) else { continue };
@@ -362,12 +357,14 @@ impl<B: Backend> Packed<B> {
             });
             grads.push(&mut slot.grad);
         }
-        self.decoder.train(rows, &adapters, &mut grads, self.packing.recompute)
+        self.bases.decoder(base).train(rows, &adapters, &mut grads, self.packing.recompute)
     }
 
+    /// The losses of slots that share a base.
     fn losses(&self, slots: &[&Slot<B>]) -> Result<Vec<Losses>> {
         let tokens = self.packing.tokens_per_step;
-        rayon::scope(|_| self.sets.losses(&self.decoder, slots, tokens))
+        let base = slots.first().map_or(0, |slot| slot.base);
+        rayon::scope(|_| self.sets.losses(self.bases.decoder(base), slots, tokens))
     }
 
     /// Takes the losses of a slot's evaluation; it ends when it is complete or when they are no
@@ -393,7 +390,7 @@ impl<B: Backend> Packed<B> {
             seconds: slot.seconds,
             ..losses.evaluation(slot.best.as_ref())
         };
-        slot.keep_if_best(&self.decoder.backend, &evaluation, losses.validation_nll())?;
+        slot.keep_if_best(self.bases.backend(), &evaluation, losses.validation_nll())?;
         events.push(Event::Evaluated { trial: slot.trial.id, evaluation });
         if slot.is_complete() {
             events.push(slot.end(Outcome::Completed));
@@ -404,7 +401,7 @@ impl<B: Backend> Packed<B> {
     /// Writes the trial's state as of its last optimizer step and returns that step.
     pub fn save_checkpoint(&self, trial: TrialId, path: &Path) -> Result<u32> {
         let slot = self.slot(trial)?;
-        checkpoint::save(&self.decoder.backend, slot, path)?;
+        checkpoint::save(self.backend(), slot, path)?;
         Ok(slot.step)
     }
 
@@ -420,7 +417,7 @@ impl<B: Backend> Packed<B> {
     /// Writes the adapter as the trial's last optimizer step left it in PEFT's format into `dir`.
     pub fn save_last(&self, trial: TrialId, dir: &Path) -> Result<()> {
         let slot = self.slot(trial)?;
-        let values = self.decoder.backend.values(&slot.params)?;
+        let values = self.backend().values(&slot.params)?;
         peft::save(dir, &slot.layout, &values, &slot.trial.config, &self.model_dir)
     }
 

@@ -26,6 +26,8 @@ pub struct Best {
 #[derive(Debug)]
 pub struct Slot<B: Backend> {
     pub trial: Trial,
+    /// The place of the base that it trains on.
+    pub base: usize,
     pub layout: AdapterLayout,
     pub params: B::Tensor,
     pub grad: B::Tensor,
@@ -59,9 +61,10 @@ struct Batch {
 }
 
 impl<B: Backend> Slot<B> {
-    /// A fresh slot for a trial.
+    /// A fresh slot for a trial on the base that lies at the place `base`.
     pub fn new(
         decoder: &Decoder<B>,
+        base: usize,
         trial: Trial,
         layout: AdapterLayout,
         train: &Dataset,
@@ -93,6 +96,7 @@ impl<B: Backend> Slot<B> {
             held: false,
             batch: Batch::default(),
             layout,
+            base,
             trial,
         })
     }

@@ -37,6 +37,8 @@ pub struct BaseMemory {
     pub bytes: u64,
     /// Bytes of decoded values that products need beside them.
     pub decoded: u64,
+    /// How many models they are of.
+    pub models: u64,
 }
 
 impl Source {
@@ -147,7 +149,7 @@ impl BaseMemory {
         on: BaseOn,
         format: impl Fn(&str, bool) -> Result<Format>,
     ) -> Result<Self> {
-        let mut all = Self::default();
+        let mut all = Self { models: 1, ..Self::default() };
         let (v, d) = (config.vocab_size, config.hidden_size);
         let tables = if is_tied { &[EMBEDDING][..] } else { &[EMBEDDING, HEAD] };
         for name in tables {
@@ -165,6 +167,16 @@ impl BaseMemory {
         let norms = if config.norms == NormPlacement::Around { 4 } else { 2 };
         all.bytes += ((norms * config.num_hidden_layers + 1) * d * size_of::<f32>()) as u64;
         Ok(all)
+    }
+
+    /// Both kept at once; they compute in turn.
+    #[must_use]
+    pub fn beside(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes + other.bytes,
+            decoded: self.decoded.max(other.decoded),
+            models: self.models + other.models,
+        }
     }
 
     /// Adds matrices that are joined, each with its format, rows and columns.

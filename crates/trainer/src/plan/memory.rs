@@ -25,7 +25,7 @@ const USABLE: f64 = 0.9;
 /// Predicted peak memory in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Memory {
-    /// The frozen base model.
+    /// The frozen base model, in all its forms.
     pub base: u64,
     /// Adapters, gradients, moments and best copies of the largest pack.
     pub slots: u64,
@@ -45,7 +45,7 @@ impl Memory {
 pub struct Demand<'a> {
     /// The base model's shape.
     pub config: &'a DecoderConfig,
-    /// What the base model takes.
+    /// What the base model takes, in all the forms that trials ask for.
     pub base: BaseMemory,
     /// Bytes of a value of the activations: 4, or 2 for bf16.
     pub value_bytes: u64,
@@ -166,6 +166,7 @@ impl Demand<'_> {
         }
         Err(TrainerError::NotEnoughMemory {
             needed: self.memory(&smallest),
+            bases: self.base.models,
             usable,
             longest: self.longest(),
         })
@@ -223,7 +224,7 @@ mod tests {
 
         fn demand(&self) -> Demand<'_> {
             let Self { config, trials, train_set, train } = self;
-            let base = BaseMemory { bytes: 4 * config.parameters() as u64, decoded: 0 };
+            let base = BaseMemory { bytes: 4 * config.parameters() as u64, decoded: 0, models: 1 };
             Demand { config, base, value_bytes: 4, trials, train_set, eval_tokens: 0, train }
         }
 

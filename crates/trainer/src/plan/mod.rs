@@ -59,6 +59,7 @@ mod tests {
             weight_decay: 0.0,
             seed: 1,
             variant: spec::LoraVariant::default(),
+            quantization: None,
         }
     }
 

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use spec::{CommandSettings, CommandValue, Evaluation, Event, Sweep, Trial, TrialId};
+use spec::{BaseForm, CommandSettings, CommandValue, Evaluation, Event, Sweep, Trial, TrialId};
 use store::{StoreError, SweepFolder};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -227,7 +227,7 @@ impl Trainer for CommandTrainer {
         self.settings.max_parallel as usize
     }
 
-    fn evaluate_base(&mut self) -> Result<Evaluation, TrainerError> {
+    fn evaluate_base(&mut self, _: Option<BaseForm>) -> Result<Evaluation, TrainerError> {
         let Some(command) = self.settings.base_command.clone() else {
             return Err("there is no `base_command`".into());
         };

@@ -2,7 +2,7 @@
 
 use spec::{Event, Outcome, StopReason, Trial, TrialId, TrialState};
 
-use super::{Run, is_target_reached};
+use super::{Run, is_target_reached, missing_bases};
 use crate::error::WorkerError;
 use crate::orders::{Assignment, Order};
 
@@ -30,14 +30,17 @@ impl Run<'_> {
         }
     }
 
-    /// Sees that the base model is evaluated, which trials are measured against.
+    /// Sees that the base model is evaluated, in all forms that trials are measured against.
     fn has_base(&mut self) -> bool {
-        let is_known = self.drive.sweep.state.base.is_some() || !self.drive.settings.has_base;
+        let missing = missing_bases(&self.drive);
+        let is_known = missing.is_empty();
         if !is_known
             && self.base_from.is_none()
             && let Some(worker) = self.fleet.ready().next()
         {
-            worker.order(Order::EvaluateBase);
+            for form in missing {
+                worker.order(Order::EvaluateBase { form });
+            }
             self.base_from = Some(worker.name.clone());
         }
         // Trials of a worker that was taken over are not given to another before it has reported.

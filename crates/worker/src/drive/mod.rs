@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use planner::{Planner, Pruner};
 use spec::{
-    ConfigKey, Evaluation, Event, ExecutorKind, Outcome, Sweep, TrainSettings, Trial, TrialConfig,
-    TrialId, TrialState, TrialStatus,
+    BaseForm, ConfigKey, Evaluation, Event, ExecutorKind, Outcome, Sweep, TrainSettings, Trial,
+    TrialConfig, TrialId, TrialState, TrialStatus,
 };
 use store::{BuildError, News, Opened, Purpose, TrialTables};
 
@@ -52,8 +52,9 @@ pub struct Settings {
     pub name: String,
     /// Hash of the resolved sweep.
     pub fingerprint: String,
-    /// The base model is evaluated; a command may have nothing that does.
-    pub has_base: bool,
+    /// The forms in which the base model is evaluated, the reference first; none where a command has
+    /// nothing that does.
+    pub bases: Vec<Option<BaseForm>>,
     /// A validation loss that ends the sweep when a trial reaches it.
     pub target: Option<f64>,
     /// What tells which trials share their steps.
@@ -77,9 +78,9 @@ impl From<&Sweep> for Settings {
         Self {
             name: sweep.name.clone(),
             fingerprint: sweep.fingerprint(),
-            has_base: match &sweep.executor.kind {
-                ExecutorKind::Command(command) => command.base_command.is_some(),
-                ExecutorKind::Local | ExecutorKind::Slurm(_) | ExecutorKind::External => true,
+            bases: match &sweep.executor.kind {
+                ExecutorKind::Command(command) if command.base_command.is_none() => Vec::new(),
+                _ => sweep.space.base_forms(),
             },
             target: sweep.metric.target,
             train: sweep.train.clone(),
@@ -147,6 +148,16 @@ impl Drive<'_> {
 fn is_over(drive: &Drive) -> bool {
     let history = &drive.sweep.state;
     history.finished && (is_target_reached(drive) || drive.planner.suggest(history, 1).is_empty())
+}
+
+/// The forms of the base model that are still to be evaluated.
+fn missing_bases(drive: &Drive) -> Vec<Option<BaseForm>> {
+    let state = &drive.sweep.state;
+    let is_missing = |form: &Option<BaseForm>| match form {
+        Some(form) => state.base_in(*form).is_none(),
+        None => state.base.is_none(),
+    };
+    drive.settings.bases.iter().copied().filter(is_missing).collect()
 }
 
 /// Whether a trial was as good as is asked for.
@@ -221,7 +232,7 @@ impl<'a> Run<'a> {
         }
         // A sweep in which only the end is left to be said needs no worker for that.
         let state = &self.drive.sweep.state;
-        self.is_exhausted = (state.base.is_some() || !self.drive.settings.has_base)
+        self.is_exhausted = missing_bases(&self.drive).is_empty()
             && self.waiting.is_empty()
             && self.promotion().is_none()
             && self.drive.planner.suggest(state, 1).is_empty();
@@ -241,10 +252,15 @@ impl<'a> Run<'a> {
                 self.write_tables(id)?;
             }
         }
-        if let Some(base) = self.drive.sweep.state.base.clone() {
-            self.drive.sweep.dir.write_base(&base)?;
+        self.write_base()
+    }
+
+    /// The reference of the ranking, once it is known.
+    fn write_base(&mut self) -> Result<(), WorkerError> {
+        match &self.drive.sweep.state.base {
+            Some(base) => Ok(self.drive.sweep.dir.write_base(base)?),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn go(&mut self) -> Result<Finish, WorkerError> {
@@ -284,9 +300,13 @@ impl<'a> Run<'a> {
             return Ok(true);
         }
         let is_asked = self.test_from.is_some();
-        let trials = choose(&self.drive.sweep.state).into_iter().chain([TrialId::BASE]).collect();
+        let state = &self.drive.sweep.state;
+        let (chosen, usual) = (choose(state), self.drive.settings.bases.first().copied().flatten());
         if !is_asked && let Some(worker) = self.fleet.ready().next() {
-            worker.order(Order::Test { trials });
+            let form = chosen.and_then(|id| state.trials.get(&id)?.trial.config.quantization);
+            let trials = chosen.into_iter().chain([TrialId::BASE]).collect();
+            // The base model is tested in the form that the chosen adapter sits on.
+            worker.order(Order::Test { trials, form: form.or(usual) });
             self.test_from = Some(worker.name.clone());
         }
         Ok(false)
@@ -314,8 +334,8 @@ impl<'a> Run<'a> {
                 self.worker_started(&writer, number, device, capacity as usize);
             }
             Event::WorkerEnded { error, .. } => self.worker_ended(&writer, number, error),
-            Event::BaseEvaluated { evaluation } => {
-                self.drive.sweep.dir.write_base(&evaluation)?;
+            Event::BaseEvaluated { .. } | Event::QuantizedBaseEvaluated { .. } => {
+                self.write_base()?;
                 self.is_exhausted = false;
             }
             Event::TrialsReturned { trials, cause, capacity } => {
@@ -365,8 +385,9 @@ impl<'a> Run<'a> {
     fn write_tables(&mut self, id: TrialId) -> Result<(), WorkerError> {
         let trial = self.state(id);
         debug_assert!(matches!(trial.status, TrialStatus::Finished { .. }), "it has ended");
-        let tables = (self.drive.tables)(trial, self.drive.sweep.state.base.as_ref())
-            .map_err(|source| WorkerError::Tables { trial: id, source })?;
+        let tables =
+            (self.drive.tables)(trial, self.drive.sweep.state.base_of(&trial.trial.config))
+                .map_err(|source| WorkerError::Tables { trial: id, source })?;
         let trial = trial.clone();
         Ok(self.drive.sweep.dir.write_trial(&trial, &tables)?)
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use spec::{Event, Outcome, ReturnCause, SaveStrategy, TrialId};
+use spec::{BaseForm, Event, Outcome, ReturnCause, SaveStrategy, TrialId};
 use store::{Purpose, StoreError, WorkerDir};
 
 use crate::error::chain;
@@ -93,6 +93,8 @@ pub struct Serve<T> {
     last_beat: Option<(Instant, Vec<TrialId>)>,
     is_ending: bool,
     has_news: bool,
+    /// Time in which the trainer trained or evaluated.
+    busy: Duration,
     /// Once is enough: the next trial's command names as little.
     has_told_of_nothing_kept: bool,
 }
@@ -116,6 +118,7 @@ impl<T: Trainer> Serve<T> {
             last_beat: None,
             is_ending: false,
             has_news: false,
+            busy: Duration::ZERO,
             has_told_of_nothing_kept: false,
         };
         serve.beat_if_due()?;
@@ -198,7 +201,7 @@ impl<T: Trainer> Serve<T> {
 
     fn obey(&mut self, order: Order) -> Result<(), ServeError> {
         match order {
-            Order::EvaluateBase => self.evaluate_base(),
+            Order::EvaluateBase { form } => self.evaluate_base(form),
             Order::Train(assignment) => self.start(*assignment),
             Order::GoOn { trial, step } => {
                 self.go_on(trial, step);
@@ -208,7 +211,7 @@ impl<T: Trainer> Serve<T> {
                 let is_kept = pause && self.keep(trial)?;
                 self.end(trial, Outcome::Stopped { reason }, is_kept)
             }
-            Order::Test { trials } => self.test(&trials),
+            Order::Test { trials, form } => self.test(&trials, form),
             Order::Report => {
                 self.checkpoint_all()?;
                 for id in self.slots.iter().map(Slot::id).collect::<Vec<_>>() {
@@ -223,23 +226,30 @@ impl<T: Trainer> Serve<T> {
         }
     }
 
-    fn evaluate_base(&mut self) -> Result<(), ServeError> {
-        let evaluation = self.trainer.evaluate_base().map_err(ServeError::Base)?;
-        let examples = self.examples_event(TrialId::BASE, 0);
-        let evaluated = Event::BaseEvaluated { evaluation };
+    fn evaluate_base(&mut self, form: Option<BaseForm>) -> Result<(), ServeError> {
+        let evaluation =
+            self.busily(|trainer| trainer.evaluate_base(form)).map_err(ServeError::Base)?;
+        let examples = self.trainer.base_example_losses(form);
+        if let Some(quantization) = form {
+            let evaluated = Event::QuantizedBaseEvaluated { quantization, evaluation, examples };
+            return self.record(None, &[evaluated]);
+        }
+        let of_base =
+            |examples| Event::ExamplesEvaluated { trial: TrialId::BASE, step: 0, examples };
         // The event that the driver acts on comes last.
-        let events: Vec<Event> = examples.into_iter().chain([evaluated]).collect();
+        let evaluated = Event::BaseEvaluated { evaluation };
+        let events: Vec<Event> = examples.map(of_base).into_iter().chain([evaluated]).collect();
         self.record(None, &events)
     }
 
-    fn test(&mut self, trials: &[TrialId]) -> Result<(), ServeError> {
+    fn test(&mut self, trials: &[TrialId], form: Option<BaseForm>) -> Result<(), ServeError> {
         for &trial in trials {
             let adapter = self.dir.folder().adapter(trial);
             if trial != TrialId::BASE && adapter.is_none() {
                 continue;
             }
-            let tested =
-                self.trainer.evaluate_test(adapter.as_deref()).map_err(ServeError::Test)?;
+            let tested = self.busily(|trainer| trainer.evaluate_test(adapter.as_deref(), form));
+            let tested = tested.map_err(ServeError::Test)?;
             let event = tested.map(|test| Event::TestEvaluated { trial, test });
             self.record(None, event.as_slice())?;
         }
@@ -316,7 +326,7 @@ impl<T: Trainer> Serve<T> {
 
     /// One step of all slots that take part, and what follows from it.
     fn step(&mut self) -> Result<(), ServeError> {
-        let events = match self.trainer.step() {
+        let events = match self.busily(Trainer::step) {
             Ok(events) => events,
             Err(error) => return self.step_failed(&error),
         };
@@ -407,7 +417,16 @@ impl<T: Trainer> Serve<T> {
 
     fn record_end(&mut self, error: Option<String>) -> Result<(), ServeError> {
         let (worker, peak_bytes) = (self.dir.name().to_owned(), self.trainer.peak_bytes());
-        self.record(None, &[Event::WorkerEnded { worker, error, peak_bytes }])
+        let busy_seconds = Some(self.busy.as_secs_f64());
+        self.record(None, &[Event::WorkerEnded { worker, error, peak_bytes, busy_seconds }])
+    }
+
+    /// Has the trainer work, and counts the time.
+    fn busily<R>(&mut self, work: impl FnOnce(&mut T) -> R) -> R {
+        let began = Instant::now();
+        let result = work(&mut self.trainer);
+        self.busy += began.elapsed();
+        result
     }
 
     fn warn(

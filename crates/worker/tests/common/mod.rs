@@ -40,6 +40,7 @@ pub fn config(learning_rate: f64, epochs: u32) -> TrialConfig {
         weight_decay: 0.0,
         seed: 1,
         variant: spec::LoraVariant::default(),
+        quantization: None,
     }
 }
 
@@ -209,7 +210,7 @@ pub fn run(results: &Path, world: &World) -> Run {
         settings: Settings {
             name: "s".into(),
             fingerprint: "print".into(),
-            has_base: true,
+            bases: vec![None],
             target: world.target,
             train: TrainSettings::default(),
             most_epochs: world.trials.iter().map(|trial| trial.epochs).max(),

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::rc::Rc;
 
 use serde_json::json;
-use spec::{Evaluation, Event, LrScheduler, Outcome, TrainPoint, Trial, TrialConfig, TrialId};
+use spec::{
+    BaseForm, Evaluation, Event, LrScheduler, Outcome, TrainPoint, Trial, TrialConfig, TrialId,
+};
 use worker::{Admission, Steps, Trainer, TrainerError};
 
 /// Optimizer steps of an epoch.
@@ -168,7 +170,7 @@ impl Trainer for FakeTrainer {
         self.capacity
     }
 
-    fn evaluate_base(&mut self) -> Result<Evaluation, TrainerError> {
+    fn evaluate_base(&mut self, _: Option<BaseForm>) -> Result<Evaluation, TrainerError> {
         self.fuse.burn();
         Ok(evaluation(0, 4.0))
     }

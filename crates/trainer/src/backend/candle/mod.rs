@@ -6,6 +6,7 @@
 //! norms, softmax and the loss.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use candle_core::{D, DType, Device, Tensor};
 
@@ -29,17 +30,17 @@ pub use weight::Weight;
 use step_cache::StepCache;
 
 /// Computes with candle tensors.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CandleBackend {
     device: Device,
     dtype: DType,
-    step: StepCache,
+    step: Arc<StepCache>,
 }
 
 impl CandleBackend {
     /// A backend on a device with a number format for base and activations.
     pub fn new(device: Device, dtype: DType) -> Self {
-        Self { device, dtype, step: StepCache::default() }
+        Self { device, dtype, step: Arc::default() }
     }
 
     /// The format of adapters, norms and losses: f32, or f64 when everything is f64.

@@ -33,10 +33,11 @@ use buffer::Pool;
 use real::{dot, rows_per_task, simd};
 
 /// Computes with `T` (`f32`; `f64` to check gradients) on the threads of the current rayon pool.
-#[derive(Debug)]
+/// Clones share one pool of memory.
+#[derive(Debug, Clone)]
 pub struct Cpu<T: Real> {
     pool: Arc<Pool<T>>,
-    rope: rope::Table<T>,
+    rope: Arc<rope::Table<T>>,
     /// Values from which on a frozen matrix keeps the format of its file.
     keep_from: usize,
 }
@@ -59,7 +60,7 @@ impl<T: Real> Cpu<T> {
     /// A backend whose matrices, those of the base model included, take at most `bytes` together.
     pub fn with_limit(bytes: usize) -> Self {
         let pool = Arc::new(Pool::new(bytes));
-        Self { pool, rope: rope::Table::default(), keep_from: KEEP_FROM }
+        Self { pool, rope: Arc::default(), keep_from: KEEP_FROM }
     }
 
     /// The same, but frozen matrices keep the format of their file from so many values on.
