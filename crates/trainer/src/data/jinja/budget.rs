@@ -3,8 +3,8 @@
 //! [`code`](super::code) puts every value that a template makes through [`made`], and what could
 //! grow by more than a sum is done by the checked functions of [`growth`](super::growth).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use minijinja::value::{DynObject, Object, ObjectRepr, Value, ValueKind};
@@ -18,6 +18,9 @@ const MOST_IN_ALL: usize = 64 << 20;
 /// Only a template that compares or searches long texts again and again gets here: what it makes
 /// and the steps it takes are used up sooner.
 const MOST_TIME: Duration = Duration::from_secs(20);
+/// The most that counts between two checks, which lie some milliseconds apart: a process that was
+/// stopped for a while, as schedulers do, has not worked meanwhile.
+const MOST_BETWEEN: Duration = Duration::from_millis(200);
 /// About what a value takes besides its text.
 pub(super) const NODE: usize = 48;
 /// Lists in lists: JSON rows may have 128.
@@ -34,7 +37,8 @@ pub(super) const FUEL: u64 = 20_000_000;
 #[derive(Debug)]
 pub(super) struct Budget {
     bytes: AtomicUsize,
-    ends: Instant,
+    /// When it was last looked at, and the time that had been taken by then.
+    time: Mutex<(Instant, Duration)>,
 }
 
 impl Object for Budget {}
@@ -44,7 +48,7 @@ impl Budget {
     pub fn of(state: &State) -> Arc<Self> {
         state.get_or_set_temp_object("budget", || Self {
             bytes: AtomicUsize::new(MOST_IN_ALL),
-            ends: Instant::now() + MOST_TIME,
+            time: Mutex::new((Instant::now(), Duration::ZERO)),
         })
     }
 
@@ -67,7 +71,11 @@ impl Budget {
     }
 
     fn on_time(&self) -> Result<(), Error> {
-        if Instant::now() < self.ends {
+        let mut time = self.time.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let taken = time.1 + (now - time.0).min(MOST_BETWEEN);
+        *time = (now, taken);
+        if taken < MOST_TIME {
             return Ok(());
         }
         let seconds = MOST_TIME.as_secs();
