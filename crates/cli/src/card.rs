@@ -60,8 +60,8 @@ impl Card<'_> {
         if let Some(train_loss) = train_loss {
             row("train loss, measured the same way", format!("{train_loss:.4}"));
         }
-        let config = self.state.trials.get(&self.trial).map(|trial| &trial.trial.config);
-        if let Some(base) = config.and_then(|config| self.state.base_of(config)) {
+        let trial = self.state.trials.get(&self.trial);
+        if let Some(base) = trial.and_then(|trial| self.state.base_of(trial)) {
             row("validation loss of the base model", format!("{:.4}", base.eval_loss));
         }
         // What is said of the trial is said of its best evaluation.

@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 
 use reporter::Ranking;
 use serde_json::{Value, json};
-use spec::{
-    BaseSettings, Evaluation, HubModel, SweepState, TrialConfig, TrialId, TrialState, TrialStatus,
-};
+use spec::{BaseSettings, Evaluation, HubModel, SweepState, TrialId, TrialState, TrialStatus};
 use store::SweepFolder;
 use trainer::data::{Dataset, PreparedData};
 
@@ -211,18 +209,18 @@ impl Export<'_> {
         Ok(model.display().to_string())
     }
 
-    fn config(&self) -> Option<&TrialConfig> {
-        self.state.trials.get(&self.trial).map(|trial| &trial.trial.config)
+    fn trial(&self) -> Option<&TrialState> {
+        self.state.trials.get(&self.trial)
     }
 
     /// How the base's weights were held when the trial was trained.
     fn held(&self) -> BaseSettings {
-        self.settings.base.in_form(self.config().and_then(|config| config.quantization))
+        self.settings.base.in_form(self.trial().and_then(|trial| trial.trial.config.quantization))
     }
 
     /// Whether an evaluation is the one that the trial is ranked by.
     fn is_best(&self, evaluation: &Evaluation) -> bool {
-        let trial = self.state.trials.get(&self.trial);
+        let trial = self.trial();
         trial.and_then(TrialState::best).is_some_and(|best| best.step == evaluation.step)
     }
 
@@ -273,12 +271,12 @@ impl Export<'_> {
     }
 
     fn origin(&self, evaluation: &Evaluation, base: &str) -> Value {
-        let config = self.config();
+        let trial = self.trial();
         json!({
             "sweep": self.state.name,
             "fingerprint": self.state.fingerprint,
             "trial": self.trial,
-            "config": config,
+            "config": trial.map(|trial| &trial.trial.config),
             "eval_loss": evaluation.eval_loss,
             "eval_loss_stderr": evaluation.eval_loss_stderr,
             "train_loss": evaluation.train_loss,
@@ -287,7 +285,7 @@ impl Export<'_> {
             "epoch": evaluation.epoch,
             "is_best_evaluation": self.is_best(evaluation),
             "base_model": base,
-            "base_eval_loss": config.and_then(|config| self.state.base_of(config)).map(|e| e.eval_loss),
+            "base_eval_loss": trial.and_then(|trial| self.state.base_of(trial)).map(|e| e.eval_loss),
             "base_quantization": self.held().quantization,
             "lorasweep": env!("CARGO_PKG_VERSION"),
         })

@@ -95,7 +95,7 @@ pub fn rank(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Rankin
     let mut rows = vec![base_row(state.base.as_ref(), lang)];
     for (id, diagnosis) in diagnoses {
         if let Some(trial) = state.trials.get(&id) {
-            rows.push(run_row(trial, diagnosis, state.base_of(&trial.trial.config)));
+            rows.push(run_row(trial, diagnosis, state.base_of(trial)));
         }
     }
     if let Some(comparison) = &comparison {

@@ -73,7 +73,7 @@ fn side(name: &str, state: &SweepState, trial: &TrialState) -> Option<Side> {
         name: name.to_owned(),
         best: trial.best()?.clone(),
         seconds: trial.last()?.seconds,
-        base_eval_loss: state.base_of(&trial.trial.config).map(|base| base.eval_loss),
+        base_eval_loss: state.base_of(trial).map(|base| base.eval_loss),
     })
 }
 

@@ -9,7 +9,7 @@ use crate::event::{
     DataFacts, Evaluation, Event, ExampleLosses, Outcome, ReturnCause, StopReason, TestEvaluation,
     TrainPoint,
 };
-use crate::trial::{Trial, TrialConfig, TrialId};
+use crate::trial::{Trial, TrialId};
 
 /// Where a trial stands.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -323,8 +323,8 @@ impl SweepState {
     }
 
     /// The untouched base model that a trial began from, in the form that it asks for.
-    pub fn base_of(&self, trial: &TrialConfig) -> Option<&Evaluation> {
-        match trial.quantization {
+    pub fn base_of(&self, trial: &TrialState) -> Option<&Evaluation> {
+        match trial.trial.config.quantization {
             Some(form) => self.base_in(form).map(|base| &base.evaluation),
             None => self.base.as_ref(),
         }

@@ -305,7 +305,7 @@ impl Board<'_> {
     fn end(&mut self, id: TrialId, outcome: Outcome) -> Result<(), WorkerError> {
         let mut ended = self.sweep.state.trials[&id].clone();
         ended.status = TrialStatus::Finished { outcome: outcome.clone() };
-        let tables = (self.tables)(&ended, self.sweep.state.base_of(&ended.trial.config))
+        let tables = (self.tables)(&ended, self.sweep.state.base_of(&ended))
             .map_err(|source| WorkerError::Tables { trial: id, source })?;
         self.sweep.dir.write_trial(&ended, &tables)?;
         self.record(&[Event::TrialFinished { trial: id, outcome }])

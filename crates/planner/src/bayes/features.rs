@@ -147,7 +147,7 @@ impl Features {
 }
 
 /// About the highest rank of a space; of an unbounded distribution one that few draws exceed.
-pub(super) fn highest_rank(space: &SearchSpace) -> u32 {
+fn highest_rank(space: &SearchSpace) -> u32 {
     space.sample(&[0.95; Parameter::COUNT]).rank
 }
 

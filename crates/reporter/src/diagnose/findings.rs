@@ -389,7 +389,7 @@ fn forgetting(input: VerdictInput<'_>, verdict: &Verdict) -> Option<Finding> {
         return None;
     }
     let chosen = input.state.trials.get(&verdict.choice.as_ref()?.trial)?;
-    let before = input.state.base_of(&chosen.trial.config)?.retention_loss?;
+    let before = input.state.base_of(chosen)?.retention_loss?;
     let own = chosen.best()?.retention_loss.map(|after| change(after - before));
     let evidence = say!(input.lang, Forgets, of_all(input, &trials), own.unwrap_or_default());
     let advice = say!(input.lang, ForgetsAdvice);

@@ -185,7 +185,7 @@ impl<'a> Reference<'a> {
 
     /// The same with the base that `trial` trained on.
     fn for_trial(self, trial: &TrialState, state: &'a SweepState) -> Self {
-        Self { base: state.base_of(&trial.trial.config), ..self }
+        Self { base: state.base_of(trial), ..self }
     }
 }
 

@@ -37,7 +37,7 @@ pub fn evaluations_csv(state: &SweepState) -> Result<String, ReportError> {
     let header: Vec<&str> = ["trial"].into_iter().chain(METRICS).chain(settings).collect();
     let all = state.trials.values().flat_map(|trial| {
         let config = &trial.trial.config;
-        rows(trial, state.base_of(config)).into_iter().map(|row| {
+        rows(trial, state.base_of(trial)).into_iter().map(|row| {
             let number = trial.trial.id.0.to_string();
             let settings = PARAMETERS.iter().map(|parameter| parameter.value(config));
             [number].into_iter().chain(row).chain(settings).collect()

@@ -21,7 +21,7 @@ use crate::rank::{Ranking, Row};
 pub fn evaluations_parquet(state: &SweepState) -> Result<Vec<u8>, ReportError> {
     let mut points = Vec::new();
     for trial in state.trials.values() {
-        let own = metrics::points(trial, state.base_of(&trial.trial.config)).into_iter();
+        let own = metrics::points(trial, state.base_of(trial)).into_iter();
         points.extend(own.map(|(evaluation, is_best)| Point { trial, evaluation, is_best }));
     }
     let rows = Rows(&points);

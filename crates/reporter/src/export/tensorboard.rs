@@ -11,8 +11,9 @@ use super::protobuf::Message;
 use crate::page::Span;
 use crate::parameters;
 
-/// The files below TensorBoard's log folder: one for the base model, in each of its forms, and one for every run that has begun. `spans` say when runs took
-/// place; those that are not in there begin at time 0.
+/// The files below TensorBoard's log folder: one for the base model, in each of its forms, and one
+/// for every run that has begun. `spans` say when runs took place; those that are not in there begin
+/// at time 0.
 pub fn tensorboard(state: &SweepState, spans: &[Span]) -> Vec<ExportFile> {
     let begun = |id: TrialId| {
         let first = spans.iter().filter(|span| span.trial == id).map(|span| span.from_ms).min();

@@ -92,7 +92,7 @@ fn fixed(configs: &[&TrialConfig], varying: &[&Parameter]) -> Value {
 fn run(page: Page<'_>, row: &Row, varying: &[&Parameter], points: usize) -> Value {
     let Page { state, settings, .. } = page;
     let trial = state.trials.get(&row.trial);
-    let base = trial.and_then(|t| state.base_of(&t.trial.config));
+    let base = trial.and_then(|t| state.base_of(t));
     let curve = trial.map(|t| curves::of(&t.evaluations, base, points));
     let overfit = trial.and_then(|t| detect_overfit(&t.evaluations, base, settings));
     let text = |p: &&Parameter| row.config.as_ref().map(|c| p.value(c));

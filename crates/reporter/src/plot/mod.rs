@@ -52,7 +52,7 @@ pub fn all_plots(state: &SweepState, settings: &ReportSettings) -> Vec<Result<Pl
         let Some((trial, diagnosis)) = state.trials.get(&id).zip(diagnoses.get(&id)) else {
             continue;
         };
-        let base = state.base_of(&trial.trial.config);
+        let base = state.base_of(trial);
         drawings.push(Box::new(move || render(&RunFigure { trial, base, diagnosis })));
     }
     draw_all(&drawings)
@@ -100,6 +100,6 @@ pub fn run_plot(
 ) -> Option<Result<Plot, ReportError>> {
     let trial = state.trials.get(&trial)?;
     let diagnosis = &diagnose_one(trial, state, settings, Lang::En);
-    let base = state.base_of(&trial.trial.config);
+    let base = state.base_of(trial);
     Some(render(&RunFigure { trial, base, diagnosis }))
 }

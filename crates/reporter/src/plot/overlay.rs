@@ -51,7 +51,7 @@ struct Curve<'a> {
 impl OverlayFigure<'_> {
     fn curves(&self, shades: &Shades) -> Vec<Curve<'_>> {
         let evaluated = self.state.trials.values().filter(|trial| trial.best().is_some());
-        let base = |trial: &TrialState| self.state.base_of(&trial.trial.config);
+        let base = |trial: &TrialState| self.state.base_of(trial);
         let mut curves: Vec<Curve<'_>> = evaluated
             .map(|trial| Curve {
                 trial,

@@ -12,7 +12,7 @@ mod budget;
 mod code;
 mod growth;
 
-pub(super) use budget::{MOST_OF_ONE, is_limit};
+pub(super) use budget::{MOST_OF_ONE, is_limit, limit};
 pub(super) use code::Code;
 
 /// `strftime_now` answers for this moment (2024-07-26 00:00:00, a Friday; Llama 3.1's template

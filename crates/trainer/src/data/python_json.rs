@@ -8,7 +8,7 @@ use minijinja::{Error, ErrorKind};
 use serde::Serialize;
 use serde_json::ser::{CharEscape, Formatter, Serializer};
 
-use super::jinja::MOST_OF_ONE;
+use super::jinja::{MOST_OF_ONE, limit};
 
 /// Blanks for each step to the right.
 const MOST_INDENT: usize = 80;
@@ -43,8 +43,7 @@ pub(super) fn to_json(value: &Value, arguments: Kwargs) -> Result<Value, Error> 
     let failed = |message: String| Error::new(ErrorKind::BadSerialization, message);
     let result = value.serialize(&mut Serializer::with_formatter(&mut written, formatter));
     if written.is_full {
-        let message = format!("it writes more than {} MiB of JSON", MOST_OF_ONE >> 20);
-        return Err(Error::new(ErrorKind::OutOfFuel, message));
+        return Err(limit(format!("it writes more than {} MiB of JSON", MOST_OF_ONE >> 20)));
     }
     result.map_err(|error| failed(error.to_string()))?;
     String::from_utf8(written.bytes)

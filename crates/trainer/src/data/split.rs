@@ -97,10 +97,10 @@ pub(super) fn shared(seen: &[PreparedRow], held_out: &[PreparedRow]) -> Shared {
     }
     let mut shared = Shared::default();
     for row in held_out {
-        let same_prompt = row.prompt_hash.and_then(|prompt| prompts.get(&prompt)?.as_ref());
-        if let Some(Some(&also_at)) = rows.get(&row.hash).map(Option::as_ref) {
+        let same_prompt = row.prompt_hash.and_then(|prompt| *prompts.get(&prompt)?);
+        if let Some(also_at) = rows.get(&row.hash).copied().flatten() {
             shared.rows.push(SharedRow { at: row.place, also_at });
-        } else if let Some(&also_at) = same_prompt {
+        } else if let Some(also_at) = same_prompt {
             shared.prompts.push(SharedRow { at: row.place, also_at });
         }
     }

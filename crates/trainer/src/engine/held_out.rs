@@ -18,8 +18,8 @@ impl<B: Backend> Packed<B> {
         adapter: Option<&Path>,
         form: Option<BaseForm>,
     ) -> Result<Option<TestEvaluation>> {
-        let base = self.bases.place(form)?;
         let Some(test) = &self.data.test else { return Ok(None) };
+        let base = self.bases.place(form)?;
         let decoder = self.bases.decoder(base);
         let loaded = match adapter {
             Some(dir) => {

@@ -385,9 +385,8 @@ impl<'a> Run<'a> {
     fn write_tables(&mut self, id: TrialId) -> Result<(), WorkerError> {
         let trial = self.state(id);
         debug_assert!(matches!(trial.status, TrialStatus::Finished { .. }), "it has ended");
-        let tables =
-            (self.drive.tables)(trial, self.drive.sweep.state.base_of(&trial.trial.config))
-                .map_err(|source| WorkerError::Tables { trial: id, source })?;
+        let tables = (self.drive.tables)(trial, self.drive.sweep.state.base_of(trial))
+            .map_err(|source| WorkerError::Tables { trial: id, source })?;
         let trial = trial.clone();
         Ok(self.drive.sweep.dir.write_trial(&trial, &tables)?)
     }

@@ -84,7 +84,7 @@ impl Budget {
 }
 
 /// A limit is reached: of all rows' errors, those that the next row would have as well.
-pub(super) fn limit(message: String) -> Error {
+pub(in crate::data) fn limit(message: String) -> Error {
     Error::new(ErrorKind::OutOfFuel, message)
 }
 
@@ -142,9 +142,10 @@ pub(super) fn text_len(value: &Value) -> Result<usize, Error> {
 
 /// Bytes that the value takes, written out: what it holds twice counts twice.
 fn weight(value: &Value) -> Result<usize, Error> {
+    // What a value takes besides its text is not its own.
     let mut left = MOST_OF_ONE + NODE;
     weigh(value, 0, &mut left)?;
-    Ok(MOST_OF_ONE + NODE - left - NODE)
+    Ok(MOST_OF_ONE - left)
 }
 
 fn weigh(value: &Value, depth: usize, left: &mut usize) -> Result<(), Error> {

@@ -19,8 +19,8 @@ pub(super) fn add_to(environment: &mut Environment) {
     environment.add_filter("join", join);
     environment.add_filter("indent", indent);
     environment.add_filter("format", format);
-    environment.add_filter("batch", batch);
-    environment.add_filter("slice", slice);
+    environment.add_filter("batch", counted(filters::batch));
+    environment.add_filter("slice", counted(filters::slice));
     environment.set_unknown_method_callback(method);
 }
 
@@ -166,24 +166,14 @@ fn check_format(state: &State, text: &str, field: char, arguments: &[Value]) -> 
     Budget::of(state).take(text.len().saturating_add(fields.saturating_mul(each)))
 }
 
-fn batch(
-    state: &State,
-    value: Value,
-    count: usize,
-    fill_with: Option<Value>,
-) -> Result<Value, Error> {
-    Budget::of(state).take(count.saturating_mul(NODE))?;
-    filters::batch(state, value, count, fill_with)
-}
-
-fn slice(
-    state: &State,
-    value: Value,
-    count: usize,
-    fill_with: Option<Value>,
-) -> Result<Value, Error> {
-    Budget::of(state).take(count.saturating_mul(NODE))?;
-    filters::slice(state, value, count, fill_with)
+/// `batch` or `slice`, whose number of values is checked before they are made.
+fn counted(
+    filter: fn(&State, Value, usize, Option<Value>) -> Result<Value, Error>,
+) -> impl Fn(&State, Value, usize, Option<Value>) -> Result<Value, Error> {
+    move |state, value, count, fill_with| {
+        Budget::of(state).take(count.saturating_mul(NODE))?;
+        filter(state, value, count, fill_with)
+    }
 }
 
 /// Python's methods of texts, lists and mappings.
