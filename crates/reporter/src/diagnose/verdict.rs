@@ -142,7 +142,7 @@ fn best_run(state: &SweepState, trial: &TrialState) -> Option<BestRun> {
         eval_loss: best.eval_loss,
         eval_loss_stderr: best.eval_loss_stderr,
         epoch: best.epoch,
-        improvement: state.base.as_ref().map(|base| base.eval_loss - best.eval_loss),
+        improvement: state.base_of(trial).map(|base| base.eval_loss - best.eval_loss),
         test: state.test.get(&trial.trial.id).cloned(),
     })
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use reporter::Lang;
 use reporter::diagnose::{Finding, FindingKind, Note, diagnose_all, verdict};
+use reporter::{Lang, rank};
 use spec::{
     BaseForm, DataFacts, Evaluation, Event, Outcome, Quantization, ReportSettings, SweepState,
     TargetModule, TrainPoint, Trial, TrialConfig, TrialId,
@@ -216,6 +216,15 @@ fn a_quantised_base_costs_something_or_cannot_be_told_from_the_stored_one() {
     assert!(found.evidence.contains("as none is better beyond chance than as nf4"));
     assert!(found.advice.starts_with("Take quantization none"), "{}", found.advice);
     assert!(!has(FindingKind::Quantization, &sweep(&[(config(8, 1e-4), GOOD)])));
+}
+
+#[test]
+fn the_chosen_run_is_below_the_base_that_it_was_trained_on() {
+    let ranking =
+        rank(&on_two_forms(&[1.5, 1.3, 1.2, 1.2], GOOD), &ReportSettings::default(), Lang::En);
+    let choice = ranking.verdict.choice.unwrap();
+    assert_eq!(choice.trial, TrialId(2));
+    assert!((choice.improvement.unwrap() - (2.3 - choice.eval_loss)).abs() < 1e-12);
 }
 
 #[test]
