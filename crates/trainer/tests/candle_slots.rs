@@ -10,7 +10,8 @@ use trainer::backend::Backend;
 use trainer::backend::candle::CandleBackend;
 use trainer::decoder::{ActiveAdapter, Rows, SlotDropout};
 
-const DROPOUT: SlotDropout = SlotDropout { probability: 0.3, seed: 11, step: 4, first_row: 0 };
+const DROPOUT: SlotDropout =
+    SlotDropout { probability: 0.3, seed: 11, step: 4, first_row: 0, first_target: 0 };
 
 /// Slots with these ranks, scales and numbers of sequences; `None`: rows without an adapter.
 const COMPANY: [Option<(usize, f64, usize)>; 7] = [

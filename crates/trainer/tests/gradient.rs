@@ -9,7 +9,8 @@ use trainer::backend::Backend;
 use trainer::backend::cpu::Cpu;
 use trainer::decoder::{Decoder, Rows, SlotDropout};
 
-const DROPOUT: SlotDropout = SlotDropout { probability: 0.3, seed: 11, step: 4, first_row: 0 };
+const DROPOUT: SlotDropout =
+    SlotDropout { probability: 0.3, seed: 11, step: 4, first_row: 0, first_target: 0 };
 
 /// The objective and its gradient at the adapter's values plus `shift`.
 fn objective(

@@ -23,6 +23,8 @@ struct Case {
     lora_dropout: f64,
     use_dora: bool,
     tokens: usize,
+    /// Tokens before the first that is learnt.
+    prompt: usize,
     packing: Packing,
     /// How the file stores the weights.
     dtype: DType,
@@ -40,6 +42,7 @@ const SMALL: Case = Case {
     lora_dropout: 0.0,
     use_dora: false,
     tokens: 64,
+    prompt: 0,
     packing: Packing { slots: 4, tokens_per_step: 1024, recompute: false, may_recompute: true },
     dtype: DType::F32,
     base: BaseSettings { weights: None, quantization: None },
@@ -93,7 +96,7 @@ impl Case {
     fn rows(&self, n: usize) -> Dataset {
         let example = |i: usize| Example {
             input_ids: (0..self.tokens).map(|t| ((i * 31 + t * 7) % self.vocab) as u32).collect(),
-            loss_mask: vec![true; self.tokens],
+            loss_mask: (0..self.tokens).map(|t| t >= self.prompt).collect(),
         };
         Dataset { examples: (0..n).map(example).collect() }
     }
@@ -178,6 +181,8 @@ fn predictions_are_within_fifteen_percent_of_what_training_takes() {
             "norms around the branches, activations computed again",
             Case { model_type: "gemma2", packing: recompute, ..SMALL },
         ),
+        ("long prompts", Case { prompt: 48, ..SMALL }),
+        ("long prompts in few blocks", Case { prompt: 60, ..WIDE }),
         ("few rows", Case { batch_size: 1, tokens: 16, ..SMALL }),
         ("bf16 weights", Case { dtype: DType::BF16, ..WIDE }),
         ("f16 weights of small matrices, which are widened", Case { dtype: DType::F16, ..SMALL }),

@@ -124,7 +124,7 @@ impl<W> Clone for Head<'_, W> {
 
 impl<W> Copy for Head<'_, W> {}
 
-/// A token to predict: the hidden state of `row` should give `token`.
+/// A token to predict: the last hidden state of `row` should give `token`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Target {
     /// Row of the token before.
@@ -203,6 +203,11 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
     /// Rows of the table `[V, D]` times `scale`.
     fn embed(&self, table: &Self::Frozen, ids: &[u32], scale: f64) -> Result<Self::Tensor>;
+    /// The given rows of x, one below the other.
+    fn pick_rows(&self, x: &Self::Tensor, rows: &[usize]) -> Result<Self::Tensor>;
+    /// The gradient through [`Backend::pick_rows`]: those of y at their places among `of` rows,
+    /// zeros elsewhere. No row is given twice.
+    fn place_rows(&self, y: &Self::Tensor, rows: &[usize], of: usize) -> Result<Self::Tensor>;
     /// `x += y`.
     fn add_assign(&self, x: &mut Self::Tensor, y: &Self::Tensor) -> Result<()>;
 
@@ -341,26 +346,20 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
     /// `f(gate) * up` with `gate_up` `[N, 2F]` (Shazeer 2020, arXiv:2002.05202).
     fn glu(&self, gate_up: &Self::Tensor, f: Activation) -> Result<Self::Tensor>;
-    /// Gradient of `gate_up`, written over it.
-    fn glu_backward(
-        &self,
-        gate_up: &mut Self::Tensor,
-        dy: &Self::Tensor,
-        f: Activation,
-    ) -> Result<()>;
+    /// The same in the backward pass, which computes it again: what the gradients of gate and up
+    /// are multiples of is written over them.
+    fn glu_with_slopes(&self, gate_up: &mut Self::Tensor, f: Activation) -> Result<Self::Tensor>;
+    /// Gradient of `gate_up`, written over the slopes.
+    fn glu_backward(&self, slopes: &mut Self::Tensor, dy: &Self::Tensor) -> Result<()>;
 
-    /// The logits of some rows: `[rows.len(), V]`, row-major.
-    fn logits(
-        &self,
-        h: &Self::Tensor,
-        rows: &[usize],
-        head: Head<'_, Self::Frozen>,
-    ) -> Result<Vec<f32>>;
-    /// Negative log-likelihood of each target in nats, and with `with_gradient` the gradient of
-    /// `sum(weight * nll)` with respect to h. Logits exist for a few rows at a time only.
+    /// The logits of all rows: `[N, V]`, row-major.
+    fn logits(&self, h: &Self::Tensor, head: Head<'_, Self::Frozen>) -> Result<Vec<f32>>;
+    /// Negative log-likelihood in nats of each target, of which every row of h has one, and with
+    /// `with_gradient` the gradient of `sum(weight * nll)` with respect to h. Logits exist for a few
+    /// rows at a time only.
     fn cross_entropy(
         &self,
-        h: &Self::Tensor,
+        h: Self::Tensor,
         head: Head<'_, Self::Frozen>,
         targets: &[Target],
         with_gradient: bool,

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use spec::TargetModule;
 
+use super::outputs::Outputs;
 use super::{ActiveAdapter, Rows};
 use crate::backend::{Backend, Linear, LoraPath, Places};
 use crate::dropout::Dropout;
@@ -28,6 +29,8 @@ pub(super) struct Block<'a, B: Backend> {
     pub(super) index: usize,
     pub(super) rows: &'a Rows,
     pub(super) adapters: &'a [ActiveAdapter<'a, B::Tensor>],
+    /// In the last block the rows that go on after its attention, where others end there.
+    pub(super) outputs: Option<&'a Outputs<'a, B::Tensor>>,
 }
 
 /// One gradient vector an adapter, in the adapters' order.
@@ -108,10 +111,13 @@ impl<B: Backend> Block<'_, B> {
         self.rotate(&mut qkv, false)?;
         let rule = c.attention_of(self.index);
         let (attention, log_denominators) = be.attention(&qkv, &rule, &self.rows.sequences)?;
-        let mut y = be.linear(&attention, &w.o)?;
-        self.lora(TargetModule::OProj, &mut y, &attention, &mut low_rank)?;
+        let read = self.read(&attention)?;
+        let input = read.as_ref().unwrap_or(&attention);
+        let mut y = be.linear(input, &w.o)?;
+        self.lora(TargetModule::OProj, &mut y, input, &mut low_rank)?;
+        drop(read);
         let (mut x2, attention_after) = self.norm_after(y, w.attention_after.as_ref())?;
-        be.add_assign(&mut x2, &x)?;
+        be.add_assign(&mut x2, self.read(&x)?.as_ref().unwrap_or(&x))?;
 
         let (h, mlp_inverse_rms) = self.norm_before(&x2, w.mlp_norm.as_ref())?;
         let input = h.as_ref().unwrap_or(&x2);
@@ -166,9 +172,12 @@ impl<B: Backend> Block<'_, B> {
         let through = self.dora_apart(TargetModule::OProj, through, &dx2, &low_rank, grads)?;
         let dy = through.as_ref().unwrap_or(&dx2);
         let mut d_attention = be.linear_backward(dy, &w.o)?;
-        let input = Some(&mut d_attention);
-        self.lora_backward(TargetModule::OProj, input, dy, &attention, &low_rank, grads)?;
-        drop(through);
+        let read = self.read(&attention)?;
+        let input = read.as_ref().unwrap_or(&attention);
+        let d_input = Some(&mut d_attention);
+        self.lora_backward(TargetModule::OProj, d_input, dy, input, &low_rank, grads)?;
+        drop((through, read));
+        let d_attention = self.read_backward(d_attention)?;
         let mut dqkv = be.attention_backward(
             &d_attention,
             &saved.qkv,
@@ -193,7 +202,7 @@ impl<B: Backend> Block<'_, B> {
             self.lora_backward(module, dh.as_mut(), &dqkv, input, &low_rank, grads)?;
         }
         let Some(dh) = dh else { return Ok(None) };
-        let mut dx = dx2;
+        let mut dx = self.read_backward(dx2)?;
         let inverse_rms = saved.attention_inverse_rms.as_ref();
         self.norm_before_backward(&mut dx, &dh, &x, inverse_rms, norm)?;
         Ok(Some(dx))
@@ -203,7 +212,7 @@ impl<B: Backend> Block<'_, B> {
     fn mlp_backward(
         &self,
         dx3: B::Tensor,
-        gate_up: B::Tensor,
+        mut gate_up: B::Tensor,
         saved: &SavedMlp<'_, B>,
         grads: &mut Gradients<'_, '_, B::Tensor>,
     ) -> Result<B::Tensor> {
@@ -212,13 +221,13 @@ impl<B: Backend> Block<'_, B> {
         let module = TargetModule::DownProj;
         let through = self.dora_apart(module, through, &dx3, saved.low_rank, grads)?;
         let dy = through.as_ref().unwrap_or(&dx3);
-        let product = be.glu(&gate_up, c.activation)?;
+        let product = be.glu_with_slopes(&mut gate_up, c.activation)?;
         let mut d_product = be.linear_backward(dy, &w.down)?;
         let input = Some(&mut d_product);
         self.lora_backward(TargetModule::DownProj, input, dy, &product, saved.low_rank, grads)?;
         drop((product, through));
         let mut d_gate_up = gate_up;
-        be.glu_backward(&mut d_gate_up, &d_product, c.activation)?;
+        be.glu_backward(&mut d_gate_up, &d_product)?;
         drop(d_product);
         for module in GATE_UP {
             self.dora_backward(module, &mut d_gate_up, saved.low_rank, grads)?;
@@ -234,6 +243,24 @@ impl<B: Backend> Block<'_, B> {
         let mut dx2 = dx3;
         self.norm_before_backward(&mut dx2, &dh, saved.x2, saved.inverse_rms, norm)?;
         Ok(dx2)
+    }
+
+    /// Of rows of the step those that go on after the attention; `None` where all do.
+    fn read(&self, x: &B::Tensor) -> Result<Option<B::Tensor>> {
+        self.outputs.map(|outputs| self.backend.pick_rows(x, &outputs.rows)).transpose()
+    }
+
+    /// The gradient through [`Self::read`].
+    fn read_backward(&self, dy: B::Tensor) -> Result<B::Tensor> {
+        match self.outputs {
+            Some(outputs) => self.backend.place_rows(&dy, &outputs.rows, self.rows.len()),
+            None => Ok(dy),
+        }
+    }
+
+    /// How many rows go on after the attention.
+    fn rows_read(&self) -> usize {
+        self.outputs.map_or(self.rows.len(), |outputs| outputs.rows.len())
     }
 
     /// The norm of x and the factors for its backward pass, where the model has the norm.
@@ -280,7 +307,7 @@ impl<B: Backend> Block<'_, B> {
         let (Some(NormInput { x, inverse_rms }), Some(weight)) = (saved, weight) else {
             return Ok(None);
         };
-        let mut dy = self.backend.zeros(self.rows.len(), self.model.config.hidden_size)?;
+        let mut dy = self.backend.zeros(self.rows_read(), self.model.config.hidden_size)?;
         self.backend.rms_norm_backward(&mut dy, dx, x, inverse_rms, weight)?;
         Ok(Some(dy))
     }
@@ -335,29 +362,37 @@ impl<B: Backend> Block<'_, B> {
         }
     }
 
-    /// The adapters that adapt this module, with their places among all adapters.
+    /// The adapters that adapt this module in some row, with their places among all adapters.
     fn paths(&self, module: TargetModule) -> (Vec<usize>, Vec<LoraPath<'_, B::Tensor>>) {
-        let (mut places, mut paths) = (Vec::new(), Vec::new());
-        for (place, adapter) in self.adapters.iter().enumerate() {
-            let Some((index, site)) = adapter.layout.site(self.index, module) else { continue };
-            let dropout = adapter.dropout.map(|d| Dropout {
-                probability: d.probability,
-                key: Dropout::key(d.seed, d.step, index),
-                first_row: d.first_row,
-            });
-            places.push(place);
-            paths.push(LoraPath {
-                rows: adapter.rows.clone(),
-                rank: site.rank,
-                scale: site.scale,
-                params: adapter.params,
-                a: site.a,
-                b: site.b,
-                magnitude: site.magnitude,
-                dropout,
-            });
-        }
-        (places, paths)
+        let adapters = match self.outputs {
+            Some(outputs) if !QKV.contains(&module) => &outputs.adapters,
+            _ => self.adapters,
+        };
+        let adapters = adapters.iter().enumerate().filter(|(_, adapter)| !adapter.rows.is_empty());
+        adapters.filter_map(|(place, adapter)| Some((place, self.path(module, adapter)?))).unzip()
+    }
+
+    fn path<'b>(
+        &self,
+        module: TargetModule,
+        adapter: &'b ActiveAdapter<'_, B::Tensor>,
+    ) -> Option<LoraPath<'b, B::Tensor>> {
+        let (index, site) = adapter.layout.site(self.index, module)?;
+        let dropout = adapter.dropout.map(|d| Dropout {
+            probability: d.probability,
+            key: Dropout::key(d.seed, d.step, index),
+            first_row: d.first_row,
+        });
+        Some(LoraPath {
+            rows: adapter.rows.clone(),
+            rank: site.rank,
+            scale: site.scale,
+            params: adapter.params,
+            a: site.a,
+            b: site.b,
+            magnitude: site.magnitude,
+            dropout,
+        })
     }
 
     fn lora(
@@ -417,7 +452,7 @@ impl<B: Backend> Block<'_, B> {
         let mut dy = if let Some(through) = through {
             through
         } else {
-            let mut copy = self.backend.zeros(self.rows.len(), self.columns(module).len())?;
+            let mut copy = self.backend.zeros(self.rows_read(), self.columns(module).len())?;
             self.backend.add_assign(&mut copy, dx)?;
             copy
         };
@@ -427,9 +462,9 @@ impl<B: Backend> Block<'_, B> {
 
     /// The lengths of the rows of `W + scale B A` of a module, for each adapter that adapts it.
     pub(super) fn row_norms(&self, module: TargetModule) -> Result<Vec<Vec<f32>>> {
-        let (layer, (_, paths)) = (self.linear_of(module), self.paths(module));
-        let norms = |path| self.backend.row_norms(self.columns(module), layer, path);
-        paths.iter().map(norms).collect()
+        let layer = self.linear_of(module);
+        let norms = |path| self.backend.row_norms(self.columns(module), layer, &path);
+        self.adapters.iter().filter_map(|adapter| self.path(module, adapter)).map(norms).collect()
     }
 
     fn lora_backward(

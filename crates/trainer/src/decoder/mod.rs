@@ -13,9 +13,11 @@ use crate::error::Result;
 use crate::model::Model;
 
 mod block;
+mod outputs;
 pub(crate) mod shares;
 
 use block::{Block, Gradients};
+use outputs::Outputs;
 
 /// What a step computes on: N rows of several sequences.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -26,7 +28,7 @@ pub struct Rows {
     pub positions: Vec<u32>,
     /// Rows of each sequence; together they cover all rows in order.
     pub sequences: Vec<Range<usize>>,
-    /// Tokens to predict, ascending by row.
+    /// Tokens to predict, ascending by row; a row has one at most.
     pub targets: Vec<Target>,
 }
 
@@ -41,6 +43,11 @@ impl Rows {
             self.targets.push(Target { row: start + i - 1, token: input_ids[i], weight });
         }
         start..self.ids.len()
+    }
+
+    /// The rows of the targets.
+    fn target_rows(&self) -> Vec<usize> {
+        self.targets.iter().map(|target| target.row).collect()
     }
 
     /// Number of rows N.
@@ -78,6 +85,9 @@ pub struct SlotDropout {
     pub step: u32,
     /// Rows of the same batch that earlier micro-batches had.
     pub first_row: u64,
+    /// Targets of the same batch that earlier micro-batches had: after its attention the last block
+    /// has no other rows.
+    pub first_target: u64,
 }
 
 /// A frozen model on its backend, ready to run rows.
@@ -107,19 +117,23 @@ impl<B: Backend> Decoder<B> {
         rows: &Rows,
         adapters: &[ActiveAdapter<'_, B::Tensor>],
     ) -> Result<Vec<f32>> {
-        let h = self.hidden(rows, adapters)?;
-        Ok(self.backend.cross_entropy(&h, self.model.head(), &rows.targets, false)?.0)
+        if rows.targets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let outputs = Outputs::new(rows.target_rows(), adapters);
+        let h = self.hidden(rows, adapters, &outputs)?;
+        Ok(self.backend.cross_entropy(h, self.model.head(), &rows.targets, false)?.0)
     }
 
-    /// Logits of the given rows, `[which.len(), V]` row-major.
+    /// Logits of the given rows, which ascend, `[which.len(), V]` row-major.
     pub fn logits(
         &self,
         rows: &Rows,
         adapters: &[ActiveAdapter<'_, B::Tensor>],
         which: &[usize],
     ) -> Result<Vec<f32>> {
-        let h = self.hidden(rows, adapters)?;
-        self.backend.logits(&h, which, self.model.head())
+        let h = self.hidden(rows, adapters, &Outputs::new(which.to_vec(), adapters))?;
+        self.backend.logits(&h, self.model.head())
     }
 
     /// Puts the magnitudes that `DoRA` begins with, the lengths of the rows of `W + s B A`, among an
@@ -131,9 +145,11 @@ impl<B: Backend> Decoder<B> {
         let params = self.backend.tensor(values, 1, layout.len)?;
         let adapter = ActiveAdapter { layout, params: &params, rows: 0..0, dropout: None };
         let (rows, adapters) = (Rows::default(), [adapter]);
+        let outputs = Outputs::new(Vec::new(), &adapters);
         for (index, site) in layout.sites.iter().enumerate() {
             let Some(range) = layout.magnitude_range(index) else { continue };
-            let norms = self.block(site.layer, &rows, &adapters).row_norms(site.module)?;
+            let block = self.block(site.layer, &rows, &adapters, &outputs);
+            let norms = block.row_norms(site.module)?;
             values[range].copy_from_slice(&norms.concat());
         }
         Ok(())
@@ -144,11 +160,16 @@ impl<B: Backend> Decoder<B> {
         self.backend.embed(&self.model.embedding, &rows.ids, scale)
     }
 
-    /// The normalised last hidden states `[N, D]`.
-    fn hidden(&self, rows: &Rows, adapters: &[ActiveAdapter<'_, B::Tensor>]) -> Result<B::Tensor> {
+    /// The normalised last hidden states of the rows that are read.
+    fn hidden(
+        &self,
+        rows: &Rows,
+        adapters: &[ActiveAdapter<'_, B::Tensor>],
+        outputs: &Outputs<'_, B::Tensor>,
+    ) -> Result<B::Tensor> {
         let mut x = self.embed(rows)?;
         for index in 0..self.model.layers.len() {
-            x = self.block(index, rows, adapters).forward(x)?.0;
+            x = self.block(index, rows, adapters, outputs).forward(x)?.0;
         }
         Ok(self.backend.rms_norm(&x, &self.model.norm, self.model.config.rms_norm_eps)?.0)
     }
@@ -176,23 +197,26 @@ impl<B: Backend> Decoder<B> {
         grads: &mut [&mut B::Tensor],
         recompute: bool,
     ) -> Result<Vec<f32>> {
+        if rows.targets.is_empty() {
+            return Ok(Vec::new());
+        }
         let eps = self.model.config.rms_norm_eps;
+        let outputs = Outputs::new(rows.target_rows(), adapters);
         let mut kept = Vec::with_capacity(self.model.layers.len());
         let mut x = self.embed(rows)?;
         for index in 0..self.model.layers.len() {
-            let (y, saved) = self.block(index, rows, adapters).forward(x)?;
+            let (y, saved) = self.block(index, rows, adapters, &outputs).forward(x)?;
             kept.push(if recompute { Kept::Input(saved.into_input()) } else { Kept::All(saved) });
             x = y;
         }
         let (h, inverse_rms) = self.backend.rms_norm(&x, &self.model.norm, eps)?;
-        let (nll, dh) = self.backend.cross_entropy(&h, self.model.head(), &rows.targets, true)?;
-        drop(h);
+        let (nll, dh) = self.backend.cross_entropy(h, self.model.head(), &rows.targets, true)?;
         let Some(dh) = dh else { return Ok(nll) };
-        let mut dx = self.backend.zeros(rows.len(), self.model.config.hidden_size)?;
+        let mut dx = self.backend.zeros(outputs.rows.len(), self.model.config.hidden_size)?;
         self.backend.rms_norm_backward(&mut dx, &dh, &x, &inverse_rms, &self.model.norm)?;
         drop((x, dh));
         while let Some(saved) = kept.pop() {
-            let block = self.block(kept.len(), rows, adapters);
+            let block = self.block(kept.len(), rows, adapters, &outputs);
             let saved = match saved {
                 Kept::All(saved) => saved,
                 Kept::Input(x) => block.forward(x)?.1,
@@ -210,8 +234,11 @@ impl<B: Backend> Decoder<B> {
         index: usize,
         rows: &'a Rows,
         adapters: &'a [ActiveAdapter<'a, B::Tensor>],
+        outputs: &'a Outputs<'a, B::Tensor>,
     ) -> Block<'a, B> {
-        Block { backend: &self.backend, model: &self.model, index, rows, adapters }
+        let is_last = index + 1 == self.model.layers.len();
+        let outputs = (is_last && outputs.rows.len() < rows.len()).then_some(outputs);
+        Block { backend: &self.backend, model: &self.model, index, rows, adapters, outputs }
     }
 }
 

@@ -159,14 +159,17 @@ fn share<'a, T>(rows: &Rows, adapters: &[ActiveAdapter<'a, T>], pieces: &[Piece]
     let own = |range: &Range<usize>| range.start - start..range.end - start;
     let active = |piece: &Piece| {
         let whole = &adapters[piece.adapter?];
-        let before = (piece.rows.start - whole.rows.start) as u64;
+        let before = whole.rows.start..piece.rows.start;
+        let targets = rows.targets.iter().filter(|t| before.contains(&t.row)).count();
         Some(ActiveAdapter {
             layout: whole.layout,
             params: whole.params,
             rows: own(&piece.rows),
-            dropout: whole
-                .dropout
-                .map(|drop| SlotDropout { first_row: drop.first_row + before, ..drop }),
+            dropout: whole.dropout.map(|drop| SlotDropout {
+                first_row: drop.first_row + before.len() as u64,
+                first_target: drop.first_target + targets as u64,
+                ..drop
+            }),
         })
     };
     let within = start..end;

@@ -57,6 +57,8 @@ struct Batch {
     next: usize,
     rows: u64,
     targets: usize,
+    /// Targets of the micro-batches that are done.
+    targets_done: u64,
     nll: f64,
 }
 
@@ -143,7 +145,8 @@ impl<B: Backend> Slot<B> {
     /// Forgets the micro-batches of the batch at hand, and their gradient.
     pub fn restart_batch(&mut self, backend: &B) -> Result<()> {
         self.tokens -= self.batch.rows;
-        (self.batch.next, self.batch.rows, self.batch.nll) = (0, 0, 0.0);
+        (self.batch.next, self.batch.rows, self.batch.targets_done) = (0, 0, 0);
+        self.batch.nll = 0.0;
         backend.clear(&mut self.grad)
     }
 
@@ -162,7 +165,10 @@ impl<B: Backend> Slot<B> {
             seed: self.trial.config.seed,
             step: self.step,
             first_row: self.batch.rows,
+            first_target: self.batch.targets_done,
         });
+        let targets = |i: &usize| Example::targets(&train.examples[*i]) as u64;
+        self.batch.targets_done += picked.iter().map(targets).sum::<u64>();
         self.batch.next += picked.len();
         self.batch.rows += tokens as u64;
         self.tokens += tokens as u64;

@@ -7,7 +7,7 @@ use spec::{ExecutorSettings, TrainSettings, TrialConfig};
 
 use super::{MOST_SLOTS, Packing, TOKENS_PER_MICRO_BATCH, TOKENS_PER_STEP};
 use crate::adapter::{AdapterLayout, LoraShape};
-use crate::data::Dataset;
+use crate::data::{Dataset, Example};
 use crate::decoder::shares;
 use crate::error::{Result, TrainerError};
 use crate::model::{BaseMemory, DecoderConfig, NormPlacement};
@@ -106,7 +106,14 @@ impl Demand<'_> {
         // What DoRA scales is kept beside what becomes of it.
         let scaled = |t: &TrialConfig| AdapterLayout::of_trial(c, t).scaled_outputs_of_a_block();
         let block = block + self.trials.iter().map(scaled).max().unwrap_or(0) as u64;
-        let kept = if packing.recompute { layers * d + block } else { layers * block };
+        // Of rows without a target the last block keeps nothing that comes after its attention.
+        let unread = ((1.0 - self.share_of_targets()) * rows as f64) as u64;
+        let behind_attention = d + 2 * after + 2 * f + 1;
+        let (kept, left_out) = if packing.recompute {
+            (layers * d + block, 0)
+        } else {
+            (layers * block, unread * behind_attention)
+        };
         // An evaluation keeps one block's activations at a time, but fills its passes.
         let evaluated = self.evaluated_rows(packing) as u64 * (block + 2 * d + f);
         // The backward pass of the feed-forward network: the gradient that arrives, the product
@@ -115,7 +122,19 @@ impl Demand<'_> {
         let passing = (d + after + 2 * f + r + if drops { f } else { 0 }).max(4 * d);
         let threads = rayon::current_num_threads() as u64;
         let logits = threads * 64 * c.vocab_size as u64;
-        ((rows * (kept + passing)).max(evaluated) + logits) * self.value_bytes
+        // The most is there in the backward pass of the last block, or in that of the one before.
+        let last = rows * (kept + passing) - left_out - unread * passing;
+        let kept_before_it = if packing.recompute { kept } else { kept - block };
+        let before_it = rows * (kept_before_it + passing);
+        (last.max(before_it).max(evaluated) + logits) * self.value_bytes
+    }
+
+    /// How many of the training rows have a target.
+    fn share_of_targets(&self) -> f64 {
+        let examples = &self.train_set.examples;
+        let rows: usize = examples.iter().map(|example| example.input_ids.len()).sum();
+        let targets: usize = examples.iter().map(Example::targets).sum();
+        targets as f64 / rows.max(1) as f64
     }
 
     /// Rows of the largest step.

@@ -19,20 +19,20 @@ pub fn cross_entropy(
 ) -> Result<(Vec<f32>, Option<Tensor>)> {
     let (device, weight) = (h.device(), head.weight);
     let mut nll = Vec::with_capacity(targets.len());
-    let mut dh = with_gradient.then(|| Tensor::zeros(h.shape(), wide, device)).transpose()?;
-    for targets in targets.chunks(ROWS) {
-        let rows = Tensor::from_iter(targets.iter().map(|t| t.row as u32), device)?;
+    let mut dh = Vec::new();
+    for (chunk, targets) in targets.chunks(ROWS).enumerate() {
+        let rows = h.narrow(0, chunk * ROWS, targets.len())?;
         let tokens = Tensor::from_iter(targets.iter().map(|t| t.token), device)?.unsqueeze(1)?;
-        let mut logits = h.index_select(&rows, 0)?.matmul(&weight.t()?)?.to_dtype(wide)?;
+        let mut logits = rows.matmul(&weight.t()?)?.to_dtype(wide)?;
         if let Some(cap) = head.softcap {
             logits = capped(&logits, cap)?;
         }
         let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
         let exp = shifted.exp()?;
         let sum = exp.sum_keepdim(D::Minus1)?;
-        let chunk = (sum.log()? - shifted.gather(&tokens, 1)?)?;
-        nll.extend(chunk.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?);
-        if let Some(total) = &mut dh {
+        let losses = (sum.log()? - shifted.gather(&tokens, 1)?)?;
+        nll.extend(losses.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?);
+        if with_gradient {
             let weights = Tensor::from_iter(targets.iter().map(|t| t.weight), device)?;
             let weights = weights.to_dtype(wide)?.unsqueeze(1)?;
             let p = exp.broadcast_div(&sum)?.broadcast_mul(&weights)?;
@@ -41,9 +41,9 @@ pub fn cross_entropy(
                 Some(cap) => (dlogits * cap_slope(&logits, cap)?)?,
                 None => dlogits,
             };
-            let d = dlogits.to_dtype(weight.dtype())?.matmul(weight)?.to_dtype(wide)?;
-            *total = total.index_add(&rows, &d, 0)?;
+            dh.push(dlogits.to_dtype(weight.dtype())?.matmul(weight)?.to_dtype(wide)?);
         }
     }
+    let dh = if dh.is_empty() { None } else { Some(Tensor::cat(&dh, 0)?) };
     Ok((nll, dh))
 }

@@ -62,6 +62,10 @@ impl CandleBackend {
         Ok(Tensor::cat(&parts, 1)?)
     }
 
+    fn indices(&self, rows: &[usize]) -> Result<Tensor> {
+        Ok(Tensor::from_iter(rows.iter().map(|row| *row as u32), &self.device)?)
+    }
+
     /// `x w / rms(x)` over the last axis in the wide format, with `1 / rms`.
     fn normalise(&self, x: &Tensor, weight: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
         let x = x.to_dtype(self.wide())?;
@@ -134,6 +138,15 @@ impl Backend for CandleBackend {
     fn embed(&self, table: &Weight, ids: &[u32], scale: f64) -> Result<Tensor> {
         let x = table.tensor(self.dtype)?.index_select(&Tensor::new(ids, &self.device)?, 0)?;
         Ok(if scale == 1.0 { x } else { (x * scale)? })
+    }
+
+    fn pick_rows(&self, x: &Tensor, rows: &[usize]) -> Result<Tensor> {
+        Ok(x.index_select(&self.indices(rows)?, 0)?)
+    }
+
+    fn place_rows(&self, y: &Tensor, rows: &[usize], of: usize) -> Result<Tensor> {
+        let zeros = Tensor::zeros((of, y.dim(1)?), y.dtype(), &self.device)?;
+        Ok(zeros.index_add(&self.indices(rows)?, y, 0)?)
     }
 
     fn add_assign(&self, x: &mut Tensor, y: &Tensor) -> Result<()> {
@@ -316,12 +329,11 @@ impl Backend for CandleBackend {
         Ok((gate * up)?)
     }
 
-    fn glu_backward(&self, gate_up: &mut Tensor, dy: &Tensor, f: Activation) -> Result<()> {
-        let ffn = dy.dim(1)?;
+    fn glu_with_slopes(&self, gate_up: &mut Tensor, f: Activation) -> Result<Tensor> {
+        let ffn = gate_up.dim(1)? / 2;
         let wide = |t: Tensor| t.contiguous()?.to_dtype(self.wide());
         let gate = wide(gate_up.narrow(1, 0, ffn)?)?;
         let up = wide(gate_up.narrow(1, ffn, ffn)?)?;
-        let dy = dy.to_dtype(self.wide())?;
         // Both are x sigmoid(u(x)): the algebra is in the CPU backend's `glu`.
         let (u, du) = match f {
             Activation::Silu => (gate.clone(), gate.ones_like()?),
@@ -334,15 +346,18 @@ impl Backend for CandleBackend {
         let s = (u.neg()?.exp()? + 1.0)?.recip()?;
         let value = (&gate * &s)?;
         let slope = (&s + ((&value * s.affine(-1.0, 1.0)?)? * du)?)?;
-        let dgate = ((&dy * up)? * slope)?;
-        let d = Tensor::cat(&[dgate, (dy * value)?], 1)?;
-        *gate_up = d.to_dtype(self.dtype)?;
+        let y = (&value * &up)?;
+        *gate_up = Tensor::cat(&[(up * slope)?, value], 1)?;
+        Ok(y.to_dtype(self.dtype)?)
+    }
+
+    fn glu_backward(&self, slopes: &mut Tensor, dy: &Tensor) -> Result<()> {
+        let dy = dy.to_dtype(slopes.dtype())?;
+        *slopes = (&*slopes * Tensor::cat(&[&dy, &dy], 1)?)?.to_dtype(self.dtype)?;
         Ok(())
     }
 
-    fn logits(&self, h: &Tensor, rows: &[usize], head: Head<'_, Weight>) -> Result<Vec<f32>> {
-        let rows: Vec<u32> = rows.iter().map(|r| *r as u32).collect();
-        let h = h.index_select(&Tensor::new(rows, &self.device)?, 0)?;
+    fn logits(&self, h: &Tensor, head: Head<'_, Weight>) -> Result<Vec<f32>> {
         let logits = h.matmul(&head.weight.tensor(self.dtype)?.t()?)?;
         self.values(&match head.softcap {
             Some(cap) => attention::capped(&logits.to_dtype(self.wide())?, cap)?,
@@ -352,14 +367,14 @@ impl Backend for CandleBackend {
 
     fn cross_entropy(
         &self,
-        h: &Tensor,
+        h: Tensor,
         head: Head<'_, Weight>,
         targets: &[Target],
         with_gradient: bool,
     ) -> Result<(Vec<f32>, Option<Tensor>)> {
         let weight = head.weight.tensor(self.dtype)?;
         let head = Head { weight: &weight, softcap: head.softcap };
-        loss::cross_entropy(h, head, targets, with_gradient, self.wide())
+        loss::cross_entropy(&h, head, targets, with_gradient, self.wide())
     }
 
     fn norm(&self, x: &Tensor) -> Result<f64> {

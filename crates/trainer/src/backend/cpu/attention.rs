@@ -12,11 +12,14 @@ use faer::{Accum, MatMut, MatRef};
 use rayon::prelude::*;
 
 use super::gemm::{gemm, split_cols, split_rows};
-use super::real::{Real, dot, simd};
+use super::real::{Real, dot, largest, simd, sum};
 use crate::backend::{Attention, AttentionShape};
 
 /// Query rows whose scores exist at a time.
 const BLOCK: usize = 64;
+/// Rows of scores are a multiple of so many values long, so that loops over what a query sees need
+/// not end in single values.
+const LANES: usize = 8;
 
 /// What a task reads: the columns of one key/value head in one sequence.
 struct Head<'a, T> {
@@ -63,7 +66,8 @@ pub fn forward<T: Real>(
     let work = outs.into_par_iter().zip(lses).zip(tasks(sequences, shape.kv_heads));
     work.for_each(|((mut out, mut lse), (rows, group))| {
         let Head { q, k, v } = head(qkv, shape, &rows, group);
-        let mut scratch = vec![T::default(); BLOCK.min(rows.len()) * rows.len()];
+        let longest = rows.len().next_multiple_of(LANES);
+        let mut scratch = vec![T::default(); BLOCK.min(rows.len()) * longest];
         for h in 0..per_group {
             let q = q.subcols(h * shape.head_dim, shape.head_dim);
             let out = out.rb_mut().subcols_mut(h * shape.head_dim, shape.head_dim);
@@ -83,8 +87,9 @@ fn forward_head<T: Real>(
     let (one, scale) = (T::from_f64(1.0), T::from_f64(attention.scale));
     for block in blocks(q.nrows(), attention.window) {
         let Block { start, rows, first_key, keys } = block;
-        let scores = &mut scratch[..rows * keys];
-        let p = MatMut::from_row_major_slice_mut(scores, rows, keys);
+        let stride = block.stride();
+        let scores = &mut scratch[..rows * stride];
+        let p = MatMut::from_row_major_slice_mut(scores, rows, stride).subcols_mut(0, keys);
         let k = k.subrows(first_key, keys);
         gemm(p, Accum::Replace, q.subrows(start, rows), k.transpose(), scale);
         simd(
@@ -93,12 +98,12 @@ fn forward_head<T: Real>(
                 if let Some(cap) = attention.softcap {
                     soft_cap(scores, cap);
                 }
-                for (i, row) in scores.chunks_exact_mut(keys).enumerate() {
+                for (i, row) in scores.chunks_exact_mut(stride).enumerate() {
                     lse[start + i] = softmax(row, block.visible(i, attention.window));
                 }
             },
         );
-        let p = MatRef::from_row_major_slice(scores, rows, keys);
+        let p = MatRef::from_row_major_slice(scores, rows, stride).subcols(0, keys);
         let v = v.subrows(first_key, keys);
         gemm(out.rb_mut().subrows_mut(start, rows), Accum::Replace, p, v, one);
     }
@@ -126,32 +131,24 @@ pub fn soft_cap_backward<T: Real>(dx: &mut [T], capped: &[T], cap: f64) {
 /// Softmax over the visible scores, zero for the rest; returns the log denominator.
 #[inline(always)]
 fn softmax<T: Real>(row: &mut [T], visible: Range<usize>) -> T {
-    row[visible.end..].fill(T::default());
+    let end = visible.end.next_multiple_of(LANES);
     row[..visible.start].fill(T::default());
-    let seen = &mut row[visible];
-    let max = seen.iter().fold(seen[0], |a, b| a.larger(*b));
-    for s in seen.iter_mut() {
+    // What is not seen but computed along with the rest is as large as something that is.
+    let seen = row[visible.start];
+    row[visible.end..].fill(seen);
+    let computed = &mut row[visible.start..end];
+    let max = largest(computed);
+    for s in computed.iter_mut() {
         *s = (*s - max).exp();
     }
-    let sum: T = sum(seen);
+    row[visible.end..].fill(T::default());
+    let computed = &mut row[visible.start..end];
+    let sum = sum(computed);
     let inverse = T::from_f64(1.0) / sum;
-    for s in seen.iter_mut() {
+    for s in computed.iter_mut() {
         *s *= inverse;
     }
     max + T::from_f64(sum.to_f64().ln())
-}
-
-/// Sum with sixteen accumulators, so that it vectorises.
-#[inline(always)]
-pub fn sum<T: Real>(x: &[T]) -> T {
-    let mut sums = [T::default(); 16];
-    let (head, tail) = x.as_chunks::<16>();
-    for chunk in head {
-        for (sum, x) in sums.iter_mut().zip(chunk) {
-            *sum += *x;
-        }
-    }
-    sums.into_iter().chain(tail.iter().copied()).sum()
 }
 
 /// Gradient of `[q | k | v]` into `dqkv`. With `p` recomputed as `exp(s - lse)`:
@@ -177,7 +174,8 @@ pub fn backward<T: Real>(
         dk.fill(T::default());
         dv.fill(T::default());
         let kv = head(qkv, shape, &rows, group);
-        let mut scratch = vec![T::default(); 2 * BLOCK.min(rows.len()) * rows.len()];
+        let longest = rows.len().next_multiple_of(LANES);
+        let mut scratch = vec![T::default(); 2 * BLOCK.min(rows.len()) * longest];
         for h in 0..per_group {
             let column = (group * per_group + h) * e;
             let saved = SavedHead {
@@ -215,13 +213,14 @@ fn backward_head<T: Real>(
     let (one, scale) = (T::from_f64(1.0), T::from_f64(attention.scale));
     for block in blocks(s.q.nrows(), attention.window) {
         let Block { start, rows, first_key, keys } = block;
-        let (p, ds) = scratch[..2 * rows * keys].split_at_mut(rows * keys);
+        let stride = block.stride();
+        let (p, ds) = scratch[..2 * rows * stride].split_at_mut(rows * stride);
         let q = s.q.subrows(start, rows);
         let (k, v) = (s.k.subrows(first_key, keys), s.v.subrows(first_key, keys));
         let dout = s.dout.subrows(start, rows);
-        let view = MatMut::from_row_major_slice_mut(p, rows, keys);
+        let view = MatMut::from_row_major_slice_mut(p, rows, stride).subcols_mut(0, keys);
         gemm(view, Accum::Replace, q, k.transpose(), scale);
-        let view = MatMut::from_row_major_slice_mut(ds, rows, keys);
+        let view = MatMut::from_row_major_slice_mut(ds, rows, stride).subcols_mut(0, keys);
         gemm(view, Accum::Replace, dout, v.transpose(), one);
         simd(
             #[inline(always)]
@@ -229,7 +228,7 @@ fn backward_head<T: Real>(
                 if let Some(cap) = attention.softcap {
                     soft_cap(p, cap);
                 }
-                let rows = p.chunks_exact_mut(keys).zip(ds.chunks_exact_mut(keys));
+                let rows = p.chunks_exact_mut(stride).zip(ds.chunks_exact_mut(stride));
                 for (i, (p, ds)) in rows.enumerate() {
                     let row = start + i;
                     let along = dot(contiguous_row(s.dout, row), contiguous_row(s.out, row));
@@ -242,8 +241,8 @@ fn backward_head<T: Real>(
                 }
             },
         );
-        let p = MatRef::from_row_major_slice(p, rows, keys);
-        let ds = MatRef::from_row_major_slice(ds, rows, keys);
+        let p = MatRef::from_row_major_slice(p, rows, stride).subcols(0, keys);
+        let ds = MatRef::from_row_major_slice(ds, rows, stride).subcols(0, keys);
         gemm(dq.rb_mut().subrows_mut(start, rows), Accum::Replace, ds, k, scale);
         let (dk, dv) = (dk.rb_mut(), dv.rb_mut());
         gemm(dk.subrows_mut(first_key, keys), Accum::Add, ds.transpose(), q, scale);
@@ -254,13 +253,14 @@ fn backward_head<T: Real>(
 /// Scores become probabilities, and `dp` becomes `ds = p (dp - along)`.
 #[inline(always)]
 fn softmax_backward<T: Real>(p: &mut [T], dp: &mut [T], visible: Range<usize>, lse: T, along: T) {
-    for side in [&mut *p, &mut *dp] {
-        side[visible.end..].fill(T::default());
-        side[..visible.start].fill(T::default());
-    }
-    for (p, dp) in p[visible.clone()].iter_mut().zip(&mut dp[visible]) {
+    let computed = visible.start..visible.end.next_multiple_of(LANES);
+    for (p, dp) in p[computed.clone()].iter_mut().zip(&mut dp[computed]) {
         *p = (*p - lse).exp();
         *dp = *p * (*dp - along);
+    }
+    for side in [p, dp] {
+        side[visible.end..].fill(T::default());
+        side[..visible.start].fill(T::default());
     }
 }
 
@@ -293,6 +293,11 @@ struct Block {
 }
 
 impl Block {
+    /// Values of a row of scores.
+    const fn stride(&self) -> usize {
+        self.keys.next_multiple_of(LANES)
+    }
+
     /// The keys that row i of the block sees, counted from `first_key`.
     #[inline(always)]
     fn visible(&self, i: usize, window: Option<usize>) -> Range<usize> {

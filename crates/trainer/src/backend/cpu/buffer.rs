@@ -193,6 +193,11 @@ impl<T: Real> Buf<T> {
         &self.block[row * self.cols..(row + 1) * self.cols]
     }
 
+    /// One row.
+    pub fn row_mut(&mut self, row: usize) -> &mut [T] {
+        &mut self.block[row * self.cols..(row + 1) * self.cols]
+    }
+
     /// As a matrix for products.
     pub fn mat(&self) -> MatRef<'_, T> {
         MatRef::from_row_major_slice(self.as_slice(), self.rows, self.cols)

@@ -72,14 +72,20 @@ fn map<T: Real>(y: &mut [T], gate_up: &[T], ffn: usize, f: impl Fn(T) -> T + Syn
     });
 }
 
-/// With `s = sigmoid(u(gate))`: `dgate = dy * up * s * (1 + gate * (1 - s) * u'(gate))`,
-/// `dup = dy * gate * s`, both written over `gate_up`.
-pub fn backward<T: Real>(gate_up: &mut [T], dy: &[T], ffn: usize, activation: Activation) {
+/// [`forward`], with what the backward pass multiplies written over `gate_up`: with
+/// `s = sigmoid(u(gate))` the factors of dy in `dgate`, `up s (1 + gate (1 - s) u'(gate))`, and in
+/// `dup`, `gate s`.
+pub fn forward_with_slopes<T: Real>(
+    y: &mut [T],
+    gate_up: &mut [T],
+    ffn: usize,
+    activation: Activation,
+) {
     let one = T::from_f64(1.0);
     match activation {
-        Activation::Silu => map_backward(
+        Activation::Silu => map_with_slopes(
+            y,
             gate_up,
-            dy,
             ffn,
             #[inline(always)]
             |g| {
@@ -88,9 +94,9 @@ pub fn backward<T: Real>(gate_up: &mut [T], dy: &[T], ffn: usize, activation: Ac
                 (silu, s + silu * (one - s))
             },
         ),
-        Activation::GeluTanh => map_backward(
+        Activation::GeluTanh => map_with_slopes(
+            y,
             gate_up,
-            dy,
             ffn,
             #[inline(always)]
             |g| {
@@ -104,15 +110,20 @@ pub fn backward<T: Real>(gate_up: &mut [T], dy: &[T], ffn: usize, activation: Ac
 
 /// `f` gives the value and the slope of the function.
 #[inline(always)]
-fn map_backward<T: Real>(gate_up: &mut [T], dy: &[T], ffn: usize, f: impl Fn(T) -> (T, T) + Sync) {
-    let rows = rows_per_task(dy.len() / ffn, 2 * ffn);
-    gate_up.par_chunks_mut(rows * 2 * ffn).zip(dy.par_chunks(rows * ffn)).for_each(|(gu, dy)| {
+fn map_with_slopes<T: Real>(
+    y: &mut [T],
+    gate_up: &mut [T],
+    ffn: usize,
+    f: impl Fn(T) -> (T, T) + Sync,
+) {
+    let rows = rows_per_task(y.len() / ffn, 2 * ffn);
+    y.par_chunks_mut(rows * ffn).zip(gate_up.par_chunks_mut(rows * 2 * ffn)).for_each(|(y, gu)| {
         simd(
             #[inline(always)]
             || {
-                for (gu, dy) in gu.chunks_exact_mut(2 * ffn).zip(dy.chunks_exact(ffn)) {
+                for (y, gu) in y.chunks_exact_mut(ffn).zip(gu.chunks_exact_mut(2 * ffn)) {
                     let (gate, up) = gu.split_at_mut(ffn);
-                    backward_row(gate, up, dy, &f);
+                    row_with_slopes(y, gate, up, &f);
                 }
             },
         );
@@ -120,25 +131,46 @@ fn map_backward<T: Real>(gate_up: &mut [T], dy: &[T], ffn: usize, f: impl Fn(T) 
 }
 
 #[inline(always)]
-fn backward_row<T: Real>(gate: &mut [T], up: &mut [T], dy: &[T], f: &impl Fn(T) -> (T, T)) {
+fn row_with_slopes<T: Real>(y: &mut [T], gate: &mut [T], up: &mut [T], f: &impl Fn(T) -> (T, T)) {
+    let (ys, y_tail) = y.as_chunks_mut::<LANES>();
     let (gates, gate_tail) = gate.as_chunks_mut::<LANES>();
     let (ups, up_tail) = up.as_chunks_mut::<LANES>();
-    let (dys, dy_tail) = dy.as_chunks::<LANES>();
-    for ((gate, up), dy) in gates.iter_mut().zip(ups).zip(dys) {
-        let (mut g, mut u, dy) = (*gate, *up, *dy);
+    for ((y, gate), up) in ys.iter_mut().zip(gates).zip(ups) {
+        let (mut products, mut g, mut u) = ([T::default(); LANES], *gate, *up);
         for lane in 0..LANES {
-            (g[lane], u[lane]) = backward_one(g[lane], u[lane], dy[lane], f);
+            (products[lane], g[lane], u[lane]) = one_with_slopes(g[lane], u[lane], f);
         }
-        (*gate, *up) = (g, u);
+        (*y, *gate, *up) = (products, g, u);
     }
-    for ((g, u), dy) in gate_tail.iter_mut().zip(up_tail).zip(dy_tail) {
-        (*g, *u) = backward_one(*g, *u, *dy, f);
+    for ((y, g), u) in y_tail.iter_mut().zip(gate_tail).zip(up_tail) {
+        (*y, *g, *u) = one_with_slopes(*g, *u, f);
     }
 }
 
-/// `(dgate, dup)`
+/// `(f(g) u, f'(g) u, f(g))`
 #[inline(always)]
-fn backward_one<T: Real>(g: T, u: T, dy: T, f: &impl Fn(T) -> (T, T)) -> (T, T) {
+fn one_with_slopes<T: Real>(g: T, u: T, f: &impl Fn(T) -> (T, T)) -> (T, T, T) {
     let (value, slope) = f(g);
-    (dy * u * slope, dy * value)
+    (value * u, slope * u, value)
+}
+
+/// `[dgate | dup] = [dy | dy] * slopes`, written over the slopes.
+pub fn backward<T: Real>(slopes: &mut [T], dy: &[T], ffn: usize) {
+    let rows = rows_per_task(dy.len() / ffn, 2 * ffn);
+    slopes.par_chunks_mut(rows * 2 * ffn).zip(dy.par_chunks(rows * ffn)).for_each(
+        |(slopes, dy)| {
+            simd(
+                #[inline(always)]
+                || {
+                    for (slopes, dy) in slopes.chunks_exact_mut(2 * ffn).zip(dy.chunks_exact(ffn)) {
+                        for half in slopes.chunks_exact_mut(ffn) {
+                            for (slope, dy) in half.iter_mut().zip(dy) {
+                                *slope *= *dy;
+                            }
+                        }
+                    }
+                },
+            );
+        },
+    );
 }

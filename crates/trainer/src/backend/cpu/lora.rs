@@ -182,7 +182,7 @@ fn input_gradient<T: Real>(
     });
 }
 
-/// A gradient to add to: `dst += alpha * lhs^T rhs`.
+/// A gradient to add to: `dst += alpha * lhs^T rhs`, with as many columns as `rhs`.
 struct Product<'a, T> {
     dst: MatMut<'a, T>,
     lhs: MatRef<'a, T>,
@@ -219,10 +219,29 @@ fn weight_gradients<T: Real>(
         products.push(Product { dst: da, lhs: du, rhs: x, alpha: T::from_f64(1.0) });
         products.push(Product { dst: db, lhs: dy, rhs: u, alpha: T::from_f64(path.scale) });
     }
-    products.into_iter().flat_map(halves).collect::<Vec<_>>().into_par_iter().for_each(|p| {
-        gemm(p.dst, Accum::Add, p.lhs.transpose(), p.rhs, p.alpha);
+    let products: Vec<_> = products.into_iter().flat_map(halves).collect();
+    products.into_par_iter().for_each_init(Vec::new, |scratch, p| {
+        if p.dst.ncols() < NARROW {
+            add_narrow(p, scratch);
+        } else {
+            gemm(p.dst, Accum::Add, p.lhs.transpose(), p.rhs, p.alpha);
+        }
     });
     Ok(())
+}
+
+/// A product with fewer columns than this fills no register of the kernel, and takes two to three
+/// times as long as its transpose.
+const NARROW: usize = 16;
+
+/// `dst += alpha * (rhs^T lhs)^T`
+fn add_narrow<T: Real>(p: Product<'_, T>, scratch: &mut Vec<T>) {
+    let Product { mut dst, lhs, rhs, alpha } = p;
+    let (rows, cols) = (dst.nrows(), dst.ncols());
+    scratch.resize(rows * cols, T::default());
+    let transposed = MatMut::from_row_major_slice_mut(scratch, cols, rows);
+    gemm(transposed, Accum::Replace, rhs.transpose(), lhs, alpha);
+    dst += MatRef::from_row_major_slice(scratch, cols, rows).transpose();
 }
 
 /// A large product is cut in two along its longer side, so that one slot can use several threads.

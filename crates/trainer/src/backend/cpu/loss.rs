@@ -7,9 +7,9 @@ use std::sync::Arc;
 use faer::{MatMut, MatRef};
 use rayon::prelude::*;
 
-use super::attention::{soft_cap, soft_cap_backward, sum};
+use super::attention::{soft_cap, soft_cap_backward};
 use super::buffer::{Buf, Pool};
-use super::real::{Real, simd};
+use super::real::{Real, largest, simd, sum};
 use super::weight::Weight;
 use crate::backend::{Head, Target};
 use crate::error::Result;
@@ -22,10 +22,10 @@ fn rows_per_task(rows: usize) -> usize {
 
 /// `logits = h W^T`; `nll = log sum_v exp(logit_v) - logit_target`;
 /// `dlogit_v = weight (softmax_v - [v = target])`, where logits are capped times
-/// `1 - (logit_v / c)^2`; `dh = dlogits W`.
+/// `1 - (logit_v / c)^2`; `dh = dlogits W`, written over h.
 pub fn cross_entropy<T: Real>(
     pool: &Arc<Pool<T>>,
-    h: &Buf<T>,
+    mut h: Buf<T>,
     head: Head<'_, Weight<T>>,
     targets: &[Target],
     with_gradient: bool,
@@ -34,13 +34,8 @@ pub fn cross_entropy<T: Real>(
     let weight = head.weight;
     let rows = rows_per_task(targets.len());
     let mut nll = vec![0.0_f32; targets.len()];
-    // Gathered rows of h; each task overwrites its own with their gradients.
-    let mut gathered = pool.stale(targets.len(), dim)?;
-    let tasks = gathered.as_mut_slice().par_chunks_mut(rows * dim).zip(nll.par_chunks_mut(rows));
+    let tasks = h.as_mut_slice().par_chunks_mut(rows * dim).zip(nll.par_chunks_mut(rows));
     tasks.zip(targets.par_chunks(rows)).try_for_each(|((mine, nll), targets)| -> Result<()> {
-        for (to, target) in mine.chunks_exact_mut(dim).zip(targets) {
-            to.copy_from_slice(h.row(target.row));
-        }
         let mut logits = pool.stale(targets.len(), vocab)?;
         let rows = MatRef::from_row_major_slice(mine, targets.len(), dim);
         weight.forward(pool, logits.mat_mut(), rows, 1)?;
@@ -68,14 +63,13 @@ pub fn cross_entropy<T: Real>(
         }
         Ok(())
     })?;
-    let dh = if with_gradient { Some(scatter(pool, &gathered, targets, h.rows())?) } else { None };
-    Ok((nll, dh))
+    Ok((nll, with_gradient.then_some(h)))
 }
 
 /// The loss of one row; its logits become their gradients.
 #[inline(always)]
 fn row_loss<T: Real>(row: &mut [T], target: &Target) -> f32 {
-    let max = row.iter().fold(row[0], |a, b| a.larger(*b));
+    let max = largest(row);
     let logit = row[target.token as usize] - max;
     for x in row.iter_mut() {
         *x = (*x - max).exp();
@@ -87,20 +81,4 @@ fn row_loss<T: Real>(row: &mut [T], target: &Target) -> f32 {
     }
     row[target.token as usize] += T::from_f64(-f64::from(target.weight));
     (sum.to_f64().ln() - logit.to_f64()) as f32
-}
-
-/// Gradient rows back to the rows of their targets; zero elsewhere.
-fn scatter<T: Real>(
-    pool: &Arc<Pool<T>>,
-    gathered: &Buf<T>,
-    targets: &[Target],
-    rows: usize,
-) -> Result<Buf<T>> {
-    let dim = gathered.cols();
-    let mut dh = pool.zeros(rows, dim)?;
-    let out = dh.as_mut_slice();
-    for (i, target) in targets.iter().enumerate() {
-        out[target.row * dim..(target.row + 1) * dim].copy_from_slice(gathered.row(i));
-    }
-    Ok(dh)
 }

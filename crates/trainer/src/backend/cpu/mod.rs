@@ -151,6 +151,22 @@ impl<T: Real> Backend for Cpu<T> {
         Ok(x)
     }
 
+    fn pick_rows(&self, x: &Buf<T>, rows: &[usize]) -> Result<Buf<T>> {
+        let mut picked = self.pool.stale(rows.len(), x.cols())?;
+        for (to, row) in picked.as_mut_slice().chunks_exact_mut(x.cols()).zip(rows) {
+            to.copy_from_slice(x.row(*row));
+        }
+        Ok(picked)
+    }
+
+    fn place_rows(&self, y: &Buf<T>, rows: &[usize], of: usize) -> Result<Buf<T>> {
+        let mut placed = self.pool.zeros(of, y.cols())?;
+        for (from, row) in y.as_slice().chunks_exact(y.cols()).zip(rows) {
+            placed.row_mut(*row).copy_from_slice(from);
+        }
+        Ok(placed)
+    }
+
     fn add_assign(&self, x: &mut Buf<T>, y: &Buf<T>) -> Result<()> {
         let chunk = rows_per_task(x.as_slice().len(), 1);
         let tasks = x.as_mut_slice().par_chunks_mut(chunk).zip(y.as_slice().par_chunks(chunk));
@@ -364,21 +380,23 @@ impl<T: Real> Backend for Cpu<T> {
         Ok(y)
     }
 
-    fn glu_backward(&self, gate_up: &mut Buf<T>, dy: &Buf<T>, f: Activation) -> Result<()> {
-        let ffn = dy.cols();
-        glu::backward(gate_up.as_mut_slice(), dy.as_slice(), ffn, f);
+    fn glu_with_slopes(&self, gate_up: &mut Buf<T>, f: Activation) -> Result<Buf<T>> {
+        let ffn = gate_up.cols() / 2;
+        let mut y = self.pool.stale(gate_up.rows(), ffn)?;
+        glu::forward_with_slopes(y.as_mut_slice(), gate_up.as_mut_slice(), ffn, f);
+        Ok(y)
+    }
+
+    fn glu_backward(&self, slopes: &mut Buf<T>, dy: &Buf<T>) -> Result<()> {
+        glu::backward(slopes.as_mut_slice(), dy.as_slice(), dy.cols());
         Ok(())
     }
 
-    fn logits(&self, h: &Buf<T>, rows: &[usize], head: Head<'_, Weight<T>>) -> Result<Vec<f32>> {
+    fn logits(&self, h: &Buf<T>, head: Head<'_, Weight<T>>) -> Result<Vec<f32>> {
         let weight = head.weight;
-        let mut picked = self.pool.stale(rows.len(), h.cols())?;
-        for (to, row) in picked.as_mut_slice().chunks_exact_mut(h.cols()).zip(rows) {
-            to.copy_from_slice(h.row(*row));
-        }
-        let mut logits = self.pool.stale(rows.len(), weight.rows())?;
-        let parts = gemm::parts(picked.rows() * picked.cols() * weight.rows());
-        weight.forward(&self.pool, logits.mat_mut(), picked.mat(), parts)?;
+        let mut logits = self.pool.stale(h.rows(), weight.rows())?;
+        let parts = gemm::parts(h.rows() * h.cols() * weight.rows());
+        weight.forward(&self.pool, logits.mat_mut(), h.mat(), parts)?;
         if let Some(cap) = head.softcap {
             attention::soft_cap(logits.as_mut_slice(), cap);
         }
@@ -387,7 +405,7 @@ impl<T: Real> Backend for Cpu<T> {
 
     fn cross_entropy(
         &self,
-        h: &Buf<T>,
+        h: Buf<T>,
         head: Head<'_, Weight<T>>,
         targets: &[Target],
         with_gradient: bool,
@@ -396,14 +414,15 @@ impl<T: Real> Backend for Cpu<T> {
     }
 
     fn norm(&self, x: &Buf<T>) -> Result<f64> {
-        let squares = simd(
-            #[inline(always)]
-            || {
-                let chunks = x.as_slice().chunks(4096);
-                chunks.map(|c| dot(c, c).to_f64()).sum::<f64>()
-            },
-        );
-        Ok(squares.sqrt())
+        // Added up in double precision, chunk after chunk, whichever thread computes them.
+        let square = |chunk: &[T]| {
+            simd(
+                #[inline(always)]
+                || dot(chunk, chunk),
+            )
+        };
+        let squares: Vec<T> = x.as_slice().par_chunks(4096).with_min_len(8).map(square).collect();
+        Ok(squares.into_iter().map(Real::to_f64).sum::<f64>().sqrt())
     }
 
     fn adamw(

@@ -187,6 +187,32 @@ pub fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     sums.into_iter().sum::<T>() + tail
 }
 
+/// Sum with sixteen accumulators, so that it vectorises.
+#[inline(always)]
+pub fn sum<T: Real>(x: &[T]) -> T {
+    let mut sums = [T::default(); 16];
+    let (head, tail) = x.as_chunks::<16>();
+    for chunk in head {
+        for (sum, x) in sums.iter_mut().zip(chunk) {
+            *sum += *x;
+        }
+    }
+    sums.into_iter().chain(tail.iter().copied()).sum()
+}
+
+/// The largest of some numbers, of which there is one; in sixteen lanes, as [`sum`].
+#[inline(always)]
+pub fn largest<T: Real>(x: &[T]) -> T {
+    let mut largest = [x[0]; 16];
+    let (head, tail) = x.as_chunks::<16>();
+    for chunk in head {
+        for (largest, x) in largest.iter_mut().zip(chunk) {
+            *largest = largest.larger(*x);
+        }
+    }
+    largest.into_iter().chain(tail.iter().copied()).fold(x[0], Real::larger)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
