@@ -9,7 +9,7 @@ use spec::{
     ExecutorSettings, Method, Sweep, SweepState, TrainSettings, Trial, TrialConfig, TrialId,
 };
 use trainer::data::{Dataset, PreparedData};
-use trainer::model::{BaseMemory, DecoderConfig, Source};
+use trainer::model::{BaseMemory, BaseOn, DecoderConfig, Source};
 use trainer::plan::{self, Demand, Memory, Packing, Work};
 use trainer::{Device, TrainerError};
 use worker::gpu;
@@ -109,7 +109,7 @@ impl MemoryPlan {
 struct Room {
     config: DecoderConfig,
     base: BaseMemory,
-    value_bytes: u64,
+    on: BaseOn,
     available: Option<u64>,
 }
 
@@ -125,7 +125,7 @@ impl Room {
                 .map_err(unusable)?
                 .into_iter()
                 .fold(BaseMemory::default(), BaseMemory::beside),
-            value_bytes: device.value_bytes(),
+            on: device.keeps_base(),
             available: available_memory(device, sweep.executor.memory_limit),
             config,
         })
@@ -138,9 +138,9 @@ impl Room {
         eval_tokens: u64,
         train: &'a TrainSettings,
     ) -> Demand<'a> {
-        let Self { config, base, value_bytes, .. } = self;
-        let (base, value_bytes) = (*base, *value_bytes);
-        Demand { config, base, value_bytes, trials, train_set, eval_tokens, train }
+        let Self { config, base, on, .. } = self;
+        let (base, on) = (*base, *on);
+        Demand { config, base, on, trials, train_set, eval_tokens, train }
     }
 }
 

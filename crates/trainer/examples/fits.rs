@@ -91,13 +91,9 @@ fn table(title: &str, on: &dyn Fn(Format) -> BaseOn) -> Result<(), Box<dyn Error
                     _ => format,
                 })
             })?;
-            let value_bytes = match on(format) {
-                BaseOn::Cpu => 4,
-                BaseOn::Gpu { value_bytes } => value_bytes,
-            };
             let cells = PACKS.iter().flat_map(|pack| LENGTHS.map(|length| (*pack, length)));
             let cells = cells
-                .map(|cell| format!("{:>14}", fit(&config, base, value_bytes, cell)))
+                .map(|cell| format!("{:>14}", fit(&config, base, on(format), cell)))
                 .collect::<Vec<_>>()
                 .concat();
             println!("{:<17}{name:<6}{:>7.1}{cells}", shape.0, base.bytes as f64 / GIB);
@@ -110,7 +106,7 @@ fn table(title: &str, on: &dyn Fn(Format) -> BaseOn) -> Result<(), Box<dyn Error
 fn fit(
     config: &DecoderConfig,
     base: BaseMemory,
-    value_bytes: u64,
+    on: BaseOn,
     (pack, length): (usize, usize),
 ) -> String {
     let trials = vec![trial(1).config; pack];
@@ -118,7 +114,7 @@ fn fit(
     let demand = Demand {
         config,
         base,
-        value_bytes,
+        on,
         trials: &trials,
         train_set: &train_set,
         eval_tokens: length as u64,
@@ -192,7 +188,7 @@ fn measure(shape: &Shape, storage: &Storage) -> Result<(), Box<dyn Error>> {
     let demand = Demand {
         config: &config,
         base: Source::open(dir.path(), &base, &config)?.memory(&config, BaseOn::Cpu)?,
-        value_bytes: 4,
+        on: BaseOn::Cpu,
         trials: &trials,
         train_set: &train_set,
         eval_tokens: 512,

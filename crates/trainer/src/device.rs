@@ -38,15 +38,7 @@ impl Device {
     pub fn keeps_base(&self) -> BaseOn {
         match self {
             Self::Cpu => BaseOn::Cpu,
-            Self::Cuda { .. } => BaseOn::Gpu { value_bytes: self.value_bytes() },
-        }
-    }
-
-    /// Bytes of a value of activations.
-    pub fn value_bytes(&self) -> u64 {
-        match self {
-            Self::Cpu => 4,
-            Self::Cuda { dtype, .. } => dtype.size_in_bytes() as u64,
+            Self::Cuda { dtype, .. } => BaseOn::Gpu { value_bytes: dtype.size_in_bytes() as u64 },
         }
     }
 

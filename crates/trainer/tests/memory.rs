@@ -25,6 +25,8 @@ struct Case {
     tokens: usize,
     /// Tokens before the first that is learnt.
     prompt: usize,
+    /// Tokens that all rows begin with.
+    system: usize,
     packing: Packing,
     /// How the file stores the weights.
     dtype: DType,
@@ -43,6 +45,7 @@ const SMALL: Case = Case {
     use_dora: false,
     tokens: 64,
     prompt: 0,
+    system: 0,
     packing: Packing { slots: 4, tokens_per_step: 1024, recompute: false, may_recompute: true },
     dtype: DType::F32,
     base: BaseSettings { weights: None, quantization: None },
@@ -95,7 +98,9 @@ impl Case {
 
     fn rows(&self, n: usize) -> Dataset {
         let example = |i: usize| Example {
-            input_ids: (0..self.tokens).map(|t| ((i * 31 + t * 7) % self.vocab) as u32).collect(),
+            input_ids: (0..self.tokens)
+                .map(|t| (if t < self.system { t } else { i * 31 + t * 7 + 1 } % self.vocab) as u32)
+                .collect(),
             loss_mask: (0..self.tokens).map(|t| t >= self.prompt).collect(),
         };
         Dataset { examples: (0..n).map(example).collect() }
@@ -147,7 +152,7 @@ impl Case {
         let demand = Demand {
             config: &config,
             base: source.memory(&config, BaseOn::Cpu).expect("its memory"),
-            value_bytes: 4,
+            on: BaseOn::Cpu,
             trials: &configs,
             train_set: &train_set,
             eval_tokens: 8 * self.tokens as u64,
@@ -183,6 +188,11 @@ fn predictions_are_within_fifteen_percent_of_what_training_takes() {
         ),
         ("long prompts", Case { prompt: 48, ..SMALL }),
         ("long prompts in few blocks", Case { prompt: 60, ..WIDE }),
+        ("a long system prompt", Case { prompt: 56, system: 48, ..SMALL }),
+        (
+            "a system prompt in batches of four",
+            Case { prompt: 40, system: 32, batch_size: 4, ..WIDE },
+        ),
         ("few rows", Case { batch_size: 1, tokens: 16, ..SMALL }),
         ("bf16 weights", Case { dtype: DType::BF16, ..WIDE }),
         ("f16 weights of small matrices, which are widened", Case { dtype: DType::F16, ..SMALL }),

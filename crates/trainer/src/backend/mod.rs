@@ -107,6 +107,47 @@ pub struct Places<'a> {
     pub sequences: &'a [Range<usize>],
 }
 
+/// Sequences that begin with the same tokens, whose rows are there once. Most are alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Family {
+    /// The rows of the beginning; empty where a sequence is alone.
+    pub beginning: Range<usize>,
+    /// The rows of each sequence behind its beginning, right after it, in order.
+    pub sequences: Vec<Range<usize>>,
+}
+
+impl Family {
+    /// A sequence that shares nothing.
+    pub fn alone(rows: Range<usize>) -> Self {
+        Self { beginning: rows.start..rows.start, sequences: vec![rows] }
+    }
+
+    /// All its rows.
+    pub fn rows(&self) -> Range<usize> {
+        self.beginning.start..self.sequences.last().map_or(self.beginning.end, |last| last.end)
+    }
+
+    /// Rows that attend to themselves and, where there are some, to rows before them.
+    pub fn runs(&self) -> impl Iterator<Item = Run> {
+        let first = (!self.beginning.is_empty()).then(|| Run {
+            rows: self.beginning.clone(),
+            before: self.beginning.start..self.beginning.start,
+        });
+        let behind =
+            |rows: &Range<usize>| Run { rows: rows.clone(), before: self.beginning.clone() };
+        first.into_iter().chain(self.sequences.iter().map(behind))
+    }
+}
+
+/// Neighbouring rows of a sequence, and the rows that it has before them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// The rows.
+    pub rows: Range<usize>,
+    /// Where the sequence begins, if not with them.
+    pub before: Range<usize>,
+}
+
 /// The output head: `z = h W^T`, or `c tanh(z / c)` where the model caps its logits.
 #[derive(Debug)]
 pub struct Head<'a, W> {
@@ -170,7 +211,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn trim(&self);
 
     /// How many parts of a step it computes well beside each other; `None` when every operation
-    /// fills it alone, as on a GPU.
+    /// fills it alone, as on a GPU. Where there are lanes, sequences that begin alike come as one
+    /// [`Family`]; else each is alone.
     fn lanes(&self) -> Option<usize> {
         None
     }
@@ -324,13 +366,13 @@ pub trait Backend: Clone + Send + Sync + 'static {
         rope: &Rope,
         inverse: bool,
     ) -> Result<()>;
-    /// Causal softmax attention within each sequence. Returns the output `[N, H E]` and the log
+    /// Causal softmax attention within each sequence, of which the families have all rows. Returns the output `[N, H E]` and the log
     /// of each softmax's denominator `[N, H]`.
     fn attention(
         &self,
         qkv: &Self::Tensor,
         attention: &Attention,
-        sequences: &[Range<usize>],
+        families: &[Family],
     ) -> Result<(Self::Tensor, Self::Tensor)>;
     /// Gradient of `qkv` `[N, (H + 2K) E]`; the softmax is recomputed from the saved denominators
     /// (Dao et al. 2022, arXiv:2205.14135, section 3.1).
@@ -341,7 +383,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
         out: &Self::Tensor,
         log_denominators: &Self::Tensor,
         attention: &Attention,
-        sequences: &[Range<usize>],
+        families: &[Family],
     ) -> Result<Self::Tensor>;
 
     /// `f(gate) * up` with `gate_up` `[N, 2F]` (Shazeer 2020, arXiv:2002.05202).

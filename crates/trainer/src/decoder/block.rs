@@ -9,7 +9,7 @@ use std::ops::Range;
 use spec::TargetModule;
 
 use super::outputs::Outputs;
-use super::{ActiveAdapter, Rows};
+use super::{ActiveAdapter, Rows, Step};
 use crate::backend::{Backend, Linear, LoraPath, Places};
 use crate::dropout::Dropout;
 use crate::error::Result;
@@ -27,8 +27,7 @@ pub(super) struct Block<'a, B: Backend> {
     pub(super) backend: &'a B,
     pub(super) model: &'a Model<B>,
     pub(super) index: usize,
-    pub(super) rows: &'a Rows,
-    pub(super) adapters: &'a [ActiveAdapter<'a, B::Tensor>],
+    pub(super) step: Step<'a, B::Tensor>,
     /// In the last block the rows that go on after its attention, where others end there.
     pub(super) outputs: Option<&'a Outputs<'a, B::Tensor>>,
 }
@@ -110,7 +109,7 @@ impl<B: Backend> Block<'_, B> {
         let raw_heads = self.head_norms(&mut qkv)?;
         self.rotate(&mut qkv, false)?;
         let rule = c.attention_of(self.index);
-        let (attention, log_denominators) = be.attention(&qkv, &rule, &self.rows.sequences)?;
+        let (attention, log_denominators) = be.attention(&qkv, &rule, self.step.families)?;
         let read = self.read(&attention)?;
         let input = read.as_ref().unwrap_or(&attention);
         let mut y = be.linear(input, &w.o)?;
@@ -184,7 +183,7 @@ impl<B: Backend> Block<'_, B> {
             &attention,
             &saved.log_denominators,
             &c.attention_of(self.index),
-            &self.rows.sequences,
+            self.step.families,
         )?;
         drop(d_attention);
         self.rotate(&mut dqkv, true)?;
@@ -253,14 +252,14 @@ impl<B: Backend> Block<'_, B> {
     /// The gradient through [`Self::read`].
     fn read_backward(&self, dy: B::Tensor) -> Result<B::Tensor> {
         match self.outputs {
-            Some(outputs) => self.backend.place_rows(&dy, &outputs.rows, self.rows.len()),
+            Some(outputs) => self.backend.place_rows(&dy, &outputs.rows, self.step.rows.len()),
             None => Ok(dy),
         }
     }
 
     /// How many rows go on after the attention.
     fn rows_read(&self) -> usize {
-        self.outputs.map_or(self.rows.len(), |outputs| outputs.rows.len())
+        self.outputs.map_or(self.step.rows.len(), |outputs| outputs.rows.len())
     }
 
     /// The norm of x and the factors for its backward pass, where the model has the norm.
@@ -316,7 +315,7 @@ impl<B: Backend> Block<'_, B> {
     fn rotate(&self, qkv: &mut B::Tensor, inverse: bool) -> Result<()> {
         let config = &self.model.config;
         let Some(rope) = config.rope_of(self.index) else { return Ok(()) };
-        let Rows { positions, sequences, .. } = self.rows;
+        let Rows { positions, sequences, .. } = self.step.rows;
         let places = Places { positions, sequences };
         self.backend.rope(qkv, config.attention, places, rope, inverse)
     }
@@ -366,7 +365,7 @@ impl<B: Backend> Block<'_, B> {
     fn paths(&self, module: TargetModule) -> (Vec<usize>, Vec<LoraPath<'_, B::Tensor>>) {
         let adapters = match self.outputs {
             Some(outputs) if !QKV.contains(&module) => &outputs.adapters,
-            _ => self.adapters,
+            _ => self.step.adapters,
         };
         let adapters = adapters.iter().enumerate().filter(|(_, adapter)| !adapter.rows.is_empty());
         adapters.filter_map(|(place, adapter)| Some((place, self.path(module, adapter)?))).unzip()
@@ -464,7 +463,12 @@ impl<B: Backend> Block<'_, B> {
     pub(super) fn row_norms(&self, module: TargetModule) -> Result<Vec<Vec<f32>>> {
         let layer = self.linear_of(module);
         let norms = |path| self.backend.row_norms(self.columns(module), layer, &path);
-        self.adapters.iter().filter_map(|adapter| self.path(module, adapter)).map(norms).collect()
+        self.step
+            .adapters
+            .iter()
+            .filter_map(|adapter| self.path(module, adapter))
+            .map(norms)
+            .collect()
     }
 
     fn lora_backward(

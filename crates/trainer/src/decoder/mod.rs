@@ -8,10 +8,11 @@
 use std::ops::Range;
 
 use crate::adapter::AdapterLayout;
-use crate::backend::{Backend, Target};
+use crate::backend::{Backend, Family, Target};
 use crate::error::Result;
 use crate::model::Model;
 
+mod beginnings;
 mod block;
 mod outputs;
 pub(crate) mod shares;
@@ -45,6 +46,11 @@ impl Rows {
         start..self.ids.len()
     }
 
+    /// Every sequence by itself.
+    fn families_of_one(&self) -> Vec<Family> {
+        self.sequences.iter().cloned().map(Family::alone).collect()
+    }
+
     /// The rows of the targets.
     fn target_rows(&self) -> Vec<usize> {
         self.targets.iter().map(|target| target.row).collect()
@@ -60,6 +66,22 @@ impl Rows {
         self.ids.is_empty()
     }
 }
+
+/// Rows that go through all blocks together, and the adapters over them.
+struct Step<'a, T> {
+    rows: &'a Rows,
+    /// Those of the rows.
+    families: &'a [Family],
+    adapters: &'a [ActiveAdapter<'a, T>],
+}
+
+impl<T> Clone for Step<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Step<'_, T> {}
 
 /// A slot's adapter over its rows of a step.
 #[derive(Debug)]
@@ -106,23 +128,21 @@ impl<B: Backend> Decoder<B> {
         rows: &Rows,
         adapters: &[ActiveAdapter<'_, B::Tensor>],
     ) -> Result<Vec<f32>> {
-        match self.backend.lanes() {
-            Some(lanes) => self.losses_of_shares(rows, adapters, lanes),
-            None => self.losses_of_share(rows, adapters),
+        if let Some(lanes) = self.backend.lanes() {
+            return self.losses_of_shares(rows, adapters, lanes);
         }
+        let families = &rows.families_of_one();
+        self.losses_of_share(Step { rows, families, adapters })
     }
 
-    fn losses_of_share(
-        &self,
-        rows: &Rows,
-        adapters: &[ActiveAdapter<'_, B::Tensor>],
-    ) -> Result<Vec<f32>> {
-        if rows.targets.is_empty() {
+    fn losses_of_share(&self, step: Step<'_, B::Tensor>) -> Result<Vec<f32>> {
+        let targets = &step.rows.targets;
+        if targets.is_empty() {
             return Ok(Vec::new());
         }
-        let outputs = Outputs::new(rows.target_rows(), adapters);
-        let h = self.hidden(rows, adapters, &outputs)?;
-        Ok(self.backend.cross_entropy(h, self.model.head(), &rows.targets, false)?.0)
+        let outputs = Outputs::new(step.rows.target_rows(), step.adapters);
+        let h = self.hidden(step, &outputs)?;
+        Ok(self.backend.cross_entropy(h, self.model.head(), targets, false)?.0)
     }
 
     /// Logits of the given rows, which ascend, `[which.len(), V]` row-major.
@@ -132,7 +152,9 @@ impl<B: Backend> Decoder<B> {
         adapters: &[ActiveAdapter<'_, B::Tensor>],
         which: &[usize],
     ) -> Result<Vec<f32>> {
-        let h = self.hidden(rows, adapters, &Outputs::new(which.to_vec(), adapters))?;
+        let families = &rows.families_of_one();
+        let step = Step { rows, families, adapters };
+        let h = self.hidden(step, &Outputs::new(which.to_vec(), adapters))?;
         self.backend.logits(&h, self.model.head())
     }
 
@@ -144,12 +166,12 @@ impl<B: Backend> Decoder<B> {
         }
         let params = self.backend.tensor(values, 1, layout.len)?;
         let adapter = ActiveAdapter { layout, params: &params, rows: 0..0, dropout: None };
-        let (rows, adapters) = (Rows::default(), [adapter]);
-        let outputs = Outputs::new(Vec::new(), &adapters);
+        let (rows, adapters) = (&Rows::default(), &[adapter]);
+        let step = Step { rows, families: &[], adapters };
+        let outputs = Outputs::new(Vec::new(), adapters);
         for (index, site) in layout.sites.iter().enumerate() {
             let Some(range) = layout.magnitude_range(index) else { continue };
-            let block = self.block(site.layer, &rows, &adapters, &outputs);
-            let norms = block.row_norms(site.module)?;
+            let norms = self.block(site.layer, step, &outputs).row_norms(site.module)?;
             values[range].copy_from_slice(&norms.concat());
         }
         Ok(())
@@ -163,13 +185,12 @@ impl<B: Backend> Decoder<B> {
     /// The normalised last hidden states of the rows that are read.
     fn hidden(
         &self,
-        rows: &Rows,
-        adapters: &[ActiveAdapter<'_, B::Tensor>],
+        step: Step<'_, B::Tensor>,
         outputs: &Outputs<'_, B::Tensor>,
     ) -> Result<B::Tensor> {
-        let mut x = self.embed(rows)?;
+        let mut x = self.embed(step.rows)?;
         for index in 0..self.model.layers.len() {
-            x = self.block(index, rows, adapters, outputs).forward(x)?.0;
+            x = self.block(index, step, outputs).forward(x)?.0;
         }
         Ok(self.backend.rms_norm(&x, &self.model.norm, self.model.config.rms_norm_eps)?.0)
     }
@@ -184,28 +205,29 @@ impl<B: Backend> Decoder<B> {
         grads: &mut [&mut B::Tensor],
         recompute: bool,
     ) -> Result<Vec<f32>> {
-        match self.backend.lanes() {
-            Some(lanes) => self.train_shares(rows, adapters, grads, recompute, lanes),
-            None => self.train_share(rows, adapters, grads, recompute),
+        if let Some(lanes) = self.backend.lanes() {
+            return self.train_shares(rows, adapters, grads, recompute, lanes);
         }
+        let families = &rows.families_of_one();
+        self.train_share(Step { rows, families, adapters }, grads, recompute)
     }
 
     fn train_share(
         &self,
-        rows: &Rows,
-        adapters: &[ActiveAdapter<'_, B::Tensor>],
+        step: Step<'_, B::Tensor>,
         grads: &mut [&mut B::Tensor],
         recompute: bool,
     ) -> Result<Vec<f32>> {
+        let rows = step.rows;
         if rows.targets.is_empty() {
             return Ok(Vec::new());
         }
         let eps = self.model.config.rms_norm_eps;
-        let outputs = Outputs::new(rows.target_rows(), adapters);
+        let outputs = Outputs::new(rows.target_rows(), step.adapters);
         let mut kept = Vec::with_capacity(self.model.layers.len());
         let mut x = self.embed(rows)?;
         for index in 0..self.model.layers.len() {
-            let (y, saved) = self.block(index, rows, adapters, &outputs).forward(x)?;
+            let (y, saved) = self.block(index, step, &outputs).forward(x)?;
             kept.push(if recompute { Kept::Input(saved.into_input()) } else { Kept::All(saved) });
             x = y;
         }
@@ -216,7 +238,7 @@ impl<B: Backend> Decoder<B> {
         self.backend.rms_norm_backward(&mut dx, &dh, &x, &inverse_rms, &self.model.norm)?;
         drop((x, dh));
         while let Some(saved) = kept.pop() {
-            let block = self.block(kept.len(), rows, adapters, &outputs);
+            let block = self.block(kept.len(), step, &outputs);
             let saved = match saved {
                 Kept::All(saved) => saved,
                 Kept::Input(x) => block.forward(x)?.1,
@@ -232,13 +254,12 @@ impl<B: Backend> Decoder<B> {
     fn block<'a>(
         &'a self,
         index: usize,
-        rows: &'a Rows,
-        adapters: &'a [ActiveAdapter<'a, B::Tensor>],
+        step: Step<'a, B::Tensor>,
         outputs: &'a Outputs<'a, B::Tensor>,
     ) -> Block<'a, B> {
         let is_last = index + 1 == self.model.layers.len();
-        let outputs = (is_last && outputs.rows.len() < rows.len()).then_some(outputs);
-        Block { backend: &self.backend, model: &self.model, index, rows, adapters, outputs }
+        let outputs = (is_last && outputs.rows.len() < step.rows.len()).then_some(outputs);
+        Block { backend: &self.backend, model: &self.model, index, step, outputs }
     }
 }
 

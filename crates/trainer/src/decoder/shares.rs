@@ -8,8 +8,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{ActiveAdapter, Decoder, Rows, SlotDropout};
-use crate::backend::{Backend, Target};
+use super::{ActiveAdapter, Decoder, Rows, SlotDropout, Step};
+use crate::backend::{Backend, Family};
 use crate::error::Result;
 
 /// Rows from which on an adapter's sequences are cut in two.
@@ -38,7 +38,14 @@ struct Piece {
 /// Some sequences with the adapters over them.
 struct Share<'a, T> {
     rows: Rows,
+    families: Vec<Family>,
     adapters: Vec<ActiveAdapter<'a, T>>,
+}
+
+impl<T> Share<'_, T> {
+    fn step(&self) -> Step<'_, T> {
+        Step { rows: &self.rows, families: &self.families, adapters: &self.adapters }
+    }
 }
 
 impl<B: Backend> Decoder<B> {
@@ -68,12 +75,13 @@ impl<B: Backend> Decoder<B> {
                 adapted.filter_map(|piece| next(piece.is_second)).collect()
             })
             .collect();
+        let together = self.model.config.shares_beginnings();
         let nll: Vec<Vec<f32>> = of_shares
             .par_iter()
             .zip(&mut grads_of_shares)
             .map(|(pieces, grads)| {
-                let share = share(rows, adapters, pieces);
-                self.train_share(&share.rows, &share.adapters, grads, recompute)
+                let share = share(rows, adapters, pieces, together);
+                self.train_share(share.step(), grads, recompute)
             })
             .collect::<Result<_>>()?;
         for (adapter, gradient) in &seconds {
@@ -91,12 +99,10 @@ impl<B: Backend> Decoder<B> {
     ) -> Result<Vec<f32>> {
         let pieces = pieces(rows, adapters, self.model.config.hidden_size);
         let of_shares = share_out(&pieces, rows.len(), lanes);
+        let together = self.model.config.shares_beginnings();
         let nll: Vec<Vec<f32>> = of_shares
             .par_iter()
-            .map(|pieces| {
-                let share = share(rows, adapters, pieces);
-                self.losses_of_share(&share.rows, &share.adapters)
-            })
+            .map(|pieces| self.losses_of_share(share(rows, adapters, pieces, together).step()))
             .collect::<Result<_>>()?;
         Ok(nll.concat())
     }
@@ -152,38 +158,42 @@ fn share_out(pieces: &[Piece], rows: usize, lanes: usize) -> Vec<&[Piece]> {
     shares
 }
 
-/// The rows of `pieces`, which are neighbours, with their adapters.
-fn share<'a, T>(rows: &Rows, adapters: &[ActiveAdapter<'a, T>], pieces: &[Piece]) -> Share<'a, T> {
-    let start = pieces.first().map_or(0, |piece| piece.rows.start);
-    let end = pieces.last().map_or(0, |piece| piece.rows.end);
-    let own = |range: &Range<usize>| range.start - start..range.end - start;
-    let active = |piece: &Piece| {
-        let whole = &adapters[piece.adapter?];
+/// The rows of `pieces`, which are neighbours, with their adapters. Where sequences may come
+/// `together`, those of a piece that begin alike share their beginning, unless dropout makes them
+/// differ.
+fn share<'a, T>(
+    rows: &Rows,
+    adapters: &[ActiveAdapter<'a, T>],
+    pieces: &[Piece],
+    together: bool,
+) -> Share<'a, T> {
+    let mut share = Share {
+        rows: Rows::default(),
+        families: Vec::new(),
+        adapters: Vec::with_capacity(pieces.len()),
+    };
+    for piece in pieces {
+        let whole = piece.adapter.map(|place| &adapters[place]);
+        let before = |row: usize| rows.sequences.partition_point(|s| s.start < row);
+        let sequences = &rows.sequences[before(piece.rows.start)..before(piece.rows.end)];
+        let together = together && whole.is_none_or(|adapter| adapter.dropout.is_none());
+        let start = share.rows.len();
+        share.rows.append(&mut share.families, rows, sequences, together);
+        let Some(whole) = whole else { continue };
         let before = whole.rows.start..piece.rows.start;
         let targets = rows.targets.iter().filter(|t| before.contains(&t.row)).count();
-        Some(ActiveAdapter {
+        share.adapters.push(ActiveAdapter {
             layout: whole.layout,
             params: whole.params,
-            rows: own(&piece.rows),
+            rows: start..share.rows.len(),
             dropout: whole.dropout.map(|drop| SlotDropout {
                 first_row: drop.first_row + before.len() as u64,
                 first_target: drop.first_target + targets as u64,
                 ..drop
             }),
-        })
-    };
-    let within = start..end;
-    let sequences = rows.sequences.iter().filter(|s| within.contains(&s.start));
-    let targets = rows.targets.iter().filter(|t| within.contains(&t.row));
-    Share {
-        rows: Rows {
-            ids: rows.ids[start..end].to_vec(),
-            positions: rows.positions[start..end].to_vec(),
-            sequences: sequences.map(own).collect(),
-            targets: targets.map(|t| Target { row: t.row - start, ..*t }).collect(),
-        },
-        adapters: pieces.iter().filter_map(active).collect(),
+        });
     }
+    share
 }
 
 #[cfg(test)]
@@ -230,7 +240,7 @@ mod tests {
     fn a_share_has_its_sequences_targets_and_dropout_rows_as_its_own() {
         let rows = rows(&[4, 3, 5]);
         let piece = Piece { rows: 4..12, adapter: None, is_second: false };
-        let share: Share<'_, ()> = share(&rows, &[], &[piece]);
+        let share: Share<'_, ()> = share(&rows, &[], &[piece], true);
         assert_eq!(share.rows.sequences, [0..3, 3..8]);
         assert_eq!(share.rows.positions, [0, 1, 2, 0, 1, 2, 3, 4]);
         assert_eq!(

@@ -171,6 +171,12 @@ impl DecoderConfig {
         self.layers[layer].rope.map(|index| &self.ropes[index])
     }
 
+    /// Whether a token's hidden state is the same in every sequence that begins with it and those
+    /// before it. Where the rotation depends on the length of the sequence it is not.
+    pub fn shares_beginnings(&self) -> bool {
+        self.ropes.iter().all(|rope| !rope.depends_on_length())
+    }
+
     /// Adapter values per rank that naming a module adds, over all blocks. Of a fused projection the
     /// first part counts the whole and the others nothing, because the parts are named together.
     pub fn parameters_per_rank(&self, module: TargetModule) -> usize {

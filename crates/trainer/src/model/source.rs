@@ -140,6 +140,16 @@ pub enum BaseOn {
     },
 }
 
+impl BaseOn {
+    /// Bytes of a value of activations.
+    pub const fn value_bytes(&self) -> u64 {
+        match self {
+            Self::Cpu => 4,
+            Self::Gpu { value_bytes } => *value_bytes,
+        }
+    }
+}
+
 impl BaseMemory {
     /// What a model takes whose matrices are stored as `format` says, by their names; `true` stands
     /// for a linear layer of a block.

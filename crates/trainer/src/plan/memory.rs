@@ -10,7 +10,7 @@ use crate::adapter::{AdapterLayout, LoraShape};
 use crate::data::{Dataset, Example};
 use crate::decoder::shares;
 use crate::error::{Result, TrainerError};
-use crate::model::{BaseMemory, DecoderConfig, NormPlacement};
+use crate::model::{BaseMemory, BaseOn, DecoderConfig, NormPlacement};
 
 /// Bytes of an f32.
 const F32: u64 = 4;
@@ -47,8 +47,8 @@ pub struct Demand<'a> {
     pub config: &'a DecoderConfig,
     /// What the base model takes, in all the forms that trials ask for.
     pub base: BaseMemory,
-    /// Bytes of a value of the activations: 4, or 2 for bf16.
-    pub value_bytes: u64,
+    /// Where it trains.
+    pub on: BaseOn,
     /// The trials that are known, or a sample of them.
     pub trials: &'a [TrialConfig],
     /// The rows they train on.
@@ -92,7 +92,7 @@ impl Demand<'_> {
 
     fn activations(&self, packing: &Packing) -> u64 {
         let c = self.config;
-        let rows = self.rows(packing) as u64;
+        let rows = (self.rows(packing) as f64 * (1.0 - self.share_left_out())) as u64;
         let (d, f) = (c.hidden_size as u64, c.intermediate_size as u64);
         let (q, qkv) = (c.attention.q_columns() as u64, c.attention.qkv_columns() as u64);
         let (heads, layers) = (c.attention.heads as u64, c.num_hidden_layers as u64);
@@ -126,7 +126,21 @@ impl Demand<'_> {
         let last = rows * (kept + passing) - left_out - unread * passing;
         let kept_before_it = if packing.recompute { kept } else { kept - block };
         let before_it = rows * (kept_before_it + passing);
-        (last.max(before_it).max(evaluated) + logits) * self.value_bytes
+        (last.max(before_it).max(evaluated) + logits) * self.on.value_bytes()
+    }
+
+    /// The part of a step's rows that is not there because sequences that begin alike share their
+    /// beginning: at least what all training rows have in common, in each half of a batch.
+    fn share_left_out(&self) -> f64 {
+        let examples = &self.train_set.examples;
+        let half = self.trials.iter().map(|t| f64::from(t.batch_size / 2)).fold(f64::MAX, f64::min);
+        let has_dropout = self.trials.iter().any(|t| t.lora_dropout > 0.0);
+        if half < 2.0 || has_dropout || self.on != BaseOn::Cpu || !self.config.shares_beginnings() {
+            return 0.0;
+        }
+        let rows: usize = examples.iter().map(|example| example.input_ids.len()).sum();
+        let shared = (shared_by_all(examples) * examples.len()) as f64 / rows.max(1) as f64;
+        shared * (half - 1.0) / half
     }
 
     /// How many of the training rows have a target.
@@ -214,6 +228,17 @@ fn halves(from: usize, least: usize) -> impl Iterator<Item = usize> {
         .take_while(move |n| *n >= least.min(from).max(1))
 }
 
+/// Tokens that all examples begin with, before the first target of any.
+fn shared_by_all(examples: &[Example]) -> usize {
+    let Some(first) = examples.first() else { return 0 };
+    examples.iter().fold(first.input_ids.len(), |shared, example| {
+        let target = example.loss_mask.iter().skip(1).position(|is_target| *is_target);
+        let most = shared.min(target.unwrap_or(0));
+        let both = first.input_ids.iter().zip(&example.input_ids).take(most);
+        both.take_while(|(a, b)| a == b).count()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::{rows, trial};
@@ -244,7 +269,7 @@ mod tests {
         fn demand(&self) -> Demand<'_> {
             let Self { config, trials, train_set, train } = self;
             let base = BaseMemory { bytes: 4 * config.parameters() as u64, decoded: 0, models: 1 };
-            Demand { config, base, value_bytes: 4, trials, train_set, eval_tokens: 0, train }
+            Demand { config, base, on: BaseOn::Cpu, trials, train_set, eval_tokens: 0, train }
         }
 
         fn fit(&self, available: Option<u64>) -> Result<Packing> {

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use candle_core::{D, DType, Device, Tensor};
 
 use super::{
-    Activation, AdamWStep, Attention, AttentionShape, Backend, Head, Linear, LoraPath, Places,
-    Target,
+    Activation, AdamWStep, Attention, AttentionShape, Backend, Family, Head, Linear, LoraPath,
+    Places, Target,
 };
 use crate::error::Result;
 use crate::model::{Rope, Stored};
@@ -87,6 +87,11 @@ impl CandleBackend {
         let along = ((&g * &x)?.mean_keepdim(D::Minus1)? * inverse.sqr()?)?;
         Ok((g - x.broadcast_mul(&along)?)?.broadcast_mul(inverse)?)
     }
+}
+
+/// The sequences of families of one.
+fn alone(families: &[Family]) -> Vec<Range<usize>> {
+    families.iter().flat_map(|family| family.sequences.iter().cloned()).collect()
 }
 
 impl Backend for CandleBackend {
@@ -300,9 +305,9 @@ impl Backend for CandleBackend {
         &self,
         qkv: &Tensor,
         attention: &Attention,
-        sequences: &[Range<usize>],
+        families: &[Family],
     ) -> Result<(Tensor, Tensor)> {
-        attention::forward(&self.step, qkv, attention, sequences, self.wide())
+        attention::forward(&self.step, qkv, attention, &alone(families), self.wide())
     }
 
     fn attention_backward(
@@ -312,10 +317,10 @@ impl Backend for CandleBackend {
         out: &Tensor,
         log_denominators: &Tensor,
         attention: &Attention,
-        sequences: &[Range<usize>],
+        families: &[Family],
     ) -> Result<Tensor> {
         let saved = attention::Saved { qkv, out, lse: log_denominators };
-        attention::backward(&self.step, dout, &saved, attention, sequences, self.wide())
+        attention::backward(&self.step, dout, &saved, attention, &alone(families), self.wide())
     }
 
     fn glu(&self, gate_up: &Tensor, f: Activation) -> Result<Tensor> {

@@ -1,9 +1,10 @@
 //! Causal attention of variable-length sequences, without a T x T matrix per head.
 //!
 //! Letters: T tokens of a sequence, H query heads, K key/value heads, E head size. One task is
-//! one (sequence, key/value head) with its H/K query heads, so each task owns its gradients of
-//! k and v. A task walks over blocks of query rows and looks only at keys up to its own row, and
-//! where there is a window only at those within the block's.
+//! one (family of sequences, key/value head) with its H/K query heads, so each task owns its
+//! gradients of k and v. A task walks over blocks of query rows and looks only at keys up to its own
+//! row, and where there is a window only at those within the block's. Where a sequence shares its
+//! beginning, the keys and values of both are copied one below the other.
 
 use std::ops::Range;
 
@@ -13,7 +14,7 @@ use rayon::prelude::*;
 
 use super::gemm::{gemm, split_cols, split_rows};
 use super::real::{Real, dot, largest, simd, sum};
-use crate::backend::{Attention, AttentionShape};
+use crate::backend::{Attention, AttentionShape, Family, Run};
 
 /// Query rows whose scores exist at a time.
 const BLOCK: usize = 64;
@@ -28,9 +29,51 @@ struct Head<'a, T> {
     v: MatRef<'a, T>,
 }
 
-/// Tasks in the order sequence, then key/value head.
-fn tasks(sequences: &[Range<usize>], kv_heads: usize) -> Vec<(Range<usize>, usize)> {
-    sequences.iter().flat_map(|s| (0..kv_heads).map(|g| (s.clone(), g))).collect()
+/// Tasks in the order family, then key/value head.
+fn tasks(families: &[Family], kv_heads: usize) -> Vec<(&Family, usize)> {
+    families.iter().flat_map(|family| (0..kv_heads).map(move |g| (family, g))).collect()
+}
+
+/// Rows of two matrices one below the other.
+#[derive(Default)]
+struct Joined<T> {
+    values: Vec<T>,
+    rows: usize,
+    cols: usize,
+}
+
+impl<T: Real> Joined<T> {
+    fn copy(&mut self, above: MatRef<'_, T>, below: MatRef<'_, T>) -> MatRef<'_, T> {
+        (self.rows, self.cols) = (above.nrows() + below.nrows(), above.ncols());
+        self.values.clear();
+        for mat in [above, below] {
+            for row in 0..mat.nrows() {
+                self.values.extend_from_slice(contiguous_row(mat, row));
+            }
+        }
+        self.mat()
+    }
+
+    fn zeros(&mut self, rows: usize, cols: usize) -> MatMut<'_, T> {
+        (self.rows, self.cols) = (rows, cols);
+        self.values.clear();
+        self.values.resize(rows * cols, T::default());
+        MatMut::from_row_major_slice_mut(&mut self.values, rows, cols)
+    }
+
+    fn mat(&self) -> MatRef<'_, T> {
+        MatRef::from_row_major_slice(&self.values, self.rows, self.cols)
+    }
+
+    /// Adds the lower rows to those of `to` from `at` on, and the upper ones, if there are more, to
+    /// its first.
+    fn add_to(&self, mut to: MatMut<'_, T>, at: usize, lower: usize) {
+        let (above, below) = self.mat().split_at_row(self.rows - lower);
+        let mut upper = to.rb_mut().subrows_mut(0, above.nrows());
+        upper += above;
+        let mut lower = to.subrows_mut(at, below.nrows());
+        lower += below;
+    }
 }
 
 fn head<'a, T: Real>(
@@ -57,22 +100,28 @@ pub fn forward<T: Real>(
     lse: MatMut<'_, T>,
     qkv: MatRef<'_, T>,
     attention: &Attention,
-    sequences: &[Range<usize>],
+    families: &[Family],
 ) {
     let shape = attention.shape;
     let per_group = shape.heads / shape.kv_heads;
-    let outs = split_tasks(out, sequences, shape.kv_heads, per_group * shape.head_dim);
-    let lses = split_tasks(lse, sequences, shape.kv_heads, per_group);
-    let work = outs.into_par_iter().zip(lses).zip(tasks(sequences, shape.kv_heads));
-    work.for_each(|((mut out, mut lse), (rows, group))| {
-        let Head { q, k, v } = head(qkv, shape, &rows, group);
-        let longest = rows.len().next_multiple_of(LANES);
-        let mut scratch = vec![T::default(); BLOCK.min(rows.len()) * longest];
-        for h in 0..per_group {
-            let q = q.subcols(h * shape.head_dim, shape.head_dim);
-            let out = out.rb_mut().subcols_mut(h * shape.head_dim, shape.head_dim);
-            let lse = lse.rb_mut().col_mut(h);
-            forward_head(out, lse, [q, k, v], attention, &mut scratch);
+    let outs = split_tasks(out, families, shape.kv_heads, per_group * shape.head_dim);
+    let lses = split_tasks(lse, families, shape.kv_heads, per_group);
+    let work = outs.into_par_iter().zip(lses).zip(tasks(families, shape.kv_heads));
+    work.for_each(|((mut out, mut lse), (family, group))| {
+        let (mut keys, mut values, mut scratch) = (Joined::default(), Joined::default(), vec![]);
+        for Run { rows, before } in family.runs() {
+            let Head { q, mut k, mut v } = head(qkv, shape, &rows, group);
+            if !before.is_empty() {
+                let above = head(qkv, shape, &before, group);
+                (k, v) = (keys.copy(above.k, k), values.copy(above.v, v));
+            }
+            let at = rows.start - family.rows().start;
+            for h in 0..per_group {
+                let (column, e) = (h * shape.head_dim, shape.head_dim);
+                let out = out.rb_mut().submatrix_mut(at, column, rows.len(), e);
+                let lse = lse.rb_mut().col_mut(h).subrows_mut(at, rows.len());
+                forward_head(out, lse, [q.subcols(column, e), k, v], attention, &mut scratch);
+            }
         }
     });
 }
@@ -82,12 +131,13 @@ fn forward_head<T: Real>(
     mut lse: faer::ColMut<'_, T>,
     [q, k, v]: [MatRef<'_, T>; 3],
     attention: &Attention,
-    scratch: &mut [T],
+    scratch: &mut Vec<T>,
 ) {
     let (one, scale) = (T::from_f64(1.0), T::from_f64(attention.scale));
-    for block in blocks(q.nrows(), attention.window) {
-        let Block { start, rows, first_key, keys } = block;
+    for block in blocks(q.nrows(), k.nrows(), attention.window) {
+        let Block { start, rows, first_key, keys, .. } = block;
         let stride = block.stride();
+        scratch.resize(scratch.len().max(rows * stride), T::default());
         let scores = &mut scratch[..rows * stride];
         let p = MatMut::from_row_major_slice_mut(scores, rows, stride).subcols_mut(0, keys);
         let k = k.subrows(first_key, keys);
@@ -161,33 +211,44 @@ pub fn backward<T: Real>(
     out: MatRef<'_, T>,
     lse: MatRef<'_, T>,
     attention: &Attention,
-    sequences: &[Range<usize>],
+    families: &[Family],
 ) {
     let shape = attention.shape;
     let (e, per_group) = (shape.head_dim, shape.heads / shape.kv_heads);
     let mut parts = split_cols(dqkv, [shape.q_columns(), shape.kv_columns(), shape.kv_columns()]);
-    let dv = split_tasks(parts.remove(2), sequences, shape.kv_heads, e);
-    let dk = split_tasks(parts.remove(1), sequences, shape.kv_heads, e);
-    let dq = split_tasks(parts.remove(0), sequences, shape.kv_heads, per_group * e);
-    let work = dq.into_par_iter().zip(dk).zip(dv).zip(tasks(sequences, shape.kv_heads));
-    work.for_each(|(((mut dq, mut dk), mut dv), (rows, group))| {
+    let dv = split_tasks(parts.remove(2), families, shape.kv_heads, e);
+    let dk = split_tasks(parts.remove(1), families, shape.kv_heads, e);
+    let dq = split_tasks(parts.remove(0), families, shape.kv_heads, per_group * e);
+    let work = dq.into_par_iter().zip(dk).zip(dv).zip(tasks(families, shape.kv_heads));
+    work.for_each(|(((mut dq, mut dk), mut dv), (family, group))| {
         dk.fill(T::default());
         dv.fill(T::default());
-        let kv = head(qkv, shape, &rows, group);
-        let longest = rows.len().next_multiple_of(LANES);
-        let mut scratch = vec![T::default(); 2 * BLOCK.min(rows.len()) * longest];
-        for h in 0..per_group {
-            let column = (group * per_group + h) * e;
-            let saved = SavedHead {
-                q: kv.q.subcols(h * e, e),
-                k: kv.k,
-                v: kv.v,
-                dout: dout.submatrix(rows.start, column, rows.len(), e),
-                out: out.submatrix(rows.start, column, rows.len(), e),
-                lse: lse.submatrix(rows.start, group * per_group + h, rows.len(), 1),
-            };
-            let dq = dq.rb_mut().subcols_mut(h * e, e);
-            backward_head(dq, dk.rb_mut(), dv.rb_mut(), &saved, attention, &mut scratch);
+        let (mut keys, mut values, mut scratch) = (Joined::default(), Joined::default(), vec![]);
+        let (mut d_keys, mut d_values) = (Joined::default(), Joined::default());
+        for Run { rows, before } in family.runs() {
+            let mut kv = head(qkv, shape, &rows, group);
+            if !before.is_empty() {
+                let above = head(qkv, shape, &before, group);
+                (kv.k, kv.v) = (keys.copy(above.k, kv.k), values.copy(above.v, kv.v));
+            }
+            let (at, seen) = (rows.start - family.rows().start, kv.k.nrows());
+            let (mut dk_seen, mut dv_seen) = (d_keys.zeros(seen, e), d_values.zeros(seen, e));
+            for h in 0..per_group {
+                let column = (group * per_group + h) * e;
+                let saved = SavedHead {
+                    q: kv.q.subcols(h * e, e),
+                    k: kv.k,
+                    v: kv.v,
+                    dout: dout.submatrix(rows.start, column, rows.len(), e),
+                    out: out.submatrix(rows.start, column, rows.len(), e),
+                    lse: lse.submatrix(rows.start, group * per_group + h, rows.len(), 1),
+                };
+                let dq = dq.rb_mut().submatrix_mut(at, h * e, rows.len(), e);
+                let d_seen = [dk_seen.rb_mut(), dv_seen.rb_mut()];
+                backward_head(dq, d_seen, &saved, attention, &mut scratch);
+            }
+            d_keys.add_to(dk.rb_mut(), at, rows.len());
+            d_values.add_to(dv.rb_mut(), at, rows.len());
         }
     });
 }
@@ -204,16 +265,16 @@ struct SavedHead<'a, T> {
 
 fn backward_head<T: Real>(
     mut dq: MatMut<'_, T>,
-    mut dk: MatMut<'_, T>,
-    mut dv: MatMut<'_, T>,
+    [mut dk, mut dv]: [MatMut<'_, T>; 2],
     s: &SavedHead<'_, T>,
     attention: &Attention,
-    scratch: &mut [T],
+    scratch: &mut Vec<T>,
 ) {
     let (one, scale) = (T::from_f64(1.0), T::from_f64(attention.scale));
-    for block in blocks(s.q.nrows(), attention.window) {
-        let Block { start, rows, first_key, keys } = block;
+    for block in blocks(s.q.nrows(), s.k.nrows(), attention.window) {
+        let Block { start, rows, first_key, keys, .. } = block;
         let stride = block.stride();
+        scratch.resize(scratch.len().max(2 * rows * stride), T::default());
         let (p, ds) = scratch[..2 * rows * stride].split_at_mut(rows * stride);
         let q = s.q.subrows(start, rows);
         let (k, v) = (s.k.subrows(first_key, keys), s.v.subrows(first_key, keys));
@@ -286,6 +347,8 @@ fn soft_cap_softmax_backward<T: Real>(
 struct Block {
     start: usize,
     rows: usize,
+    /// Keys before that of the sequence's first query.
+    before: usize,
     /// The first key that the first row sees.
     first_key: usize,
     /// As many as the last row sees, from `first_key` on.
@@ -301,29 +364,31 @@ impl Block {
     /// The keys that row i of the block sees, counted from `first_key`.
     #[inline(always)]
     fn visible(&self, i: usize, window: Option<usize>) -> Range<usize> {
-        let end = self.start + i + 1;
+        let end = self.before + self.start + i + 1;
         let first = window.map_or(0, |w| end.saturating_sub(w));
         first - self.first_key..end - self.first_key
     }
 }
 
-fn blocks(len: usize, window: Option<usize>) -> impl Iterator<Item = Block> {
-    (0..len).step_by(BLOCK).map(move |start| {
-        let rows = BLOCK.min(len - start);
-        let first_key = window.map_or(0, |w| (start + 1).saturating_sub(w));
-        Block { start, rows, first_key, keys: start + rows - first_key }
+/// The last of the keys belong to the queries.
+fn blocks(queries: usize, keys: usize, window: Option<usize>) -> impl Iterator<Item = Block> {
+    let before = keys - queries;
+    (0..queries).step_by(BLOCK).map(move |start| {
+        let rows = BLOCK.min(queries - start);
+        let first_key = window.map_or(0, |w| (before + start + 1).saturating_sub(w));
+        Block { start, rows, before, first_key, keys: before + start + rows - first_key }
     })
 }
 
-/// Cuts a matrix into (sequence, key/value head) parts, each `width` columns wide.
+/// Cuts a matrix into (family, key/value head) parts, each `width` columns wide.
 fn split_tasks<'a, T: Real>(
     mat: MatMut<'a, T>,
-    sequences: &[Range<usize>],
+    families: &[Family],
     kv_heads: usize,
     width: usize,
 ) -> Vec<MatMut<'a, T>> {
-    let by_sequence = split_rows(mat, sequences.iter().cloned());
-    by_sequence
+    let by_family = split_rows(mat, families.iter().map(Family::rows));
+    by_family
         .into_iter()
         .flat_map(|m| split_cols(m, std::iter::repeat_n(width, kv_heads)))
         .collect()

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::{
-    Activation, AdamWStep, Attention, AttentionShape, Backend, Head, Linear, LoraPath, Places,
-    Target,
+    Activation, AdamWStep, Attention, AttentionShape, Backend, Family, Head, Linear, LoraPath,
+    Places, Target,
 };
 use crate::error::Result;
 use crate::model::{Rope, Stored};
@@ -330,7 +330,7 @@ impl<T: Real> Backend for Cpu<T> {
     ) -> Result<()> {
         let Places { positions, sequences } = places;
         let cols = qkv.cols();
-        let longest = sequences.iter().map(Range::len).max().unwrap_or(0);
+        let longest = positions.iter().max().map_or(0, |last| *last as usize + 1);
         let mut rotate = |rows: Range<usize>, tokens: usize| {
             let angles = self.rope.angles(&rope.frequencies(tokens), rope.amplitude(), tokens);
             let qkv = &mut qkv.as_mut_slice()[rows.start * cols..rows.end * cols];
@@ -350,11 +350,11 @@ impl<T: Real> Backend for Cpu<T> {
         &self,
         qkv: &Buf<T>,
         attention: &Attention,
-        sequences: &[Range<usize>],
+        families: &[Family],
     ) -> Result<(Buf<T>, Buf<T>)> {
         let mut out = self.pool.stale(qkv.rows(), attention.shape.q_columns())?;
         let mut lse = self.pool.stale(qkv.rows(), attention.shape.heads)?;
-        attention::forward(out.mat_mut(), lse.mat_mut(), qkv.mat(), attention, sequences);
+        attention::forward(out.mat_mut(), lse.mat_mut(), qkv.mat(), attention, families);
         Ok((out, lse))
     }
 
@@ -365,11 +365,11 @@ impl<T: Real> Backend for Cpu<T> {
         out: &Buf<T>,
         log_denominators: &Buf<T>,
         attention: &Attention,
-        sequences: &[Range<usize>],
+        families: &[Family],
     ) -> Result<Buf<T>> {
         let mut dqkv = self.pool.stale(qkv.rows(), qkv.cols())?;
         let (out, lse) = (out.mat(), log_denominators.mat());
-        attention::backward(dqkv.mat_mut(), dout.mat(), qkv.mat(), out, lse, attention, sequences);
+        attention::backward(dqkv.mat_mut(), dout.mat(), qkv.mat(), out, lse, attention, families);
         Ok(dqkv)
     }
 
