@@ -19,6 +19,8 @@ const ADAPTER_COPIES: u64 = 5;
 /// A step that has been cut to so few tokens is no longer cut before activations are computed
 /// again: smaller products run ever further below the machine's peak.
 pub(crate) const WORTH_KEEPING: usize = 512;
+/// Examples that stand for all where a mean over them is enough.
+const SAMPLED: usize = 1000;
 /// Share of the free memory that is planned with: the rest is for what cannot be predicted.
 const USABLE: f64 = 0.9;
 
@@ -132,23 +134,27 @@ impl Demand<'_> {
     /// The part of a step's rows that is not there because sequences that begin alike share their
     /// beginning: at least what all training rows have in common, in each half of a batch.
     fn share_left_out(&self) -> f64 {
-        let examples = &self.train_set.examples;
         let half = self.trials.iter().map(|t| f64::from(t.batch_size / 2)).fold(f64::MAX, f64::min);
         let has_dropout = self.trials.iter().any(|t| t.lora_dropout > 0.0);
         if half < 2.0 || has_dropout || self.on != BaseOn::Cpu || !self.config.shares_beginnings() {
             return 0.0;
         }
-        let rows: usize = examples.iter().map(|example| example.input_ids.len()).sum();
-        let shared = (shared_by_all(examples) * examples.len()) as f64 / rows.max(1) as f64;
-        shared * (half - 1.0) / half
+        let rows: usize = self.sample().map(|example| example.input_ids.len()).sum();
+        let shared = shared_by_all(self.sample()) * self.sample().count();
+        shared as f64 / rows.max(1) as f64 * (half - 1.0) / half
     }
 
     /// How many of the training rows have a target.
     fn share_of_targets(&self) -> f64 {
-        let examples = &self.train_set.examples;
-        let rows: usize = examples.iter().map(|example| example.input_ids.len()).sum();
-        let targets: usize = examples.iter().map(Example::targets).sum();
+        let rows: usize = self.sample().map(|example| example.input_ids.len()).sum();
+        let targets: usize = self.sample().map(Example::targets).sum();
         targets as f64 / rows.max(1) as f64
+    }
+
+    /// Training examples from all over the set, few enough to be looked at for every packing.
+    fn sample(&self) -> impl Iterator<Item = &Example> + Clone {
+        let examples = &self.train_set.examples;
+        examples.iter().step_by(examples.len().div_ceil(SAMPLED).max(1))
     }
 
     /// Rows of the largest step.
@@ -229,9 +235,9 @@ fn halves(from: usize, least: usize) -> impl Iterator<Item = usize> {
 }
 
 /// Tokens that all examples begin with, before the first target of any.
-fn shared_by_all(examples: &[Example]) -> usize {
-    let Some(first) = examples.first() else { return 0 };
-    examples.iter().fold(first.input_ids.len(), |shared, example| {
+fn shared_by_all<'a>(examples: impl Iterator<Item = &'a Example> + Clone) -> usize {
+    let Some(first) = examples.clone().next() else { return 0 };
+    examples.fold(first.input_ids.len(), |shared, example| {
         let target = example.loss_mask.iter().skip(1).position(|is_target| *is_target);
         let most = shared.min(target.unwrap_or(0));
         let both = first.input_ids.iter().zip(&example.input_ids).take(most);
