@@ -2,7 +2,7 @@
 # Checks the engine on a GPU, in two halves, since a GPU machine need not have Rust:
 #
 #   scripts/gpu_check.sh build DIR    on a machine with Rust and a CUDA toolkit: puts what is needed
-#                                     into DIR (about 100 MB)
+#                                     into DIR (about 45 MB)
 #   DIR/gpu_check.sh run              on the GPU machine, in the carried folder: logits, losses,
 #                                     gradients and 20 training steps against transformers + peft's
 #                                     golden values, then tokens a second of one adapter alone and
@@ -15,7 +15,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 # The newest binary of a cargo target, out of cargo's own account of what it built.
 built() {
-    cargo "$@" --no-run --release --locked -p lorasweep-trainer --features cuda --message-format=json |
+    cargo "$@" --no-run --locked -p lorasweep-trainer --features cuda --message-format=json |
         sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
 }
 
@@ -23,7 +23,7 @@ build() {
     cd "$here/.."
     mkdir -p "$1/tests"
     local tests bench
-    tests=$(built test --test golden)
+    tests=$(built test --release --test golden)
     bench=$(built bench --bench training_step)
     cp "$tests" "$1/golden_tests"
     cp "$bench" "$1/training_step"
@@ -36,6 +36,13 @@ build() {
 run() {
     cd "$here"
     nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
+    local missing
+    missing=$(ldd golden_tests | awk '/not found/ { print $1 }' | xargs)
+    if [ -n "$missing" ]; then
+        echo "not found: $missing. They belong to the driver (libcuda) and to CUDA's runtime (its" \
+            "packages, or the nvidia-* wheels of a PyTorch); name their folders in LD_LIBRARY_PATH." >&2
+        exit 1
+    fi
     # The golden files lie in this folder, not where the tests were compiled.
     CARGO_MANIFEST_DIR=$here ./golden_tests --ignored --test-threads=1
     LORASWEEP_BENCH_CUDA=1 ./training_step --bench --noplot | grep -E 'training_step/|time:|thrpt:'
