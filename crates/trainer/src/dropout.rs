@@ -1,8 +1,8 @@
 //! Dropout masks that depend on the trial alone.
 //!
 //! A mask bit is a hash of (trial seed, optimizer step, layer and module, row, column), where the
-//! row counts those that the trial's own batch has in the layer. So the mask is the same whichever trials share
-//! the step, however the batch is split, and after a restart.
+//! row counts those that the trial's own batch has in the layer. So the mask is the same whichever
+//! trials share the step, however the batch is split, and after a restart.
 
 /// One application of dropout: which values are kept is a pure function of this.
 #[derive(Debug, Clone, Copy, PartialEq)]

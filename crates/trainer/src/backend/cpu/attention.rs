@@ -65,8 +65,7 @@ impl<T: Real> Joined<T> {
         MatRef::from_row_major_slice(&self.values, self.rows, self.cols)
     }
 
-    /// Adds the lower rows to those of `to` from `at` on, and the upper ones, if there are more, to
-    /// its first.
+    /// Adds the lower rows to those of `to` from `at` on, and the upper ones to its first.
     fn add_to(&self, mut to: MatMut<'_, T>, at: usize, lower: usize) {
         let (above, below) = self.mat().split_at_row(self.rows - lower);
         let mut upper = to.rb_mut().subrows_mut(0, above.nrows());
@@ -92,6 +91,22 @@ fn head<'a, T: Real>(
     }
 }
 
+/// [`head`] with the keys and values before it, copied into `joined` where there are some.
+fn head_of_run<'a, T: Real>(
+    qkv: MatRef<'a, T>,
+    shape: AttentionShape,
+    run: &Run,
+    group: usize,
+    [keys, values]: &'a mut [Joined<T>; 2],
+) -> Head<'a, T> {
+    let own = head(qkv, shape, &run.rows, group);
+    if run.before.is_empty() {
+        return own;
+    }
+    let above = head(qkv, shape, &run.before, group);
+    Head { q: own.q, k: keys.copy(above.k, own.k), v: values.copy(above.v, own.v) }
+}
+
 /// For each query row i and head: `s_j = scale q_i k_j`, or `c tanh(scale q_i k_j / c)`, for
 /// `i - window < j <= i`, `p = softmax(s)`, `out_i = sum_j p_j v_j`; `lse_i = log sum_j exp(s_j)`.
 /// `out` is `[N, H E]`, `lse` `[N, H]`.
@@ -108,13 +123,10 @@ pub fn forward<T: Real>(
     let lses = split_tasks(lse, families, shape.kv_heads, per_group);
     let work = outs.into_par_iter().zip(lses).zip(tasks(families, shape.kv_heads));
     work.for_each(|((mut out, mut lse), (family, group))| {
-        let (mut keys, mut values, mut scratch) = (Joined::default(), Joined::default(), vec![]);
-        for Run { rows, before } in family.runs() {
-            let Head { q, mut k, mut v } = head(qkv, shape, &rows, group);
-            if !before.is_empty() {
-                let above = head(qkv, shape, &before, group);
-                (k, v) = (keys.copy(above.k, k), values.copy(above.v, v));
-            }
+        let (mut joined, mut scratch) = (Default::default(), Vec::new());
+        for run in family.runs() {
+            let Head { q, k, v } = head_of_run(qkv, shape, &run, group, &mut joined);
+            let rows = &run.rows;
             let at = rows.start - family.rows().start;
             for h in 0..per_group {
                 let (column, e) = (h * shape.head_dim, shape.head_dim);
@@ -223,16 +235,17 @@ pub fn backward<T: Real>(
     work.for_each(|(((mut dq, mut dk), mut dv), (family, group))| {
         dk.fill(T::default());
         dv.fill(T::default());
-        let (mut keys, mut values, mut scratch) = (Joined::default(), Joined::default(), vec![]);
+        let (mut joined, mut scratch) = (Default::default(), Vec::new());
         let (mut d_keys, mut d_values) = (Joined::default(), Joined::default());
-        for Run { rows, before } in family.runs() {
-            let mut kv = head(qkv, shape, &rows, group);
-            if !before.is_empty() {
-                let above = head(qkv, shape, &before, group);
-                (kv.k, kv.v) = (keys.copy(above.k, kv.k), values.copy(above.v, kv.v));
-            }
+        for run in family.runs() {
+            let kv = head_of_run(qkv, shape, &run, group, &mut joined);
+            let rows = &run.rows;
             let (at, seen) = (rows.start - family.rows().start, kv.k.nrows());
-            let (mut dk_seen, mut dv_seen) = (d_keys.zeros(seen, e), d_values.zeros(seen, e));
+            let [mut dk_seen, mut dv_seen] = if run.before.is_empty() {
+                [&mut dk, &mut dv].map(|d| d.rb_mut().subrows_mut(at, seen))
+            } else {
+                [&mut d_keys, &mut d_values].map(|d| d.zeros(seen, e))
+            };
             for h in 0..per_group {
                 let column = (group * per_group + h) * e;
                 let saved = SavedHead {
@@ -247,8 +260,10 @@ pub fn backward<T: Real>(
                 let d_seen = [dk_seen.rb_mut(), dv_seen.rb_mut()];
                 backward_head(dq, d_seen, &saved, attention, &mut scratch);
             }
-            d_keys.add_to(dk.rb_mut(), at, rows.len());
-            d_values.add_to(dv.rb_mut(), at, rows.len());
+            if !run.before.is_empty() {
+                d_keys.add_to(dk.rb_mut(), at, rows.len());
+                d_values.add_to(dv.rb_mut(), at, rows.len());
+            }
         }
     });
 }
