@@ -1,4 +1,4 @@
-"""Writes crates/trainer/tests/golden_chat/: what transformers makes of conversations.
+"""Writes crates/data/tests/golden_chat/: what transformers makes of conversations.
 
 The templates in chat_templates/ are written for this purpose, in the shapes of well-known models.
 For each, `apply_chat_template(..., return_assistant_tokens_mask=True)` gives the tokens and the
@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from transformers.utils import chat_template_utils
 
 HERE = Path(__file__).parent
-TARGET = HERE.parents[1] / "crates/trainer/tests/golden_chat"
+TARGET = HERE.parents[1] / "crates/data/tests/golden_chat"
 
 # What lorasweep's `strftime_now` answers for, whatever the day is.
 TODAY = datetime.datetime(2024, 7, 26)

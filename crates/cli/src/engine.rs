@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use data::PreparedData;
 use spec::{BaseForm, Evaluation, Event, ExampleLosses, Sweep, TestEvaluation, Trial, TrialId};
-use trainer::data::PreparedData;
 use trainer::plan::Packing;
 use worker::{Admission, Trainer, TrainerError};
 

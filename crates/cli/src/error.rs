@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use data::DataError;
 use spec::{SweepErrors, TrialId};
 use store::StoreError;
 use trainer::TrainerError;
-use trainer::data::DataError;
 use worker::{ServeError, WorkerError};
 
 use crate::exit::Exit;

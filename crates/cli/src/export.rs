@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use data::{Dataset, PreparedData};
 use reporter::Ranking;
 use serde_json::{Value, json};
 use spec::{BaseSettings, Evaluation, HubModel, SweepState, TrialId, TrialState, TrialStatus};
 use store::SweepFolder;
-use trainer::data::{Dataset, PreparedData};
 
 use crate::card::Card;
 use crate::error::CliError;

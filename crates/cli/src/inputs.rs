@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use data::{DataRole, PreparedData};
 use serde::Deserialize;
 use serde_json::Value;
 use spec::{
@@ -11,7 +12,6 @@ use spec::{
     TrainSettings, ValidationSource,
 };
 use store::{Identity, InputFile, SweepFolder};
-use trainer::data::{DataRole, PreparedData};
 use trainer::model::DecoderConfig;
 
 use crate::error::CliError;
@@ -128,7 +128,7 @@ fn absolute_data(data: &DataSettings) -> Result<DataSettings, CliError> {
 /// Size and content of a file; of a folder or a pattern, of all data files that it means, names
 /// included.
 fn hash_input(path: &Path) -> Result<InputFile, CliError> {
-    let files = trainer::data::data_files(path).map_err(CliError::Data)?;
+    let files = data::data_files(path).map_err(CliError::Data)?;
     if let [only] = &files[..]
         && only == path
     {

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use data::PreparedData;
 use spec::{DataSettings, TrainSettings};
-use trainer::data::{self, PreparedData};
 
 use crate::error::CliError;
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use data::{Dataset, PreparedData};
 use planner::{Fits, Planner};
 use serde::Serialize;
 use spec::{
     ExecutorSettings, Method, Sweep, SweepState, TrainSettings, Trial, TrialConfig, TrialId,
 };
-use trainer::data::{Dataset, PreparedData};
 use trainer::model::{BaseMemory, BaseOn, DecoderConfig, Source};
 use trainer::plan::{self, Demand, Memory, Packing, Work};
 use trainer::{Device, TrainerError};

@@ -12,12 +12,12 @@ use std::error::Error;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
+use data::{Dataset, Example};
 use spec::{
     BaseSettings, ExecutorSettings, LoraVariant, LrScheduler, Quantization, TargetModule,
     TrainSettings, Trial, TrialConfig, TrialId,
 };
 use trainer::backend::cpu::Cpu;
-use trainer::data::{Dataset, Example};
 use trainer::engine::{Packed, TrainingSets};
 use trainer::model::{BaseMemory, BaseOn, DecoderConfig, Format, Source};
 use trainer::plan::{Demand, Packing};

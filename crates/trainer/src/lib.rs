@@ -2,7 +2,6 @@
 //!
 //! Place on the flow line: `Pack -> worker -> **trainer::Engine -> Event** -> store`.
 //!
-//! - [`data`]: rows of a file become token sequences with a loss mask.
 //! - [`model`]: a Hugging Face folder becomes a [`model::DecoderConfig`] and frozen weights.
 //! - [`backend`]: the operations a decoder is made of, forward and backward, on slices (CPU) or
 //!   on candle tensors (CUDA, and as an oracle in tests).
@@ -13,7 +12,6 @@
 
 pub mod adapter;
 pub mod backend;
-pub mod data;
 pub mod decoder;
 mod device;
 pub mod dropout;

@@ -10,11 +10,11 @@ use spec::BaseSettings;
 
 use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
-use crate::data::Dataset;
 use crate::decoder::{ActiveAdapter, Decoder, Rows};
 use crate::error::{Result, TrainerError};
 use crate::model::Model;
 use crate::peft;
+use data::Dataset;
 
 /// Logits take vocabulary x tokens x 4 bytes: no more than this is written.
 const MOST_BYTES: usize = 32 << 20;
@@ -88,7 +88,7 @@ fn chosen(examples: &Dataset, vocabulary: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Example;
+    use data::Example;
 
     fn examples(lengths: &[usize]) -> Dataset {
         let example = |n: &usize| Example { input_ids: vec![0; *n], loss_mask: vec![true; *n] };

@@ -5,11 +5,11 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use data::{Dataset, Example};
 use spec::{
     BaseForm, BaseSettings, Evaluation, Event, ExecutorSettings, LoraVariant, LrScheduler,
     Quantization, TargetModule, TrainSettings, Trial, TrialConfig, TrialId,
 };
-use trainer::data::{Dataset, Example};
 use trainer::engine::{Engine, TrainingSets};
 use trainer::plan::Packing;
 

@@ -5,6 +5,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use data::{Dataset, Example};
 use proptest::prelude::*;
 use spec::{
     BaseForm, BaseSettings, DeviceChoice, Evaluation, Event, ExecutorSettings, InitLoraWeights,
@@ -13,7 +14,6 @@ use spec::{
 };
 use trainer::TrainerError;
 use trainer::backend::cpu::Cpu;
-use trainer::data::{Dataset, Example};
 use trainer::engine::{Admission, Engine, Packed, TrainingSets};
 use trainer::plan::Packing;
 

@@ -10,7 +10,7 @@ use spec::{BaseSettings, DataSettings, ValidationSource};
 use tempfile::TempDir;
 use trainer::backend::cpu::Cpu;
 use trainer::model::{DecoderConfig, Model};
-use trainer::{data, peft};
+use trainer::peft;
 
 const FOLDER: &str = "tests/golden/llama/model";
 
@@ -184,7 +184,7 @@ proptest! {
         changes in prop::collection::vec((0.0..1.0_f64, prop::sample::select(&b"{}[]\":,0a\\ \xff"[..])), 1..4),
     ) {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        copy(Path::new("tests/bad_data/model"), dir.path());
+        copy(Path::new("../data/tests/bad_data/model"), dir.path());
         let path = dir.path().join("tokenizer.json");
         let mut bytes = fs::read(&path).expect("it is there");
         let length = bytes.len() as f64;
@@ -203,7 +203,7 @@ proptest! {
         whole in any::<bool>(),
     ) {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        copy(Path::new("tests/bad_data/model"), dir.path());
+        copy(Path::new("../data/tests/bad_data/model"), dir.path());
         let path = dir.path().join("tokenizer.json");
         let mut json = json_of(&path);
         match json[section].as_object_mut() {
@@ -306,7 +306,7 @@ fn pickled_weights_are_refused_with_the_reason() {
 #[test]
 fn a_chat_template_cannot_hold_the_machine_up() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    copy(Path::new("tests/bad_data/model"), dir.path());
+    copy(Path::new("../data/tests/bad_data/model"), dir.path());
     let rows = dir.path().join("rows.jsonl");
     let row = r#"{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}"#;
     fs::write(&rows, format!("{row}\n{}\n", row.replace("\"b\"", "\"c\""))).expect("writable");

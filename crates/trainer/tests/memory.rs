@@ -1,12 +1,12 @@
 //! The memory that is planned with, beside the memory that training takes.
 
 use candle_core::{DType, Device, Tensor};
+use data::{Dataset, Example};
 use spec::{
     BaseSettings, LrScheduler, Quantization, TargetModule, TrainSettings, Trial, TrialConfig,
     TrialId,
 };
 use trainer::backend::cpu::Cpu;
-use trainer::data::{Dataset, Example};
 use trainer::engine::{Packed, TrainingSets};
 use trainer::model::{BaseOn, DecoderConfig, Source};
 use trainer::plan::{Demand, Packing};

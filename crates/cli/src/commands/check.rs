@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use data::{DataReport, PreparedData};
 use serde::Serialize;
 use spec::{ConfigKey, Sweep, TrainSettings, Trial, TrialConfig};
 use trainer::TrainerError;
-use trainer::data::{DataReport, PreparedData};
 use trainer::model::{DecoderConfig, Format, Source};
 use trainer::plan::{self, Memory, Packing};
 

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
+use data::{DataReport, Dataset, Example, Place, PreparedData, TextPiece, Vocabulary};
 use serde::Serialize;
 use spec::Sweep;
-use trainer::data::{DataReport, Dataset, Example, Place, PreparedData, TextPiece, Vocabulary};
 
 use crate::args::{DataArgs, DataSet};
 use crate::error::CliError;

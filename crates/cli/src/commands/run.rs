@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use data::PreparedData;
 use planner::{Planner, Pruner};
 use reporter::Ranking;
 use spec::{DeviceChoice, Event, ExecutorKind, Method, Outcome, Sweep, SweepState, TrialId};
 use store::{Identity, Opened, ReportFile, SweepDir, SweepFolder};
-use trainer::data::PreparedData;
 use trainer::engine::Steps;
 use worker::launch::local::LocalLauncher;
 use worker::launch::{Launcher, SlurmLauncher};

@@ -9,9 +9,9 @@ use super::losses::{self, ExampleLoss, Worn};
 use super::order::train_subset;
 use super::slot::{Best, Slot};
 use crate::backend::Backend;
-use crate::data::Example;
 use crate::decoder::Decoder;
 use crate::error::Result;
+use data::Example;
 
 /// The fixed sets a trial is evaluated on, one after another.
 #[derive(Debug)]

@@ -2,9 +2,9 @@
 
 use crate::adapter::AdapterLayout;
 use crate::backend::Backend;
-use crate::data::Example;
 use crate::decoder::{ActiveAdapter, Decoder, Rows};
 use crate::error::Result;
+use data::Example;
 
 /// An example's summed negative log-likelihood in nats, and its number of target tokens.
 pub type ExampleLoss = (f64, usize);

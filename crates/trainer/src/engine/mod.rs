@@ -9,12 +9,12 @@ use spec::{
 
 use crate::backend::candle::CandleBackend;
 use crate::backend::cpu::Cpu;
-use crate::data::{Dataset, PreparedData};
 use crate::device::{self, Device};
 use crate::error::Result;
 use crate::memory;
 use crate::model::DecoderConfig;
 use crate::plan::Packing;
+use data::{Dataset, PreparedData};
 
 mod bases;
 mod checkpoint;

@@ -17,12 +17,12 @@ use super::health::Health;
 use super::slot::{self, Slot};
 use crate::adapter::{AdapterLayout, LoraShape};
 use crate::backend::Backend;
-use crate::data::Example;
 use crate::decoder::{ActiveAdapter, Rows, SlotDropout};
 use crate::error::{Result, TrainerError};
 use crate::model::DecoderConfig;
 use crate::peft;
 use crate::plan::{self, Packing};
+use data::Example;
 
 /// A frozen base on a backend, in the forms that trials ask for, with its slots.
 #[derive(Debug)]

@@ -6,10 +6,10 @@ use super::health::Health;
 use super::order::{epoch_order, steps_per_epoch};
 use crate::adapter::AdapterLayout;
 use crate::backend::{AdamWStep, Backend};
-use crate::data::{Dataset, Example};
 use crate::decoder::{Decoder, SlotDropout};
 use crate::error::Result;
 use crate::schedule::Schedule;
+use data::{Dataset, Example};
 
 /// The best evaluation so far and the adapter that gave it.
 #[derive(Debug, Clone, PartialEq)]

@@ -7,10 +7,10 @@ use spec::{ExecutorSettings, TrainSettings, TrialConfig};
 
 use super::{MOST_SLOTS, Packing, TOKENS_PER_MICRO_BATCH, TOKENS_PER_STEP};
 use crate::adapter::{AdapterLayout, LoraShape};
-use crate::data::{Dataset, Example};
 use crate::decoder::shares;
 use crate::error::{Result, TrainerError};
 use crate::model::{BaseMemory, BaseOn, DecoderConfig, NormPlacement};
+use data::{Dataset, Example};
 
 /// Bytes of an f32.
 const F32: u64 = 4;
@@ -249,7 +249,7 @@ fn shared_by_all<'a>(examples: impl Iterator<Item = &'a Example> + Clone) -> usi
 mod tests {
     use super::super::tests::{rows, trial};
     use super::*;
-    use crate::data::Example;
+    use data::Example;
 
     const MODEL: &str = r#"{"model_type": "llama", "vocab_size": 64, "hidden_size": 32,
         "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4}"#;

@@ -42,7 +42,7 @@ impl Default for Packing {
 mod tests {
     use spec::{LrScheduler, TargetModule, TrialConfig};
 
-    use crate::data::{Dataset, Example};
+    use data::{Dataset, Example};
 
     pub fn trial(rank: u32, epochs: u32) -> TrialConfig {
         TrialConfig {

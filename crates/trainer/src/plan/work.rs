@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use spec::{ConfigKey, TrainSettings, TrialConfig};
 
-use crate::data::{Dataset, Example, PreparedData};
 use crate::engine::schedule;
+use data::{Dataset, Example, PreparedData};
 
 /// The work of one trial.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]

@@ -4,9 +4,9 @@
 use std::fs;
 use std::path::Path;
 
+use data::{DataError, Example, PreparedData, prepare};
 use serde_json::{Value, json};
 use spec::{DataSettings, ValidationSource};
-use trainer::data::{DataError, Example, PreparedData, prepare};
 
 const FOLDER: &str = "tests/golden_chat";
 

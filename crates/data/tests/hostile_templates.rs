@@ -2,9 +2,9 @@
 
 use std::fs;
 
+use data::{DataError, PreparedData, prepare};
 use proptest::prelude::*;
 use spec::{DataSettings, ValidationSource};
-use trainer::data::{DataError, PreparedData, prepare};
 
 /// Bytes that the whole process may take: the tokenizer and the test itself need under 100 MiB, a
 /// template some hundreds on each of the threads that render.

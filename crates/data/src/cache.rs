@@ -216,8 +216,8 @@ impl<T: Write> Write for Hashing<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::read::FileFormat;
-    use crate::data::report::DataRole;
+    use crate::read::FileFormat;
+    use crate::report::DataRole;
 
     fn rows() -> Vec<PreparedRow> {
         (1..20)

@@ -282,7 +282,7 @@ fn capitalised(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::json::Object;
+    use crate::json::Object;
 
     /// Turns between markers, as in `ChatML`.
     const MARKED: &str = "{% for message in messages %}

@@ -114,7 +114,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::data::row::Row;
+    use crate::row::Row;
 
     fn place(line: u64) -> Place {
         Place { file: 0, line }

@@ -199,7 +199,7 @@ fn written_len(value: &Value) -> Result<usize, Error> {
 
 #[cfg(test)]
 mod tests {
-    use crate::data::jinja::{Code, environment, one_line};
+    use crate::jinja::{Code, environment, one_line};
 
     fn rendered(source: &str) -> String {
         Code::new(source)

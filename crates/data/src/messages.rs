@@ -287,7 +287,7 @@ fn parse_arguments(calls: &mut Json) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::schema::Schema;
+    use crate::schema::Schema;
 
     fn parsed(json: &str) -> Result<(Schema, Row), SkipReason> {
         let value: Json = serde_json::from_str(json).expect("well-formed JSON");

@@ -1,5 +1,7 @@
 //! Data files to token sequences: read, tokenised, split, compared.
 //!
+//! Place on the flow line: beside it; the engine trains and evaluates on what this crate prepares.
+//!
 //! [`prepare`] is the whole of it: rows of JSONL or CSV (`format`, `row`) become tokens with a
 //! loss mask (`tokenise`, `chat`, `jinja`, `model_files`), a training file is split by content hash where
 //! no validation file is named (`split`), and everything that was left out or looks wrong is told

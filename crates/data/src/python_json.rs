@@ -232,7 +232,7 @@ mod tests {
     fn written(arguments: &str) -> String {
         let mut environment = Environment::new();
         environment.add_filter("tojson", to_json);
-        let value: crate::data::json::Json =
+        let value: crate::json::Json =
             serde_json::from_str(r#"{"b": [1, 2.5, 1e22, 1e-7], "a": {}, "é": "<'\n\u0001😀>"}"#)
                 .expect("JSON");
         environment

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use data::prepare;
 use spec::{DataSettings, ValidationSource};
-use trainer::data::prepare;
 
 const GOOD_MODEL: &str = "model";
 const LIMIT: usize = 128;

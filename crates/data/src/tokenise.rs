@@ -262,10 +262,10 @@ mod tests {
     }
 
     fn conversation(turns: &[(&str, &str)]) -> Row {
-        let turn = |(role, content): &(&str, &str)| crate::data::row::Message {
+        let turn = |(role, content): &(&str, &str)| crate::row::Message {
             role: (*role).to_owned(),
             content: Some((*content).to_owned()),
-            fields: crate::data::json::Object::new(),
+            fields: crate::json::Object::new(),
             is_target: *role == "assistant",
         };
         let messages = turns.iter().map(turn).collect();

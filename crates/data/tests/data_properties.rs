@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use data::{DataError, PreparedData, prepare};
 use proptest::prelude::*;
 use spec::{DataSettings, ValidationSource};
-use trainer::data::{DataError, PreparedData, prepare};
 
 const LIMIT: usize = 32;
 
@@ -277,7 +277,7 @@ fn tokens_of_a_large_file_are_kept_and_give_the_same_data() {
     let settings = DataSettings::new(&rows, ValidationSource::Fraction(0.5));
     let prepared = || {
         let model = Path::new("tests/bad_data/model");
-        trainer::data::prepare_cached(&settings, model, LIMIT, Some(&cache)).expect("good rows")
+        data::prepare_cached(&settings, model, LIMIT, Some(&cache)).expect("good rows")
     };
     let first = prepared();
     let entries = || std::fs::read_dir(&cache).expect("the cache").count();
