@@ -11,7 +11,7 @@ use minijinja::value::{DynObject, Object, ObjectRepr, Value, ValueKind};
 use minijinja::{Error, ErrorKind, Output, State, escape_formatter};
 
 /// Bytes of the largest text or list that a template may make: a million tokens of text.
-pub(in crate::data) const MOST_OF_ONE: usize = 4 << 20;
+pub(crate) const MOST_OF_ONE: usize = 4 << 20;
 /// Bytes that it may make in all for one conversation: templates that append turn by turn make the
 /// text as often as there are turns.
 const MOST_IN_ALL: usize = 64 << 20;
@@ -84,7 +84,7 @@ impl Budget {
 }
 
 /// A limit is reached: of all rows' errors, those that the next row would have as well.
-pub(in crate::data) fn limit(message: String) -> Error {
+pub(crate) fn limit(message: String) -> Error {
     Error::new(ErrorKind::OutOfFuel, message)
 }
 
@@ -94,7 +94,7 @@ fn too_large() -> Error {
 }
 
 /// Whether the error is that of a limit, its own or that of what it came from.
-pub(in crate::data) fn is_limit(error: &Error) -> bool {
+pub(crate) fn is_limit(error: &Error) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
         if error.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::OutOfFuel) {

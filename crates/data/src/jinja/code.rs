@@ -22,7 +22,7 @@ const MOST_TOKENS: usize = 1000;
 const MOST_ELIF: usize = 100;
 
 /// A compiled template.
-pub(in crate::data) struct Code {
+pub(crate) struct Code {
     instructions: Instructions<'static>,
     blocks: BTreeMap<&'static str, Instructions<'static>>,
 }
