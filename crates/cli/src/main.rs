@@ -13,6 +13,7 @@ mod engine;
 mod error;
 mod exit;
 mod export;
+mod foresight;
 mod hub;
 mod inputs;
 mod jobs;

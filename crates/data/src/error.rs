@@ -271,6 +271,22 @@ pub enum DataError {
         /// The token or its id.
         token: String,
     },
+    /// A token is listed with an id that it does not get.
+    #[error(
+        "{}: the token `{token}` is listed with the id {listed}, but beside tokenizer.json it gets \
+         {}; the two files belong to different models",
+        path.display(), given.map_or_else(|| "none".to_owned(), |id| id.to_string())
+    )]
+    AddedTokenId {
+        /// The file that lists it.
+        path: PathBuf,
+        /// The token.
+        token: String,
+        /// The id that is listed.
+        listed: u64,
+        /// The id that it gets.
+        given: Option<u32>,
+    },
     /// The chat template does not parse.
     #[error(
         "the chat template in {} does not parse: {message}; fix it, or write the rows as `prompt` \

@@ -8,6 +8,7 @@
 //! by line number (`skip`, `report`). Nothing here depends on a seed, the clock or the order of
 //! threads.
 
+mod added_tokens;
 mod cache;
 mod chat;
 mod error;
@@ -16,6 +17,8 @@ mod json;
 mod load;
 mod messages;
 mod model_files;
+mod model_tokens;
+mod notes;
 mod pack;
 mod python_json;
 mod read;
@@ -24,6 +27,7 @@ mod row;
 mod schema;
 mod skip;
 mod split;
+mod token_warnings;
 mod tokenise;
 mod vocabulary;
 
@@ -34,6 +38,8 @@ use spec::{DataSettings, ValidationSource};
 
 pub use chat::ChatFormat;
 pub use error::DataError;
+pub use model_tokens::{ModelTokens, StopTokens};
+pub use notes::{Noticed, TokenNotes};
 pub use read::{FileFormat, data_files};
 pub use report::{
     DataReport, DataRole, FileReport, OverlapReport, Place, SetReport, SharedRow, SplitReport,
@@ -51,7 +57,7 @@ use split::{PreparedRow, Shared, repeated, shared, split_by_fraction};
 use tokenise::Tokeniser;
 
 /// One tokenised row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Example {
     /// Token ids, at least two, at most the length limit.
     pub input_ids: Vec<u32>,
@@ -206,6 +212,7 @@ pub fn prepare_cached(
         repeated_train_rows,
         overlaps,
         chat_format: has_chat.then(|| tokeniser.chat_format()),
+        model: tokeniser.model().clone(),
     };
     Ok(PreparedData { train, validation, retention, test, places, report })
 }

@@ -9,6 +9,7 @@ use super::Example;
 use super::cache::{self, TokenCache};
 use super::chat::ChatFormat;
 use super::error::DataError;
+use super::notes::TokenNotes;
 use super::read::{FileFacts, LocatedRow, each_row};
 use super::report::{DataRole, FileReport, Place};
 use super::row::{ContentHash, Row};
@@ -101,6 +102,7 @@ struct Loading<'a> {
     schemas: BTreeSet<Schema>,
     truncated_lines: Vec<u64>,
     longest: usize,
+    notes: TokenNotes,
     text: TextStream,
 }
 
@@ -117,6 +119,7 @@ impl<'a> Loading<'a> {
             schemas: BTreeSet::new(),
             truncated_lines: Vec::new(),
             longest: 0,
+            notes: TokenNotes::default(),
             text: TextStream::default(),
         }
     }
@@ -193,6 +196,9 @@ impl<'a> Loading<'a> {
         if tokenised.full_tokens > self.loader.max_seq_len && !joins {
             self.truncated_lines.push(*line);
         }
+        if !joins {
+            self.notice(*line, &tokenised);
+        }
         self.longest = self.longest.max(tokenised.full_tokens);
         self.rows.push(PreparedRow {
             place: Place { file: self.index, line: *line },
@@ -201,6 +207,16 @@ impl<'a> Loading<'a> {
             joins,
             example: tokenised.example,
         });
+    }
+
+    fn notice(&mut self, line: u64, row: &Tokenised) {
+        let Tokenised { example, full_tokens, notes } = row;
+        let is_cut = *full_tokens > self.loader.max_seq_len;
+        self.notes.add(line, *notes, is_cut);
+        let positions = self.loader.tokeniser.model().max_position_embeddings;
+        if positions.is_some_and(|most| example.input_ids.len() > most) {
+            self.notes.beyond_positions.add(line);
+        }
     }
 
     fn cut_text(&mut self) {
@@ -249,6 +265,7 @@ impl<'a> Loading<'a> {
             longest: self.longest,
             skipped: std::mem::take(&mut self.skipped),
             truncated_lines: std::mem::take(&mut self.truncated_lines),
+            notes: std::mem::take(&mut self.notes),
         }
     }
 }

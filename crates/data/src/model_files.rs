@@ -3,14 +3,22 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokenizers::Tokenizer;
+use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
+use tokenizers::{ModelWrapper, NormalizerWrapper, Tokenizer};
 
+use super::added_tokens::{AddedTokens, OtherId};
 use super::error::DataError;
+use super::model_tokens::StopTokens;
 
 const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
+/// Of older folders.
+const ADDED_TOKENS: &str = "added_tokens.json";
+const CONFIG: &str = "config.json";
+const GENERATION_CONFIG: &str = "generation_config.json";
 const TOOL_USE_TEMPLATE: &str = "additional_chat_templates/tool_use.jinja";
 /// Names under which `SentencePiece` models are shipped.
 const SENTENCE_PIECE: [&str; 3] = ["tokenizer.model", "spiece.model", "sentencepiece.bpe.model"];
@@ -57,9 +65,10 @@ impl<'a> ModelFiles<'a> {
                 Ok(tokenizer)
             });
             let unreadable = "it is no tokenizer.json that the tokenizers library can read";
-            return tried
+            let tokenizer = tried
                 .map_err(|_| bad(unreadable.to_owned()))?
-                .map_err(|error: tokenizers::Error| bad(error.to_string()));
+                .map_err(|error: tokenizers::Error| bad(error.to_string()))?;
+            return self.completed(tokenizer);
         }
         let model_dir = self.dir.to_owned();
         match SENTENCE_PIECE.into_iter().find(|name| self.dir.join(name).exists()) {
@@ -68,28 +77,64 @@ impl<'a> ModelFiles<'a> {
         }
     }
 
+    /// The tokenizer with what the other files change of it, as transformers 5 reads them.
+    fn completed(&self, mut tokenizer: Tokenizer) -> Result<Tokenizer, DataError> {
+        let config = self.token_settings()?;
+        let model = self.json(CONFIG)?.unwrap_or_default();
+        let unusable = |error: tokenizers::Error| DataError::BadTokenizer {
+            path: self.tokenizer_path(),
+            message: error.to_string(),
+        };
+        if let Some(blanks) = legacy_blanks(&tokenizer, &config, &model) {
+            tokenizer.with_normalizer(None::<NormalizerWrapper>).map_err(unusable)?;
+            tokenizer.with_pre_tokenizer(Some(blanks));
+        }
+        let older = self.json(ADDED_TOKENS)?.unwrap_or_default();
+        let other = AddedTokens::of(&config, &older).add_to(&mut tokenizer).map_err(unusable)?;
+        if let Some(OtherId { token, listed, given }) = other {
+            let has_list = config["added_tokens_decoder"].is_object();
+            let path = self.dir.join(if has_list { TOKENIZER_CONFIG } else { ADDED_TOKENS });
+            return Err(DataError::AddedTokenId { path, token, listed, given });
+        }
+        Ok(tokenizer)
+    }
+
+    /// tokenizer_config.json; where it lists no added tokens, special_tokens_map.json is older
+    /// and takes precedence in what both name.
+    fn token_settings(&self) -> Result<Value, DataError> {
+        let mut config = self.json(TOKENIZER_CONFIG)?.unwrap_or_default();
+        if !config.is_object() {
+            config = json!({});
+        }
+        let older = self.json(SPECIAL_TOKENS_MAP)?.unwrap_or_default();
+        if let (Value::Object(fields), Value::Object(older)) = (&mut config, older)
+            && !fields.contains_key("added_tokens_decoder")
+        {
+            fields.extend(older);
+        }
+        Ok(config)
+    }
+
     /// Reads `tokenizer_config.json`; a missing file is an empty one.
     pub fn tokenizer_config(&self) -> Result<TokenizerConfig, DataError> {
-        let config = self.json(TOKENIZER_CONFIG)?.unwrap_or_default();
-        let older = self.json("special_tokens_map.json")?.unwrap_or_default();
-        let mut special_tokens = BTreeMap::new();
-        for fields in [&older, &config].into_iter().filter_map(Value::as_object) {
-            let tokens = fields.iter().filter(|(name, _)| name.ends_with("_token"));
-            let named = tokens.filter_map(|(name, token)| Some((name, special_token(token)?)));
-            special_tokens.extend(named.map(|(name, token)| (name.clone(), token)));
-        }
+        let config = self.token_settings()?;
+        let fields = config.as_object().into_iter().flatten();
+        let tokens = fields.filter(|(name, _)| name.ends_with("_token"));
+        let named = tokens.filter_map(|(name, token)| Some((name.clone(), special_token(token)?)));
+        let special_tokens = named.collect();
         let chat_templates = template_field(&config["chat_template"]);
         Ok(TokenizerConfig { special_tokens, chat_templates })
     }
 
     /// SHA-256 of all files of the folder on which tokens depend.
     pub fn fingerprint(&self) -> Result<[u8; 32], DataError> {
-        const FILES: [&str; 8] = [
+        const FILES: [&str; 9] = [
             TOKENIZER,
             TOKENIZER_CONFIG,
-            "special_tokens_map.json",
-            "config.json",
-            "generation_config.json",
+            SPECIAL_TOKENS_MAP,
+            ADDED_TOKENS,
+            CONFIG,
+            GENERATION_CONFIG,
             "chat_template.jinja",
             TOOL_USE_TEMPLATE,
             "chat_template.json",
@@ -113,7 +158,7 @@ impl<'a> ModelFiles<'a> {
                 token: format!("`{token}`"),
             });
         }
-        for name in ["config.json", "generation_config.json"] {
+        for name in [CONFIG, GENERATION_CONFIG] {
             let Some(id) = self.json(name)?.and_then(|config| eos_token_id(&config)) else {
                 continue;
             };
@@ -126,6 +171,27 @@ impl<'a> ModelFiles<'a> {
                 });
         }
         Err(DataError::NoEos { model_dir: self.dir.to_owned() })
+    }
+
+    /// The tokens at which `generate()` stops: those of generation_config.json, else those of
+    /// config.json.
+    pub fn stop_tokens(&self) -> Result<Option<StopTokens>, DataError> {
+        for name in [GENERATION_CONFIG, CONFIG] {
+            let ids = self.json(name)?.map_or_else(Vec::new, |config| eos_token_ids(&config));
+            if !ids.is_empty() {
+                return Ok(Some(StopTokens { file: name.to_owned(), ids }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How many positions the model was made for.
+    pub fn max_position_embeddings(&self) -> Result<Option<usize>, DataError> {
+        let config = self.json(CONFIG)?.unwrap_or_default();
+        let most = [&config, &config["text_config"]]
+            .into_iter()
+            .find_map(|config| config["max_position_embeddings"].as_u64());
+        Ok(most.map(|most| most as usize))
     }
 
     /// The chat templates and the file they stand in: `chat_template.jinja` (and, for further
@@ -193,6 +259,36 @@ fn template_field(value: &Value) -> Vec<(String, String)> {
 }
 
 fn eos_token_id(config: &Value) -> Option<u64> {
-    let field = &config["eos_token_id"];
-    field.as_u64().or_else(|| field.get(0)?.as_u64())
+    eos_token_ids(config).first().copied()
+}
+
+/// `eos_token_id` is a number or a list of them.
+fn eos_token_ids(config: &Value) -> Vec<u64> {
+    match &config["eos_token_id"] {
+        Value::Array(ids) => ids.iter().filter_map(Value::as_u64).collect(),
+        other => other.as_u64().into_iter().collect(),
+    }
+}
+
+/// The pre-tokenizer that transformers 5 gives a `LlamaTokenizer` instead of the normalizer of its
+/// tokenizer.json (models/llama/tokenization_llama.py): blanks as `SentencePiece` has them, but
+/// with one in front of the text alone, not of each part between special tokens.
+fn legacy_blanks(tokenizer: &Tokenizer, config: &Value, model: &Value) -> Option<Metaspace> {
+    let class = config["tokenizer_class"].as_str()?;
+    let is_llama = class.trim_end_matches("Fast") == "LlamaTokenizer";
+    let is_bpe = matches!(tokenizer.get_model(), ModelWrapper::BPE(_));
+    let has_pre_tokenizer = tokenizer.get_pre_tokenizer().is_some();
+    // Of another model's type transformers takes tokenizer.json as it is.
+    let is_of_llama = model["model_type"].as_str().is_none_or(|kind| kind == "llama");
+    if !is_llama || !is_bpe || has_pre_tokenizer || !is_of_llama {
+        return None;
+    }
+    let has_blank = config["add_prefix_space"].as_bool().unwrap_or(true);
+    let is_legacy = config["legacy"].as_bool().unwrap_or(false);
+    let scheme = match (has_blank, is_legacy) {
+        (false, _) => PrependScheme::Never,
+        (true, true) => PrependScheme::Always,
+        (true, false) => PrependScheme::First,
+    };
+    Some(Metaspace::new('\u{2581}', scheme, false))
 }

@@ -7,9 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Dataset;
 use super::chat::ChatFormat;
+use super::model_tokens::ModelTokens;
+use super::notes::TokenNotes;
 use super::read::FileFormat;
 use super::schema::Schema;
 use super::skip::SkippedRow;
+use super::token_warnings::token_warnings;
 
 /// Lines named in a rendered report before "and N more".
 const SHOWN_LINES: usize = 5;
@@ -77,6 +80,9 @@ pub struct FileReport {
     pub skipped: Vec<SkippedRow>,
     /// Lines of the rows that were cut on the right to the length limit.
     pub truncated_lines: Vec<u64>,
+    /// What is noticed of the tokens of its rows.
+    #[serde(default)]
+    pub notes: TokenNotes,
 }
 
 /// How the training file was split.
@@ -153,6 +159,8 @@ pub struct DataReport {
     pub overlaps: Vec<OverlapReport>,
     /// How conversations were written, if there were any.
     pub chat_format: Option<ChatFormat>,
+    /// What is known of the model's tokens.
+    pub model: ModelTokens,
 }
 
 impl DataReport {
@@ -181,6 +189,7 @@ impl DataReport {
                     .to_owned(),
             );
         }
+        warnings.extend(token_warnings(self));
         warnings
     }
 
@@ -329,6 +338,15 @@ impl FileReport {
                 list_lines(&self.truncated_lines, unit)
             );
         }
+        if self.notes.shared_tokens.rows > 0 {
+            let _ = writeln!(
+                out,
+                "  one token has the end of the prompt and the start of the completion in {} (first \
+                 {unit} {}); it is learnt",
+                rows(self.notes.shared_tokens.rows),
+                self.notes.shared_tokens.first_line
+            );
+        }
         if self.blank_lines > 0 {
             let _ = writeln!(out, "  passed over {} blank line(s)", thousands(self.blank_lines));
         }
@@ -336,7 +354,7 @@ impl FileReport {
     }
 }
 
-fn rows(count: usize) -> String {
+pub(super) fn rows(count: usize) -> String {
     format!("{} row{}", thousands(count), if count == 1 { "" } else { "s" })
 }
 

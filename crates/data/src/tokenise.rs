@@ -1,5 +1,6 @@
 //! Text to token ids, with the mask that says which of them are targets.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 
@@ -9,6 +10,8 @@ use super::Example;
 use super::chat::{ChatFormat, ChatTemplate, Rendered, plain_pieces};
 use super::error::DataError;
 use super::model_files::ModelFiles;
+use super::model_tokens::ModelTokens;
+use super::notes::{RowNotes, end_token};
 use super::row::{Conversation, Row};
 use super::skip::SkipReason;
 
@@ -20,6 +23,9 @@ pub(super) struct Tokeniser {
     /// What the post-processor puts in front of a sequence: usually one `bos`, or nothing.
     prefix: Vec<u32>,
     eos: u32,
+    /// Special and other added tokens, by their ids.
+    added: BTreeSet<u32>,
+    model: ModelTokens,
     template: Option<ChatTemplate>,
 }
 
@@ -29,6 +35,8 @@ pub(super) struct Tokenised {
     pub example: Example,
     /// Tokens before the cut to the length limit.
     pub full_tokens: usize,
+    /// What is noticed of it.
+    pub notes: RowNotes,
 }
 
 impl Tokeniser {
@@ -54,7 +62,23 @@ impl Tokeniser {
                 Some(ChatTemplate::new(file, tokens)?)
             }
         };
-        Ok(Self { tokenizer, prefix, eos, template })
+        let mut added: BTreeSet<u32> = tokenizer.get_added_tokens_decoder().into_keys().collect();
+        added.insert(eos);
+        let name = |id: &u32| tokenizer.id_to_token(*id).unwrap_or_else(|| format!("id {id}"));
+        let model = ModelTokens {
+            prefix: prefix.iter().map(name).collect(),
+            eos: name(&eos),
+            names: added.iter().map(|id| (*id, name(id))).collect(),
+            stops: files.stop_tokens()?,
+            max_position_embeddings: files.max_position_embeddings()?,
+            chat_template: template.as_ref().map(|template| template.path().to_owned()),
+        };
+        Ok(Self { tokenizer, prefix, eos, added, model, template })
+    }
+
+    /// What is known of the model's tokens, for the report.
+    pub fn model(&self) -> &ModelTokens {
+        &self.model
     }
 
     /// How conversations are written.
@@ -67,21 +91,10 @@ impl Tokeniser {
 
     /// Tokens and mask of a row, cut on the right to `max_seq_len`.
     pub fn tokenise(&self, row: &Row, max_seq_len: usize) -> Result<Tokenised, SkipReason> {
-        let mut example = match row {
-            Row::Messages(conversation) => self.conversation(conversation)?,
-            Row::Completion { prompt, completion } => {
-                let mut tokens = self.start();
-                tokens.append(&self.encode(prompt)?, false);
-                tokens.append(&self.encode(completion)?, true);
-                tokens.append(&[self.eos], true);
-                tokens
-            }
-            Row::Text(text) => {
-                let mut tokens = self.start();
-                tokens.append(&self.encode(text)?, true);
-                tokens.append(&[self.eos], true);
-                tokens
-            }
+        let (mut example, mut notes) = match row {
+            Row::Messages(conversation) => (self.conversation(conversation)?, RowNotes::default()),
+            Row::Completion { prompt, completion } => self.text(prompt, completion)?,
+            Row::Text(text) => self.text("", text)?,
         };
         // Nothing stands before the first token, so nothing predicts it.
         if let Some(first) = example.loss_mask.first_mut() {
@@ -91,21 +104,24 @@ impl Tokeniser {
         if example.targets() == 0 {
             return Err(SkipReason::NoTarget { tokens: full_tokens });
         }
+        self.notice(row, &example, &mut notes);
         example.input_ids.truncate(max_seq_len);
         example.loss_mask.truncate(max_seq_len);
         if example.targets() == 0 {
             return Err(SkipReason::NoTargetLeft { tokens: full_tokens, max_seq_len });
         }
+        notes.end = self.end(&example);
         // Rows stay in memory for the whole run.
         example.input_ids.shrink_to_fit();
         example.loss_mask.shrink_to_fit();
-        Ok(Tokenised { example, full_tokens })
+        Ok(Tokenised { example, full_tokens, notes })
     }
 
     /// Tokens of a part of a text, without what stands around it.
     pub fn piece(&self, text: &str) -> Result<Tokenised, SkipReason> {
-        let example = Example::of_text(self.encode(text)?);
-        Ok(Tokenised { full_tokens: example.input_ids.len(), example })
+        let ids = self.encode(text)?;
+        let (full_tokens, notes) = (ids.len(), RowNotes::default());
+        Ok(Tokenised { example: Example::of_text(ids), full_tokens, notes })
     }
 
     /// The end-of-sequence token.
@@ -121,10 +137,62 @@ impl Tokeniser {
     }
 
     fn encode(&self, text: &str) -> Result<Vec<u32>, SkipReason> {
-        // The fast form leaves out the offsets, which only templates need.
+        // The fast form leaves out the offsets.
         let encoding =
             self.tokenizer.encode_fast(text, false).map_err(|error| tokenizer_failed(&error))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// A prompt and its completion as the one text that they make together, as transformers and
+    /// TRL tokenise them: apart, a word at the completion's start would get a blank that stands in
+    /// neither (`SentencePiece`), and words that the seam divides other tokens. A token that has
+    /// characters of both belongs to the completion. `bos` and `eos` that the text has itself are
+    /// not written twice.
+    fn text(&self, prompt: &str, completion: &str) -> Result<(Example, RowNotes), SkipReason> {
+        let text = [prompt, completion].concat();
+        let encoding =
+            self.tokenizer.encode(text, false).map_err(|error| tokenizer_failed(&error))?;
+        let (ids, offsets) = (encoding.get_ids(), encoding.get_offsets());
+        let seam = prompt.len();
+        let first = offsets.iter().position(|(_, end)| *end > seam).unwrap_or(ids.len());
+        let has_bos = !self.prefix.is_empty() && ids.starts_with(&self.prefix);
+        let has_eos = ids.last() == Some(&self.eos);
+        let mut tokens = if has_bos { Example::default() } else { self.start() };
+        tokens.append(&ids[..first], false);
+        tokens.append(&ids[first..], true);
+        if !has_eos {
+            tokens.append(&[self.eos], true);
+        }
+        let shares_token = offsets.get(first).is_some_and(|(start, _)| *start < seam);
+        let notes = RowNotes {
+            shares_token,
+            repeats_bos: has_bos,
+            repeats_eos: has_eos,
+            ..RowNotes::default()
+        };
+        Ok((tokens, notes))
+    }
+
+    /// Adds to the notes what all of a row's tokens show.
+    fn notice(&self, row: &Row, example: &Example, notes: &mut RowNotes) {
+        let ids = &example.input_ids;
+        if let Row::Completion { .. } = row {
+            let is_usual = |id: &u32| *id == self.eos || self.prefix.contains(id);
+            notes.is_raw = !ids.iter().any(|id| self.added.contains(id) && !is_usual(id));
+        }
+        if let Row::Messages(_) = row {
+            let prefix = &self.prefix;
+            let begins_twice = !prefix.is_empty()
+                && ids.strip_prefix(&prefix[..]).is_some_and(|rest| rest.starts_with(prefix));
+            let ends_twice = ids.windows(2).any(|pair| pair == [self.eos, self.eos]);
+            notes.is_doubled = begins_twice || ends_twice;
+        }
+    }
+
+    fn end(&self, example: &Example) -> Option<u32> {
+        let is_blank =
+            |id| self.tokenizer.decode(&[id], false).is_ok_and(|text| text.trim().is_empty());
+        end_token(example, |id| self.added.contains(&id), is_blank)
     }
 
     fn conversation(&self, conversation: &Conversation) -> Result<Example, SkipReason> {

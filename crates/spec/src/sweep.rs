@@ -303,6 +303,24 @@ pub enum EarlyTerminate {
     },
 }
 
+impl EarlyTerminate {
+    /// At which evaluation it may stop a trial for the first time.
+    pub fn first_evaluation(&self) -> u32 {
+        match self {
+            Self::Hyperband { brackets: Brackets::From { min_iter }, .. }
+            | Self::Median { min_iter }
+            | Self::Curve { min_iter, .. } => *min_iter,
+            Self::Hyperband { brackets: Brackets::Below { max_iter, s }, eta, .. } => {
+                let first = f64::from(*max_iter) / eta.powi(*s as i32);
+                // Brackets below the first evaluation are left out.
+                (first.floor() as u32).max(1)
+            }
+            // The minimum comes before the rise.
+            Self::Overfit { patience, .. } => patience + 1,
+        }
+    }
+}
+
 /// Where hyperband compares trials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

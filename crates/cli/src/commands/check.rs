@@ -18,6 +18,7 @@ use self::disk::Disk;
 use crate::args::{CheckArgs, RunArgs};
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::foresight;
 use crate::jobs;
 use crate::output;
 use crate::rows;
@@ -140,6 +141,8 @@ fn find<'a>(file: &'a SweepFile, data: &'a PreparedData) -> Result<Findings<'a>,
     let mut warnings: Vec<String> =
         sweep.warnings.iter().map(|warning| warning.message.clone()).collect();
     warnings.extend(data.report.warnings());
+    warnings.extend(foresight::warnings(sweep, data)?);
+    warnings.extend(foresight::idle_rule(sweep, &work));
     warnings.extend(note);
     Ok(Findings {
         name: &sweep.name,

@@ -22,6 +22,8 @@ use crate::devices;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::export;
+use crate::foresight;
+use crate::foresight;
 use crate::inputs::{self, Settings};
 use crate::live::{self, Live};
 use crate::output::{self, Output};
@@ -246,6 +248,9 @@ impl<'a> Run<'a> {
         } else {
             output::note(&data.report.to_string());
         }
+        for warning in foresight::warnings(sweep, &data)? {
+            self.output.warning(&warning);
+        }
         Ok(data)
     }
 
@@ -253,6 +258,9 @@ impl<'a> Run<'a> {
         let trials = self.trials.as_deref();
         let workload = trials
             .map_or_else(Workload::default, |trials| Workload::of(trials, &self.file.sweep, data));
+        if let Some(warning) = foresight::idle_rule(&self.file.sweep, &workload) {
+            self.output.warning(&warning);
+        }
         Plan { trials: self.planner.total(), workload }
     }
 

@@ -20,6 +20,8 @@ pub struct Work {
     pub shared_tokens: u64,
     /// Evaluations it makes itself.
     pub evaluations: u32,
+    /// Evaluations that a shorter trial makes for it.
+    pub shared_evaluations: u32,
     /// Tokens of these evaluations.
     pub eval_tokens: u64,
 }
@@ -104,7 +106,8 @@ impl Tokens {
             });
             epochs + every - both
         };
-        let evaluations = evaluations_upto(steps) - evaluations_upto(shared);
+        let shared_evaluations = evaluations_upto(shared);
+        let evaluations = evaluations_upto(steps) - shared_evaluations;
         let all = self.train * u64::from(trial.epochs);
         let shared_tokens = all * u64::from(shared) / u64::from(steps.max(1));
         Work {
@@ -113,8 +116,16 @@ impl Tokens {
             train_tokens: all - shared_tokens,
             shared_tokens,
             evaluations,
+            shared_evaluations,
             eval_tokens: self.eval * u64::from(evaluations),
         }
+    }
+}
+
+impl Work {
+    /// Evaluations of its whole curve.
+    pub const fn all_evaluations(&self) -> u32 {
+        self.evaluations + self.shared_evaluations
     }
 }
 

@@ -1,0 +1,49 @@
+//! Warnings about what will go wrong although nothing is refused.
+
+use std::collections::BTreeSet;
+
+use data::PreparedData;
+use spec::Sweep;
+use trainer::model::{DecoderConfig, ShortToken, Source, short_tokens};
+
+use crate::error::CliError;
+use crate::workload::Workload;
+
+/// Special tokens of the training rows that the base has hardly trained.
+pub fn warnings(sweep: &Sweep, data: &PreparedData) -> Result<Vec<String>, CliError> {
+    let names = &data.report.model.names;
+    let used: BTreeSet<u32> =
+        data.train.examples.iter().flat_map(|example| &example.input_ids).copied().collect();
+    let special: Vec<u32> = used.into_iter().filter(|id| names.contains_key(id)).collect();
+    let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
+    let config = DecoderConfig::read(&sweep.model).map_err(unusable)?;
+    let short = Source::open(&sweep.model, &sweep.base, &config)
+        .and_then(|source| short_tokens(&source, &config, &special))
+        .map_err(unusable)?;
+    Ok(short
+        .into_iter()
+        .map(|ShortToken { id, table, norm, median }| {
+            let name = names.get(&id).map_or("", String::as_str);
+            format!(
+                "the base has hardly trained the token `{name}` (id {id}), which the training rows \
+                 contain: its row of `{table}` has the norm {norm:.3}, the median is {median:.3}; \
+                 LoRA does not train that table, so take a model that knows the token (the \
+                 instruct model of the family, for instance), or a chat template without it"
+            )
+        })
+        .collect())
+}
+
+/// A stopping rule that no trial is long enough for.
+pub fn idle_rule(sweep: &Sweep, work: &Workload) -> Option<String> {
+    let first = sweep.early_terminate.as_ref()?.first_evaluation();
+    let most = work.trials().map(|(_, work)| work.all_evaluations()).max()?;
+    (first >= most).then(|| {
+        format!(
+            "`early_terminate` never stops a trial: it acts from evaluation {first} on, and a \
+             trial has {most} evaluation{}; an iteration is one evaluation and not a training \
+             step: lower `min_iter` (or `max_iter`), or set `eval.eval_steps`",
+            if most == 1 { "" } else { "s" }
+        )
+    })
+}
