@@ -204,7 +204,7 @@ mod tests {
             ]
         );
         let image = r#"{"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}"#;
-        assert!(refused(image).contains("`messages[0].content` is not supported"));
+        assert!(refused(image).contains("`messages[0].content[0]` is an image (`image_url`)"));
         let half = r#"{"messages": [{"role": "assistant", "content": "a", "weight": 0.5}]}"#;
         assert!(refused(half).contains("`messages[0].weight` must be 0 or 1"));
     }
@@ -257,7 +257,80 @@ mod tests {
     fn an_answer_that_was_judged_bad_is_not_learnt() {
         let judged = |label| format!(r#"{{"prompt": "p", "completion": "c", "label": {label}}}"#);
         assert!(refused(&judged("false")).contains("to be avoided"));
-        assert!(parsed(&judged("true")).is_ok() && parsed(&judged("0")).is_ok());
+        assert!(refused(&judged("0")).contains("to be avoided"));
+        assert!(parsed(&judged("true")).is_ok() && parsed(&judged("null")).is_ok());
+    }
+
+    #[test]
+    fn turns_may_stand_beside_the_answer_that_was_chosen_for_them() {
+        let row = |turns: &str, chosen: &str| {
+            format!(r#"{{"messages": [{turns}], "chosen": [{chosen}], "rejected": []}}"#)
+        };
+        let turn =
+            |role: &str, content: &str| format!(r#"{{"role": "{role}", "content": "{content}"}}"#);
+        let (user, good) = (turn("user", "a"), turn("assistant", "good"));
+        let expected = ["user: a", "*assistant: good"];
+        let both = format!("{user},{good}");
+        assert_eq!(turns(&row(&user, &good)), expected);
+        // Datasets that have the conversation in both forms.
+        assert_eq!(turns(&row(&user, &both)), expected);
+        assert_eq!(turns(&row(&both, &both)), expected);
+        assert_eq!(turns(&row(&both, &good)), expected);
+        let other = row(&format!("{user},{}", turn("assistant", "other")), &good);
+        assert!(refused(&other).contains("`messages` end in an answer that is not `chosen`"));
+    }
+
+    #[test]
+    fn a_prompt_that_would_be_lost_is_refused() {
+        let other = r#"{"prompt": "lost", "chosen": [{"role": "user", "content": "a"},
+            {"role": "assistant", "content": "b"}]}"#;
+        assert!(refused(other).contains("`prompt` is not what the turns of `chosen` begin with"));
+        let named = r#"{"question": "q", "chosen": "b", "rejected": "c"}"#;
+        assert!(refused(named).contains("`question` is not read as one"));
+        assert!(parsed(r#"{"chosen": "b", "rejected": "c"}"#).is_ok());
+    }
+
+    #[test]
+    fn two_systems_are_refused_and_one_said_twice_is_one() {
+        let row = |system: &str| {
+            format!(
+                r#"{{"system": "{system}", "messages": [{{"role": "system", "content": "S"}},
+                {{"role": "assistant", "content": "a"}}]}}"#
+            )
+        };
+        assert_eq!(turns(&row("S ")), ["system: S", "*assistant: a"]);
+        assert!(refused(&row("other")).contains("say different things"));
+        let text = r#"{"text": "a b", "system": "lost"}"#;
+        assert!(refused(text).contains("`system` is not supported"));
+        assert!(parsed(r#"{"text": "S: a b", "system": "S"}"#).is_ok());
+    }
+
+    #[test]
+    fn a_prompt_may_be_turns_where_the_answer_is_a_text_and_the_other_way_round() {
+        let list = r#"{"prompt": [{"role": "user", "content": "a"}], "completion": "b"}"#;
+        assert_eq!(turns(list), ["user: a", "*assistant: b"]);
+        let text = r#"{"prompt": "a", "completion": [{"role": "assistant", "content": "b"}]}"#;
+        assert_eq!(turns(text), ["user: a", "*assistant: b"]);
+        let chosen = r#"{"prompt": [{"role": "user", "content": "a"}], "chosen": "b"}"#;
+        assert_eq!(turns(chosen), ["user: a", "*assistant: b"]);
+    }
+
+    #[test]
+    fn a_weight_of_a_whole_row_is_refused_by_name() {
+        let row = |flag: &str| format!(r#"{{"prompt": "p", "completion": "c", {flag}}}"#);
+        for flag in [r#""weight": 0.5"#, r#""train": false"#, r#""loss_scale": 2"#, r#""masked": 1"#] {
+            assert!(refused(&row(flag)).contains("of a whole row is not supported"), "{flag}");
+        }
+        for flag in [r#""weight": 1"#, r#""train": "true""#, r#""loss": 2.5"#, r#""masked": null"#] {
+            assert!(parsed(&row(flag)).is_ok(), "{flag}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_beside_share_gpt_turns_is_kept_for_the_template() {
+        let json = r#"{"conversations": [{"from": "human", "value": [{"type": "text", "text": "a"}]},
+            {"from": "gpt", "value": "b", "reasoning_content": "hm"}]}"#;
+        assert_eq!(turns(json), ["user: a", r#"*assistant: b reasoning_content="hm""#]);
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl<'de> Visitor<'de> for OutlineVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Outline, A::Error> {
         let mut fields = Vec::new();
-        while let Some((name, kind)) = map.next_entry()? {
+        while let Some((name, kind)) = map.next_entry::<String, Kind>()? {
             fields.push((name, kind == Kind::ListOfObjects));
         }
         Ok(Outline(fields))
