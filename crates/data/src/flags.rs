@@ -9,6 +9,7 @@
 use super::json::{Json, Object};
 use super::row::Message;
 use super::skip::SkipReason;
+use super::turn::wrong_type;
 
 /// The flags, and whether their being true means that the turn is learnt.
 const FLAGS: [(&str, bool); 9] = [
@@ -111,7 +112,8 @@ pub(super) fn words(name: &str) -> Vec<String> {
 fn humps(word: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     for c in word.chars() {
-        if c.is_uppercase() && words.last().is_some_and(|word| !word.ends_with(char::is_uppercase)) {
+        if c.is_uppercase() && words.last().is_some_and(|word| !word.ends_with(char::is_uppercase))
+        {
             words.push(String::new());
         }
         words.last_mut().expect("never empty").push(c);
@@ -161,7 +163,7 @@ pub(super) fn apply_mask(object: &Object, messages: &mut [Message]) -> Result<()
             let (flags, turns) = (flags.len(), messages.len());
             return Err(SkipReason::MaskLength { flags, turns });
         }
-        other => return Err(unclear(MASK_OF_TURNS.to_owned(), other)),
+        other => return Err(wrong_type(MASK_OF_TURNS, "a list with a flag for every turn", other)),
     };
     for (index, (turn, flag)) in messages.iter_mut().zip(flags).enumerate() {
         let field = || format!("{MASK_OF_TURNS}[{index}]");
@@ -182,9 +184,10 @@ pub(super) fn apply_mask(object: &Object, messages: &mut [Message]) -> Result<()
     Ok(())
 }
 
-/// Refuses a row whose answer was judged bad, and one whose label is neither good nor bad.
-pub(super) fn check_labels(object: &Object) -> Result<(), SkipReason> {
-    for field in LABELS {
+/// Refuses a row whose answer was judged bad, and one whose label is neither good nor bad. The
+/// `label` of a text is its class.
+pub(super) fn check_labels(object: &Object, is_text: bool) -> Result<(), SkipReason> {
+    for field in LABELS.into_iter().skip(usize::from(is_text)) {
         match verdict(object.get(field)) {
             Verdict::Absent | Verdict::Yes => {}
             Verdict::No => return Err(SkipReason::NotPreferred { field }),

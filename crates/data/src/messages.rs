@@ -26,10 +26,7 @@ pub(super) fn read_conversation(object: &Object, field: &'static str) -> Result<
 }
 
 /// Turns with the system text and the tools that stand beside them.
-pub(super) fn conversation(
-    object: &Object,
-    mut messages: Vec<Message>,
-) -> Result<Row, SkipReason> {
+pub(super) fn conversation(object: &Object, mut messages: Vec<Message>) -> Result<Row, SkipReason> {
     let system = optional_string(object, "system")?;
     match messages.first().filter(|turn| turn.role == "system") {
         _ if system.trim().is_empty() => {}
@@ -318,10 +315,13 @@ mod tests {
     #[test]
     fn a_weight_of_a_whole_row_is_refused_by_name() {
         let row = |flag: &str| format!(r#"{{"prompt": "p", "completion": "c", {flag}}}"#);
-        for flag in [r#""weight": 0.5"#, r#""train": false"#, r#""loss_scale": 2"#, r#""masked": 1"#] {
+        for flag in
+            [r#""weight": 0.5"#, r#""train": false"#, r#""loss_scale": 2"#, r#""masked": 1"#]
+        {
             assert!(refused(&row(flag)).contains("of a whole row is not supported"), "{flag}");
         }
-        for flag in [r#""weight": 1"#, r#""train": "true""#, r#""loss": 2.5"#, r#""masked": null"#] {
+        for flag in [r#""weight": 1"#, r#""train": "true""#, r#""loss": 2.5"#, r#""masked": null"#]
+        {
             assert!(parsed(&row(flag)).is_ok(), "{flag}");
         }
     }

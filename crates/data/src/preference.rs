@@ -82,14 +82,18 @@ fn chosen_turns(
 ) -> Result<Vec<Message>, SkipReason> {
     let chosen = side(chosen, "chosen")?;
     let shared = match rejected {
-        Json::Array(_) if !rejected.is_void() => shared_turns(&chosen, &side(rejected, "rejected")?),
+        Json::Array(_) if !rejected.is_void() => {
+            shared_turns(&chosen, &side(rejected, "rejected")?)
+        }
         _ => chosen.len() - 1,
     };
     let (context, answer) = chosen.split_at(shared);
     let mut messages = match prompt {
         Prompt::Turns(turns) => turns,
         Prompt::Text { user, .. } if context.is_empty() => untaught(asked(object, user)?),
-        Prompt::Text { user, .. } if is_said_in(&user, context) => untaught(asked(object, String::new())?),
+        Prompt::Text { user, .. } if is_said_in(&user, context) => {
+            untaught(asked(object, String::new())?)
+        }
         Prompt::Text { .. } => return Err(SkipReason::OtherPrompt),
         Prompt::None => {
             if context.is_empty() {

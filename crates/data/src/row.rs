@@ -138,19 +138,23 @@ fn normalised(text: &str) -> String {
 impl Row {
     /// Reads a row whose fields have our names.
     pub fn from_object(object: &Object) -> Result<(Schema, Self), SkipReason> {
-        let schema = detect_schema(&keys(object))?;
         let is_said = |field: &str| object.get(field).is_some_and(|value| !value.is_void());
+        let schema = match detect_schema(&keys(object))? {
+            // A table has a cell for the answers of its other rows.
+            Schema::PromptCompletion if !is_said("completion") && is_said("chosen") => {
+                Schema::Preference
+            }
+            Schema::Instruction if !is_said("output") && is_said("chosen") => Schema::Preference,
+            schema => schema,
+        };
         if is_said(UNSUPPORTED_IN_ROW) {
             return Err(SkipReason::Unsupported { field: UNSUPPORTED_IN_ROW.to_owned() });
         }
         if let Some(field) = MEDIA.iter().find(|field| is_said(field)) {
             return Err(SkipReason::Media { field: (*field).to_owned() });
         }
-        // Half of a dataset of single judged answers (KTO) is there to be avoided; a text's label
-        // is its class.
-        if schema != Schema::Text {
-            check_labels(object)?;
-        }
+        // Half of a dataset of single judged answers (KTO) is there to be avoided.
+        check_labels(object, schema == Schema::Text)?;
         check_row_flags(object, matches!(schema, Schema::Messages | Schema::ShareGpt))?;
         let row = match schema {
             Schema::Messages => read_conversation(object, "messages")?,
@@ -204,7 +208,8 @@ impl Row {
     pub fn contains(&self, text: &str) -> bool {
         match self {
             Self::Messages(conversation) => {
-                let contents = conversation.messages.iter().filter_map(|turn| turn.content.as_ref());
+                let contents =
+                    conversation.messages.iter().filter_map(|turn| turn.content.as_ref());
                 contents.into_iter().any(|content| content.contains(text))
             }
             Self::Completion { prompt, completion } => {

@@ -103,7 +103,9 @@ pub(super) enum SkipReason {
         found: String,
     },
     /// A flag of a turn that is neither.
-    #[error("`{field}` must be 0 or 1 (or false or true), found {found}; weights between are not supported")]
+    #[error(
+        "`{field}` must be 0 or 1 (or false or true), found {found}; weights between are not supported"
+    )]
     Flag {
         /// Field, as a path.
         field: String,
@@ -129,8 +131,8 @@ pub(super) enum SkipReason {
     },
     /// A flag that says that a user's text is to be learnt.
     #[error(
-        "`{field}` says that a turn of the {role} is learnt; only what the assistant says is: \
-         write 0, or leave the field out"
+        "`{field}` says that a turn of the {role} is learnt, but only what the assistant says \
+         is; leave the field out"
     )]
     LearnsOther {
         /// Field, as a path.
@@ -156,7 +158,9 @@ pub(super) enum SkipReason {
         field: &'static str,
     },
     /// Pictures, sound or film beside the text.
-    #[error("`{field}` is not supported: text models do not read it; remove it if the text makes sense alone")]
+    #[error(
+        "`{field}` is not supported: text models do not read it; remove it if the text makes sense alone"
+    )]
     Media {
         /// Field, as a path.
         field: String,

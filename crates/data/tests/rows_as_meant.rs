@@ -51,7 +51,8 @@ fn files(rows: &[Value]) -> Vec<(&'static str, Vec<u8>)> {
     let behind_each_other: String = rows.iter().map(pretty).collect();
     let on_one_line = lines.replace('\n', " ");
     let wrapped = json!({"version": "1", "size": [1, 2], "data": list, "split": {"name": "train"}});
-    let lists = format!("{}\n{}", Value::Array(rows[..1].to_vec()), Value::Array(rows[1..].to_vec()));
+    let lists =
+        format!("{}\n{}", Value::Array(rows[..1].to_vec()), Value::Array(rows[1..].to_vec()));
     let fields: Vec<Map<String, Value>> =
         rows.iter().map(|row| row.as_object().expect("an object").clone()).collect();
     let mut columns: Vec<&String> = fields.iter().flat_map(Map::keys).collect();
@@ -59,7 +60,9 @@ fn files(rows: &[Value]) -> Vec<(&'static str, Vec<u8>)> {
     columns.dedup();
     let cells: Vec<Vec<String>> = fields
         .iter()
-        .map(|row| columns.iter().map(|column| row.get(*column).map(cell).unwrap_or_default()).collect())
+        .map(|row| {
+            columns.iter().map(|column| row.get(*column).map(cell).unwrap_or_default()).collect()
+        })
         .collect();
     let table = |delimiter| {
         let mut writer = csv::WriterBuilder::new().delimiter(delimiter).from_writer(Vec::new());
@@ -78,12 +81,19 @@ fn files(rows: &[Value]) -> Vec<(&'static str, Vec<u8>)> {
         ("wrapped_line.json", wrapped.to_string().into_bytes()),
         ("lists.json", lists.into_bytes()),
         ("x.parquet", parquet_file(&columns, &cells, Compression::SNAPPY)),
-        ("brotli.parquet", parquet_file(&columns, &cells, Compression::BROTLI(BrotliLevel::default()))),
+        (
+            "brotli.parquet",
+            parquet_file(&columns, &cells, Compression::BROTLI(BrotliLevel::default())),
+        ),
         ("lz4.parquet", parquet_file(&columns, &cells, Compression::LZ4_RAW)),
     ];
-    for (name, delimiter) in
-        [("x.csv", b','), ("semicolons.csv", b';'), ("tabs.csv", b'\t'), ("x.tsv", b'\t'), ("bars.csv", b'|')]
-    {
+    for (name, delimiter) in [
+        ("x.csv", b','),
+        ("semicolons.csv", b';'),
+        ("tabs.csv", b'\t'),
+        ("x.tsv", b'\t'),
+        ("bars.csv", b'|'),
+    ] {
         files.push((name, table(delimiter)));
     }
     files
@@ -93,9 +103,11 @@ fn files(rows: &[Value]) -> Vec<(&'static str, Vec<u8>)> {
 fn parquet_file(columns: &[&String], rows: &[Vec<String>], compression: Compression) -> Vec<u8> {
     use parquet::data_type::{ByteArray, ByteArrayType};
     use parquet::file::writer::SerializedFileWriter;
-    let fields: String = columns.iter().map(|name| format!("REQUIRED BINARY {name} (UTF8); ")).collect();
-    let schema = parquet::schema::parser::parse_message_type(&format!("message rows {{ {fields} }}"))
-        .expect("a schema");
+    let fields: String =
+        columns.iter().map(|name| format!("REQUIRED BINARY {name} (UTF8); ")).collect();
+    let schema =
+        parquet::schema::parser::parse_message_type(&format!("message rows {{ {fields} }}"))
+            .expect("a schema");
     let properties =
         parquet::file::properties::WriterProperties::builder().set_compression(compression).build();
     let mut bytes = Vec::new();
@@ -158,7 +170,8 @@ fn a_turn_with_any_flag_against_it_is_context_in_every_format() {
             ]
         })
         .collect();
-    let seen = "<s>### User:\nq\n\n### Assistant:\nno\n\n### User:\nq\n\n### Assistant:\n[right</s>]";
+    let seen =
+        "<s>### User:\nq\n\n### Assistant:\nno\n\n### User:\nq\n\n### Assistant:\n[right</s>]";
     assert_learnt(&rows, &vec![seen; rows.len()]);
 }
 
@@ -179,12 +192,15 @@ fn a_list_of_flags_says_it_for_every_turn() {
     assert!(told(json!([0, 1])).contains("`loss_mask` has 2 flag(s) for 4 turn(s)"));
     assert!(told(json!([1, 0, 0, 1])).contains("`loss_mask[0]` says that a turn of the user"));
     assert!(told(json!([0, 0.5, 0, 1])).contains("`loss_mask[1]` must be 0 or 1"));
-    assert!(told(json!("no list")).contains("`loss_mask` of a whole row is not supported"));
+    assert!(
+        told(json!("no list")).contains("`loss_mask` must be a list with a flag for every turn")
+    );
 }
 
 #[test]
 fn what_is_labelled_bad_is_left_out_on_purpose_in_every_spelling() {
-    let labels = [json!(true), json!(false), json!(0), json!(1), json!("false"), json!("0"), json!("no")];
+    let labels =
+        [json!(true), json!(false), json!(0), json!(1), json!("false"), json!("0"), json!("no")];
     for field in ["label", "kto_tag"] {
         let kinds = |label: &Value| {
             [
@@ -195,12 +211,16 @@ fn what_is_labelled_bad_is_left_out_on_purpose_in_every_spelling() {
             ]
         };
         for kind in 0..3 {
-            let rows_of_file: Vec<Value> = labels.iter().map(|label| kinds(label)[kind].clone()).collect();
+            let rows_of_file: Vec<Value> =
+                labels.iter().map(|label| kinds(label)[kind].clone()).collect();
             for (name, content) in files(&rows_of_file) {
-                let data = prepared(name, &content).unwrap_or_else(|error| panic!("{name}: {error}"));
+                let data =
+                    prepared(name, &content).unwrap_or_else(|error| panic!("{name}: {error}"));
                 let file = report(&data);
                 assert_eq!((file.used, file.left_out(), file.rows), (2, 5, 7), "{name} {field}");
-                assert!(file.skipped.iter().all(|row| row.reason.contains("is false: an answer to")));
+                assert!(
+                    file.skipped.iter().all(|row| row.reason.contains("is false: an answer to"))
+                );
                 let told = data.report.to_string();
                 assert!(told.contains("left out on purpose: 5 rows"), "{told}");
                 assert!(!told.contains("skipped"), "{told}");
@@ -227,7 +247,8 @@ fn a_label_that_judges_nothing_is_refused_and_the_class_of_a_text_is_none() {
 fn the_chosen_answer_is_learnt_after_its_turns_or_its_instruction() {
     let turns = json!([{"from": "human", "value": "q1"}, {"from": "gpt", "value": "OLD"},
         {"from": "human", "value": "q2"}]);
-    let (good, bad) = (json!({"from": "gpt", "value": "GOOD"}), json!({"from": "gpt", "value": "b"}));
+    let (good, bad) =
+        (json!({"from": "gpt", "value": "GOOD"}), json!({"from": "gpt", "value": "b"}));
     let seen =
         "<s>### User:\nq1\n\n### Assistant:\nOLD\n\n### User:\nq2\n\n### Assistant:\n[GOOD</s>]";
     let rows = [
@@ -261,7 +282,8 @@ fn what_is_said_before_a_prompt_makes_a_conversation_of_it() {
         &[json!({"prompt": "Say hi", "chosen": "hello", "rejected": "x", "system": "S"})],
         &[system],
     );
-    let old = "<s>### User:\na\n\n### Assistant:\n[b</s>]\n\n### User:\nc\n\n### Assistant:\n[d</s>]";
+    let old =
+        "<s>### User:\na\n\n### Assistant:\n[b</s>]\n\n### User:\nc\n\n### Assistant:\n[d</s>]";
     let history = json!([["a", "b"]]);
     assert_learnt(
         &[
@@ -319,7 +341,9 @@ fn columns_with_text_that_is_not_read_are_named_once_a_file() {
 
 #[test]
 fn nan_is_an_empty_cell_and_nothing_else() {
-    let row = |input: &str| format!("{{\"instruction\": \"NaN\", \"input\": {input}, \"output\": \"b\"}}");
+    let row = |input: &str| {
+        format!("{{\"instruction\": \"NaN\", \"input\": {input}, \"output\": \"b\"}}")
+    };
     for word in ["NaN", "Infinity", "-Infinity"] {
         let files = [
             ("x.jsonl", row(word)),

@@ -7,7 +7,6 @@ use super::super::json::Json;
 use super::super::skip::SkipReason;
 use super::{MOST_ROW_BYTES, Source, nan, parse_json, utf8};
 
-
 /// Hands on the row of every line; returns how many lines are blank.
 pub(super) fn read(mut reader: impl BufRead, mut source: Source) -> Result<usize, DataError> {
     let mut bytes = Vec::new();
@@ -40,7 +39,10 @@ pub(super) fn parse_line(text: &str) -> Result<Json, SkipReason> {
 }
 
 /// The next line with its end, or the beginning of one that is too long; `None` at the end.
-pub(super) fn next_line(reader: &mut impl BufRead, bytes: &mut Vec<u8>) -> io::Result<Option<bool>> {
+pub(super) fn next_line(
+    reader: &mut impl BufRead,
+    bytes: &mut Vec<u8>,
+) -> io::Result<Option<bool>> {
     bytes.clear();
     let most = MOST_ROW_BYTES as u64 + 1;
     if reader.by_ref().take(most).read_until(b'\n', bytes)? == 0 {

@@ -45,7 +45,9 @@ pub(super) fn of(path: &Path, columns: &Columns) -> Result<Layout, DataError> {
                 let is_all = || is_blank(&mut reader);
                 outline.layout(path, columns, Layout::Lines, is_all)
             }
-            Ok(Err(_)) if is_whole && content.starts_with(b"{") => first_value(path, columns, content),
+            Ok(Err(_)) if is_whole && content.starts_with(b"{") => {
+                first_value(path, columns, content)
+            }
             _ if !is_whole => first_value(path, columns, b"{"),
             _ => Ok(Layout::Lines),
         };
@@ -55,7 +57,8 @@ pub(super) fn of(path: &Path, columns: &Columns) -> Result<Layout, DataError> {
 
 /// The layout of a file whose first line is no row.
 fn first_value(path: &Path, columns: &Columns, line: &[u8]) -> Result<Layout, DataError> {
-    let mut parser = serde_json::Deserializer::from_reader(PlainJson::new(open::again(path)?, Some(usize::MAX)));
+    let mut parser =
+        serde_json::Deserializer::from_reader(PlainJson::new(open::again(path)?, Some(usize::MAX)));
     match Outline::deserialize(&mut parser) {
         // The values behind each other on a line, or a value on several.
         Ok(outline) => {

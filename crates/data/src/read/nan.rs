@@ -185,8 +185,12 @@ mod tests {
     #[test]
     fn only_the_fields_of_a_row_may_be_nan() {
         let null = |text: &str| as_null(text).unwrap_or_else(|| "unchanged".to_owned());
-        assert_eq!(null(r#"{"a": NaN, "b": -Infinity,"c":Infinity}"#), r#"{"a": null, "b": null,"c":null}"#);
-        let mut stream = PlainJson::new(&b"[{\"a\": NaN}, {\"b\": [-Infinity, -1]}] {\"c\":NaN}"[..], None);
+        assert_eq!(
+            null(r#"{"a": NaN, "b": -Infinity,"c":Infinity}"#),
+            r#"{"a": null, "b": null,"c":null}"#
+        );
+        let mut stream =
+            PlainJson::new(&b"[{\"a\": NaN}, {\"b\": [-Infinity, -1]}] {\"c\":NaN}"[..], None);
         let mut text = String::new();
         stream.read_to_string(&mut text).expect("reading from memory");
         assert_eq!(text, r#"[{"a": null}, {"b": [-Infinity, -1]}] {"c":null}"#);

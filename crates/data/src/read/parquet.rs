@@ -67,7 +67,8 @@ fn projection(schema: &Type, is_used: impl Fn(&Type) -> bool) -> Result<Type, Pa
 /// read of them is no matter.
 fn note_unused(reader: &SerializedFileReader<File>, schema: &Type, source: &mut Source) {
     let is_unused_text = |field: &Type| !source.columns.uses(field.name()) && is_text(field);
-    if source.columns.are_named() || !schema.get_fields().iter().any(|field| is_unused_text(field)) {
+    if source.columns.are_named() || !schema.get_fields().iter().any(|field| is_unused_text(field))
+    {
         return;
     }
     let Ok(projection) = projection(schema, is_unused_text) else { return };
