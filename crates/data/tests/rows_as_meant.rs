@@ -1,6 +1,7 @@
 //! What is learnt of a row is what the person who wrote it meant, whatever the format of its file.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use data::{DataError, FileReport, PreparedData, Vocabulary, prepare};
 use parquet::basic::{BrotliLevel, Compression};
@@ -397,4 +398,37 @@ fn a_line_that_breaks_off_is_a_bad_row_and_an_object_that_does_is_an_error() {
     let object = prepared("x.json", b"{\n\"data\": [\n{\"prompt\": \"a\",");
     let told = object.expect_err("cut off").to_string();
     assert!(told.contains("line 3") && told.contains("EOF") && told.lines().count() == 1, "{told}");
+}
+
+/// Two rows, the first one's picture a struct of its bytes and its name, as `datasets` stores it.
+fn parquet_with_a_picture() -> Vec<u8> {
+    use parquet::data_type::{ByteArray, ByteArrayType};
+    use parquet::file::writer::SerializedFileWriter;
+    let schema = "message rows { REQUIRED BINARY text (UTF8);
+        OPTIONAL group image { OPTIONAL BINARY bytes; OPTIONAL BINARY path (UTF8); } }";
+    let schema = parquet::schema::parser::parse_message_type(schema).expect("a schema");
+    let mut bytes = Vec::new();
+    let mut writer = SerializedFileWriter::new(&mut bytes, schema.into(), Arc::default())
+        .expect("a writer to memory");
+    let mut group = writer.next_row_group().expect("a row group");
+    let columns: [(&[&[u8]], Option<&[i16]>); 3] =
+        [(&[b"a", b"b"], None), (&[b"\x89PNG\xFF"], Some(&[2, 0])), (&[], Some(&[1, 0]))];
+    for (values, levels) in columns {
+        let values: Vec<ByteArray> =
+            values.iter().map(|value| ByteArray::from(value.to_vec())).collect();
+        let mut writer = group.next_column().expect("no error").expect("another column");
+        writer.typed::<ByteArrayType>().write_batch(&values, levels, None).expect("writing");
+        writer.close().expect("writing");
+    }
+    group.close().expect("writing");
+    writer.close().expect("writing");
+    bytes
+}
+
+#[test]
+fn a_picture_in_a_parquet_file_is_refused_by_name() {
+    let data = prepared("x.parquet", &parquet_with_a_picture()).expect("a good row");
+    assert_eq!(rows(&data), ["<s>[b</s>]"]);
+    let reason = &report(&data).skipped[0].reason;
+    assert!(reason.contains("`image` is not supported"), "{reason}");
 }

@@ -180,7 +180,27 @@ impl<R: BufRead> Read for PlainJson<R> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_stream_is_changed_as_a_row_is(
+            pieces in proptest::collection::vec(
+                proptest::sample::select(
+                    &["NaN", "-Infinity", "Infinity", "-1", "{", "[", "\"", "\\", "a", "N", "é"][..],
+                ),
+                0..24,
+            ),
+        ) {
+            let row = format!("{{{}", pieces.join(" "));
+            let mut stream = PlainJson::new(row.as_bytes(), None);
+            let mut text = String::new();
+            stream.read_to_string(&mut text).expect("UTF-8 from memory");
+            prop_assert_eq!(text, as_null(&row).unwrap_or(row));
+        }
+    }
 
     #[test]
     fn only_the_fields_of_a_row_may_be_nan() {
