@@ -110,15 +110,17 @@ pub(super) fn words(name: &str) -> Vec<String> {
 
 /// The words of `camelCase`, in lower case.
 fn humps(word: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
+    let mut words: Vec<String> = Vec::new();
+    let mut was_upper = true;
     for c in word.chars() {
-        if c.is_uppercase() && words.last().is_some_and(|word| !word.ends_with(char::is_uppercase))
-        {
-            words.push(String::new());
+        let begins = c.is_uppercase() && !was_upper;
+        was_upper = c.is_uppercase();
+        match words.last_mut() {
+            Some(word) if !begins => word.extend(c.to_lowercase()),
+            _ => words.push(c.to_lowercase().collect()),
         }
-        words.last_mut().expect("never empty").push(c);
     }
-    words.iter().map(|word| word.to_lowercase()).collect()
+    words
 }
 
 /// What the flags of a turn say: whether it is learnt, and the flag that says so. `path` gives a
@@ -214,7 +216,25 @@ pub(super) fn check_row_flags(object: &Object, has_turns: bool) -> Result<(), Sk
             return Err(SkipReason::RowFlag { field });
         }
     }
-    Ok(())
+    // As a number it is a loss that somebody measured.
+    let loss = object.get("loss").filter(|loss| !matches!(loss, Json::Number(_)));
+    if verdict(loss) == Verdict::No {
+        return Err(SkipReason::RowFlag { field: "loss" });
+    }
+    let is_other_list = |(name, value): &(&String, &Json)| {
+        let is_list = matches!(value, Json::Array(_) | Json::Object(_)) && !value.is_void();
+        is_list && !ROW_FLAGS.contains(&name.as_str()) && may_be_row_flag(name)
+    };
+    match object.iter().find(is_other_list) {
+        Some((name, _)) => Err(SkipReason::UnknownFlag { field: name.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// Whether a row's field may say what of it is learnt. The mask that tokenizers write says which
+/// tokens are padding.
+pub(super) fn may_be_row_flag(name: &str) -> bool {
+    is_of_family(name) && name != "attention_mask"
 }
 
 fn unclear(field: String, value: &Json) -> SkipReason {

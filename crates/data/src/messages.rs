@@ -320,6 +320,9 @@ mod tests {
         {
             assert!(refused(&row(flag)).contains("of a whole row is not supported"), "{flag}");
         }
+        assert!(refused(&row(r#""loss": false"#)).contains("`loss` of a whole row"));
+        assert!(refused(&row(r#""loss_weights": [0, 1]"#)).contains("`loss_weights` is not supp"));
+        assert!(parsed(&row(r#""attention_mask": [1, 1]"#)).is_ok());
         for flag in [r#""weight": 1"#, r#""train": "true""#, r#""loss": 2.5"#, r#""masked": null"#]
         {
             assert!(parsed(&row(flag)).is_ok(), "{flag}");

@@ -136,7 +136,9 @@ impl Columns {
     /// Whether the file's `column` is one that rows may be made of.
     pub fn uses(&self, column: &str) -> bool {
         if self.0.is_empty() {
-            spec::DataSettings::FIELDS.contains(&column) || is_read_beside(column)
+            spec::DataSettings::FIELDS.contains(&column)
+                || is_read_beside(column)
+                || super::flags::may_be_row_flag(column)
         } else {
             self.0.values().any(|named| named == column)
         }

@@ -24,9 +24,8 @@ fn rows(data: &PreparedData) -> Vec<String> {
     let vocabulary = Vocabulary::load(Path::new(MODEL)).expect("the model's tokenizer");
     let shown = |example: &data::Example| {
         let pieces = vocabulary.pieces(&example.input_ids, &example.loss_mask);
-        let pieces = pieces.iter().map(|piece| match piece.is_target {
-            true => format!("[{}]", piece.text),
-            false => piece.text.clone(),
+        let pieces = pieces.iter().map(|piece| {
+            if piece.is_target { format!("[{}]", piece.text) } else { piece.text.clone() }
         });
         pieces.collect::<String>()
     };
