@@ -254,6 +254,9 @@ mod tests {
             skipped: Vec::new(),
             truncated_lines: vec![3],
             notes: TokenNotes::default(),
+            conversations: 2,
+            has_mixed_prompts: true,
+            unused_columns: vec!["notes".to_owned()],
         }
     }
 

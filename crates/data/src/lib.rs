@@ -12,6 +12,7 @@ mod added_tokens;
 mod cache;
 mod chat;
 mod error;
+mod flags;
 mod jinja;
 mod json;
 mod load;
@@ -20,6 +21,7 @@ mod model_files;
 mod model_tokens;
 mod notes;
 mod pack;
+mod preference;
 mod python_json;
 mod read;
 mod report;
@@ -29,6 +31,8 @@ mod skip;
 mod split;
 mod token_warnings;
 mod tokenise;
+mod turn;
+mod unused;
 mod vocabulary;
 
 use std::path::Path;
@@ -186,7 +190,7 @@ pub fn prepare_cached(
     let retention = load_optional(DataRole::Retention, settings.retention.as_deref())?;
     let test = load_optional(DataRole::Test, settings.test.as_deref())?;
 
-    let has_chat = files.iter().flat_map(|file| &file.schemas).any(|schema| schema.is_chat());
+    let has_chat = files.iter().any(|file| file.conversations > 0);
     let overlaps = overlaps(&train, &validation, retention.as_deref(), test.as_deref());
     let repeated_train_rows = repeated(&train);
     let mut places = SetPlaces::default();
