@@ -9,21 +9,25 @@ use minijinja::Environment;
 use minijinja::value::Value;
 use serde::{Deserialize, Serialize};
 
+use self::locate::Marked;
 use super::error::DataError;
 use super::jinja::{self, Code};
+use super::json::Json;
 use super::model_files::TemplateFile;
 use super::row::{Conversation, Message};
 use super::skip::SkipReason;
+use super::unwritten::Kind;
+
+mod locate;
+mod marks;
+
+/// Names under which a message's thought is handed to templates, as in transformers: what has the
+/// first of them is the thought.
+pub(super) const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
 const DEFAULT: &str = "default";
 /// The template for conversations with tools, where a model has a special one.
 const TOOL_USE: &str = "tool_use";
-/// Stands in for a turn's content to find where that is written. Private-use characters, so that
-/// neither end is one that the text around it has.
-const STAND_IN: &str = "\u{E8A1}stand-in\u{E8A2}";
-
-/// Most characters that a template writes between the generation prompt and a turn's content.
-const MOST_LEAD: usize = 256;
 
 /// How conversations are written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,16 +64,20 @@ pub(super) struct ChatTemplate {
     special_tokens: BTreeMap<String, String>,
     /// Names of the templates that mark what the assistant generates.
     marking: Vec<String>,
+    /// The private-use characters that the templates have.
+    private: String,
 }
 
 /// A conversation as text.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Rendered {
     pub text: String,
     /// The byte ranges that the assistant generates and that are to be learnt, ascending.
     pub spans: Vec<Range<usize>>,
     /// The template marks them itself.
     pub is_marked: bool,
+    /// What of the conversation the template leaves out, and of how many turns.
+    pub unwritten: BTreeMap<Kind, usize>,
 }
 
 impl ChatTemplate {
@@ -81,7 +89,9 @@ impl ChatTemplate {
         let TemplateFile { path, templates } = file;
         let mut codes = BTreeMap::new();
         let mut marking = Vec::new();
+        let mut private = String::new();
         for (name, source) in templates {
+            private.extend(source.chars().filter(|char| *char >= marks::FIRST));
             if jinja::marks_generation(&source) {
                 marking.push(name.clone());
             }
@@ -91,7 +101,7 @@ impl ChatTemplate {
             codes.insert(name, code);
         }
         let environment = jinja::environment();
-        Ok(Self { environment, templates: codes, path, special_tokens, marking })
+        Ok(Self { environment, templates: codes, path, special_tokens, marking, private })
     }
 
     /// The file that holds the template.
@@ -100,18 +110,17 @@ impl ChatTemplate {
     }
 
     /// Writes the conversation and finds what the assistant generates of it: by the template's
-    /// `{% generation %}` blocks, or without such, turn by turn, as what a turn adds to those
-    /// before it and the generation prompt.
+    /// `{% generation %}` blocks, or without such, by marks in what everybody says.
     pub fn render(&self, conversation: &Conversation) -> Result<Rendered, SkipReason> {
-        let template = Turns { template: self, conversation };
-        if self.marking.iter().any(|name| name == template.name()) {
-            return template.marked();
-        }
-        let text = template.write(&conversation.messages, false)?;
-        let turns = conversation.messages.iter().enumerate();
-        let targets = turns.filter(|(_, turn)| turn.is_target);
-        let spans = targets.map(|(index, _)| template.locate(index, &text));
-        Ok(Rendered { spans: spans.collect::<Result<_, _>>()?, text, is_marked: false })
+        let name = self.name(conversation);
+        let is_marked = self.marking.iter().any(|marking| marking == name);
+        let turns = Turns { template: self, conversation, name, is_marked };
+        if is_marked { turns.by_blocks() } else { turns.by_marks() }
+    }
+
+    fn name(&self, conversation: &Conversation) -> &'static str {
+        let is_there = self.templates.contains_key(TOOL_USE);
+        if conversation.tools.is_some() && is_there { TOOL_USE } else { DEFAULT }
     }
 }
 
@@ -119,33 +128,32 @@ impl ChatTemplate {
 struct Turns<'a> {
     template: &'a ChatTemplate,
     conversation: &'a Conversation,
+    /// Of the template.
+    name: &'static str,
+    /// The template has generation blocks.
+    is_marked: bool,
 }
 
 impl Turns<'_> {
-    fn name(&self) -> &'static str {
-        let has_tools = self.conversation.tools.is_some();
-        let is_there = self.template.templates.contains_key(TOOL_USE);
-        if has_tools && is_there { TOOL_USE } else { DEFAULT }
-    }
-
     /// The first messages, or altered ones, as text.
     fn write(
         &self,
         messages: &[Message],
+        tools: Option<&Json>,
         add_generation_prompt: bool,
     ) -> Result<String, SkipReason> {
         let special = self.template.special_tokens.iter();
         let mut variables: BTreeMap<&str, Value> =
             special.map(|(name, token)| (name.as_str(), Value::from(token))).collect();
         let kwargs = &self.conversation.kwargs;
-        let given = kwargs.iter().map(|(k, value)| (k.as_str(), Value::from_serialize(value)));
-        variables.extend(given);
-        variables.insert("messages", Value::from_serialize(messages));
-        variables.insert("tools", Value::from_serialize(&self.conversation.tools));
+        variables.extend(kwargs.iter().map(|(name, value)| (name.as_str(), value.to_value())));
+        let messages: Vec<Value> = messages.iter().map(variable).collect();
+        variables.insert("messages", messages.into());
+        variables.insert("tools", tools.map_or(Value::from(()), Json::to_value));
         variables.insert("documents", Value::from(()));
         variables.insert("add_generation_prompt", add_generation_prompt.into());
-        let Some(code) = self.template.templates.get(self.name()) else {
-            let message = format!("there is none named `{}`", self.name());
+        let Some(code) = self.template.templates.get(self.name) else {
+            let message = format!("there is none named `{}`", self.name);
             return Err(SkipReason::Template { message });
         };
         code.render(&self.template.environment, variables.into_iter().collect()).map_err(|error| {
@@ -158,88 +166,104 @@ impl Turns<'_> {
         })
     }
 
+    /// The same, to find something out; `None` where the template refuses it.
+    fn attempt(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+    ) -> Result<Option<String>, SkipReason> {
+        let tools = self.conversation.tools.as_ref();
+        match self.write(messages, tools, add_generation_prompt) {
+            Err(SkipReason::Template { .. }) => Ok(None),
+            written => written.map(Some),
+        }
+    }
+
+    /// What the template puts around generated parts.
+    fn block_marks(&self) -> &'static [char] {
+        if self.is_marked { &jinja::BLOCK_MARKS } else { &[] }
+    }
+
+    /// All that the conversation and the template say, as far as marks must differ from it.
+    fn texts(&self) -> Vec<String> {
+        let mut texts = vec![self.template.private.clone()];
+        for message in &self.conversation.messages {
+            texts.extend([message.role.clone(), message.content.clone().unwrap_or_default()]);
+            texts.extend(message.fields.iter().map(|(name, value)| format!("{name}{value}")));
+        }
+        texts.extend(self.conversation.tools.as_ref().map(Json::to_string));
+        texts.extend(self.conversation.kwargs.values().map(Json::to_string));
+        texts.extend(self.template.special_tokens.values().cloned());
+        texts
+    }
+
+    fn rewrites(&self, index: usize) -> SkipReason {
+        SkipReason::TemplateRewrites { template: self.template.path.clone(), index }
+    }
+
+    /// By marks in what everybody says.
+    fn by_marks(&self) -> Result<Rendered, SkipReason> {
+        let Conversation { messages, tools, .. } = self.conversation;
+        let text = self.write(messages, tools.as_ref(), false)?;
+        let marked = Marked::new(self, &text)?;
+        let spans = marked.spans()?;
+        let unwritten = self.unwritten(&marked, &text)?;
+        Ok(Rendered { text, spans, is_marked: false, unwritten })
+    }
+
     /// By the template's own blocks.
-    fn marked(&self) -> Result<Rendered, SkipReason> {
-        let messages = &self.conversation.messages;
-        let marked = self.write(messages, false)?;
-        let Some((text, blocks)) = jinja::take_marks(&marked) else {
+    fn by_blocks(&self) -> Result<Rendered, SkipReason> {
+        let Conversation { messages, tools, .. } = self.conversation;
+        let with_marks = self.write(messages, tools.as_ref(), false)?;
+        let Some((text, blocks)) = jinja::take_marks(&with_marks) else {
             let message = "its generation blocks do not close, or the row has their marks".into();
             return Err(SkipReason::Template { message });
         };
-        let turns: Vec<&Message> = messages.iter().filter(|turn| turn.is_assistant()).collect();
-        if turns.iter().all(|turn| turn.is_target) {
-            return Ok(Rendered { text, spans: blocks, is_marked: true });
-        }
-        if turns.len() != blocks.len() {
-            return Err(SkipReason::UnknownTurn { blocks: blocks.len(), turns: turns.len() });
-        }
-        let of_turns = blocks.into_iter().zip(turns);
-        let spans = of_turns.filter(|(_, turn)| turn.is_target).map(|(block, _)| block).collect();
-        Ok(Rendered { text, spans, is_marked: true })
-    }
-
-    /// Where the conversation's `text` has what the assistant says in turn `index`.
-    fn locate(&self, index: usize, text: &str) -> Result<Range<usize>, SkipReason> {
-        let messages = &self.conversation.messages;
-        let before = self.write(&messages[..index], true)?;
-        let until = self.write(&messages[..=index], false)?;
-        if until.starts_with(&before) && text.starts_with(&until) {
-            return Ok(before.len()..until.len());
-        }
-        // The template writes earlier turns differently once the conversation goes on (without
-        // their thoughts, say): look for the content, and take of what is around it in the
-        // conversation up to here as much as is still there.
-        let rewrites = || SkipReason::TemplateRewrites { index };
-        let in_text = self.content(index, messages, text)?.ok_or_else(rewrites)?;
-        let in_until = self.content(index, &messages[..=index], &until)?.ok_or_else(rewrites)?;
-        let lead = lead(&until[..in_until.start], &before);
-        let start = if text[..in_text.start].ends_with(lead) {
-            in_text.start - lead.len()
-        } else {
-            in_text.start
+        let marked = Marked::new(self, &text);
+        let unwritten = match &marked {
+            Ok(marked) => self.unwritten(marked, &text)?,
+            Err(_) => BTreeMap::new(),
         };
-        let end = in_text.end + shared_len(&text[in_text.end..], &until[in_until.end..]);
-        Ok(start..end)
+        let mut assistants = messages.iter().filter(|turn| turn.is_assistant());
+        let spans = if assistants.all(|turn| turn.is_target) {
+            blocks
+        } else {
+            marked?.of_targets(blocks)?
+        };
+        Ok(Rendered { text, spans, is_marked: true, unwritten })
     }
 
-    /// Where `text`, which is how `messages` are written, has the content of one of them.
-    fn content(
-        &self,
-        index: usize,
-        messages: &[Message],
-        text: &str,
-    ) -> Result<Option<Range<usize>>, SkipReason> {
-        let mut altered = messages.to_vec();
-        altered[index].content = Some(STAND_IN.to_owned());
-        let altered = self.write(&altered, false)?;
-        if altered.matches(STAND_IN).count() != 1 {
-            return Ok(None);
+    /// What of the conversation is not in its text.
+    fn unwritten(&self, marked: &Marked, text: &str) -> Result<BTreeMap<Kind, usize>, SkipReason> {
+        let mut unwritten = BTreeMap::new();
+        for (index, message) in self.conversation.messages.iter().enumerate() {
+            for kind in marked.unwritten(index, message) {
+                *unwritten.entry(kind).or_insert(0) += 1;
+            }
         }
-        let start = shared_len(text, &altered);
-        let same = text[start..].chars().rev().zip(altered[start..].chars().rev());
-        let tail: usize = same.take_while(|(a, b)| a == b).map(|(found, _)| found.len_utf8()).sum();
-        Ok(Some(start..text.len() - tail))
+        let Conversation { messages, tools, .. } = self.conversation;
+        if tools.is_some() && self.write(messages, None, false).is_ok_and(|other| other == text) {
+            unwritten.insert(Kind::Tools, 0);
+        }
+        Ok(unwritten)
     }
 }
 
-/// The end of `until` that follows the generation prompt with which `before` ends: where `before`,
-/// put into `until` at its end, fits for longest.
-fn lead<'a>(until: &'a str, before: &str) -> &'a str {
-    let shared_tail = |text: &str| {
-        text.chars().rev().zip(before.chars().rev()).take_while(|(a, b)| a == b).count()
-    };
-    let starts = until.char_indices().rev().map(|(at, _)| at).take(MOST_LEAD);
-    let starts = std::iter::once(until.len()).chain(starts);
-    // Of equals the first counts, which is the shortest.
-    let fits = starts.map(|at| (shared_tail(&until[..at]), at));
-    let (_, at) =
-        fits.reduce(|best, next| if next.0 > best.0 { next } else { best }).unwrap_or((0, 0));
-    &until[at..]
-}
-
-/// Bytes of the characters with which both texts begin.
-fn shared_len(a: &str, b: &str) -> usize {
-    a.chars().zip(b.chars()).take_while(|(a, b)| a == b).map(|(found, _)| found.len_utf8()).sum()
+/// A message as transformers hands it to a template: a thought under the name by which templates
+/// know it, and as `thinking`, which those of gpt-oss read.
+fn variable(message: &Message) -> Value {
+    let Message { role, content, fields, .. } = message;
+    let reasoning = REASONING.iter().find_map(|name| fields.get(*name));
+    let mut variables: Vec<(&str, Value)> = Vec::new();
+    if let Some(reasoning) = reasoning.filter(|_| !fields.contains_key("thinking")) {
+        variables.push(("thinking", reasoning.to_value()));
+    }
+    variables.push(("role", role.as_str().into()));
+    variables.push(("content", content.as_deref().map_or(Value::from(()), Value::from)));
+    let others = fields.iter().filter(|(name, _)| *name != "reasoning_content");
+    variables.extend(others.map(|(name, value)| (name.as_str(), value.to_value())));
+    variables.extend(reasoning.map(|reasoning| ("reasoning_content", reasoning.to_value())));
+    variables.into_iter().collect()
 }
 
 /// A run of text of a plain conversation.
@@ -355,7 +379,7 @@ mod tests {
     fn a_template_that_leaves_a_turn_out_is_refused() {
         let source = "{{ messages[-1].content }}{% if add_generation_prompt %}>{% endif %}";
         let refused = template(source).render(&conversation());
-        assert_eq!(refused, Err(SkipReason::TemplateRewrites { index: 2 }));
+        panic!("{refused:?}");
     }
 
     #[test]
@@ -366,7 +390,7 @@ mod tests {
         ];
         let file = TemplateFile { path: "t.json".into(), templates };
         let template = ChatTemplate::new(file, BTreeMap::new()).expect("templates that parse");
-        let tools = serde_json::from_str(r#"[{"name": "f", "b": 1, "a": 2}]"#).expect("JSON");
+        let tools = Json::from_text(r#"[{"name": "f", "b": 1, "a": 2}]"#).expect("JSON");
         let with = Conversation { tools: Some(tools), ..Conversation::default() };
         let text = |conversation| template.render(&conversation).expect("constant").text;
         assert_eq!(text(Conversation::default()), "no tools");

@@ -10,6 +10,7 @@
 
 mod cache;
 mod chat;
+mod chat_text;
 mod error;
 mod jinja;
 mod json;
@@ -25,6 +26,7 @@ mod schema;
 mod skip;
 mod split;
 mod tokenise;
+mod unwritten;
 mod vocabulary;
 
 use std::path::Path;
@@ -33,6 +35,7 @@ use sha2::{Digest, Sha256};
 use spec::{DataSettings, ValidationSource};
 
 pub use chat::ChatFormat;
+pub use chat_text::{ChatText, ChatWriter};
 pub use error::DataError;
 pub use read::{FileFormat, data_files};
 pub use report::{
@@ -40,6 +43,7 @@ pub use report::{
 };
 pub use schema::Schema;
 pub use skip::SkippedRow;
+pub use unwritten::{Kind as UnwrittenKind, Unwritten};
 pub use vocabulary::{TextPiece, Vocabulary};
 
 use cache::TokenCache;

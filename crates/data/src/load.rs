@@ -16,6 +16,7 @@ use super::schema::{Columns, Schema};
 use super::skip::{SkipReason, SkippedRow};
 use super::split::PreparedRow;
 use super::tokenise::{Tokenised, Tokeniser};
+use super::unwritten::UnwrittenCounts;
 
 /// Rows are tokenised together, and their text let go of, when so many ...
 const BATCH_ROWS: usize = 4096;
@@ -102,6 +103,7 @@ struct Loading<'a> {
     truncated_lines: Vec<u64>,
     longest: usize,
     text: TextStream,
+    unwritten: UnwrittenCounts,
 }
 
 impl<'a> Loading<'a> {
@@ -118,6 +120,7 @@ impl<'a> Loading<'a> {
             truncated_lines: Vec::new(),
             longest: 0,
             text: TextStream::default(),
+            unwritten: UnwrittenCounts::default(),
         }
     }
 
@@ -194,6 +197,7 @@ impl<'a> Loading<'a> {
             self.truncated_lines.push(*line);
         }
         self.longest = self.longest.max(tokenised.full_tokens);
+        self.unwritten.add(*line, tokenised.unwritten);
         self.rows.push(PreparedRow {
             place: Place { file: self.index, line: *line },
             hash: row.content_hash(),
@@ -249,6 +253,7 @@ impl<'a> Loading<'a> {
             longest: self.longest,
             skipped: std::mem::take(&mut self.skipped),
             truncated_lines: std::mem::take(&mut self.truncated_lines),
+            unwritten: self.unwritten.take(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Conversations as datasets have them: `messages`, ShareGPT's turns, tool calls, prompts and
 //! completions made of turns, and the chosen side of preferences.
 
+use super::chat::REASONING;
 use super::json::{Json, Object};
 use super::row::{Conversation, Message, Row, optional_string, said, said_string, string_at};
 use super::skip::SkipReason;
@@ -130,7 +131,7 @@ fn wrong_type(field: impl Into<String>, expected: &'static str, found: &Json) ->
 /// Tools are a list, or, in tables, that list as JSON text.
 fn read_tools(tools: &Json) -> Result<Json, SkipReason> {
     let parsed = match tools {
-        Json::String(text) => serde_json::from_str(text).unwrap_or(Json::Null),
+        Json::String(text) => Json::from_text(text).unwrap_or(Json::Null),
         other => other.clone(),
     };
     if parsed.as_array().is_some() {
@@ -177,8 +178,10 @@ impl<'a> Turn<'a> {
         let is_share_gpt = !self.fields.contains_key("role") && self.fields.contains_key("from");
         let mut message = if is_share_gpt { self.share_gpt()? } else { self.message()? };
         message.is_target = message.is_assistant() && self.weight()?;
-        let is_silent = message.content.as_ref().is_none_or(|text| text.trim().is_empty());
-        if message.is_assistant() && is_silent && !message.fields.contains_key("tool_calls") {
+        let is_silent = message.content.as_ref().is_none_or(|text| text.trim().is_empty())
+            && !message.fields.contains_key("tool_calls")
+            && !has_thought(&message.fields);
+        if message.is_assistant() && is_silent {
             let said = if is_share_gpt { "value" } else { "content" };
             return Err(SkipReason::Empty { field: self.path(said) });
         }
@@ -203,6 +206,8 @@ impl<'a> Turn<'a> {
         }
         let content = match self.fields.get("content") {
             None | Some(Json::Null) if fields.contains_key("tool_calls") => None,
+            // A turn may be no more than a thought.
+            None | Some(Json::Null) if has_thought(&fields) => Some(String::new()),
             _ => Some(self.content(self.field("content")?)?),
         };
         Ok(Message { role, content, fields, is_target: false })
@@ -233,7 +238,7 @@ impl<'a> Turn<'a> {
 
     /// A call of one or several tools, as JSON text.
     fn share_gpt_call(&self, text: &str) -> Result<Message, SkipReason> {
-        let calls = match serde_json::from_str(text) {
+        let calls = match Json::from_text(text) {
             Ok(call @ Json::Object(_)) => vec![call],
             Ok(Json::Array(calls)) => calls,
             Ok(_) | Err(_) => {
@@ -262,6 +267,11 @@ impl<'a> Turn<'a> {
     }
 }
 
+/// Whether a message says a thought, under any of the names that transformers knows.
+fn has_thought(fields: &Object) -> bool {
+    REASONING.iter().any(|name| fields.get(*name).is_some_and(|thought| !thought.is_void()))
+}
+
 /// What a part of a message's content says, if it is text.
 fn text_of(part: &Json) -> Option<&str> {
     let fields = part.as_object()?;
@@ -277,7 +287,7 @@ fn parse_arguments(calls: &mut Json) {
         let Some(Json::Object(function)) = call.get_mut("function") else { continue };
         if let Some(arguments) = function.get_mut("arguments")
             && let Some(text) = arguments.as_str()
-            && let Ok(parsed @ Json::Object(_)) = serde_json::from_str(text)
+            && let Ok(parsed @ Json::Object(_)) = Json::from_text(text)
         {
             *arguments = parsed;
         }
@@ -290,7 +300,7 @@ mod tests {
     use crate::schema::Schema;
 
     fn parsed(json: &str) -> Result<(Schema, Row), SkipReason> {
-        let value: Json = serde_json::from_str(json).expect("well-formed JSON");
+        let value = Json::from_text(json).expect("well-formed JSON");
         Row::from_object(value.as_object().expect("an object"))
     }
 

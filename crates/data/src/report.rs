@@ -10,6 +10,7 @@ use super::chat::ChatFormat;
 use super::read::FileFormat;
 use super::schema::Schema;
 use super::skip::SkippedRow;
+use super::unwritten::Unwritten;
 
 /// Lines named in a rendered report before "and N more".
 const SHOWN_LINES: usize = 5;
@@ -77,6 +78,9 @@ pub struct FileReport {
     pub skipped: Vec<SkippedRow>,
     /// Lines of the rows that were cut on the right to the length limit.
     pub truncated_lines: Vec<u64>,
+    /// What the chat template left out of the used rows.
+    #[serde(default)]
+    pub unwritten: Vec<Unwritten>,
 }
 
 /// How the training file was split.
@@ -160,6 +164,7 @@ impl DataReport {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> =
             self.overlaps.iter().flat_map(|overlap| self.warnings_of(overlap)).collect();
+        warnings.extend(self.files.iter().filter_map(FileReport::warning_of_unwritten));
         if !self.repeated_train_rows.is_empty() {
             warnings.push(format!(
                 "{} of the train rows repeat an earlier row and weigh more: {}",
@@ -296,6 +301,22 @@ impl fmt::Display for DataReport {
 }
 
 impl FileReport {
+    /// What the chat template leaves out, if anything.
+    fn warning_of_unwritten(&self) -> Option<String> {
+        let kinds: Vec<String> = self.unwritten.iter().map(ToString::to_string).collect();
+        let (path, kinds) = (
+            self.path.display(),
+            match kinds.as_slice() {
+                [] => return None,
+                [one] => one.clone(),
+                [first @ .., last] => format!("{} and {last}", first.join(", ")),
+            },
+        );
+        Some(format!(
+            "{path}: the chat template does not write {kinds}, so nothing of it is learnt or seen"
+        ))
+    }
+
     fn render(&self) -> String {
         let unit = self.format.unit();
         let schemas: Vec<String> = self.schemas.iter().map(ToString::to_string).collect();

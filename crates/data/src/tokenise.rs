@@ -1,5 +1,6 @@
 //! Text to token ids, with the mask that says which of them are targets.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
@@ -11,6 +12,7 @@ use super::error::DataError;
 use super::model_files::ModelFiles;
 use super::row::{Conversation, Row};
 use super::skip::SkipReason;
+use super::unwritten::Kind;
 
 /// A model's tokenizer with its special tokens and chat format.
 pub(super) struct Tokeniser {
@@ -29,6 +31,8 @@ pub(super) struct Tokenised {
     pub example: Example,
     /// Tokens before the cut to the length limit.
     pub full_tokens: usize,
+    /// What the chat template left out, and of how many turns.
+    pub unwritten: BTreeMap<Kind, usize>,
 }
 
 impl Tokeniser {
@@ -67,8 +71,9 @@ impl Tokeniser {
 
     /// Tokens and mask of a row, cut on the right to `max_seq_len`.
     pub fn tokenise(&self, row: &Row, max_seq_len: usize) -> Result<Tokenised, SkipReason> {
+        let mut unwritten = BTreeMap::new();
         let mut example = match row {
-            Row::Messages(conversation) => self.conversation(conversation)?,
+            Row::Messages(conversation) => self.conversation(conversation, &mut unwritten)?,
             Row::Completion { prompt, completion } => {
                 let mut tokens = self.start();
                 tokens.append(&self.encode(prompt)?, false);
@@ -99,13 +104,14 @@ impl Tokeniser {
         // Rows stay in memory for the whole run.
         example.input_ids.shrink_to_fit();
         example.loss_mask.shrink_to_fit();
-        Ok(Tokenised { example, full_tokens })
+        Ok(Tokenised { example, full_tokens, unwritten })
     }
 
     /// Tokens of a part of a text, without what stands around it.
     pub fn piece(&self, text: &str) -> Result<Tokenised, SkipReason> {
         let example = Example::of_text(self.encode(text)?);
-        Ok(Tokenised { full_tokens: example.input_ids.len(), example })
+        let full_tokens = example.input_ids.len();
+        Ok(Tokenised { example, full_tokens, unwritten: BTreeMap::new() })
     }
 
     /// The end-of-sequence token.
@@ -127,9 +133,14 @@ impl Tokeniser {
         Ok(encoding.get_ids().to_vec())
     }
 
-    fn conversation(&self, conversation: &Conversation) -> Result<Example, SkipReason> {
+    fn conversation(
+        &self,
+        conversation: &Conversation,
+        left_out: &mut BTreeMap<Kind, usize>,
+    ) -> Result<Example, SkipReason> {
         if let Some(template) = &self.template {
-            let Rendered { text, spans, is_marked } = template.render(conversation)?;
+            let Rendered { text, spans, is_marked, unwritten } = template.render(conversation)?;
+            *left_out = unwritten;
             let encoding = self
                 .tokenizer
                 .encode(text.as_str(), false)

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use minijinja::value::{DynObject, Object, ObjectRepr, Value, ValueKind};
 use minijinja::{Error, ErrorKind, Output, State, escape_formatter};
 
+use crate::python_json::python_float;
+
 /// Bytes of the largest text or list that a template may make: a million tokens of text.
 pub(crate) const MOST_OF_ONE: usize = 4 << 20;
 /// Bytes that it may make in all for one conversation: templates that append turn by turn make the
@@ -132,7 +134,18 @@ pub(super) fn write(out: &mut Output, state: &State, value: &Value) -> Result<()
         _ => text_len(value)?,
     };
     budget.take_of_output(bytes)?;
-    escape_formatter(out, state, value)
+    match python_number(value) {
+        Some(text) => Ok(out.write_str(&text)?),
+        None => escape_formatter(out, state, value),
+    }
+}
+
+/// A float as Python prints it, which differs for large and small ones.
+pub(super) fn python_number(value: &Value) -> Option<String> {
+    if value.kind() != ValueKind::Number || value.is_integer() {
+        return None;
+    }
+    f64::try_from(value.clone()).ok().map(python_float)
 }
 
 /// At most so many bytes is the value as text.

@@ -5,7 +5,7 @@ use minijinja::value::{Kwargs, Rest, StringInput, Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, filters};
 use minijinja_contrib::pycompat;
 
-use super::budget::{Budget, MOST_OF_ONE, NODE, limit, text_len};
+use super::budget::{Budget, MOST_OF_ONE, NODE, limit, python_number, text_len};
 
 /// The largest width and precision of a formatted value.
 const MOST_WIDTH: usize = 999;
@@ -28,7 +28,13 @@ pub(super) fn add_to(environment: &mut Environment) {
 #[expect(clippy::needless_pass_by_value, reason = "the signature that makes it a filter")]
 fn concat(state: &State, left: Value, right: Value) -> Result<String, Error> {
     Budget::of(state).take(written_len(&left)? + written_len(&right)?)?;
+    let [left, right] = [left, right].map(|value| string(&value));
     Ok(format!("{left}{right}"))
+}
+
+/// The value as Python prints it.
+fn string(value: &Value) -> String {
+    python_number(value).unwrap_or_else(|| value.to_string())
 }
 
 /// `left * right`: of numbers, or a text or list so many times.

@@ -1,10 +1,10 @@
 //! One JSON list of objects, read element by element.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::{self, BufRead, Read};
 
-use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
 
 use super::super::error::DataError;
 use super::super::json::Json;
@@ -43,18 +43,20 @@ struct Place {
     line: Cell<u64>,
     /// Line on which the row in work begins.
     row: Cell<u64>,
-    /// Bytes since then.
-    bytes: Cell<usize>,
+    /// Its bytes, and what was read after it.
+    bytes: RefCell<Vec<u8>>,
 }
 
 impl Place {
     fn begin_row(&self) {
         self.row.set(self.line.get() + 1);
-        self.bytes.set(0);
+        let mut bytes = self.bytes.borrow_mut();
+        let first = bytes.len().saturating_sub(1);
+        bytes.drain(..first);
     }
 
     fn is_too_long(&self) -> bool {
-        self.bytes.get() > MOST_ROW_BYTES
+        self.bytes.borrow().len() > MOST_ROW_BYTES
     }
 }
 
@@ -71,7 +73,7 @@ impl<R: BufRead> Read for Counting<'_, R> {
         for byte in &out[..read] {
             self.place.line.set(self.place.line.get() + u64::from(*byte == b'\n'));
         }
-        self.place.bytes.set(self.place.bytes.get() + read);
+        self.place.bytes.borrow_mut().extend_from_slice(&out[..read]);
         if self.place.is_too_long() {
             return Err(io::Error::other("the row is too long"));
         }
@@ -114,6 +116,9 @@ impl<'de> DeserializeSeed<'de> for Element<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
         self.0.begin_row();
-        serde::Deserialize::deserialize(deserializer)
+        deserializer.deserialize_any(IgnoredAny)?;
+        let bytes = self.0.bytes.borrow();
+        let text = std::str::from_utf8(&bytes).map_err(Error::custom)?;
+        Json::from_first(text).map_err(|error| Error::custom(without_place(&error)))
     }
 }
