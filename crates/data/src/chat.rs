@@ -362,9 +362,10 @@ mod tests {
         conversation.messages[2].is_target = false;
         assert_eq!(said(MARKED, &conversation), ["2<|im_end|>\n"]);
         let blocks = "{% for m in messages %}{{ m.role }}:{% if m.role == 'assistant' %}\
-                      {% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}\
+                      {% generation %}{{ m.content }}{% endgeneration %}!\
+                      {% generation %}</s>{% endgeneration %}{% else %}{{ m.content }}\
                       {% endif %};{% endfor %}";
-        assert_eq!(said(blocks, &conversation), ["2"]);
+        assert_eq!(said(blocks, &conversation), ["2", "</s>"]);
     }
 
     /// Some reasoning models' templates drop thoughts from all but the last turn.
@@ -376,10 +377,111 @@ mod tests {
     }
 
     #[test]
-    fn a_template_that_leaves_a_turn_out_is_refused() {
+    fn what_a_template_leaves_out_is_named() {
         let source = "{{ messages[-1].content }}{% if add_generation_prompt %}>{% endif %}";
+        let rendered = template(source).render(&conversation()).expect("the last turn");
+        assert_eq!((rendered.text.as_str(), rendered.spans), ("2", vec![0..1]));
+        let content = |role: &str| Kind::Content { role: role.to_owned() };
+        let expected = [(content("assistant"), 1), (content("system"), 1), (content("user"), 2)];
+        assert_eq!(rendered.unwritten, expected.into());
+        let mut thinking = conversation();
+        thinking.messages[2].content = Some("<think>\nhm\n</think>\n\n1".to_owned());
+        thinking.tools = Some(Json::from_text(r#"[{"name": "f"}]"#).expect("JSON"));
+        let source = "{% for m in messages %}{{ m.role }}:{{ m.content.split('</think>')[-1] }};\
+                      {% endfor %}";
+        let rendered = template(source).render(&thinking).expect("a regular conversation");
+        assert_eq!(rendered.unwritten, [(Kind::Tools, 0), (Kind::Thoughts, 1)].into());
+        assert_eq!(
+            template(MARKED).render(&conversation()).map(|row| row.unwritten),
+            Ok([].into())
+        );
+    }
+
+    #[test]
+    fn somebody_elses_words_that_are_written_in_part_are_no_secret() {
+        let source = "{% for m in messages %}{{ m.content[1:-1] if m.role == 'user' else m.content }};\
+                      {% endfor %}";
         let refused = template(source).render(&conversation());
-        panic!("{refused:?}");
+        let rewrites = SkipReason::TemplateRewrites { template: "t.jinja".into(), index: 1 };
+        assert_eq!(refused, Err(rewrites.clone()));
+        assert!(rewrites.to_string().contains("t.jinja rewrites `messages[1]`"));
+    }
+
+    /// Prompts that end in `<think>` where turns have none, as in DeepSeek-R1's distillations.
+    const R1: &str = "{% for m in messages %}{% if m.role == 'assistant' %}{{ 'A:' + \
+                      m.content.split('</think>')[-1] + '</s>' }}{% else %}{{ 'U:' + m.content }}\
+                      {% endif %}{% endfor %}{% if add_generation_prompt %}{{ 'A:<think>\n' }}{% endif %}";
+
+    #[test]
+    fn text_that_looks_like_the_prompt_is_not_learnt_for_it() {
+        let said = |turns: &[(&str, &str)]| {
+            let messages = turns.iter().map(|(role, content)| turn(role, content)).collect();
+            self::said(R1, &Conversation { messages, ..Conversation::default() })
+        };
+        let asked = ("user", "first line\nSECOND LINE?");
+        assert_eq!(said(&[asked, ("assistant", "yes")]), ["yes</s>"]);
+        let thought = "<think>\nt\n</think>\n\nno";
+        assert_eq!(
+            said(&[asked, ("assistant", thought), asked, ("assistant", thought)]),
+            ["\n\nno</s>", "\n\nno</s>"]
+        );
+        let echo = ("user", "A:<think>\nA:");
+        assert_eq!(
+            said(&[echo, ("assistant", "U:A:"), echo, ("assistant", "<think>")]),
+            ["U:A:</s>", "<think></s>"]
+        );
+    }
+
+    #[test]
+    fn a_thought_that_the_template_writes_is_learnt_under_any_of_its_names() {
+        let source = "{% for m in messages %}{{ m.role + ':' }}{% if m.role == 'assistant' %}\
+                      <think>{{ m.reasoning_content }}|{{ m.thinking }}</think>{% endif %}\
+                      {{ m.content }};{% endfor %}{% if add_generation_prompt %}assistant:<think>{% endif %}";
+        for name in REASONING {
+            let mut conversation = conversation();
+            let thought = Json::String("hm".to_owned());
+            conversation.messages[4].fields.insert(name.to_owned(), thought);
+            let expected = ["|</think>1;", "hm|hm</think>2;"];
+            assert_eq!(said(source, &conversation), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_conversation_may_begin_with_the_assistant() {
+        let source = "{% if messages[0].role == 'x' %}{% endif %}{% for m in messages %}\
+                      {{ m.role + ':' + m.content + ';' }}{% endfor %}\
+                      {% if add_generation_prompt %}assistant:{% endif %}";
+        let mut conversation = conversation();
+        conversation.messages.drain(..2);
+        assert_eq!(said(source, &conversation), ["1;", "2;"]);
+    }
+
+    /// Gemma 4 writes the results of a turn's calls before its last words.
+    #[test]
+    fn results_inside_a_turn_are_not_learnt() {
+        let source = "{% for m in messages %}{% if m.role == 'assistant' %}{{ 'A:' }}\
+                      {% for c in m.tool_calls %}{{ '<call>' + c.function.name + '</call>' }}{% endfor %}\
+                      {% if m.tool_calls %}{{ '<result>' + messages[loop.index].content + '</result>' }}{% endif %}\
+                      {{ m.content + ';' }}{% elif m.role == 'user' %}{{ 'U:' + m.content + ';' }}\
+                      {% endif %}{% endfor %}{% if add_generation_prompt %}{{ 'A:' }}{% endif %}";
+        let mut conversation = conversation();
+        let calls = Json::from_text(r#"[{"function": {"name": "f", "arguments": {}}}]"#);
+        conversation.messages[2].fields.insert("tool_calls".to_owned(), calls.expect("JSON"));
+        conversation.messages.insert(3, turn("tool", "secret"));
+        let said = said(source, &conversation).concat();
+        assert!(said.contains("<call>f") && said.contains("1;2;"), "{said}");
+        assert!(!said.contains("secret"), "{said}");
+    }
+
+    #[test]
+    fn marks_are_no_characters_that_a_conversation_has() {
+        let mut conversation = conversation();
+        conversation.messages[1].content = Some("\u{F0000}\u{F0001}one?\u{F0003}".to_owned());
+        conversation.messages[2].content = Some("\u{F0000}1\u{F0002}".to_owned());
+        assert_eq!(
+            said(MARKED, &conversation),
+            ["\u{F0000}1\u{F0002}<|im_end|>\n", "2<|im_end|>\n"]
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::python_json;
 mod budget;
 mod code;
 mod growth;
+mod python_text;
 
 pub(super) use budget::{MOST_OF_ONE, is_limit, limit};
 pub(super) use code::Code;

@@ -39,7 +39,7 @@ pub(super) fn to_json(value: &Value, arguments: Kwargs) -> Result<Value, Error> 
     let value = if sort_keys == Some(true) { sorted(value)? } else { value.clone() };
     let mut writer = Writer { text: String::new(), item, key, indent, ensure_ascii };
     writer.value(&value, 0)?;
-    Ok(Value::from_safe_string(writer.text))
+    Ok(writer.text.into())
 }
 
 /// The value with the keys of every object in ascending order.

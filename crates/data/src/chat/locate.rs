@@ -129,15 +129,18 @@ impl<'a> Marked<'a> {
             if !turn.is_target {
                 continue;
             }
-            let Some(mut span) = self.span(index)? else { continue };
-            let before = spans.last().map_or(0, |span| span.end);
-            span.start = span.start.max(before);
-            let is_inside =
-                |(at, of): (usize, usize)| of != index && span.start < at && at < span.end;
-            if span.start > span.end || self.places().any(is_inside) {
-                return Err(self.turns.rewrites(index));
+            for mut span in self.spans_of(index)? {
+                let before = spans.last().map_or(0, |span| span.end);
+                span.start = span.start.max(before);
+                let is_inside =
+                    |(at, of): (usize, usize)| of != index && span.start < at && at < span.end;
+                if span.start > span.end || self.places().any(is_inside) {
+                    return Err(self.turns.rewrites(index));
+                }
+                if !span.is_empty() {
+                    spans.push(span);
+                }
             }
-            spans.push(span);
         }
         Ok(spans)
     }
@@ -165,18 +168,45 @@ impl<'a> Marked<'a> {
         partly.map_or(Ok(()), |(turn, _)| Err(self.turns.rewrites(turn)))
     }
 
-    /// Of one turn; `None` where the text has nothing that is said in it.
-    fn span(&self, index: usize) -> Result<Option<Range<usize>>, SkipReason> {
+    /// Of one turn: one for each stretch of its marks, since some templates write the results of
+    /// its calls before its last words; none where the text has nothing that is said in it.
+    fn spans_of(&self, index: usize) -> Result<Vec<Range<usize>>, SkipReason> {
         let marks = &self.found.marks;
         let is_own = |mark: char| self.marks.place(mark).is_some_and(|(turn, _)| turn == index);
         let Some(first) = marks.iter().position(|(_, mark)| is_own(*mark)) else {
-            return Ok(None);
+            return Ok(Vec::new());
         };
-        let prompt = self.write(index, true)?;
-        let bare = self.write(index, false)?;
-        let start = self.start(first, prompt.as_ref(), bare.as_ref())?;
-        let end = self.end(index, first, generation_prompt(prompt.as_ref(), bare.as_ref()))?;
-        Ok(Some(start..end.max(start)))
+        let is_last = index + 1 == self.messages.len();
+        let until = if is_last { Some(self.found.clone()) } else { self.write(index + 1, false)? };
+        let last = until.as_ref().and_then(|until| {
+            let own = until.marks.iter().rev().filter(|(_, mark)| is_own(*mark));
+            let place = |mark: char| marks[first..].iter().position(|(_, other)| *other == mark);
+            own.filter_map(|(_, mark)| place(*mark)).next()
+        });
+        let run_end = |from: usize| {
+            let run = marks[from..].iter().take_while(|(_, mark)| is_own(*mark)).count();
+            from + run - 1
+        };
+        let last = last.map_or_else(|| run_end(first), |last| first + last);
+        let turn = Turn {
+            index,
+            until,
+            prompt: self.write(index, true)?,
+            bare: self.write(index, false)?,
+        };
+        let mut spans = Vec::new();
+        let mut from = first;
+        loop {
+            let to = run_end(from).min(last);
+            let start = if from == first { self.start(first, &turn)? } else { marks[from].0 };
+            let end = self.end(to, to == last, &turn)?;
+            spans.push(start..end.max(start));
+            let next = marks[to + 1..].iter().position(|(_, mark)| is_own(*mark));
+            match next.map(|next| to + 1 + next).filter(|next| *next <= last) {
+                Some(next) => from = next,
+                None => return Ok(spans),
+            }
+        }
     }
 
     /// The first messages as text; `None` where the template refuses them.
@@ -190,77 +220,91 @@ impl<'a> Marked<'a> {
     }
 
     /// Where the turn whose first mark is `first` leaves the generation prompt.
-    fn start(
-        &self,
-        first: usize,
-        prompt: Option<&Found>,
-        bare: Option<&Found>,
-    ) -> Result<usize, SkipReason> {
+    fn start(&self, first: usize, turn: &Turn) -> Result<usize, SkipReason> {
         let Found { text, marks } = &self.found;
         let first_at = marks[first].0;
         let previous = first.checked_sub(1).map(|before| marks[before]);
         let from = previous.map_or(0, |(at, _)| at);
+        let prompt = turn.prompt.as_ref();
         let tail = prompt.and_then(|prompt| after_last(prompt, previous.map(|(_, mark)| mark)));
-        if let Some(tail) = tail.filter(|tail| !tail.is_empty() || previous.is_some())
-            && text[from..].starts_with(tail)
-        {
-            return Ok(from + tail.len());
+        let shared = tail
+            .filter(|tail| !tail.is_empty() || previous.is_some())
+            .filter(|tail| text[from..].starts_with(tail))
+            .map(|tail| from + tail.len());
+        if let (Some(shared), Some(_)) = (shared, turn.generation_prompt()) {
+            return Ok(shared);
         }
-        let generation = match generation_prompt(prompt, bare) {
-            Some(found) => Some(found.to_owned()),
-            None => {
-                let (all, count) = (&self.found, self.messages.len());
-                let prompt = self.write(count, true)?;
-                generation_prompt(prompt.as_ref(), Some(all)).map(str::to_owned)
-            }
+        // The template asks for nothing here, or writes the turn's header differently.
+        let gap = &text[shared.unwrap_or(from).min(first_at)..first_at];
+        let header = match turn.generation_prompt() {
+            Some(generation) => header_end(gap, generation),
+            None => self
+                .usual_generation_prompt()?
+                .filter(|usual| shared.is_none() || gap.contains(usual))
+                .and_then(|usual| header_end(gap, &usual)),
         };
-        let gap = &text[from..first_at];
-        let header = generation.and_then(|generation| header_end(gap, &generation));
-        Ok(header.map_or(first_at, |end| from + end))
+        Ok(header.map_or(shared.unwrap_or(first_at), |end| first_at - gap.len() + end))
     }
 
-    /// Where the template ends the turn.
-    fn end(
-        &self,
-        index: usize,
-        first: usize,
-        generation: Option<&str>,
-    ) -> Result<usize, SkipReason> {
+    /// The generation prompt at the end of the conversation, or before its first answer.
+    fn usual_generation_prompt(&self) -> Result<Option<String>, SkipReason> {
+        let all = self.messages.len();
+        let first = self.messages.iter().position(Message::is_assistant).unwrap_or(0);
+        for count in [all, first] {
+            let (prompt, bare) = (self.write(count, true)?, self.write(count, false)?);
+            if let Some(found) = generation_prompt(prompt.as_ref(), bare.as_ref()) {
+                return Ok(Some(found.to_owned()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where the template ends what has the mark `anchor`: the turn, where `is_last`, or a part of it.
+    fn end(&self, anchor: usize, is_last: bool, turn: &Turn) -> Result<usize, SkipReason> {
         let Found { text, marks } = &self.found;
-        let is_last = index + 1 == self.messages.len();
-        let until = if is_last { Some(self.found.clone()) } else { self.write(index + 1, false)? };
-        let is_own = |mark: char| self.marks.place(mark).is_some_and(|(turn, _)| turn == index);
-        let place = |mark: char| {
-            marks[first..].iter().position(|(_, other)| *other == mark).map(|at| first + at)
-        };
-        let last = until.as_ref().and_then(|until| {
-            until
-                .marks
-                .iter()
-                .rev()
-                .filter(|(_, mark)| is_own(*mark))
-                .find_map(|(_, mark)| Some((place(*mark)?, *mark)))
-        });
-        let (anchor, mark) = last.unwrap_or((first, marks[first].1));
-        let at = marks[anchor].0;
+        let is_own = |mark: char| self.marks.place(mark).is_some_and(|(of, _)| of == turn.index);
+        let (at, mark) = marks[anchor];
         let next = marks[anchor..].iter().find(|(_, mark)| !is_own(*mark));
         let rest = &text[at..next.map_or(text.len(), |(at, _)| *at)];
         let mut tails: Vec<String> = Vec::new();
-        if let Some(tail) = until.as_ref().and_then(|until| after_last(until, Some(mark))) {
+        if let Some(tail) = turn.until.as_ref().and_then(|until| after_last(until, Some(mark))) {
             tails.push(tail.to_owned());
         }
         let is_whole = |tail: &String| !tail.is_empty() && rest.starts_with(tail.as_str());
-        if !tails.iter().any(is_whole) {
+        if is_last && !tails.iter().any(is_whole) {
             // Some templates end the very last turn in another way.
-            let going_on = self.write(index + 1, true)?;
+            let going_on = self.write(turn.index + 1, true)?;
             if let Some(tail) = going_on.as_ref().and_then(|found| after_last(found, Some(mark)))
-                && let Some(tail) = generation.and_then(|generation| tail.strip_suffix(generation))
+                && let Some(generation) = turn.generation_prompt()
+                && let Some(tail) = tail.strip_suffix(generation)
             {
                 tails.push(tail.to_owned());
+            }
+            if let (Some(message), Some((at, _))) = (self.messages.last(), marks.last())
+                && message.is_assistant()
+            {
+                tails.push(text[*at..].to_owned());
             }
         }
         let lengths = tails.iter().map(|tail| common(rest, tail).len());
         Ok(at + lengths.max().unwrap_or(0))
+    }
+}
+
+/// How a template writes a conversation around one turn; `None` where it refuses to.
+struct Turn {
+    index: usize,
+    /// Up to the turn and with it.
+    until: Option<Found>,
+    /// Up to the turn, with the generation prompt.
+    prompt: Option<Found>,
+    /// The same without it.
+    bare: Option<Found>,
+}
+
+impl Turn {
+    fn generation_prompt(&self) -> Option<&str> {
+        generation_prompt(self.prompt.as_ref(), self.bare.as_ref())
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) const FIRST: char = '\u{F0000}';
 const PRIVATE: [std::ops::RangeInclusive<u32>; 2] = [0xF_0000..=0xF_FFFD, 0x10_0000..=0x10_FFFD];
 /// Stretches between tags of one text that have marks of their own.
 const MOST_STRETCHES: usize = 64;
+/// Bytes of a character beyond 16 bits in JSON of ASCII.
+const ESCAPED: usize = 12;
 /// Characters of the longest tag.
 const MOST_TAG: usize = 48;
 /// What an assistant says of its plan before it calls tools, in Cohere's templates.
@@ -240,7 +242,12 @@ impl Marks {
     /// Takes the marks out of a text, and `others` with them.
     pub fn find(&self, marked: &str, others: &[char]) -> Found {
         let mut found = Found { text: String::with_capacity(marked.len()), marks: Vec::new() };
-        for char in marked.chars() {
+        let mut rest = marked;
+        while let Some(char) = rest.chars().next() {
+            let (char, length) = escaped(rest)
+                .filter(|char| self.places.contains_key(char))
+                .map_or((char, char.len_utf8()), |char| (char, ESCAPED));
+            rest = &rest[length..];
             if self.places.contains_key(&char) {
                 found.marks.push((found.text.len(), char));
             } else if !others.contains(&char) {
@@ -249,6 +256,14 @@ impl Marks {
         }
         found
     }
+}
+
+/// The character with which a text begins, where it is written as two escapes: what JSON in ASCII makes of
+/// a mark.
+fn escaped(text: &str) -> Option<char> {
+    let unit = |text: &str| u16::from_str_radix(text.strip_prefix("\\u")?, 16).ok();
+    let units = [unit(text.get(..6)?)?, unit(text.get(6..ESCAPED)?)?];
+    String::from_utf16(&units).ok()?.chars().next()
 }
 
 /// `<think>`, `</s>`, `<|im_end|>`, `[INST]`: what templates look for in a content.

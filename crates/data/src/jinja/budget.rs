@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use minijinja::value::{DynObject, Object, ObjectRepr, Value, ValueKind};
 use minijinja::{Error, ErrorKind, Output, State, escape_formatter};
 
-use crate::python_json::python_float;
+use super::python_text;
 
 /// Bytes of the largest text or list that a template may make: a million tokens of text.
 pub(crate) const MOST_OF_ONE: usize = 4 << 20;
@@ -134,18 +134,10 @@ pub(super) fn write(out: &mut Output, state: &State, value: &Value) -> Result<()
         _ => text_len(value)?,
     };
     budget.take_of_output(bytes)?;
-    match python_number(value) {
-        Some(text) => Ok(out.write_str(&text)?),
-        None => escape_formatter(out, state, value),
+    if is_plain && !value.is_undefined() {
+        return Ok(out.write_str(&python_text::text(value))?);
     }
-}
-
-/// A float as Python prints it, which differs for large and small ones.
-pub(super) fn python_number(value: &Value) -> Option<String> {
-    if value.kind() != ValueKind::Number || value.is_integer() {
-        return None;
-    }
-    f64::try_from(value.clone()).ok().map(python_float)
+    escape_formatter(out, state, value)
 }
 
 /// At most so many bytes is the value as text.
