@@ -187,7 +187,10 @@ impl<'a> Marked<'a> {
             let run = marks[from..].iter().take_while(|(_, mark)| is_own(*mark)).count();
             from + run - 1
         };
-        let last = last.map_or_else(|| run_end(first), |last| first + last);
+        // A tool's name may be written again in front of its result.
+        let is_new = |at: &usize| marks[first..*at].iter().all(|(_, mark)| *mark != marks[*at].1);
+        let in_run = (first..=run_end(first)).rev().find(is_new).unwrap_or(first);
+        let last = last.map_or(in_run, |last| in_run.max(first + last));
         let turn = Turn {
             index,
             until,
