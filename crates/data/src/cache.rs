@@ -218,6 +218,7 @@ mod tests {
     use super::*;
     use crate::read::FileFormat;
     use crate::report::DataRole;
+    use crate::unwritten::{Kind, Unwritten};
 
     fn rows() -> Vec<PreparedRow> {
         (1..20)
@@ -252,6 +253,7 @@ mod tests {
             longest: 20,
             skipped: Vec::new(),
             truncated_lines: vec![3],
+            unwritten: vec![Unwritten { kind: Kind::Tools, rows: 2, turns: 0, first_line: 3 }],
         }
     }
 

@@ -414,20 +414,20 @@ mod tests {
 
     #[test]
     fn text_that_looks_like_the_prompt_is_not_learnt_for_it() {
-        let said = |turns: &[(&str, &str)]| {
+        let learnt = |turns: &[(&str, &str)]| {
             let messages = turns.iter().map(|(role, content)| turn(role, content)).collect();
-            self::said(R1, &Conversation { messages, ..Conversation::default() })
+            said(R1, &Conversation { messages, ..Conversation::default() })
         };
         let asked = ("user", "first line\nSECOND LINE?");
-        assert_eq!(said(&[asked, ("assistant", "yes")]), ["yes</s>"]);
+        assert_eq!(learnt(&[asked, ("assistant", "yes")]), ["yes</s>"]);
         let thought = "<think>\nt\n</think>\n\nno";
         assert_eq!(
-            said(&[asked, ("assistant", thought), asked, ("assistant", thought)]),
+            learnt(&[asked, ("assistant", thought), asked, ("assistant", thought)]),
             ["\n\nno</s>", "\n\nno</s>"]
         );
         let echo = ("user", "A:<think>\nA:");
         assert_eq!(
-            said(&[echo, ("assistant", "U:A:"), echo, ("assistant", "<think>")]),
+            learnt(&[echo, ("assistant", "U:A:"), echo, ("assistant", "<think>")]),
             ["U:A:</s>", "<think></s>"]
         );
     }

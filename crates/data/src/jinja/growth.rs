@@ -167,7 +167,6 @@ fn indent(
     value: StringInput<'_>,
     width: Option<Value>,
     first: Option<bool>,
-    blank: Option<bool>,
     arguments: Kwargs,
 ) -> Result<Value, Error> {
     let named = |name: &str, given: Option<bool>| -> Result<bool, Error> {
@@ -175,7 +174,7 @@ fn indent(
         Ok(given.or(named).unwrap_or(false))
     };
     let width = width.map_or_else(|| arguments.get("width"), |width| Ok(Some(width)))?;
-    let (first, blank) = (named("first", first)?, named("blank", blank)?);
+    let (first, blank) = (named("first", first)?, named("blank", None)?);
     arguments.assert_all_used()?;
     let lines = lines_of(value.as_str());
     let length = match &width {
@@ -290,7 +289,7 @@ mod tests {
     #[test]
     fn texts_are_indented_and_escaped_as_in_jinja() {
         let source = "{{ '{\n' | indent(2, first=true) }}a{{ 'a\n\nb' | indent(width=1) }}\
-                      {{ 'a\n\nb' | indent('> ', true, true) }} {{ '<\"' | e }} {{ [1.5, 'a'] | join(',') }}\
+                      {{ 'a\n\nb' | indent('> ', true, blank=true) }} {{ '<\"' | e }} {{ [1.5, 'a'] | join(',') }}\
                       {{ [none] | string }}";
         let expected = "  {\na".to_owned() + "a\n\n b> a\n> \n> b &lt;&#34; 1.5,a[None]";
         assert_eq!(rendered(source), expected);
