@@ -219,12 +219,16 @@ def main():
         twin = path.with_name(path.stem + "_training.jinja")
         if twin in sources and theirs[twin, name].get("text") == text:
             truth = theirs[twin, name]["targets"]
+            both = list(zip(text, targets, mask(text, truth)))
             same = targets == mask(text, truth)
             # Some training templates leave the line end after the end token out.
-            both = zip(text, targets, mask(text, truth))
             blanks = all(char.isspace() for char, ours, theirs in both if ours != theirs)
-            note("equal to the twin's mask" if same else "equal to the twin's mask but for blanks"
-                 if blanks else "another mask than the twin's",
+            # Some mark the header of a turn or what the generation prompt has of it, and all the end
+            # of a turn of which nothing is written.
+            less = all(theirs or char.isspace() for char, ours, theirs in both if ours)
+            note("equal to the twin's mask" if same else
+                 "equal to the twin's mask but for blanks" if blanks else
+                 "a part of the twin's mask" if less else "more than the twin's mask",
                  path, name, marked(text, truth), marked(text, found["targets"]))
         for match in WORD.finditer(text):
             is_learnt = [targets[at] for at in range(match.start(), match.end())]
@@ -237,7 +241,8 @@ def main():
     order = ["equal text", "another text", "refused by both", "refused by us alone",
              "accepted by us alone", "leak", "said but not learnt", "equal to transformers' mask",
              "another mask than transformers'", "equal to the twin's mask",
-             "equal to the twin's mask but for blanks", "another mask than the twin's"]
+             "equal to the twin's mask but for blanks", "a part of the twin's mask",
+             "more than the twin's mask"]
     head += [f"{what}: {counts[what]}" for what in order]
     print("\n".join(head))
     if options.out:
