@@ -474,6 +474,18 @@ mod tests {
     }
 
     #[test]
+    fn a_call_of_numbers_alone_is_learnt() {
+        let source = "{% for m in messages %}{{ m.role + ':' }}{% if m.tool_calls %}\
+                      {{ m.tool_calls[0].function.arguments | tojson }}{% else %}{{ m.content }}\
+                      {% endif %};{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}";
+        let mut conversation = conversation();
+        let calls = r#"[{"function": {"name": "f", "arguments": {"wei": 100000000000000000000}}}]"#;
+        let calls = Json::from_text(calls).expect("JSON");
+        conversation.messages[4].fields.insert("tool_calls".to_owned(), calls);
+        assert_eq!(said(source, &conversation), ["1;", "{\"wei\": 100000000000000000000};"]);
+    }
+
+    #[test]
     fn marks_are_no_characters_that_a_conversation_has() {
         let mut conversation = conversation();
         conversation.messages[1].content = Some("\u{F0000}\u{F0001}one?\u{F0003}".to_owned());

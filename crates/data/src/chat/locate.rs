@@ -26,7 +26,7 @@ impl<'a> Marked<'a> {
     /// Marks the conversation whose text is `text`, each message in the way with the most marks
     /// that leaves the text as it is.
     pub fn new(turns: &'a Turns<'a>, text: &str) -> Result<Self, SkipReason> {
-        for way in &Way::ALL[..2] {
+        for way in &Way::ALL[..Way::FOR_ALL] {
             let ways = vec![Some(*way); turns.conversation.messages.len()];
             if let Some(marked) = Self::in_ways(turns, &ways, text)? {
                 return Ok(marked);

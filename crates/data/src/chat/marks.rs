@@ -46,25 +46,31 @@ pub(super) struct Way {
     edges: bool,
     /// The names of called tools.
     names: bool,
-    /// Their arguments.
+    /// The texts in their arguments.
     arguments: bool,
+    /// The keys of those.
+    keys: bool,
 }
 
 impl Way {
     /// All ways, the one with the most marks first.
-    pub const ALL: [Self; 6] = {
-        const fn way(edges: bool, names: bool, arguments: bool) -> Way {
-            Way { edges, names, arguments }
+    pub const ALL: [Self; 8] = {
+        const fn way(edges: bool, names: bool, arguments: bool, keys: bool) -> Way {
+            Way { edges, names, arguments, keys }
         }
         [
-            way(true, true, true),
-            way(false, true, true),
-            way(true, false, true),
-            way(false, false, true),
-            way(true, false, false),
-            way(false, false, false),
+            way(true, true, true, true),
+            way(false, true, true, true),
+            way(true, true, true, false),
+            way(false, true, true, false),
+            way(true, false, true, false),
+            way(false, false, true, false),
+            way(true, false, false, false),
+            way(false, false, false, false),
         ]
     };
+    /// Of these, how many are tried on all messages at once before each is tried alone.
+    pub const FOR_ALL: usize = 4;
 }
 
 /// The marks of one conversation.
@@ -119,6 +125,7 @@ impl Marks {
     /// The message with marks; `None` where it says something that has none.
     pub fn put_into(&mut self, index: usize, message: &Message, way: Way) -> Option<Message> {
         let mut marked = message.clone();
+        let before = self.places.len();
         if let Some(content) = &mut marked.content {
             *content = self.in_content(index, content, way)?;
         }
@@ -136,7 +143,9 @@ impl Marks {
                 *text = self.in_text(index, text, part)?;
             }
         }
-        Some(marked)
+        let says_unmarked =
+            self.places.len() == before && message.fields.contains_key("tool_calls");
+        (!says_unmarked).then_some(marked)
     }
 
     /// Marks inside the outer blanks of a text; none in a text of blanks.
@@ -207,21 +216,25 @@ impl Marks {
             if way.arguments
                 && let Some(arguments) = function.get_mut("arguments")
             {
-                self.in_values(turn, arguments);
+                self.in_values(turn, arguments, way);
             }
         }
     }
 
-    fn in_values(&mut self, turn: usize, value: &mut Json) {
+    fn in_values(&mut self, turn: usize, value: &mut Json, way: Way) {
         match value {
             Json::String(text) => {
                 if let Some(marked) = self.in_text(turn, text, Part::Calls) {
                     *text = marked;
                 }
             }
-            Json::Array(items) => items.iter_mut().for_each(|item| self.in_values(turn, item)),
+            Json::Array(items) => items.iter_mut().for_each(|item| self.in_values(turn, item, way)),
             Json::Object(fields) => {
-                fields.values_mut().for_each(|value| self.in_values(turn, value));
+                for (key, mut value) in std::mem::take(fields) {
+                    let marked = way.keys.then(|| self.in_text(turn, &key, Part::Calls)).flatten();
+                    self.in_values(turn, &mut value, way);
+                    fields.insert(marked.unwrap_or(key), value);
+                }
             }
             Json::Null | Json::Bool(_) | Json::Number(_) => {}
         }
