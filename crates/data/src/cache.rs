@@ -219,6 +219,7 @@ mod tests {
     use crate::TokenNotes;
     use crate::read::FileFormat;
     use crate::report::DataRole;
+    use crate::unwritten::{Kind, Unwritten};
 
     fn rows() -> Vec<PreparedRow> {
         (1..20)
@@ -257,6 +258,7 @@ mod tests {
             conversations: 2,
             has_mixed_prompts: true,
             unused_columns: vec!["notes".to_owned()],
+            unwritten: vec![Unwritten { kind: Kind::Tools, rows: 2, turns: 0, first_line: 3 }],
         }
     }
 

@@ -9,21 +9,25 @@ use minijinja::Environment;
 use minijinja::value::Value;
 use serde::{Deserialize, Serialize};
 
+use self::locate::Marked;
 use super::error::DataError;
 use super::jinja::{self, Code};
+use super::json::Json;
 use super::model_files::TemplateFile;
 use super::row::{Conversation, Message};
 use super::skip::SkipReason;
+use super::unwritten::Kind;
+
+mod locate;
+mod marks;
+
+/// Names under which a message's thought is handed to templates, as in transformers: what has the
+/// first of them is the thought.
+pub(super) const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
 const DEFAULT: &str = "default";
 /// The template for conversations with tools, where a model has a special one.
 const TOOL_USE: &str = "tool_use";
-/// Stands in for a turn's content to find where that is written. Private-use characters, so that
-/// neither end is one that the text around it has.
-const STAND_IN: &str = "\u{E8A1}stand-in\u{E8A2}";
-
-/// Most characters that a template writes between the generation prompt and a turn's content.
-const MOST_LEAD: usize = 256;
 
 /// How conversations are written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,16 +64,20 @@ pub(super) struct ChatTemplate {
     special_tokens: BTreeMap<String, String>,
     /// Names of the templates that mark what the assistant generates.
     marking: Vec<String>,
+    /// The private-use characters that the templates have.
+    private: String,
 }
 
 /// A conversation as text.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Rendered {
     pub text: String,
     /// The byte ranges that the assistant generates and that are to be learnt, ascending.
     pub spans: Vec<Range<usize>>,
     /// The template marks them itself.
     pub is_marked: bool,
+    /// What of the conversation the template leaves out, and of how many turns.
+    pub unwritten: BTreeMap<Kind, usize>,
 }
 
 impl ChatTemplate {
@@ -81,7 +89,9 @@ impl ChatTemplate {
         let TemplateFile { path, templates } = file;
         let mut codes = BTreeMap::new();
         let mut marking = Vec::new();
+        let mut private = String::new();
         for (name, source) in templates {
+            private.extend(source.chars().filter(|char| *char >= marks::FIRST));
             if jinja::marks_generation(&source) {
                 marking.push(name.clone());
             }
@@ -91,7 +101,7 @@ impl ChatTemplate {
             codes.insert(name, code);
         }
         let environment = jinja::environment();
-        Ok(Self { environment, templates: codes, path, special_tokens, marking })
+        Ok(Self { environment, templates: codes, path, special_tokens, marking, private })
     }
 
     /// The file that holds the template.
@@ -100,18 +110,17 @@ impl ChatTemplate {
     }
 
     /// Writes the conversation and finds what the assistant generates of it: by the template's
-    /// `{% generation %}` blocks, or without such, turn by turn, as what a turn adds to those
-    /// before it and the generation prompt.
+    /// `{% generation %}` blocks, or without such, by marks in what everybody says.
     pub fn render(&self, conversation: &Conversation) -> Result<Rendered, SkipReason> {
-        let template = Turns { template: self, conversation };
-        if self.marking.iter().any(|name| name == template.name()) {
-            return template.marked();
-        }
-        let text = template.write(&conversation.messages, false)?;
-        let turns = conversation.messages.iter().enumerate();
-        let targets = turns.filter(|(_, turn)| turn.is_target);
-        let spans = targets.map(|(index, _)| template.locate(index, &text));
-        Ok(Rendered { spans: spans.collect::<Result<_, _>>()?, text, is_marked: false })
+        let name = self.name(conversation);
+        let is_marked = self.marking.iter().any(|marking| marking == name);
+        let turns = Turns { template: self, conversation, name, is_marked };
+        if is_marked { turns.by_blocks() } else { turns.by_marks() }
+    }
+
+    fn name(&self, conversation: &Conversation) -> &'static str {
+        let is_there = self.templates.contains_key(TOOL_USE);
+        if conversation.tools.is_some() && is_there { TOOL_USE } else { DEFAULT }
     }
 }
 
@@ -119,33 +128,32 @@ impl ChatTemplate {
 struct Turns<'a> {
     template: &'a ChatTemplate,
     conversation: &'a Conversation,
+    /// Of the template.
+    name: &'static str,
+    /// The template has generation blocks.
+    is_marked: bool,
 }
 
 impl Turns<'_> {
-    fn name(&self) -> &'static str {
-        let has_tools = self.conversation.tools.is_some();
-        let is_there = self.template.templates.contains_key(TOOL_USE);
-        if has_tools && is_there { TOOL_USE } else { DEFAULT }
-    }
-
     /// The first messages, or altered ones, as text.
     fn write(
         &self,
         messages: &[Message],
+        tools: Option<&Json>,
         add_generation_prompt: bool,
     ) -> Result<String, SkipReason> {
         let special = self.template.special_tokens.iter();
         let mut variables: BTreeMap<&str, Value> =
             special.map(|(name, token)| (name.as_str(), Value::from(token))).collect();
         let kwargs = &self.conversation.kwargs;
-        let given = kwargs.iter().map(|(k, value)| (k.as_str(), Value::from_serialize(value)));
-        variables.extend(given);
-        variables.insert("messages", Value::from_serialize(messages));
-        variables.insert("tools", Value::from_serialize(&self.conversation.tools));
+        variables.extend(kwargs.iter().map(|(name, value)| (name.as_str(), value.to_value())));
+        let messages: Vec<Value> = messages.iter().map(variable).collect();
+        variables.insert("messages", messages.into());
+        variables.insert("tools", tools.map_or(Value::from(()), Json::to_value));
         variables.insert("documents", Value::from(()));
         variables.insert("add_generation_prompt", add_generation_prompt.into());
-        let Some(code) = self.template.templates.get(self.name()) else {
-            let message = format!("there is none named `{}`", self.name());
+        let Some(code) = self.template.templates.get(self.name) else {
+            let message = format!("there is none named `{}`", self.name);
             return Err(SkipReason::Template { message });
         };
         code.render(&self.template.environment, variables.into_iter().collect()).map_err(|error| {
@@ -158,88 +166,104 @@ impl Turns<'_> {
         })
     }
 
+    /// The same, to find something out; `None` where the template refuses it.
+    fn attempt(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+    ) -> Result<Option<String>, SkipReason> {
+        let tools = self.conversation.tools.as_ref();
+        match self.write(messages, tools, add_generation_prompt) {
+            Err(SkipReason::Template { .. }) => Ok(None),
+            written => written.map(Some),
+        }
+    }
+
+    /// What the template puts around generated parts.
+    fn block_marks(&self) -> &'static [char] {
+        if self.is_marked { &jinja::BLOCK_MARKS } else { &[] }
+    }
+
+    /// All that the conversation and the template say, as far as marks must differ from it.
+    fn texts(&self) -> Vec<String> {
+        let mut texts = vec![self.template.private.clone()];
+        for message in &self.conversation.messages {
+            texts.extend([message.role.clone(), message.content.clone().unwrap_or_default()]);
+            texts.extend(message.fields.iter().map(|(name, value)| format!("{name}{value}")));
+        }
+        texts.extend(self.conversation.tools.as_ref().map(Json::to_string));
+        texts.extend(self.conversation.kwargs.values().map(Json::to_string));
+        texts.extend(self.template.special_tokens.values().cloned());
+        texts
+    }
+
+    fn rewrites(&self, index: usize) -> SkipReason {
+        SkipReason::TemplateRewrites { template: self.template.path.clone(), index }
+    }
+
+    /// By marks in what everybody says.
+    fn by_marks(&self) -> Result<Rendered, SkipReason> {
+        let Conversation { messages, tools, .. } = self.conversation;
+        let text = self.write(messages, tools.as_ref(), false)?;
+        let marked = Marked::new(self, &text)?;
+        let spans = marked.spans()?;
+        let unwritten = self.unwritten(&marked, &text)?;
+        Ok(Rendered { text, spans, is_marked: false, unwritten })
+    }
+
     /// By the template's own blocks.
-    fn marked(&self) -> Result<Rendered, SkipReason> {
-        let messages = &self.conversation.messages;
-        let marked = self.write(messages, false)?;
-        let Some((text, blocks)) = jinja::take_marks(&marked) else {
+    fn by_blocks(&self) -> Result<Rendered, SkipReason> {
+        let Conversation { messages, tools, .. } = self.conversation;
+        let with_marks = self.write(messages, tools.as_ref(), false)?;
+        let Some((text, blocks)) = jinja::take_marks(&with_marks) else {
             let message = "its generation blocks do not close, or the row has their marks".into();
             return Err(SkipReason::Template { message });
         };
-        let turns: Vec<&Message> = messages.iter().filter(|turn| turn.is_assistant()).collect();
-        if turns.iter().all(|turn| turn.is_target) {
-            return Ok(Rendered { text, spans: blocks, is_marked: true });
-        }
-        if turns.len() != blocks.len() {
-            return Err(SkipReason::UnknownTurn { blocks: blocks.len(), turns: turns.len() });
-        }
-        let of_turns = blocks.into_iter().zip(turns);
-        let spans = of_turns.filter(|(_, turn)| turn.is_target).map(|(block, _)| block).collect();
-        Ok(Rendered { text, spans, is_marked: true })
-    }
-
-    /// Where the conversation's `text` has what the assistant says in turn `index`.
-    fn locate(&self, index: usize, text: &str) -> Result<Range<usize>, SkipReason> {
-        let messages = &self.conversation.messages;
-        let before = self.write(&messages[..index], true)?;
-        let until = self.write(&messages[..=index], false)?;
-        if until.starts_with(&before) && text.starts_with(&until) {
-            return Ok(before.len()..until.len());
-        }
-        // The template writes earlier turns differently once the conversation goes on (without
-        // their thoughts, say): look for the content, and take of what is around it in the
-        // conversation up to here as much as is still there.
-        let rewrites = || SkipReason::TemplateRewrites { index };
-        let in_text = self.content(index, messages, text)?.ok_or_else(rewrites)?;
-        let in_until = self.content(index, &messages[..=index], &until)?.ok_or_else(rewrites)?;
-        let lead = lead(&until[..in_until.start], &before);
-        let start = if text[..in_text.start].ends_with(lead) {
-            in_text.start - lead.len()
-        } else {
-            in_text.start
+        let marked = Marked::new(self, &text);
+        let unwritten = match &marked {
+            Ok(marked) => self.unwritten(marked, &text)?,
+            Err(_) => BTreeMap::new(),
         };
-        let end = in_text.end + shared_len(&text[in_text.end..], &until[in_until.end..]);
-        Ok(start..end)
+        let mut assistants = messages.iter().filter(|turn| turn.is_assistant());
+        let spans = if assistants.all(|turn| turn.is_target) {
+            blocks
+        } else {
+            marked?.of_targets(blocks)?
+        };
+        Ok(Rendered { text, spans, is_marked: true, unwritten })
     }
 
-    /// Where `text`, which is how `messages` are written, has the content of one of them.
-    fn content(
-        &self,
-        index: usize,
-        messages: &[Message],
-        text: &str,
-    ) -> Result<Option<Range<usize>>, SkipReason> {
-        let mut altered = messages.to_vec();
-        altered[index].content = Some(STAND_IN.to_owned());
-        let altered = self.write(&altered, false)?;
-        if altered.matches(STAND_IN).count() != 1 {
-            return Ok(None);
+    /// What of the conversation is not in its text.
+    fn unwritten(&self, marked: &Marked, text: &str) -> Result<BTreeMap<Kind, usize>, SkipReason> {
+        let mut unwritten = BTreeMap::new();
+        for (index, message) in self.conversation.messages.iter().enumerate() {
+            for kind in marked.unwritten(index, message) {
+                *unwritten.entry(kind).or_insert(0) += 1;
+            }
         }
-        let start = shared_len(text, &altered);
-        let same = text[start..].chars().rev().zip(altered[start..].chars().rev());
-        let tail: usize = same.take_while(|(a, b)| a == b).map(|(found, _)| found.len_utf8()).sum();
-        Ok(Some(start..text.len() - tail))
+        let Conversation { messages, tools, .. } = self.conversation;
+        if tools.is_some() && self.write(messages, None, false).is_ok_and(|other| other == text) {
+            unwritten.insert(Kind::Tools, 0);
+        }
+        Ok(unwritten)
     }
 }
 
-/// The end of `until` that follows the generation prompt with which `before` ends: where `before`,
-/// put into `until` at its end, fits for longest.
-fn lead<'a>(until: &'a str, before: &str) -> &'a str {
-    let shared_tail = |text: &str| {
-        text.chars().rev().zip(before.chars().rev()).take_while(|(a, b)| a == b).count()
-    };
-    let starts = until.char_indices().rev().map(|(at, _)| at).take(MOST_LEAD);
-    let starts = std::iter::once(until.len()).chain(starts);
-    // Of equals the first counts, which is the shortest.
-    let fits = starts.map(|at| (shared_tail(&until[..at]), at));
-    let (_, at) =
-        fits.reduce(|best, next| if next.0 > best.0 { next } else { best }).unwrap_or((0, 0));
-    &until[at..]
-}
-
-/// Bytes of the characters with which both texts begin.
-fn shared_len(a: &str, b: &str) -> usize {
-    a.chars().zip(b.chars()).take_while(|(a, b)| a == b).map(|(found, _)| found.len_utf8()).sum()
+/// A message as transformers hands it to a template: a thought under the name by which templates
+/// know it, and as `thinking`, which those of gpt-oss read.
+fn variable(message: &Message) -> Value {
+    let Message { role, content, fields, .. } = message;
+    let reasoning = REASONING.iter().find_map(|name| fields.get(*name));
+    let mut variables: Vec<(&str, Value)> = Vec::new();
+    if let Some(reasoning) = reasoning.filter(|_| !fields.contains_key("thinking")) {
+        variables.push(("thinking", reasoning.to_value()));
+    }
+    variables.push(("role", role.as_str().into()));
+    variables.push(("content", content.as_deref().map_or(Value::from(()), Value::from)));
+    let others = fields.iter().filter(|(name, _)| *name != "reasoning_content");
+    variables.extend(others.map(|(name, value)| (name.as_str(), value.to_value())));
+    variables.extend(reasoning.map(|reasoning| ("reasoning_content", reasoning.to_value())));
+    variables.into_iter().collect()
 }
 
 /// A run of text of a plain conversation.
@@ -338,9 +362,10 @@ mod tests {
         conversation.messages[2].is_target = false;
         assert_eq!(said(MARKED, &conversation), ["2<|im_end|>\n"]);
         let blocks = "{% for m in messages %}{{ m.role }}:{% if m.role == 'assistant' %}\
-                      {% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}\
+                      {% generation %}{{ m.content }}{% endgeneration %}!\
+                      {% generation %}</s>{% endgeneration %}{% else %}{{ m.content }}\
                       {% endif %};{% endfor %}";
-        assert_eq!(said(blocks, &conversation), ["2"]);
+        assert_eq!(said(blocks, &conversation), ["2", "</s>"]);
     }
 
     /// Some reasoning models' templates drop thoughts from all but the last turn.
@@ -352,10 +377,123 @@ mod tests {
     }
 
     #[test]
-    fn a_template_that_leaves_a_turn_out_is_refused() {
+    fn what_a_template_leaves_out_is_named() {
         let source = "{{ messages[-1].content }}{% if add_generation_prompt %}>{% endif %}";
+        let rendered = template(source).render(&conversation()).expect("the last turn");
+        assert_eq!((rendered.text.as_str(), rendered.spans), ("2", vec![0..1]));
+        let content = |role: &str| Kind::Content { role: role.to_owned() };
+        let expected = [(content("assistant"), 1), (content("system"), 1), (content("user"), 2)];
+        assert_eq!(rendered.unwritten, expected.into());
+        let mut thinking = conversation();
+        thinking.messages[2].content = Some("<think>\nhm\n</think>\n\n1".to_owned());
+        thinking.tools = Some(Json::from_text(r#"[{"name": "f"}]"#).expect("JSON"));
+        let source = "{% for m in messages %}{{ m.role }}:{{ m.content.split('</think>')[-1] }};\
+                      {% endfor %}";
+        let rendered = template(source).render(&thinking).expect("a regular conversation");
+        assert_eq!(rendered.unwritten, [(Kind::Tools, 0), (Kind::Thoughts, 1)].into());
+        assert_eq!(
+            template(MARKED).render(&conversation()).map(|row| row.unwritten),
+            Ok([].into())
+        );
+    }
+
+    #[test]
+    fn somebody_elses_words_that_are_written_in_part_are_no_secret() {
+        let source = "{% for m in messages %}{{ m.content[1:-1] if m.role == 'user' else m.content }};\
+                      {% endfor %}";
         let refused = template(source).render(&conversation());
-        assert_eq!(refused, Err(SkipReason::TemplateRewrites { index: 2 }));
+        let rewrites = SkipReason::TemplateRewrites { template: "t.jinja".into(), index: 1 };
+        assert_eq!(refused, Err(rewrites.clone()));
+        assert!(rewrites.to_string().contains("t.jinja rewrites `messages[1]`"));
+    }
+
+    /// Prompts that end in `<think>` where turns have none, as in DeepSeek-R1's distillations.
+    const R1: &str = "{% for m in messages %}{% if m.role == 'assistant' %}{{ 'A:' + \
+                      m.content.split('</think>')[-1] + '</s>' }}{% else %}{{ 'U:' + m.content }}\
+                      {% endif %}{% endfor %}{% if add_generation_prompt %}{{ 'A:<think>\n' }}{% endif %}";
+
+    #[test]
+    fn text_that_looks_like_the_prompt_is_not_learnt_for_it() {
+        let learnt = |turns: &[(&str, &str)]| {
+            let messages = turns.iter().map(|(role, content)| turn(role, content)).collect();
+            said(R1, &Conversation { messages, ..Conversation::default() })
+        };
+        let asked = ("user", "first line\nSECOND LINE?");
+        assert_eq!(learnt(&[asked, ("assistant", "yes")]), ["yes</s>"]);
+        let thought = "<think>\nt\n</think>\n\nno";
+        assert_eq!(
+            learnt(&[asked, ("assistant", thought), asked, ("assistant", thought)]),
+            ["\n\nno</s>", "\n\nno</s>"]
+        );
+        let echo = ("user", "A:<think>\nA:");
+        assert_eq!(
+            learnt(&[echo, ("assistant", "U:A:"), echo, ("assistant", "<think>")]),
+            ["U:A:</s>", "<think></s>"]
+        );
+    }
+
+    #[test]
+    fn a_thought_that_the_template_writes_is_learnt_under_any_of_its_names() {
+        let source = "{% for m in messages %}{{ m.role + ':' }}{% if m.role == 'assistant' %}\
+                      <think>{{ m.reasoning_content }}|{{ m.thinking }}</think>{% endif %}\
+                      {{ m.content }};{% endfor %}{% if add_generation_prompt %}assistant:<think>{% endif %}";
+        for name in REASONING {
+            let mut conversation = conversation();
+            let thought = Json::String("hm".to_owned());
+            conversation.messages[4].fields.insert(name.to_owned(), thought);
+            let expected = ["|</think>1;", "hm|hm</think>2;"];
+            assert_eq!(said(source, &conversation), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_conversation_may_begin_with_the_assistant() {
+        let source = "{% if messages[0].role == 'x' %}{% endif %}{% for m in messages %}\
+                      {{ m.role + ':' + m.content + ';' }}{% endfor %}\
+                      {% if add_generation_prompt %}assistant:{% endif %}";
+        let mut conversation = conversation();
+        conversation.messages.drain(..2);
+        assert_eq!(said(source, &conversation), ["1;", "2;"]);
+    }
+
+    /// Gemma 4 writes the results of a turn's calls before its last words.
+    #[test]
+    fn results_inside_a_turn_are_not_learnt() {
+        let source = "{% for m in messages %}{% if m.role == 'assistant' %}{{ 'A:' }}\
+                      {% for c in m.tool_calls %}{{ '<call>' + c.function.name + '</call>' }}{% endfor %}\
+                      {% if m.tool_calls %}{{ '<result>' + messages[loop.index].content + '</result>' }}{% endif %}\
+                      {{ m.content + ';' }}{% elif m.role == 'user' %}{{ 'U:' + m.content + ';' }}\
+                      {% endif %}{% endfor %}{% if add_generation_prompt %}{{ 'A:' }}{% endif %}";
+        let mut conversation = conversation();
+        let calls = Json::from_text(r#"[{"function": {"name": "f", "arguments": {}}}]"#);
+        conversation.messages[2].fields.insert("tool_calls".to_owned(), calls.expect("JSON"));
+        conversation.messages.insert(3, turn("tool", "secret"));
+        let said = said(source, &conversation).concat();
+        assert!(said.contains("<call>f") && said.contains("1;2;"), "{said}");
+        assert!(!said.contains("secret"), "{said}");
+    }
+
+    #[test]
+    fn a_call_of_numbers_alone_is_learnt() {
+        let source = "{% for m in messages %}{{ m.role + ':' }}{% if m.tool_calls %}\
+                      {{ m.tool_calls[0].function.arguments | tojson }}{% else %}{{ m.content }}\
+                      {% endif %};{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}";
+        let mut conversation = conversation();
+        let calls = r#"[{"function": {"name": "f", "arguments": {"wei": 100000000000000000000}}}]"#;
+        let calls = Json::from_text(calls).expect("JSON");
+        conversation.messages[4].fields.insert("tool_calls".to_owned(), calls);
+        assert_eq!(said(source, &conversation), ["1;", "{\"wei\": 100000000000000000000};"]);
+    }
+
+    #[test]
+    fn marks_are_no_characters_that_a_conversation_has() {
+        let mut conversation = conversation();
+        conversation.messages[1].content = Some("\u{F0000}\u{F0001}one?\u{F0003}".to_owned());
+        conversation.messages[2].content = Some("\u{F0000}1\u{F0002}".to_owned());
+        assert_eq!(
+            said(MARKED, &conversation),
+            ["\u{F0000}1\u{F0002}<|im_end|>\n", "2<|im_end|>\n"]
+        );
     }
 
     #[test]
@@ -366,7 +504,7 @@ mod tests {
         ];
         let file = TemplateFile { path: "t.json".into(), templates };
         let template = ChatTemplate::new(file, BTreeMap::new()).expect("templates that parse");
-        let tools = serde_json::from_str(r#"[{"name": "f", "b": 1, "a": 2}]"#).expect("JSON");
+        let tools = Json::from_text(r#"[{"name": "f", "b": 1, "a": 2}]"#).expect("JSON");
         let with = Conversation { tools: Some(tools), ..Conversation::default() };
         let text = |conversation| template.render(&conversation).expect("constant").text;
         assert_eq!(text(Conversation::default()), "no tools");

@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     fn said(json: &str) -> Result<Option<bool>, String> {
-        let value: Json = serde_json::from_str(json).expect("well-formed JSON");
+        let value = Json::from_text(json).expect("well-formed JSON");
         let fields = value.as_object().expect("an object").clone();
         let flag = turn_flag(&fields, |field| format!("messages[1].{field}"));
         flag.map(|flag| flag.map(|(learns, _)| learns)).map_err(|reason| reason.to_string())

@@ -6,11 +6,13 @@ use std::ops::Range;
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind};
 
+use super::json::LongInteger;
 use super::python_json;
 
 mod budget;
 mod code;
 mod growth;
+mod python_text;
 
 pub(super) use budget::{MOST_OF_ONE, is_limit, limit};
 pub(super) use code::Code;
@@ -42,6 +44,8 @@ const MOST_SHOWN: usize = 500;
 /// Put around what the assistant generates; noncharacters, which no text should have.
 const BEGIN: char = '\u{FDD0}';
 const END: char = '\u{FDD1}';
+/// Both.
+pub(super) const BLOCK_MARKS: [char; 2] = [BEGIN, END];
 
 /// The environment of all templates: its functions and filters.
 pub(super) fn environment() -> Environment<'static> {
@@ -57,6 +61,8 @@ pub(super) fn environment() -> Environment<'static> {
     environment.add_function("strftime_now", strftime_now);
     environment.add_filter("tojson", python_json::to_json);
     environment.add_filter("generated_part", |part: &str| format!("{BEGIN}{part}{END}"));
+    environment.add_test("number", is_number);
+    environment.add_test("integer", is_integer);
     environment.add_test("iterable", is_iterable);
     environment.add_test("sequence", is_sequence);
     environment
@@ -147,6 +153,18 @@ pub(super) fn take_marks(marked: &str) -> Option<(String, Vec<Range<usize>>)> {
 /// what absent tools are.
 fn is_iterable(value: &Value) -> bool {
     value.as_str().is_some() || (!value.is_none() && value.try_iter().is_ok())
+}
+
+fn is_number(value: &Value) -> bool {
+    value.is_number() || value.kind() == ValueKind::Bool || is_long(value)
+}
+
+fn is_integer(value: &Value) -> bool {
+    value.is_integer() || is_long(value)
+}
+
+fn is_long(value: &Value) -> bool {
+    value.downcast_object_ref::<LongInteger>().is_some()
 }
 
 /// As in Jinja: whatever has a length and can be indexed.

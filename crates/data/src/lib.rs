@@ -11,6 +11,7 @@
 mod added_tokens;
 mod cache;
 mod chat;
+mod chat_text;
 mod error;
 mod flags;
 mod jinja;
@@ -33,6 +34,7 @@ mod token_warnings;
 mod tokenise;
 mod turn;
 mod unused;
+mod unwritten;
 mod vocabulary;
 
 use std::path::Path;
@@ -41,6 +43,7 @@ use sha2::{Digest, Sha256};
 use spec::{DataSettings, ValidationSource};
 
 pub use chat::ChatFormat;
+pub use chat_text::{ChatText, ChatWriter};
 pub use error::DataError;
 pub use model_tokens::{ModelTokens, StopTokens};
 pub use notes::{Noticed, TokenNotes};
@@ -50,6 +53,7 @@ pub use report::{
 };
 pub use schema::Schema;
 pub use skip::SkippedRow;
+pub use unwritten::{Kind as UnwrittenKind, Unwritten};
 pub use vocabulary::{TextPiece, Vocabulary};
 
 use cache::TokenCache;

@@ -17,6 +17,7 @@ use super::schema::{Columns, Schema};
 use super::skip::{SkipReason, SkippedRow};
 use super::split::PreparedRow;
 use super::tokenise::{Tokenised, Tokeniser};
+use super::unwritten::UnwrittenCounts;
 
 /// Rows are tokenised together, and their text let go of, when so many ...
 const BATCH_ROWS: usize = 4096;
@@ -118,6 +119,7 @@ struct Loading<'a> {
     longest: usize,
     notes: TokenNotes,
     text: TextStream,
+    unwritten: UnwrittenCounts,
 }
 
 impl<'a> Loading<'a> {
@@ -137,6 +139,7 @@ impl<'a> Loading<'a> {
             longest: 0,
             notes: TokenNotes::default(),
             text: TextStream::default(),
+            unwritten: UnwrittenCounts::default(),
         }
     }
 
@@ -219,6 +222,7 @@ impl<'a> Loading<'a> {
             self.notice(*line, &tokenised);
         }
         self.longest = self.longest.max(tokenised.full_tokens);
+        self.unwritten.add(*line, tokenised.unwritten);
         self.rows.push(PreparedRow {
             place: Place { file: self.index, line: *line },
             hash: row.content_hash(),
@@ -229,7 +233,7 @@ impl<'a> Loading<'a> {
     }
 
     fn notice(&mut self, line: u64, row: &Tokenised) {
-        let Tokenised { example, full_tokens, notes } = row;
+        let Tokenised { example, full_tokens, notes, .. } = row;
         let is_cut = *full_tokens > self.loader.max_seq_len;
         self.notes.add(line, *notes, is_cut);
         let positions = self.loader.tokeniser.model().max_position_embeddings;
@@ -290,6 +294,7 @@ impl<'a> Loading<'a> {
                 [true, false].iter().all(|form| self.forms.contains(&(*schema, *form)))
             }),
             unused_columns: facts.unused_columns,
+            unwritten: self.unwritten.take(),
         }
     }
 }

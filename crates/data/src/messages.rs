@@ -119,7 +119,7 @@ fn read_history(object: &Object) -> Result<Vec<Message>, SkipReason> {
 /// Tools are a list, or, in tables, that list as JSON text.
 fn read_tools(tools: &Json) -> Result<Json, SkipReason> {
     let parsed = match tools {
-        Json::String(text) => serde_json::from_str(text).unwrap_or(Json::Null),
+        Json::String(text) => Json::from_text(text).unwrap_or(Json::Null),
         other => other.clone(),
     };
     if parsed.as_array().is_some() {
@@ -135,7 +135,7 @@ mod tests {
     use crate::schema::Schema;
 
     fn parsed(json: &str) -> Result<(Schema, Row), SkipReason> {
-        let value: Json = serde_json::from_str(json).expect("well-formed JSON");
+        let value = Json::from_text(json).expect("well-formed JSON");
         Row::from_object(value.as_object().expect("an object"))
     }
 

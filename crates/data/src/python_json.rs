@@ -1,17 +1,16 @@
 //! The `tojson` filter of chat templates: Python's `json.dumps`, which is what they were written
 //! against; Jinja's own filter escapes HTML.
 
-use std::io::{self, Write};
-
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Error, ErrorKind};
-use serde::Serialize;
-use serde_json::ser::{CharEscape, Formatter, Serializer};
 
 use super::jinja::{MOST_OF_ONE, limit};
+use super::json::LongInteger;
 
 /// Blanks for each step to the right.
 const MOST_INDENT: usize = 80;
+/// Lists in lists: JSON rows may have 128.
+const MOST_DEPTH: usize = 200;
 
 /// `json.dumps(value, ensure_ascii=False, indent=.., separators=.., sort_keys=..)`, as
 /// transformers calls it.
@@ -37,38 +36,10 @@ pub(super) fn to_json(value: &Value, arguments: Kwargs) -> Result<Value, Error> 
         }
     };
     let ensure_ascii = ensure_ascii.unwrap_or(false);
-    let formatter = PythonFormatter { item, key, indent, ensure_ascii, depth: 0, is_empty: true };
     let value = if sort_keys == Some(true) { sorted(value)? } else { value.clone() };
-    let mut written = Bounded { bytes: Vec::new(), is_full: false };
-    let failed = |message: String| Error::new(ErrorKind::BadSerialization, message);
-    let result = value.serialize(&mut Serializer::with_formatter(&mut written, formatter));
-    if written.is_full {
-        return Err(limit(format!("it writes more than {} MiB of JSON", MOST_OF_ONE >> 20)));
-    }
-    result.map_err(|error| failed(error.to_string()))?;
-    String::from_utf8(written.bytes)
-        .map(Value::from_safe_string)
-        .map_err(|error| failed(error.to_string()))
-}
-
-/// What is written, up to the largest text that a template may make.
-struct Bounded {
-    bytes: Vec<u8>,
-    is_full: bool,
-}
-
-impl Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.is_full |= self.bytes.len() + bytes.len() > MOST_OF_ONE;
-        if self.is_full {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.bytes.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    let mut writer = Writer { text: String::new(), item, key, indent, ensure_ascii };
+    writer.value(&value, 0)?;
+    Ok(writer.text.into())
 }
 
 /// The value with the keys of every object in ascending order.
@@ -90,127 +61,151 @@ fn sorted(value: &Value) -> Result<Value, Error> {
 }
 
 /// Writes JSON as Python does.
-struct PythonFormatter {
+struct Writer {
+    text: String,
+    /// Between two items, and between a key and its value.
     item: String,
     key: String,
     indent: Option<usize>,
     ensure_ascii: bool,
-    depth: usize,
-    /// Nothing stands in the innermost list or object yet.
-    is_empty: bool,
 }
 
-impl PythonFormatter {
-    fn begin<W: ?Sized + Write>(&mut self, writer: &mut W, bracket: &[u8]) -> io::Result<()> {
-        self.depth += 1;
-        self.is_empty = true;
-        writer.write_all(bracket)
-    }
-
-    fn next<W: ?Sized + Write>(&mut self, writer: &mut W, is_first: bool) -> io::Result<()> {
-        if !is_first {
-            writer.write_all(self.item.as_bytes())?;
+impl Writer {
+    fn value(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        if depth > MOST_DEPTH {
+            return Err(limit(format!("tojson: lists in lists, more than {MOST_DEPTH} deep")));
         }
-        self.is_empty = false;
-        self.new_line(writer)
-    }
-
-    fn end<W: ?Sized + Write>(&mut self, writer: &mut W, bracket: &[u8]) -> io::Result<()> {
-        self.depth -= 1;
-        if !std::mem::take(&mut self.is_empty) {
-            self.new_line(writer)?;
-        }
-        writer.write_all(bracket)
-    }
-
-    fn new_line<W: ?Sized + Write>(&self, writer: &mut W) -> io::Result<()> {
-        match self.indent {
-            Some(width) => write!(writer, "\n{:1$}", "", width * self.depth),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Formatter for PythonFormatter {
-    fn begin_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.begin(writer, b"[")
-    }
-
-    fn end_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.end(writer, b"]")
-    }
-
-    fn begin_array_value<W: ?Sized + Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
-        self.next(writer, first)
-    }
-
-    fn begin_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.begin(writer, b"{")
-    }
-
-    fn end_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.end(writer, b"}")
-    }
-
-    fn begin_object_key<W: ?Sized + Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
-        self.next(writer, first)
-    }
-
-    fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(self.key.as_bytes())
-    }
-
-    fn write_f64<W: ?Sized + Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
-        writer.write_all(python_float(value).as_bytes())
-    }
-
-    fn write_string_fragment<W: ?Sized + Write>(
-        &mut self,
-        writer: &mut W,
-        fragment: &str,
-    ) -> io::Result<()> {
-        if !self.ensure_ascii {
-            return writer.write_all(fragment.as_bytes());
-        }
-        for unit in fragment.encode_utf16() {
-            match u8::try_from(unit) {
-                Ok(byte) if byte.is_ascii() => writer.write_all(&[byte])?,
-                _ => write!(writer, "\\u{unit:04x}")?,
+        match value.kind() {
+            ValueKind::None => self.push("null")?,
+            ValueKind::Bool => self.push(if value.is_true() { "true" } else { "false" })?,
+            ValueKind::Number => self.push(&number(value))?,
+            ValueKind::String => self.string(value.as_str().unwrap_or_default())?,
+            ValueKind::Seq | ValueKind::Iterable => {
+                self.open("[")?;
+                let mut is_empty = true;
+                for item in value.try_iter()? {
+                    self.next(is_empty, depth + 1)?;
+                    is_empty = false;
+                    self.value(&item, depth + 1)?;
+                }
+                self.close("]", is_empty, depth)?;
             }
+            ValueKind::Map => {
+                self.open("{")?;
+                let mut is_empty = true;
+                for key in value.try_iter()? {
+                    self.next(is_empty, depth + 1)?;
+                    is_empty = false;
+                    self.name(&key)?;
+                    let between = self.key.clone();
+                    self.push(&between)?;
+                    self.value(&value.get_item(&key)?, depth + 1)?;
+                }
+                self.close("}", is_empty, depth)?;
+            }
+            _ if value.downcast_object_ref::<LongInteger>().is_some() => {
+                self.push(&value.to_string())?;
+            }
+            ValueKind::Undefined => return Err(not_serializable("Undefined")),
+            kind => return Err(not_serializable(&kind.to_string())),
         }
         Ok(())
     }
 
-    fn write_char_escape<W: ?Sized + Write>(
-        &mut self,
-        writer: &mut W,
-        escape: CharEscape,
-    ) -> io::Result<()> {
-        match escape {
-            CharEscape::Quote => writer.write_all(b"\\\""),
-            CharEscape::ReverseSolidus => writer.write_all(b"\\\\"),
-            CharEscape::Solidus => writer.write_all(b"/"),
-            CharEscape::Backspace => writer.write_all(b"\\b"),
-            CharEscape::FormFeed => writer.write_all(b"\\f"),
-            CharEscape::LineFeed => writer.write_all(b"\\n"),
-            CharEscape::CarriageReturn => writer.write_all(b"\\r"),
-            CharEscape::Tab => writer.write_all(b"\\t"),
-            CharEscape::AsciiControl(byte) => write!(writer, "\\u{byte:04x}"),
+    /// The key of an object, which Python makes a text.
+    fn name(&mut self, key: &Value) -> Result<(), Error> {
+        match key.kind() {
+            ValueKind::String => self.string(key.as_str().unwrap_or_default()),
+            ValueKind::None => self.string("null"),
+            ValueKind::Bool => self.string(if key.is_true() { "true" } else { "false" }),
+            ValueKind::Number => self.string(&number(key)),
+            kind => Err(not_serializable(&format!("a {kind} as a key"))),
         }
+    }
+
+    fn open(&mut self, bracket: &str) -> Result<(), Error> {
+        self.push(bracket)
+    }
+
+    fn next(&mut self, is_first: bool, depth: usize) -> Result<(), Error> {
+        if !is_first {
+            let between = self.item.clone();
+            self.push(&between)?;
+        }
+        self.new_line(depth)
+    }
+
+    fn close(&mut self, bracket: &str, is_empty: bool, depth: usize) -> Result<(), Error> {
+        if !is_empty {
+            self.new_line(depth)?;
+        }
+        self.push(bracket)
+    }
+
+    fn new_line(&mut self, depth: usize) -> Result<(), Error> {
+        match self.indent {
+            Some(width) => self.push(&format!("\n{:1$}", "", width * depth)),
+            None => Ok(()),
+        }
+    }
+
+    fn string(&mut self, text: &str) -> Result<(), Error> {
+        self.push("\"")?;
+        for char in text.chars() {
+            match char {
+                '"' => self.push("\\\"")?,
+                '\\' => self.push("\\\\")?,
+                '\u{8}' => self.push("\\b")?,
+                '\u{c}' => self.push("\\f")?,
+                '\n' => self.push("\\n")?,
+                '\r' => self.push("\\r")?,
+                '\t' => self.push("\\t")?,
+                '\0'..='\u{1f}' => self.push(&format!("\\u{:04x}", u32::from(char)))?,
+                _ if self.ensure_ascii && (!char.is_ascii() || char == '\u{7f}') => {
+                    for unit in char.encode_utf16(&mut [0; 2]) {
+                        self.push(&format!("\\u{unit:04x}"))?;
+                    }
+                }
+                _ => self.push(char.encode_utf8(&mut [0; 4]))?,
+            }
+        }
+        self.push("\"")
+    }
+
+    /// Up to the largest text that a template may make.
+    fn push(&mut self, text: &str) -> Result<(), Error> {
+        if self.text.len() + text.len() > MOST_OF_ONE {
+            return Err(limit(format!("it writes more than {} MiB of JSON", MOST_OF_ONE >> 20)));
+        }
+        self.text.push_str(text);
+        Ok(())
+    }
+}
+
+fn not_serializable(what: &str) -> Error {
+    let message = format!("tojson: {what} is not JSON serializable");
+    Error::new(ErrorKind::BadSerialization, message)
+}
+
+/// As Python's `json` writes a number.
+fn number(value: &Value) -> String {
+    match f64::try_from(value.clone()) {
+        Ok(float) if !value.is_integer() => match float {
+            f64::INFINITY => "Infinity".to_owned(),
+            f64::NEG_INFINITY => "-Infinity".to_owned(),
+            _ if float.is_nan() => "NaN".to_owned(),
+            _ => python_float(float),
+        },
+        _ => value.to_string(),
     }
 }
 
 /// `repr` of a Python float: plain from 1e-4 to 1e16, else with an exponent of two digits or more.
-fn python_float(value: f64) -> String {
+pub(super) fn python_float(value: f64) -> String {
     let size = value.abs();
+    if !value.is_finite() {
+        return if value.is_nan() { "nan".to_owned() } else { format!("{value}") };
+    }
     if size == 0.0 || (1e-4..1e16).contains(&size) {
         return format!("{value:?}");
     }
@@ -229,15 +224,37 @@ mod tests {
 
     use super::*;
 
-    fn written(arguments: &str) -> String {
+    fn written_of(json: &str, arguments: &str) -> String {
         let mut environment = Environment::new();
         environment.add_filter("tojson", to_json);
-        let value: crate::json::Json =
-            serde_json::from_str(r#"{"b": [1, 2.5, 1e22, 1e-7], "a": {}, "é": "<'\n\u0001😀>"}"#)
-                .expect("JSON");
+        let value = crate::json::Json::from_text(json).expect("JSON");
+        let value = value.to_value();
         environment
             .render_str(&format!("{{{{ value | tojson{arguments} }}}}"), context! { value })
             .unwrap_or_else(|error| error.to_string())
+    }
+
+    fn written(arguments: &str) -> String {
+        let json = r#"{"b": [1, 2.5, 1e22, 1e-7], "a": {}, "é": "<'\n\u0001😀>"}"#;
+        written_of(json, arguments)
+    }
+
+    #[test]
+    fn integers_keep_all_their_digits_and_infinite_floats_their_names() {
+        let long = "1".repeat(60);
+        let json =
+            format!("[100000000000000000000, -0, -0.0, {long}, 1e400, 18446744073709551615]");
+        let expected =
+            format!("[100000000000000000000, 0, -0.0, {long}, Infinity, 18446744073709551615]");
+        assert_eq!(written_of(&json, ""), expected);
+    }
+
+    #[test]
+    fn what_python_cannot_write_is_an_error() {
+        let mut environment = Environment::new();
+        environment.add_filter("tojson", to_json);
+        let error = environment.render_str("{{ nothing | tojson }}", ()).unwrap_err();
+        assert!(error.to_string().contains("Undefined is not JSON serializable"), "{error}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::read::FileFormat;
 use super::schema::Schema;
 use super::skip::{SkippedRow, list_keys};
 use super::token_warnings::token_warnings;
+use super::unwritten::Unwritten;
 
 /// Lines named in a rendered report before "and N more".
 const SHOWN_LINES: usize = 5;
@@ -94,6 +95,9 @@ pub struct FileReport {
     /// Columns that hold text and are not read.
     #[serde(default)]
     pub unused_columns: Vec<String>,
+    /// What the chat template left out of the used rows.
+    #[serde(default)]
+    pub unwritten: Vec<Unwritten>,
 }
 
 /// How the training file was split.
@@ -179,6 +183,7 @@ impl DataReport {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> =
             self.overlaps.iter().flat_map(|overlap| self.warnings_of(overlap)).collect();
+        warnings.extend(self.files.iter().filter_map(FileReport::warning_of_unwritten));
         if !self.repeated_train_rows.is_empty() {
             warnings.push(format!(
                 "{} of the train rows repeat an earlier row and weigh more: {}",
@@ -346,6 +351,22 @@ impl FileReport {
                 self.path.display()
             )
         })
+    }
+
+    /// What the chat template leaves out, if anything.
+    fn warning_of_unwritten(&self) -> Option<String> {
+        let kinds: Vec<String> = self.unwritten.iter().map(ToString::to_string).collect();
+        let (path, kinds) = (
+            self.path.display(),
+            match kinds.as_slice() {
+                [] => return None,
+                [one] => one.clone(),
+                [first @ .., last] => format!("{} and {last}", first.join(", ")),
+            },
+        );
+        Some(format!(
+            "{path}: the chat template does not write {kinds}, so nothing of it is learnt or seen"
+        ))
     }
 
     fn render(&self) -> String {

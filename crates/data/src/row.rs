@@ -1,10 +1,9 @@
 //! One row's content, whichever schema it was written in, and its identity.
 
-use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use super::flags::{check_labels, check_row_flags};
-use super::json::{Json, Object, serialize_fields};
+use super::json::{Json, Object};
 use super::messages::{exchange, read_conversation, read_prompt_and_completion};
 use super::preference::read_chosen;
 use super::schema::{Schema, detect_schema, keys};
@@ -46,15 +45,6 @@ impl Message {
     /// Whether the model speaks.
     pub fn is_assistant(&self) -> bool {
         self.role == "assistant"
-    }
-}
-
-impl Serialize for Message {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (role, content) = (("role".to_owned()), ("content".to_owned()));
-        let said = self.content.clone().map_or(Json::Null, Json::String);
-        let named = [(&role, &Json::String(self.role.clone())), (&content, &said)];
-        serialize_fields(serializer, named.into_iter().chain(&self.fields))
     }
 }
 
@@ -322,7 +312,7 @@ mod tests {
     use super::*;
 
     fn parsed(json: &str) -> Result<(Schema, Row), SkipReason> {
-        let value: Json = serde_json::from_str(json).expect("well-formed JSON");
+        let value = Json::from_text(json).expect("well-formed JSON");
         Row::from_object(value.as_object().expect("an object"))
     }
 

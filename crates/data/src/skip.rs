@@ -1,5 +1,7 @@
 //! Why a row is not used.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 /// How many keys of an unknown row are named, and how long each may be.
@@ -296,12 +298,15 @@ pub(super) enum SkipReason {
     /// The chat template changes what a turn says, or leaves it out, so the assistant's tokens
     /// cannot be told from the rest.
     #[error(
-        "the chat template rewrites `messages[{index}]`, so the assistant's tokens cannot be \
+        "the chat template {} rewrites `messages[{index}]`, so the assistant's tokens cannot be \
          located; end the row at that turn, write it as `prompt` + `completion`, or put \
-         `{{% generation %}}` and `{{% endgeneration %}}` around what the template writes of it"
+         `{{% generation %}}` and `{{% endgeneration %}}` around what the template writes of it",
+        template.display()
     )]
     TemplateRewrites {
-        /// The assistant turn that cannot be located, counted from 0.
+        /// The template's file.
+        template: PathBuf,
+        /// The turn, counted from 0.
         index: usize,
     },
     /// A turn is not to be learnt, and the template does not tell whose turn its blocks are.

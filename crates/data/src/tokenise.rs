@@ -1,6 +1,6 @@
 //! Text to token ids, with the mask that says which of them are targets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
 
@@ -14,6 +14,7 @@ use super::model_tokens::ModelTokens;
 use super::notes::{RowNotes, end_token};
 use super::row::{Conversation, Row};
 use super::skip::SkipReason;
+use super::unwritten::Kind;
 
 /// A model's tokenizer with its special tokens and chat format.
 pub(super) struct Tokeniser {
@@ -37,6 +38,8 @@ pub(super) struct Tokenised {
     pub full_tokens: usize,
     /// What is noticed of it.
     pub notes: RowNotes,
+    /// What the chat template left out, and of how many turns.
+    pub unwritten: BTreeMap<Kind, usize>,
 }
 
 impl Tokeniser {
@@ -91,8 +94,11 @@ impl Tokeniser {
 
     /// Tokens and mask of a row, cut on the right to `max_seq_len`.
     pub fn tokenise(&self, row: &Row, max_seq_len: usize) -> Result<Tokenised, SkipReason> {
+        let mut unwritten = BTreeMap::new();
         let (mut example, mut notes) = match row {
-            Row::Messages(conversation) => (self.conversation(conversation)?, RowNotes::default()),
+            Row::Messages(conversation) => {
+                (self.conversation(conversation, &mut unwritten)?, RowNotes::default())
+            }
             Row::Completion { prompt, completion } => self.text(prompt, completion)?,
             Row::Text(text) => self.text("", text)?,
         };
@@ -114,14 +120,15 @@ impl Tokeniser {
         // Rows stay in memory for the whole run.
         example.input_ids.shrink_to_fit();
         example.loss_mask.shrink_to_fit();
-        Ok(Tokenised { example, full_tokens, notes })
+        Ok(Tokenised { example, full_tokens, notes, unwritten })
     }
 
     /// Tokens of a part of a text, without what stands around it.
     pub fn piece(&self, text: &str) -> Result<Tokenised, SkipReason> {
         let ids = self.encode(text)?;
         let (full_tokens, notes) = (ids.len(), RowNotes::default());
-        Ok(Tokenised { example: Example::of_text(ids), full_tokens, notes })
+        let example = Example::of_text(ids);
+        Ok(Tokenised { example, full_tokens, notes, unwritten: BTreeMap::new() })
     }
 
     /// The end-of-sequence token.
@@ -195,9 +202,14 @@ impl Tokeniser {
         end_token(example, |id| self.added.contains(&id), is_blank)
     }
 
-    fn conversation(&self, conversation: &Conversation) -> Result<Example, SkipReason> {
+    fn conversation(
+        &self,
+        conversation: &Conversation,
+        left_out: &mut BTreeMap<Kind, usize>,
+    ) -> Result<Example, SkipReason> {
         if let Some(template) = &self.template {
-            let Rendered { text, spans, is_marked } = template.render(conversation)?;
+            let Rendered { text, spans, is_marked, unwritten } = template.render(conversation)?;
+            *left_out = unwritten;
             let encoding = self
                 .tokenizer
                 .encode(text.as_str(), false)

@@ -1,5 +1,6 @@
 //! One turn of a list: a message of `OpenAI`'s format or a ShareGPT turn.
 
+use super::chat::REASONING;
 use super::flags::{is_flag, turn_flag};
 use super::json::{Json, Object};
 use super::row::{MEDIA, Message, said, string_at};
@@ -82,8 +83,10 @@ impl<'a> Turn<'a> {
             }
             Some((is_learnt, _)) => is_learnt,
         };
-        let is_silent = message.content.as_ref().is_none_or(|text| text.trim().is_empty());
-        if message.is_assistant() && is_silent && !message.fields.contains_key("tool_calls") {
+        let is_silent = message.content.as_ref().is_none_or(|text| text.trim().is_empty())
+            && !message.fields.contains_key("tool_calls")
+            && !has_thought(&message.fields);
+        if message.is_assistant() && is_silent {
             let said = if is_share_gpt { "value" } else { "content" };
             return Err(SkipReason::Empty { field: self.path(said) });
         }
@@ -115,6 +118,8 @@ impl<'a> Turn<'a> {
         let fields = self.beside("role", "content");
         let content = match self.fields.get("content") {
             None | Some(Json::Null) if fields.contains_key("tool_calls") => None,
+            // A turn may be no more than a thought.
+            None | Some(Json::Null) if has_thought(&fields) => Some(String::new()),
             _ => Some(self.content("content")?),
         };
         Ok(Message { role, content, fields, is_target: false })
@@ -146,7 +151,7 @@ impl<'a> Turn<'a> {
 
     /// A call of one or several tools, as JSON text.
     fn share_gpt_call(&self, text: &str) -> Result<Message, SkipReason> {
-        let calls = match serde_json::from_str(text) {
+        let calls = match Json::from_text(text) {
             Ok(call @ Json::Object(_)) => vec![call],
             Ok(Json::Array(calls)) => calls,
             Ok(_) | Err(_) => {
@@ -164,6 +169,11 @@ impl<'a> Turn<'a> {
         fields.insert("tool_calls".to_owned(), calls);
         Ok(Message { role: "assistant".to_owned(), content: None, fields, is_target: true })
     }
+}
+
+/// Whether a message says a thought, under any of the names that transformers knows.
+fn has_thought(fields: &Object) -> bool {
+    REASONING.iter().any(|name| fields.get(*name).is_some_and(|thought| !thought.is_void()))
 }
 
 /// What a part of a message's content says, `path` being its place: a text, of which the Responses
@@ -212,7 +222,7 @@ fn parse_arguments(calls: &mut Json) {
         let Some(Json::Object(function)) = call.get_mut("function") else { continue };
         if let Some(arguments) = function.get_mut("arguments")
             && let Some(text) = arguments.as_str()
-            && let Ok(parsed @ Json::Object(_)) = serde_json::from_str(text)
+            && let Ok(parsed @ Json::Object(_)) = Json::from_text(text)
         {
             *arguments = parsed;
         }
@@ -224,7 +234,7 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> Result<Vec<Message>, String> {
-        let value = serde_json::from_str(json).expect("well-formed JSON");
+        let value = Json::from_text(json).expect("well-formed JSON");
         read_turns(&value, "messages").map_err(|reason| reason.to_string())
     }
 

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     fn noted(json: &str) -> Vec<String> {
-        let value: Json = serde_json::from_str(json).expect("well-formed JSON");
+        let value = Json::from_text(json).expect("well-formed JSON");
         let object = value.as_object().expect("an object");
         let (schema, row) = Row::from_object(object).expect("a usable row");
         let mut unused = BTreeSet::new();

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use minijinja::value::{DynObject, Object, ObjectRepr, Value, ValueKind};
 use minijinja::{Error, ErrorKind, Output, State, escape_formatter};
 
+use super::python_text;
+
 /// Bytes of the largest text or list that a template may make: a million tokens of text.
 pub(crate) const MOST_OF_ONE: usize = 4 << 20;
 /// Bytes that it may make in all for one conversation: templates that append turn by turn make the
@@ -132,6 +134,9 @@ pub(super) fn write(out: &mut Output, state: &State, value: &Value) -> Result<()
         _ => text_len(value)?,
     };
     budget.take_of_output(bytes)?;
+    if is_plain && !value.is_undefined() {
+        return Ok(out.write_str(&python_text::text(value))?);
+    }
     escape_formatter(out, state, value)
 }
 

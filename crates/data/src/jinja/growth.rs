@@ -6,6 +6,7 @@ use minijinja::{Environment, Error, ErrorKind, State, filters};
 use minijinja_contrib::pycompat;
 
 use super::budget::{Budget, MOST_OF_ONE, NODE, limit, text_len};
+use super::python_text;
 
 /// The largest width and precision of a formatted value.
 const MOST_WIDTH: usize = 999;
@@ -18,6 +19,9 @@ pub(super) fn add_to(environment: &mut Environment) {
     environment.add_filter("replace", replace);
     environment.add_filter("join", join);
     environment.add_filter("indent", indent);
+    environment.add_filter("string", string);
+    environment.add_filter("escape", escape);
+    environment.add_filter("e", escape);
     environment.add_filter("format", format);
     environment.add_filter("batch", counted(filters::batch));
     environment.add_filter("slice", counted(filters::slice));
@@ -28,6 +32,7 @@ pub(super) fn add_to(environment: &mut Environment) {
 #[expect(clippy::needless_pass_by_value, reason = "the signature that makes it a filter")]
 fn concat(state: &State, left: Value, right: Value) -> Result<String, Error> {
     Budget::of(state).take(written_len(&left)? + written_len(&right)?)?;
+    let [left, right] = [left, right].map(|value| python_text::text(&value));
     Ok(format!("{left}{right}"))
 }
 
@@ -115,8 +120,34 @@ fn check_replace(state: &State, text: &str, from: &str, to: &str) -> Result<(), 
 }
 
 fn join(state: &State, value: &Value, joiner: Option<StringInput<'_>>) -> Result<Value, Error> {
-    check_join(state, value, joiner.as_ref().map_or("", StringInput::as_str))?;
-    filters::join(state, value, joiner)
+    let joiner = joiner.as_ref().map_or("", StringInput::as_str);
+    check_join(state, value, joiner)?;
+    let items: Vec<String> = value.try_iter()?.map(|item| python_text::text(&item)).collect();
+    Ok(items.join(joiner).into())
+}
+
+/// `str(value)`.
+fn string(state: &State, value: &Value) -> Result<Value, Error> {
+    if value.as_str().is_some() {
+        return Ok(value.clone());
+    }
+    Budget::of(state).take(text_len(value)?)?;
+    Ok(python_text::text(value).into())
+}
+
+/// Escapes for HTML as Python's markupsafe does.
+fn escape(state: &State, value: &Value) -> Result<Value, Error> {
+    if value.is_safe() {
+        return Ok(value.clone());
+    }
+    Budget::of(state).take(text_len(value)?)?;
+    let mut text = python_text::text(value);
+    for (char, name) in
+        [("&", "&amp;"), (">", "&gt;"), ("<", "&lt;"), ("'", "&#39;"), ("\"", "&#34;")]
+    {
+        text = text.replace(char, name);
+    }
+    Ok(Value::from_safe_string(text))
 }
 
 fn check_join(state: &State, items: &Value, joiner: &str) -> Result<(), Error> {
@@ -130,18 +161,57 @@ fn check_join(state: &State, items: &Value, joiner: &str) -> Result<(), Error> {
     Budget::of(state).take(bytes)
 }
 
+/// As in Jinja: lines but the first, and blank lines only on request.
 fn indent(
     state: &State,
     value: StringInput<'_>,
-    width: Option<usize>,
+    width: Option<Value>,
     first: Option<bool>,
     arguments: Kwargs,
 ) -> Result<Value, Error> {
-    let named: Option<usize> = arguments.get("width")?;
-    let lines = value.as_str().lines().count() + 1;
-    let grown = lines.saturating_mul(width.or(named).unwrap_or(4));
+    let named = |name: &str, given: Option<bool>| -> Result<bool, Error> {
+        let named: Option<bool> = arguments.get(name)?;
+        Ok(given.or(named).unwrap_or(false))
+    };
+    let width = width.map_or_else(|| arguments.get("width"), |width| Ok(Some(width)))?;
+    let (first, blank) = (named("first", first)?, named("blank", None)?);
+    arguments.assert_all_used()?;
+    let lines = lines_of(value.as_str());
+    let length = match &width {
+        Some(width) if width.as_str().is_some() => width.as_str().map_or(0, str::len),
+        Some(width) => usize::try_from(width.clone())?,
+        None => 4,
+    };
+    let grown = lines.len().saturating_mul(length);
     Budget::of(state).take(value.as_str().len().saturating_add(grown))?;
-    filters::indent(value, width, first, None, arguments)
+    let step = width.as_ref().and_then(Value::as_str).map_or(" ".repeat(length), str::to_owned);
+    let mut text = if first { step.clone() } else { String::new() };
+    for (index, line) in lines.iter().enumerate() {
+        if index > 0 {
+            text.push('\n');
+            text += if blank || !line.is_empty() { &step } else { "" };
+        }
+        text += line;
+    }
+    Ok(text.into())
+}
+
+/// The lines of a text as Python splits them, the one after a last line end included.
+fn lines_of(text: &str) -> Vec<&str> {
+    let is_end = |char: char| {
+        matches!(char, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}')
+            || matches!(char, '\u{2028}' | '\u{2029}')
+    };
+    let mut lines = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(is_end) {
+        let (line, after) = rest.split_at(at);
+        lines.push(line);
+        let end = after.chars().next().map_or(0, char::len_utf8);
+        rest = after.strip_prefix("\r\n").unwrap_or(&after[end..]);
+    }
+    lines.push(rest);
+    lines
 }
 
 fn format(state: &State, text: &Value, arguments: Rest<Value>) -> Result<Value, Error> {
@@ -214,6 +284,15 @@ mod tests {
                       {{ [1, 2, 3][1:0:-1] }}{{ none[1:] }}{{ [1][9223372036854775807::-1] }}";
         assert_eq!(rendered(source), "[2, 3][3, 2, 1][]béa[3, 1]ab[][1, 2][2][][1]");
         assert!(rendered("{{ [1][::0] }}").contains("steps of 0"));
+    }
+
+    #[test]
+    fn texts_are_indented_and_escaped_as_in_jinja() {
+        let source = "{{ '{\n' | indent(2, first=true) }}a{{ 'a\n\nb' | indent(width=1) }}\
+                      {{ 'a\n\nb' | indent('> ', true, blank=true) }} {{ '<\"' | e }} {{ [1.5, 'a'] | join(',') }}\
+                      {{ [none] | string }}";
+        let expected = "  {\na".to_owned() + "a\n\n b> a\n> \n> b &lt;&#34; 1.5,a[None]";
+        assert_eq!(rendered(source), expected);
     }
 
     #[test]

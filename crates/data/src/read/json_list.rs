@@ -1,16 +1,14 @@
 //! JSON that is not one object a line: a list of rows, rows and lists of them behind each other, or
 //! an object with the list in one of its fields; read element by element.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::{self, BufRead, Read};
 
-use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::super::error::DataError;
-use super::super::json::{Json, Object};
+use super::super::json::Json;
 use super::layout::Layout;
 use super::nan::PlainJson;
 use super::{MOST_ROW_BYTES, Source, without_place};
@@ -66,18 +64,27 @@ struct Place {
     line: Cell<u64>,
     /// Line on which the row in work begins.
     row: Cell<u64>,
-    /// Bytes since then.
-    bytes: Cell<usize>,
+    /// Its bytes, and what was read after it.
+    bytes: RefCell<Vec<u8>>,
 }
 
 impl Place {
     fn begin_row(&self) {
         self.row.set(self.line.get() + 1);
-        self.bytes.set(0);
+        let mut bytes = self.bytes.borrow_mut();
+        let first = bytes.len().saturating_sub(1);
+        bytes.drain(..first);
+    }
+
+    /// The value of the row, all of which has been read: numbers keep their digits.
+    fn row<E: Error>(&self) -> Result<Json, E> {
+        let bytes = self.bytes.borrow();
+        let text = std::str::from_utf8(&bytes).map_err(E::custom)?;
+        Json::from_first(text).map_err(|error| E::custom(without_place(&error)))
     }
 
     fn is_too_long(&self) -> bool {
-        self.bytes.get() > MOST_ROW_BYTES
+        self.bytes.borrow().len() > MOST_ROW_BYTES
     }
 }
 
@@ -94,7 +101,7 @@ impl<R: BufRead> Read for Counting<'_, R> {
         for byte in &out[..read] {
             self.place.line.set(self.place.line.get() + u64::from(*byte == b'\n'));
         }
-        self.place.bytes.set(self.place.bytes.get() + read);
+        self.place.bytes.borrow_mut().extend_from_slice(&out[..read]);
         if self.place.is_too_long() {
             return Err(io::Error::other("the row is too long"));
         }
@@ -162,11 +169,9 @@ impl<'de> Visitor<'de> for &mut Rows<'_, '_, '_> {
         if let Some(field) = self.field {
             return self.unwrap(map, field);
         }
-        let mut object = Object::new();
-        while let Some((name, value)) = map.next_entry()? {
-            object.insert(name, value);
-        }
-        self.take(Json::Object(object))
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        let value = self.place.row()?;
+        self.take(value)
     }
 }
 
@@ -178,6 +183,7 @@ impl<'de> DeserializeSeed<'de> for Element<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
         self.0.begin_row();
-        Json::deserialize(deserializer)
+        deserializer.deserialize_any(IgnoredAny)?;
+        self.0.row()
     }
 }

@@ -244,7 +244,7 @@ fn is_turns(value: &Json) -> bool {
 }
 
 fn parse_json(text: &str, column: Option<&str>) -> Result<Json, SkipReason> {
-    serde_json::from_str(text).map_err(|error| {
+    Json::from_text(text).map_err(|error| {
         let mut message = without_place(&error);
         if error.is_eof() {
             message.push_str(" (a row is one line)");

@@ -10,10 +10,9 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row as Record};
 use parquet::schema::types::Type;
-use serde_json::Number;
 
 use super::super::error::DataError;
-use super::super::json::{Json, Object};
+use super::super::json::{Json, Number, Object};
 use super::super::row::MEDIA;
 use super::super::skip::SkipReason;
 use super::super::unused;
