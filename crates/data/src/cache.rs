@@ -19,7 +19,7 @@ use super::report::{FileReport, Place};
 use super::row::ContentHash;
 use super::split::PreparedRow;
 
-const MAGIC: &[u8; 20] = b"lorasweep tokens v1\n";
+const MAGIC: &[u8; 20] = b"lorasweep tokens v2\n";
 /// Smaller files are tokenised about as fast as they are looked up.
 const LEAST_BYTES: u64 = 4 << 20;
 /// An entry that was not used for so long is removed when another one is written.
@@ -252,6 +252,9 @@ mod tests {
             longest: 20,
             skipped: Vec::new(),
             truncated_lines: vec![3],
+            conversations: 2,
+            has_mixed_prompts: true,
+            unused_columns: vec!["notes".to_owned()],
         }
     }
 

@@ -82,6 +82,18 @@ pub enum DataError {
         /// What the parser says.
         message: String,
     },
+    /// One object, several of whose fields hold rows.
+    #[error(
+        "{} is one JSON object, not a list of rows; lists stand in its fields {}: write the one that \
+         is meant into a file of its own, as a list or one object a line",
+        path.display(), list_keys(fields)
+    )]
+    SeveralLists {
+        /// The file.
+        path: PathBuf,
+        /// The fields that hold lists of objects.
+        fields: Vec<String>,
+    },
     /// A Parquet file that cannot be read.
     #[error("failed to read {} as Parquet{}: {message}", path.display(), at_row(*row))]
     Parquet {
@@ -175,6 +187,19 @@ pub enum DataError {
         /// What the reader says.
         source: csv::Error,
     },
+    /// All rows of a file say that they are not to be learnt.
+    #[error(
+        "{}: all {rows} rows are left out on purpose: {reason}; a file needs answers that are to be \
+         learnt", path.display()
+    )]
+    AllLeftOut {
+        /// The file.
+        path: PathBuf,
+        /// Its rows, blank lines not counted.
+        rows: usize,
+        /// Why the first one is left out.
+        reason: String,
+    },
     /// More than half of a file's rows cannot be used.
     #[error(
         "{}: {} of {rows} rows cannot be used (at most half may be bad):\n{}",
@@ -183,7 +208,7 @@ pub enum DataError {
     TooManyBadRows {
         /// The file.
         path: PathBuf,
-        /// Rows of the file, blank lines not counted.
+        /// Rows of the file that are not left out on purpose, blank lines not counted.
         rows: usize,
         /// The bad ones, by line.
         skipped: Vec<SkippedRow>,

@@ -35,11 +35,12 @@ impl Json {
         if let Self::Object(fields) = self { Some(fields) } else { None }
     }
 
-    /// Null, an empty list or an empty text: as good as absent.
+    /// Null, an empty list, object or text: as good as absent.
     pub fn is_void(&self) -> bool {
         match self {
             Self::Null => true,
             Self::Array(items) => items.is_empty(),
+            Self::Object(fields) => fields.is_empty(),
             Self::String(text) => text.trim().is_empty(),
             _ => false,
         }

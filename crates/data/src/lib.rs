@@ -11,12 +11,14 @@
 mod cache;
 mod chat;
 mod error;
+mod flags;
 mod jinja;
 mod json;
 mod load;
 mod messages;
 mod model_files;
 mod pack;
+mod preference;
 mod python_json;
 mod read;
 mod report;
@@ -25,6 +27,8 @@ mod schema;
 mod skip;
 mod split;
 mod tokenise;
+mod turn;
+mod unused;
 mod vocabulary;
 
 use std::path::Path;
@@ -180,7 +184,7 @@ pub fn prepare_cached(
     let retention = load_optional(DataRole::Retention, settings.retention.as_deref())?;
     let test = load_optional(DataRole::Test, settings.test.as_deref())?;
 
-    let has_chat = files.iter().flat_map(|file| &file.schemas).any(|schema| schema.is_chat());
+    let has_chat = files.iter().any(|file| file.conversations > 0);
     let overlaps = overlaps(&train, &validation, retention.as_deref(), test.as_deref());
     let repeated_train_rows = repeated(&train);
     let mut places = SetPlaces::default();

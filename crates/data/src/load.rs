@@ -67,18 +67,29 @@ impl Loader<'_> {
         let mut loading = Loading::new(self, index, path);
         let facts = each_row(path, self.columns, &mut |row| loading.push(row))?;
         loading.end()?;
+        let unit = facts.format.unit();
         let report = loading.report(role, path, facts);
-        if report.skipped.len() * 2 > report.rows {
-            return Err(DataError::TooManyBadRows {
-                path: path.to_owned(),
-                rows: report.rows,
-                skipped: report.skipped,
-                unit: facts.format.unit(),
-            });
-        }
+        check_skipped(&report, unit)?;
         let mut rows = loading.rows;
         rows.shrink_to_fit();
         Ok((rows, report))
+    }
+}
+
+/// More than half of the rows that are to be learnt must be usable.
+fn check_skipped(report: &FileReport, unit: &'static str) -> Result<(), DataError> {
+    let path = report.path.clone();
+    let (left_out, bad): (Vec<_>, Vec<_>) =
+        report.skipped.iter().cloned().partition(|row| row.on_purpose);
+    let rows = report.rows - left_out.len();
+    if bad.len() * 2 > rows {
+        return Err(DataError::TooManyBadRows { path, rows, skipped: bad, unit });
+    }
+    match left_out.into_iter().next() {
+        Some(first) if rows == 0 => {
+            Err(DataError::AllLeftOut { path, rows: report.rows, reason: first.reason })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -99,6 +110,9 @@ struct Loading<'a> {
     rows: Vec<PreparedRow>,
     skipped: Vec<SkippedRow>,
     schemas: BTreeSet<Schema>,
+    /// Schemas of rows that are conversations, and of rows that are not.
+    forms: BTreeSet<(Schema, bool)>,
+    conversations: usize,
     truncated_lines: Vec<u64>,
     longest: usize,
     text: TextStream,
@@ -115,6 +129,8 @@ impl<'a> Loading<'a> {
             rows: Vec::new(),
             skipped: Vec::new(),
             schemas: BTreeSet::new(),
+            forms: BTreeSet::new(),
+            conversations: 0,
             truncated_lines: Vec::new(),
             longest: 0,
             text: TextStream::default(),
@@ -137,7 +153,8 @@ impl<'a> Loading<'a> {
     }
 
     fn skip(&mut self, line: u64, reason: &SkipReason) {
-        self.skipped.push(SkippedRow { line, reason: reason.to_string() });
+        let on_purpose = reason.is_on_purpose();
+        self.skipped.push(SkippedRow { line, reason: reason.to_string(), on_purpose });
     }
 
     /// Tokenises the batch; results come in the order of the file, whichever thread is done first.
@@ -181,6 +198,8 @@ impl<'a> Loading<'a> {
     fn take(&mut self, pending: &Pending, tokenised: Tokenised) {
         let Pending { line, schema, row } = pending;
         self.schemas.insert(*schema);
+        self.forms.insert((*schema, row.is_conversation()));
+        self.conversations += usize::from(row.is_conversation());
         if *schema == Schema::PlainText {
             if self.text.is_new() {
                 self.text.extend(*line, &self.loader.tokeniser.start().input_ids);
@@ -249,6 +268,11 @@ impl<'a> Loading<'a> {
             longest: self.longest,
             skipped: std::mem::take(&mut self.skipped),
             truncated_lines: std::mem::take(&mut self.truncated_lines),
+            conversations: self.conversations,
+            has_mixed_prompts: self.schemas.iter().any(|schema| {
+                [true, false].iter().all(|form| self.forms.contains(&(*schema, *form)))
+            }),
+            unused_columns: facts.unused_columns,
         }
     }
 }

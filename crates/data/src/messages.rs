@@ -1,27 +1,38 @@
 //! Conversations as datasets have them: `messages`, ShareGPT's turns, tool calls, prompts and
-//! completions made of turns, and the chosen side of preferences.
+//! completions made of turns, and prompts with a `system` text or a `history` beside them.
 
+use super::flags::apply_mask;
 use super::json::{Json, Object};
-use super::row::{Conversation, Message, Row, optional_string, said, said_string, string_at};
+use super::preference;
+use super::row::{Conversation, Message, Row, optional_string, said_string};
 use super::skip::SkipReason;
+use super::turn::{read_turns, turn, untaught, wrong_type};
 
-/// A field of a message that changes its meaning and that templates do not know.
-const UNSUPPORTED: &str = "function_call";
+/// Fields that make a conversation of the prompt that they stand beside.
+const SAID_BEFORE: [&str; 3] = ["system", "history", "tools"];
 
-/// Reads a list of turns and what belongs to it: `system`, `tools`, `chat_template_kwargs`.
-pub(super) fn read_conversation(
-    object: &Object,
-    field: &'static str,
-) -> Result<Conversation, SkipReason> {
-    let messages = read_turns(&object[field], field)?;
+/// Reads a list of turns and what belongs to it: `system`, `tools`, `chat_template_kwargs`, and
+/// the answer to it where that stands in `chosen`.
+pub(super) fn read_conversation(object: &Object, field: &'static str) -> Result<Row, SkipReason> {
+    if object.get("history").is_some_and(|value| value.as_array().is_some() && !value.is_void()) {
+        return Err(SkipReason::Unsupported { field: "history".to_owned() });
+    }
+    let mut messages = read_turns(&object[field], field)?;
+    apply_mask(object, &mut messages)?;
+    if object.get("chosen").is_some_and(|chosen| !chosen.is_void()) {
+        messages = preference::answered(object, field, messages)?;
+    }
     conversation(object, messages)
 }
 
-fn conversation(object: &Object, mut messages: Vec<Message>) -> Result<Conversation, SkipReason> {
+/// Turns with the system text and the tools that stand beside them.
+pub(super) fn conversation(object: &Object, mut messages: Vec<Message>) -> Result<Row, SkipReason> {
     let system = optional_string(object, "system")?;
-    let has_system = messages.first().is_some_and(|turn| turn.role == "system");
-    if !system.trim().is_empty() && !has_system {
-        messages.insert(0, turn("system", system));
+    match messages.first().filter(|turn| turn.role == "system") {
+        _ if system.trim().is_empty() => {}
+        None => messages.insert(0, turn("system", system)),
+        Some(first) if first.content.as_deref().map(str::trim) == Some(system.trim()) => {}
+        Some(_) => return Err(SkipReason::TwoSystems),
     }
     if !messages.iter().any(|turn| turn.is_assistant() && turn.is_target) {
         return Err(SkipReason::NoAssistantTurn);
@@ -32,99 +43,77 @@ fn conversation(object: &Object, mut messages: Vec<Message>) -> Result<Conversat
         Some(Json::Object(kwargs)) => kwargs.clone(),
         Some(other) => return Err(wrong_type("chat_template_kwargs", "an object", other)),
     };
-    Ok(Conversation { messages, tools, kwargs })
+    Ok(Row::Messages(Conversation { messages, tools, kwargs }))
 }
 
-/// `prompt` and `completion`, both texts or both turns.
+/// `prompt` and `completion`, each a text or turns.
 pub(super) fn read_prompt_and_completion(object: &Object) -> Result<Row, SkipReason> {
-    match (object.get("prompt"), &object["completion"]) {
-        (Some(prompt @ Json::Array(_)), completion @ Json::Array(_)) => {
-            let mut messages = untaught(read_turns(prompt, "prompt")?);
-            messages.extend(read_turns(completion, "completion")?);
-            conversation(object, messages).map(Row::Messages)
-        }
-        _ => Ok(Row::Completion {
-            prompt: optional_string(object, "prompt")?,
-            completion: said_string(object, "completion")?,
-        }),
+    let prompt = object.get("prompt").unwrap_or(&Json::Null);
+    let completion = &object["completion"];
+    if prompt.as_array().is_none() && completion.as_array().is_none() {
+        let prompt = optional_string(object, "prompt")?;
+        let answer = said_string(object, "completion")?;
+        return exchange(object, prompt.clone(), prompt, answer);
     }
-}
-
-/// What was chosen, after its prompt. Where there is no `prompt`, it is what the chosen and the
-/// rejected side begin with.
-pub(super) fn read_chosen(object: &Object) -> Result<Row, SkipReason> {
-    let prompt = object.get("prompt").filter(|prompt| !prompt.is_void());
-    let rejected = object.get("rejected").unwrap_or(&Json::Null);
-    match (&object["chosen"], prompt) {
-        (chosen @ Json::Array(_), _) => {
-            let chosen = read_turns(chosen, "chosen")?;
-            let shared = match rejected {
-                Json::Array(_) if !rejected.is_void() => {
-                    shared_turns(&chosen, &read_turns(rejected, "rejected")?)
-                }
-                _ => chosen.len() - 1,
-            };
-            let (context, answer) = chosen.split_at(shared);
-            let mut messages = match prompt {
-                Some(prompt @ Json::Array(_)) => untaught(read_turns(prompt, "prompt")?),
-                Some(Json::String(prompt)) if context.is_empty() => {
-                    vec![turn("user", prompt.clone())]
-                }
-                _ => Vec::new(),
-            };
-            // Many datasets repeat the prompt in front of both sides.
-            let is_repeated = messages.len() <= context.len()
-                && messages.iter().zip(context).all(|(a, b)| a.content == b.content);
-            if is_repeated {
-                messages.clear();
-            }
-            messages.extend(untaught(context.to_vec()));
-            messages.extend_from_slice(answer);
-            conversation(object, messages).map(Row::Messages)
-        }
-        (Json::String(chosen), None) => {
-            let shared = shared_text(chosen, rejected.as_str().unwrap_or_default());
-            let (prompt, completion) = chosen.split_at(shared);
-            let completion = said(completion.to_owned(), || "chosen".to_owned())?;
-            Ok(Row::Completion { prompt: prompt.to_owned(), completion })
-        }
-        _ => Ok(Row::Completion {
-            prompt: optional_string(object, "prompt")?,
-            completion: said_string(object, "chosen")?,
-        }),
+    let mut messages = match prompt {
+        Json::Array(_) => untaught(read_turns(prompt, "prompt")?),
+        _ => asked(object, optional_string(object, "prompt")?)?,
+    };
+    match completion {
+        Json::Array(_) => messages.extend(read_turns(completion, "completion")?),
+        _ => messages.push(turn("assistant", said_string(object, "completion")?)),
     }
+    conversation(object, messages)
 }
 
-/// How many turns both sides begin with, so that at least the last one of `chosen` is its own.
-fn shared_turns(chosen: &[Message], rejected: &[Message]) -> usize {
-    let shared = chosen.iter().zip(rejected).take_while(|(a, b)| a == b).count();
-    shared.min(chosen.len().saturating_sub(1))
-}
-
-/// Bytes that both texts begin with, up to the last blank among them: words are not torn.
-fn shared_text(chosen: &str, rejected: &str) -> usize {
-    let pairs = chosen.char_indices().zip(rejected.chars());
-    let same = pairs.take_while(|((_, a), b)| a == b).last();
-    let end = same.map_or(0, |((at, c), _)| at + c.len_utf8());
-    chosen[..end].rfind(char::is_whitespace).unwrap_or(0)
-}
-
-/// Turns that are context and not to be learnt.
-fn untaught(mut messages: Vec<Message>) -> Vec<Message> {
-    for turn in &mut messages {
-        turn.is_target = false;
+/// A prompt and its answer: texts as they are, or, where something was said before them, turns of
+/// which `user` is the last one's.
+pub(super) fn exchange(
+    object: &Object,
+    prompt: String,
+    user: String,
+    answer: String,
+) -> Result<Row, SkipReason> {
+    let is_void = |field: &&str| object.get(*field).is_none_or(Json::is_void);
+    if SAID_BEFORE.iter().all(is_void) {
+        return Ok(Row::Completion { prompt, completion: answer });
     }
-    messages
+    let mut messages = asked(object, user)?;
+    messages.push(turn("assistant", answer));
+    conversation(object, messages)
 }
 
-fn turn(role: &str, content: String) -> Message {
-    let (role, fields) = (role.to_owned(), Object::new());
-    let is_target = role == "assistant";
-    Message { role, content: Some(content), fields, is_target }
+/// What was said before, and the last question, if there is one.
+pub(super) fn asked(object: &Object, user: String) -> Result<Vec<Message>, SkipReason> {
+    let mut messages = read_history(object)?;
+    if !user.trim().is_empty() {
+        messages.push(turn("user", user));
+    }
+    Ok(messages)
 }
 
-fn wrong_type(field: impl Into<String>, expected: &'static str, found: &Json) -> SkipReason {
-    SkipReason::WrongType { field: field.into(), expected, found: found.type_name() }
+/// `history`: pairs of a question and its answer, which is learnt as in LLaMA-Factory, or turns.
+fn read_history(object: &Object) -> Result<Vec<Message>, SkipReason> {
+    let Some(history) = object.get("history").filter(|history| !history.is_void()) else {
+        return Ok(Vec::new());
+    };
+    let expected = "a list of [question, answer] pairs or of turns";
+    let list = history.as_array().ok_or_else(|| wrong_type("history", expected, history))?;
+    if list.iter().all(|item| item.as_object().is_some()) {
+        return read_turns(history, "history");
+    }
+    let mut messages = Vec::new();
+    for (index, pair) in list.iter().enumerate() {
+        let Some([Json::String(question), Json::String(answer)]) = pair.as_array() else {
+            return Err(wrong_type(format!("history[{index}]"), "a pair of texts", pair));
+        };
+        if answer.trim().is_empty() {
+            return Err(SkipReason::Empty { field: format!("history[{index}][1]") });
+        }
+        messages.push(turn("user", question.clone()));
+        messages.push(turn("assistant", answer.clone()));
+    }
+    Ok(messages)
 }
 
 /// Tools are a list, or, in tables, that list as JSON text.
@@ -137,150 +126,6 @@ fn read_tools(tools: &Json) -> Result<Json, SkipReason> {
         Ok(parsed)
     } else {
         Err(wrong_type("tools", "a list of tools", tools))
-    }
-}
-
-fn read_turns(value: &Json, field: &'static str) -> Result<Vec<Message>, SkipReason> {
-    let list = value.as_array().ok_or_else(|| wrong_type(field, "a list", value))?;
-    if list.is_empty() {
-        return Err(SkipReason::Empty { field: field.to_owned() });
-    }
-    let turns = list.iter().enumerate();
-    turns.map(|(index, value)| Turn::open(field, index, value)?.read()).collect()
-}
-
-/// One element of a list of turns, with its place for messages.
-struct Turn<'a> {
-    list: &'static str,
-    index: usize,
-    fields: &'a Object,
-}
-
-impl<'a> Turn<'a> {
-    fn open(list: &'static str, index: usize, value: &'a Json) -> Result<Self, SkipReason> {
-        let Json::Object(fields) = value else {
-            return Err(wrong_type(format!("{list}[{index}]"), "an object", value));
-        };
-        Ok(Self { list, index, fields })
-    }
-
-    fn path(&self, field: &str) -> String {
-        format!("{}[{}].{field}", self.list, self.index)
-    }
-
-    fn field(&self, field: &'static str) -> Result<&'a Json, SkipReason> {
-        let (list, index, missing) = (self.list, self.index, field);
-        self.fields.get(field).ok_or(SkipReason::MissingInMessage { list, index, missing })
-    }
-
-    fn read(&self) -> Result<Message, SkipReason> {
-        let is_share_gpt = !self.fields.contains_key("role") && self.fields.contains_key("from");
-        let mut message = if is_share_gpt { self.share_gpt()? } else { self.message()? };
-        message.is_target = message.is_assistant() && self.weight()?;
-        let is_silent = message.content.as_ref().is_none_or(|text| text.trim().is_empty());
-        if message.is_assistant() && is_silent && !message.fields.contains_key("tool_calls") {
-            let said = if is_share_gpt { "value" } else { "content" };
-            return Err(SkipReason::Empty { field: self.path(said) });
-        }
-        Ok(message)
-    }
-
-    fn message(&self) -> Result<Message, SkipReason> {
-        if self.fields.get(UNSUPPORTED).is_some_and(|value| !value.is_void()) {
-            return Err(SkipReason::Unsupported { field: self.path(UNSUPPORTED) });
-        }
-        let role = string_at(self.field("role")?, self.path("role"))?;
-        let role = said(role, || self.path("role"))?;
-        let mut fields = Object::new();
-        for (name, value) in self.fields {
-            let is_absent = *value == Json::Null || (name == "tool_calls" && value.is_void());
-            if !matches!(name.as_str(), "role" | "content" | "weight") && !is_absent {
-                fields.insert(name.clone(), value.clone());
-            }
-        }
-        if let Some(calls) = fields.get_mut("tool_calls") {
-            parse_arguments(calls);
-        }
-        let content = match self.fields.get("content") {
-            None | Some(Json::Null) if fields.contains_key("tool_calls") => None,
-            _ => Some(self.content(self.field("content")?)?),
-        };
-        Ok(Message { role, content, fields, is_target: false })
-    }
-
-    /// A text, or a list of parts that are all text.
-    fn content(&self, value: &Json) -> Result<String, SkipReason> {
-        let Json::Array(parts) = value else {
-            return string_at(value, self.path("content"));
-        };
-        let unsupported = || SkipReason::Unsupported { field: self.path("content") };
-        parts.iter().map(|part| text_of(part).ok_or_else(unsupported)).collect()
-    }
-
-    fn share_gpt(&self) -> Result<Message, SkipReason> {
-        let from = string_at(self.field("from")?, self.path("from"))?;
-        let value = string_at(self.field("value")?, self.path("value"))?;
-        let role = match from.as_str() {
-            "human" | "user" => "user",
-            "gpt" | "chatgpt" | "bing" | "bard" | "assistant" | "model" => "assistant",
-            "system" => "system",
-            "tool" | "observation" | "function_response" => "tool",
-            "function_call" => return self.share_gpt_call(&value),
-            _ => return Err(SkipReason::UnknownSpeaker { field: self.path("from"), found: from }),
-        };
-        Ok(turn(role, value))
-    }
-
-    /// A call of one or several tools, as JSON text.
-    fn share_gpt_call(&self, text: &str) -> Result<Message, SkipReason> {
-        let calls = match serde_json::from_str(text) {
-            Ok(call @ Json::Object(_)) => vec![call],
-            Ok(Json::Array(calls)) => calls,
-            Ok(_) | Err(_) => {
-                let found = Json::String(text.to_owned());
-                return Err(wrong_type(self.path("value"), "a tool call as JSON", &found));
-            }
-        };
-        let wrapped = calls.into_iter().map(|call| {
-            let kind = ("type".to_owned(), Json::String("function".to_owned()));
-            Json::Object([kind, ("function".to_owned(), call)].into_iter().collect())
-        });
-        let mut calls = Json::Array(wrapped.collect());
-        parse_arguments(&mut calls);
-        let fields = [("tool_calls".to_owned(), calls)].into_iter().collect();
-        Ok(Message { role: "assistant".to_owned(), content: None, fields, is_target: true })
-    }
-
-    /// `weight: 0` makes an assistant's turn context, as in OpenAI's format.
-    fn weight(&self) -> Result<bool, SkipReason> {
-        match self.fields.get("weight") {
-            None | Some(Json::Null) => Ok(true),
-            Some(Json::Number(weight)) if weight.as_f64() == Some(0.0) => Ok(false),
-            Some(Json::Number(weight)) if weight.as_f64() == Some(1.0) => Ok(true),
-            Some(other) => Err(wrong_type(self.path("weight"), "0 or 1", other)),
-        }
-    }
-}
-
-/// What a part of a message's content says, if it is text.
-fn text_of(part: &Json) -> Option<&str> {
-    let fields = part.as_object()?;
-    let is_text = fields.get("type")?.as_str() == Some("text");
-    if is_text { fields.get("text")?.as_str() } else { None }
-}
-
-/// OpenAI writes a call's arguments as JSON text, templates want the object.
-fn parse_arguments(calls: &mut Json) {
-    let Json::Array(calls) = calls else { return };
-    for call in calls {
-        let Json::Object(call) = call else { continue };
-        let Some(Json::Object(function)) = call.get_mut("function") else { continue };
-        if let Some(arguments) = function.get_mut("arguments")
-            && let Some(text) = arguments.as_str()
-            && let Ok(parsed @ Json::Object(_)) = serde_json::from_str(text)
-        {
-            *arguments = parsed;
-        }
     }
 }
 
@@ -356,7 +201,7 @@ mod tests {
             ]
         );
         let image = r#"{"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}"#;
-        assert!(refused(image).contains("`messages[0].content` is not supported"));
+        assert!(refused(image).contains("`messages[0].content[0]` is an image (`image_url`)"));
         let half = r#"{"messages": [{"role": "assistant", "content": "a", "weight": 0.5}]}"#;
         assert!(refused(half).contains("`messages[0].weight` must be 0 or 1"));
     }
@@ -409,7 +254,86 @@ mod tests {
     fn an_answer_that_was_judged_bad_is_not_learnt() {
         let judged = |label| format!(r#"{{"prompt": "p", "completion": "c", "label": {label}}}"#);
         assert!(refused(&judged("false")).contains("to be avoided"));
-        assert!(parsed(&judged("true")).is_ok() && parsed(&judged("0")).is_ok());
+        assert!(refused(&judged("0")).contains("to be avoided"));
+        assert!(parsed(&judged("true")).is_ok() && parsed(&judged("null")).is_ok());
+    }
+
+    #[test]
+    fn turns_may_stand_beside_the_answer_that_was_chosen_for_them() {
+        let row = |turns: &str, chosen: &str| {
+            format!(r#"{{"messages": [{turns}], "chosen": [{chosen}], "rejected": []}}"#)
+        };
+        let turn =
+            |role: &str, content: &str| format!(r#"{{"role": "{role}", "content": "{content}"}}"#);
+        let (user, good) = (turn("user", "a"), turn("assistant", "good"));
+        let expected = ["user: a", "*assistant: good"];
+        let both = format!("{user},{good}");
+        assert_eq!(turns(&row(&user, &good)), expected);
+        // Datasets that have the conversation in both forms.
+        assert_eq!(turns(&row(&user, &both)), expected);
+        assert_eq!(turns(&row(&both, &both)), expected);
+        assert_eq!(turns(&row(&both, &good)), expected);
+        let other = row(&format!("{user},{}", turn("assistant", "other")), &good);
+        assert!(refused(&other).contains("`messages` end in an answer that is not `chosen`"));
+    }
+
+    #[test]
+    fn a_prompt_that_would_be_lost_is_refused() {
+        let other = r#"{"prompt": "lost", "chosen": [{"role": "user", "content": "a"},
+            {"role": "assistant", "content": "b"}]}"#;
+        assert!(refused(other).contains("`prompt` is not what the turns of `chosen` begin with"));
+        let named = r#"{"question": "q", "chosen": "b", "rejected": "c"}"#;
+        assert!(refused(named).contains("`question` is not read as one"));
+        assert!(parsed(r#"{"chosen": "b", "rejected": "c"}"#).is_ok());
+    }
+
+    #[test]
+    fn two_systems_are_refused_and_one_said_twice_is_one() {
+        let row = |system: &str| {
+            format!(
+                r#"{{"system": "{system}", "messages": [{{"role": "system", "content": "S"}},
+                {{"role": "assistant", "content": "a"}}]}}"#
+            )
+        };
+        assert_eq!(turns(&row("S ")), ["system: S", "*assistant: a"]);
+        assert!(refused(&row("other")).contains("say different things"));
+        let text = r#"{"text": "a b", "system": "lost"}"#;
+        assert!(refused(text).contains("`system` is not supported"));
+        assert!(parsed(r#"{"text": "S: a b", "system": "S"}"#).is_ok());
+    }
+
+    #[test]
+    fn a_prompt_may_be_turns_where_the_answer_is_a_text_and_the_other_way_round() {
+        let list = r#"{"prompt": [{"role": "user", "content": "a"}], "completion": "b"}"#;
+        assert_eq!(turns(list), ["user: a", "*assistant: b"]);
+        let text = r#"{"prompt": "a", "completion": [{"role": "assistant", "content": "b"}]}"#;
+        assert_eq!(turns(text), ["user: a", "*assistant: b"]);
+        let chosen = r#"{"prompt": [{"role": "user", "content": "a"}], "chosen": "b"}"#;
+        assert_eq!(turns(chosen), ["user: a", "*assistant: b"]);
+    }
+
+    #[test]
+    fn a_weight_of_a_whole_row_is_refused_by_name() {
+        let row = |flag: &str| format!(r#"{{"prompt": "p", "completion": "c", {flag}}}"#);
+        for flag in
+            [r#""weight": 0.5"#, r#""train": false"#, r#""loss_scale": 2"#, r#""masked": 1"#]
+        {
+            assert!(refused(&row(flag)).contains("of a whole row is not supported"), "{flag}");
+        }
+        assert!(refused(&row(r#""loss": false"#)).contains("`loss` of a whole row"));
+        assert!(refused(&row(r#""loss_weights": [0, 1]"#)).contains("`loss_weights` is not supp"));
+        assert!(parsed(&row(r#""attention_mask": [1, 1]"#)).is_ok());
+        for flag in [r#""weight": 1"#, r#""train": "true""#, r#""loss": 2.5"#, r#""masked": null"#]
+        {
+            assert!(parsed(&row(flag)).is_ok(), "{flag}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_beside_share_gpt_turns_is_kept_for_the_template() {
+        let json = r#"{"conversations": [{"from": "human", "value": [{"type": "text", "text": "a"}]},
+            {"from": "gpt", "value": "b", "reasoning_content": "hm"}]}"#;
+        assert_eq!(turns(json), ["user: a", r#"*assistant: b reasoning_content="hm""#]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What was read, what was left out and what to beware of.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::path::PathBuf;
 
@@ -9,7 +10,7 @@ use super::Dataset;
 use super::chat::ChatFormat;
 use super::read::FileFormat;
 use super::schema::Schema;
-use super::skip::SkippedRow;
+use super::skip::{SkippedRow, list_keys};
 
 /// Lines named in a rendered report before "and N more".
 const SHOWN_LINES: usize = 5;
@@ -73,10 +74,20 @@ pub struct FileReport {
     pub target_tokens: usize,
     /// Tokens of the longest used row, before cutting.
     pub longest: usize,
-    /// Rows left out, by line.
+    /// Rows left out, by line; those that say so themselves included.
     pub skipped: Vec<SkippedRow>,
     /// Lines of the rows that were cut on the right to the length limit.
     pub truncated_lines: Vec<u64>,
+    /// Used rows that are conversations.
+    #[serde(default)]
+    pub conversations: usize,
+    /// Whether some prompts of a schema are conversations, because something is said before them,
+    /// and others are plain.
+    #[serde(default)]
+    pub has_mixed_prompts: bool,
+    /// Columns that hold text and are not read.
+    #[serde(default)]
+    pub unused_columns: Vec<String>,
 }
 
 /// How the training file was split.
@@ -174,6 +185,8 @@ impl DataReport {
                 rows(self.train.rows + self.validation.rows)
             ));
         }
+        warnings.extend(self.files.iter().filter_map(FileReport::unused_text));
+        warnings.extend(self.files.iter().filter_map(FileReport::mixed_prompts));
         if self.chat_format == Some(ChatFormat::Plain) {
             warnings.push(
                 "the model has no chat template: conversations are written as \"### Role:\" \
@@ -296,6 +309,36 @@ impl fmt::Display for DataReport {
 }
 
 impl FileReport {
+    /// Rows that say themselves that they are not to be learnt.
+    pub fn left_out(&self) -> usize {
+        self.skipped.iter().filter(|row| row.on_purpose).count()
+    }
+
+    fn unused_text(&self) -> Option<String> {
+        let columns = &self.unused_columns;
+        let (noun, verb) = match columns.len() {
+            0 => return None,
+            1 => ("column", "holds"),
+            _ => ("columns", "hold"),
+        };
+        Some(format!(
+            "{}: {noun} {} {verb} text that is not used; name the columns that are meant under \
+             `data.columns`, or remove the others",
+            self.path.display(),
+            list_keys(columns)
+        ))
+    }
+
+    fn mixed_prompts(&self) -> Option<String> {
+        self.has_mixed_prompts.then(|| {
+            format!(
+                "{}: rows with `system`, `history` or `tools` are written as conversations, the \
+                 others as plain prompts; write all as `messages`, so that the model learns one form",
+                self.path.display()
+            )
+        })
+    }
+
     fn render(&self) -> String {
         let unit = self.format.unit();
         let schemas: Vec<String> = self.schemas.iter().map(ToString::to_string).collect();
@@ -311,16 +354,7 @@ impl FileReport {
             thousands(self.target_tokens),
             thousands(self.longest)
         );
-        if !self.skipped.is_empty() {
-            let _ = writeln!(out, "  skipped {}:", rows(self.skipped.len()));
-            for row in self.skipped.iter().take(SHOWN_LINES) {
-                let _ = writeln!(out, "    {unit} {}: {}", row.line, row.reason);
-            }
-            if self.skipped.len() > SHOWN_LINES {
-                let more = self.skipped.len() - SHOWN_LINES;
-                let _ = writeln!(out, "    and {} more", thousands(more));
-            }
-        }
+        out.push_str(&self.render_skipped());
         if !self.truncated_lines.is_empty() {
             let _ = writeln!(
                 out,
@@ -331,6 +365,33 @@ impl FileReport {
         }
         if self.blank_lines > 0 {
             let _ = writeln!(out, "  passed over {} blank line(s)", thousands(self.blank_lines));
+        }
+        out
+    }
+}
+
+impl FileReport {
+    /// The bad rows, and of those that are left out on purpose why.
+    fn render_skipped(&self) -> String {
+        let mut out = String::new();
+        let unit = self.format.unit();
+        let bad: Vec<&SkippedRow> = self.skipped.iter().filter(|row| !row.on_purpose).collect();
+        if !bad.is_empty() {
+            let _ = writeln!(out, "  skipped {}:", rows(bad.len()));
+            for row in bad.iter().take(SHOWN_LINES) {
+                let _ = writeln!(out, "    {unit} {}: {}", row.line, row.reason);
+            }
+            if bad.len() > SHOWN_LINES {
+                let _ = writeln!(out, "    and {} more", thousands(bad.len() - SHOWN_LINES));
+            }
+        }
+        let mut reasons: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+        for row in self.skipped.iter().filter(|row| row.on_purpose) {
+            reasons.entry(&row.reason).or_default().push(row.line);
+        }
+        for (reason, lines) in reasons {
+            let (count, lines) = (rows(lines.len()), list_lines(&lines, unit));
+            let _ = writeln!(out, "  left out on purpose: {count} ({lines}): {reason}");
         }
         out
     }

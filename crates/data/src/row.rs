@@ -3,8 +3,10 @@
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
+use super::flags::{check_labels, check_row_flags};
 use super::json::{Json, Object, serialize_fields};
-use super::messages::{read_chosen, read_conversation, read_prompt_and_completion};
+use super::messages::{exchange, read_conversation, read_prompt_and_completion};
+use super::preference::read_chosen;
 use super::schema::{Schema, detect_schema, keys};
 use super::skip::SkipReason;
 
@@ -12,10 +14,10 @@ use super::skip::SkipReason;
 /// sides of everybody's splits.
 const HASH_DOMAIN: &[u8] = b"lorasweep row 1";
 
-/// Fields of a row that change its meaning and that no schema here carries.
-pub(super) const UNSUPPORTED_IN_ROW: [&str; 2] = ["functions", "history"];
-/// Fields that are read beside those a schema is told by.
-pub(super) const OTHER_FIELDS: [&str; 2] = ["label", "chat_template_kwargs"];
+/// A field of a row that changes its meaning and that no schema here carries.
+pub(super) const UNSUPPORTED_IN_ROW: &str = "functions";
+/// Pictures, sound and film, of a row or of a turn.
+pub(super) const MEDIA: [&str; 6] = ["image", "images", "video", "videos", "audio", "audios"];
 /// Fields of a message that templates write out: two messages that differ in one are not the same.
 const SAID_BESIDE_CONTENT: [&str; 7] = [
     "name",
@@ -136,30 +138,31 @@ fn normalised(text: &str) -> String {
 impl Row {
     /// Reads a row whose fields have our names.
     pub fn from_object(object: &Object) -> Result<(Schema, Self), SkipReason> {
-        let schema = detect_schema(&keys(object))?;
-        for field in UNSUPPORTED_IN_ROW {
-            let is_known = field != "history" || schema == Schema::Instruction;
-            if is_known && object.get(field).is_some_and(|value| !value.is_void()) {
-                return Err(SkipReason::Unsupported { field: field.to_owned() });
+        let is_said = |field: &str| object.get(field).is_some_and(|value| !value.is_void());
+        let schema = match detect_schema(&keys(object))? {
+            // A table has a cell for the answers of its other rows.
+            Schema::PromptCompletion if !is_said("completion") && is_said("chosen") => {
+                Schema::Preference
             }
+            Schema::Instruction if !is_said("output") && is_said("chosen") => Schema::Preference,
+            schema => schema,
+        };
+        if is_said(UNSUPPORTED_IN_ROW) {
+            return Err(SkipReason::Unsupported { field: UNSUPPORTED_IN_ROW.to_owned() });
+        }
+        if let Some(field) = MEDIA.iter().find(|field| is_said(field)) {
+            return Err(SkipReason::Media { field: (*field).to_owned() });
         }
         // Half of a dataset of single judged answers (KTO) is there to be avoided.
-        if object.get("label") == Some(&Json::Bool(false)) && schema != Schema::Text {
-            return Err(SkipReason::NotPreferred);
-        }
+        check_labels(object, schema == Schema::Text)?;
+        check_row_flags(object, matches!(schema, Schema::Messages | Schema::ShareGpt))?;
         let row = match schema {
-            Schema::Messages => Self::Messages(read_conversation(object, "messages")?),
-            Schema::ShareGpt => Self::Messages(read_conversation(object, "conversations")?),
+            Schema::Messages => read_conversation(object, "messages")?,
+            Schema::ShareGpt => read_conversation(object, "conversations")?,
             Schema::Preference => read_chosen(object)?,
             Schema::PromptCompletion => read_prompt_and_completion(object)?,
-            Schema::Instruction => Self::Completion {
-                prompt: instruction_prompt(
-                    &said_string(object, "instruction")?,
-                    &optional_string(object, "input")?,
-                ),
-                completion: said_string(object, "output")?,
-            },
-            Schema::Text | Schema::PlainText => Self::Text(said_string(object, "text")?),
+            Schema::Instruction => read_instruction(object)?,
+            Schema::Text | Schema::PlainText => read_text(object)?,
         };
         Ok((schema, row))
     }
@@ -196,6 +199,26 @@ impl Row {
         }
     }
 
+    /// Whether it is written by the chat template.
+    pub const fn is_conversation(&self) -> bool {
+        matches!(self, Self::Messages(_))
+    }
+
+    /// Whether a text stands somewhere in it.
+    pub fn contains(&self, text: &str) -> bool {
+        match self {
+            Self::Messages(conversation) => {
+                let contents =
+                    conversation.messages.iter().filter_map(|turn| turn.content.as_ref());
+                contents.into_iter().any(|content| content.contains(text))
+            }
+            Self::Completion { prompt, completion } => {
+                prompt.contains(text) || completion.contains(text)
+            }
+            Self::Text(all) => all.contains(text),
+        }
+    }
+
     /// Bytes of its text, about.
     pub fn size(&self) -> usize {
         match self {
@@ -227,6 +250,24 @@ impl Conversation {
     }
 }
 
+fn read_instruction(object: &Object) -> Result<Row, SkipReason> {
+    let instruction = said_string(object, "instruction")?;
+    let input = optional_string(object, "input")?;
+    let prompt = instruction_prompt(&instruction, &input);
+    let user = instruction_text(&instruction, &input);
+    exchange(object, prompt, user, said_string(object, "output")?)
+}
+
+/// A text says all that belongs to it: what should be said before it has no place.
+fn read_text(object: &Object) -> Result<Row, SkipReason> {
+    let text = said_string(object, "text")?;
+    let system = object.get("system").and_then(Json::as_str).unwrap_or_default();
+    if text.contains(system.trim()) {
+        return Ok(Row::Text(text));
+    }
+    Err(SkipReason::Unsupported { field: "system".to_owned() })
+}
+
 pub(super) fn string_at(value: &Json, field: impl Into<String>) -> Result<String, SkipReason> {
     value.as_str().map(str::to_owned).ok_or_else(|| SkipReason::WrongType {
         field: field.into(),
@@ -253,8 +294,16 @@ pub(super) fn said(text: String, field: impl FnOnce() -> String) -> Result<Strin
     if text.trim().is_empty() { Err(SkipReason::Empty { field: field() }) } else { Ok(text) }
 }
 
+/// An instruction as what a user says in a conversation, as LLaMA-Factory writes it.
+pub(super) fn instruction_text(instruction: &str, input: &str) -> String {
+    if input.trim().is_empty() {
+        return instruction.to_owned();
+    }
+    format!("{instruction}\n{input}")
+}
+
 /// The prompt of Stanford Alpaca (Taori et al. 2023), with a line end after `### Response:`.
-fn instruction_prompt(instruction: &str, input: &str) -> String {
+pub(super) fn instruction_prompt(instruction: &str, input: &str) -> String {
     if input.trim().is_empty() {
         return format!(
             "Below is an instruction that describes a task. Write a response that appropriately \

@@ -29,10 +29,35 @@ pub enum Schema {
 }
 
 impl Schema {
-    /// Whether its rows are conversations.
-    pub const fn is_chat(self) -> bool {
-        matches!(self, Self::Messages | Self::ShareGpt | Self::Preference)
+    /// The fields that say what a row of it says.
+    pub(super) const fn fields(self) -> &'static [&'static str] {
+        match self {
+            Self::Messages => &["messages", "chosen", "rejected"],
+            Self::ShareGpt => &["conversations", "chosen", "rejected"],
+            Self::Preference => &["chosen", "rejected", "prompt", "instruction", "input"],
+            Self::PromptCompletion => &["prompt", "completion"],
+            Self::Instruction => &["instruction", "input", "output"],
+            Self::Text | Self::PlainText => &["text"],
+        }
     }
+}
+
+/// Fields that are read beside those of any schema.
+const BESIDE: [&str; 7] = [
+    "system",
+    "tools",
+    "history",
+    "chat_template_kwargs",
+    super::row::UNSUPPORTED_IN_ROW,
+    super::flags::LABELS[0],
+    super::flags::LABELS[1],
+];
+
+/// Whether rows read a field of this name, whatever their schema.
+pub(super) fn is_read_beside(field: &str) -> bool {
+    BESIDE.contains(&field)
+        || super::row::MEDIA.contains(&field)
+        || super::flags::ROW_FLAGS.contains(&field)
 }
 
 impl fmt::Display for Schema {
@@ -83,7 +108,7 @@ pub(super) fn detect_schema(keys: &[String]) -> Result<Schema, SkipReason> {
 }
 
 /// Fields that a row may do without even where a column is named for them.
-const OPTIONAL: [&str; 4] = ["input", "rejected", "system", "tools"];
+const OPTIONAL: [&str; 6] = ["history", "input", "label", "rejected", "system", "tools"];
 
 /// Names that a file has for our fields; empty where they are the same.
 #[derive(Debug, Default, Clone)]
@@ -103,12 +128,17 @@ impl Columns {
             .map(|named| named.into_iter().map(|(field, _)| field.to_owned()).collect())
     }
 
+    /// Whether the sweep file names the columns, so that all others are meant to be left.
+    pub fn are_named(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// Whether the file's `column` is one that rows may be made of.
     pub fn uses(&self, column: &str) -> bool {
         if self.0.is_empty() {
             spec::DataSettings::FIELDS.contains(&column)
-                || super::row::UNSUPPORTED_IN_ROW.contains(&column)
-                || super::row::OTHER_FIELDS.contains(&column)
+                || is_read_beside(column)
+                || super::flags::may_be_row_flag(column)
         } else {
             self.0.values().any(|named| named == column)
         }

@@ -8,7 +8,7 @@ const SHOWN_KEY_CHARS: usize = 30;
 
 /// The schemas a row may have, for messages.
 pub(super) const ACCEPTED_SCHEMAS: &str = "`messages`, `conversations`, `prompt` + `completion`, `instruction` (+ `input`) + `output`, \
-     `chosen` (+ `prompt`), or `text`";
+     `chosen` (+ `prompt` or `instruction`), or `text`";
 
 /// A row that is left out, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,9 @@ pub struct SkippedRow {
     pub line: u64,
     /// Why it is left out: completes "line 12: ...".
     pub reason: String,
+    /// Whether it is left out because the row itself says so: such a row is not a bad one.
+    #[serde(default)]
+    pub on_purpose: bool,
 }
 
 /// Why a row is left out. The `Display` text completes "line 12: ...".
@@ -83,8 +86,149 @@ pub(super) enum SkipReason {
         found: String,
     },
     /// An answer that was judged bad.
-    #[error("`label` is false: an answer to be avoided is not learnt")]
-    NotPreferred,
+    #[error("`{field}` is false: an answer to be avoided is not learnt")]
+    NotPreferred {
+        /// The field that judges it.
+        field: &'static str,
+    },
+    /// A judgement that is neither.
+    #[error(
+        "`{field}` must be true or false (or 1 or 0), found {found}: whether the answer is to be \
+         learnt is not known; rename the column if it says something else"
+    )]
+    UnknownLabel {
+        /// The field that judges it.
+        field: &'static str,
+        /// What it says.
+        found: String,
+    },
+    /// A flag of a turn that is neither.
+    #[error(
+        "`{field}` must be 0 or 1 (or false or true), found {found}; weights between are not supported"
+    )]
+    Flag {
+        /// Field, as a path.
+        field: String,
+        /// What stands there.
+        found: String,
+    },
+    /// A field that would change what is learnt of a turn, in a way that is not known.
+    #[error(
+        "`{field}` is not supported; write `weight: 0` at the turns that are context only, and \
+         leave the field out"
+    )]
+    UnknownFlag {
+        /// Field, as a path.
+        field: String,
+    },
+    /// Two flags of a turn, one of which says that it is learnt.
+    #[error("`{field}` and `{other}` contradict each other; keep one of them")]
+    FlagsDisagree {
+        /// Field, as a path.
+        field: String,
+        /// The other one.
+        other: String,
+    },
+    /// A flag that says that a user's text is to be learnt.
+    #[error(
+        "`{field}` says that a turn of the {role} is learnt, but only what the assistant says \
+         is; leave the field out"
+    )]
+    LearnsOther {
+        /// Field, as a path.
+        field: String,
+        /// Whose turn it is.
+        role: String,
+    },
+    /// A row's list of flags is not as long as its list of turns.
+    #[error("`loss_mask` has {flags} flag(s) for {turns} turn(s); it needs one for each")]
+    MaskLength {
+        /// Flags.
+        flags: usize,
+        /// Turns.
+        turns: usize,
+    },
+    /// A weight of the whole row.
+    #[error(
+        "`{field}` of a whole row is not supported: leave out the rows that are not to be learnt, \
+         repeat those that count more, and remove the field"
+    )]
+    RowFlag {
+        /// The field.
+        field: &'static str,
+    },
+    /// Pictures, sound or film beside the text.
+    #[error(
+        "`{field}` is not supported: text models do not read it; remove it if the text makes sense alone"
+    )]
+    Media {
+        /// Field, as a path.
+        field: String,
+    },
+    /// A part of a content that is a picture, sound or film.
+    #[error("`{path}` is {what} (`{kind}`), which text models do not read")]
+    MediaPart {
+        /// Place of the part.
+        path: String,
+        /// What it is.
+        what: &'static str,
+        /// Its type.
+        kind: String,
+    },
+    /// A part of a content of a type that is not known.
+    #[error(
+        "`{path}` is of type {kind:?}, which is not read; write what is said as a part of type \
+         \"text\", thoughts as the message's `reasoning_content`, calls as its `tool_calls`"
+    )]
+    UnknownPart {
+        /// Place of the part.
+        path: String,
+        /// Its type.
+        kind: String,
+    },
+    /// A part of a content that does not say what it is.
+    #[error("`{path}` has no `type`; a text is `{{\"type\": \"text\", \"text\": ...}}`")]
+    PartWithoutType {
+        /// Place of the part.
+        path: String,
+    },
+    /// A part that should be text and has none.
+    #[error("`{path}` is of type {kind:?}, but has no `text` (it has {})", list_keys(keys))]
+    PartWithoutText {
+        /// Place of the part.
+        path: String,
+        /// Its type.
+        kind: String,
+        /// Its fields.
+        keys: Vec<String>,
+    },
+    /// The column `system` and a system turn that says something else.
+    #[error("`system` and a system turn of the row say different things; keep one of them")]
+    TwoSystems,
+    /// A chosen answer to turns that end in another one.
+    #[error(
+        "`{field}` end in an answer that is not `chosen`; end them with the user's turn, or remove \
+         `chosen`"
+    )]
+    OtherAnswer {
+        /// The list of turns.
+        field: &'static str,
+    },
+    /// A prompt that is not the one that the chosen turns begin with.
+    #[error(
+        "`prompt` is not what the turns of `chosen` begin with, and would be lost; remove one of \
+         the two"
+    )]
+    OtherPrompt,
+    /// A chosen answer whose prompt has another name.
+    #[error(
+        "`chosen` has no `prompt`, and `{field}` is not read as one; name it in the sweep file: \
+         `data: {{columns: {{prompt: {field}, chosen: chosen}}}}`"
+    )]
+    NoPrompt {
+        /// The field that may be the prompt.
+        field: &'static str,
+    },
     /// A row of a size that only damaged files have.
     #[error("longer than {} MiB", most >> 20)]
     TooLong {
@@ -191,6 +335,13 @@ pub(super) enum SkipReason {
         /// Tokens of the row.
         tokens: usize,
     },
+}
+
+impl SkipReason {
+    /// Whether the row itself says that it is to be left out.
+    pub const fn is_on_purpose(&self) -> bool {
+        matches!(self, Self::NotPreferred { .. })
+    }
 }
 
 fn of_column(column: Option<&str>) -> String {

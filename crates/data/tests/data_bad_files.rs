@@ -53,7 +53,7 @@ bad_files! {
     an_empty_csv_file_has_no_rows: "empty.csv",
     a_csv_header_alone_has_no_rows: "only_header.csv",
     a_json_list_is_read_as_well: "list.json",
-    a_pretty_printed_object_is_no_json_lines: "pretty_printed.json",
+    a_pretty_printed_object_is_one_row: "pretty_printed.json",
     an_unknown_ending_shows_the_accepted_ones: "rows.xlsx",
     a_missing_ending_shows_the_accepted_ones: "no_ending",
     a_long_list_of_bad_rows_ends_after_ten: "many_bad_rows.jsonl",
@@ -67,6 +67,8 @@ bad_files! {
     an_open_quote_in_the_header_is_named: "open_quote_in_header.csv",
     csv_cells_that_are_not_utf8_name_their_column: "not_utf8.csv",
     csv_messages_that_are_no_json_are_named: "bad_messages.csv",
+    flags_that_are_not_understood_are_refused_by_name: "flags.jsonl",
+    parts_that_are_no_text_are_named_with_their_place: "parts.jsonl",
     one_distinct_row_cannot_be_split: "one_distinct_row.jsonl",
 }
 

@@ -31,7 +31,7 @@ pub struct DataSettings {
 
 impl DataSettings {
     /// The fields that rows are made of: what `columns` may name.
-    pub const FIELDS: [&str; 12] = [
+    pub const FIELDS: [&str; 14] = [
         "messages",
         "conversations",
         "prompt",
@@ -44,6 +44,8 @@ impl DataSettings {
         "rejected",
         "system",
         "tools",
+        "history",
+        "label",
     ];
 
     /// Settings that name nothing but the training rows and what validates them.

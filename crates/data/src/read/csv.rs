@@ -1,4 +1,4 @@
-//! Comma-separated values with a header.
+//! Values with a header, separated by commas, or by what the header shows that they are.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Read};
@@ -13,14 +13,23 @@ use super::{MOST_ROW_BYTES, Source, utf8};
 /// its own, a quote was still open at the end of the file.
 const END: &[u8] = b"\x01end of file\x01";
 
+/// What separates values, besides the one that a file's name tells.
+const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
+/// The longest first line in which separators are looked for.
+const MOST_HEADER_BYTES: u64 = 1 << 20;
+
 /// Hands on every record; there are no blank lines to tell of.
 pub(super) fn read(
-    reader: impl BufRead,
+    mut reader: impl BufRead,
     delimiter: u8,
     mut source: Source,
 ) -> Result<usize, DataError> {
+    let mut first = Vec::new();
+    let read = reader.by_ref().take(MOST_HEADER_BYTES).read_until(b'\n', &mut first);
+    read.map_err(DataError::broken(source.path, 0))?;
+    let delimiter = separator(&first, delimiter, &source);
     let place = Rc::new(Place::default());
-    let ended = reader.chain(&b"\n"[..]).chain(END);
+    let ended = first.as_slice().chain(reader).chain(&b"\n"[..]).chain(END);
     let lines = LineByLine { reader: ended, line: 0, place: Rc::clone(&place) };
     let mut records =
         csv::ReaderBuilder::new().flexible(true).delimiter(delimiter).from_reader(lines);
@@ -38,6 +47,21 @@ pub(super) fn read(
         let row = row(&columns, &record).and_then(|object| source.table_row(object));
         source.push(place.start(), row)?;
     }
+}
+
+/// `told`, unless the header makes no schema with it and does with another: tables from where
+/// commas stand in numbers are separated by semicolons.
+fn separator(first: &[u8], told: u8, source: &Source) -> u8 {
+    let is_schema = |delimiter: &u8| {
+        let mut records = csv::ReaderBuilder::new().delimiter(*delimiter).from_reader(first);
+        let columns = records.byte_headers().map(columns_of).unwrap_or_default();
+        source.check_columns(&columns).is_ok()
+    };
+    std::iter::once(told).chain(DELIMITERS).find(is_schema).unwrap_or(told)
+}
+
+fn columns_of(header: &csv::ByteRecord) -> Vec<String> {
+    header.iter().map(|name| String::from_utf8_lossy(name).trim().to_owned()).collect()
 }
 
 fn failed(place: &Place, source: &Source) -> impl FnOnce(csv::Error) -> DataError {
@@ -59,8 +83,7 @@ fn header(
     if header.as_slice().ends_with(END) {
         return Err(DataError::CsvHeaderQuote { path: path() });
     }
-    let columns: Vec<String> =
-        header.iter().map(|name| String::from_utf8_lossy(name).trim().to_owned()).collect();
+    let columns = columns_of(header);
     if let Some(index) = (1..columns.len()).find(|&i| columns[..i].contains(&columns[i])) {
         let column = columns[index].clone();
         return Err(DataError::CsvDuplicateColumn { path: path(), column });

@@ -3,8 +3,9 @@
 use std::io::{self, BufRead, Read};
 
 use super::super::error::DataError;
+use super::super::json::Json;
 use super::super::skip::SkipReason;
-use super::{MOST_ROW_BYTES, Source, parse_json, utf8};
+use super::{MOST_ROW_BYTES, Source, nan, parse_json, utf8};
 
 /// Hands on the row of every line; returns how many lines are blank.
 pub(super) fn read(mut reader: impl BufRead, mut source: Source) -> Result<usize, DataError> {
@@ -22,15 +23,26 @@ pub(super) fn read(mut reader: impl BufRead, mut source: Source) -> Result<usize
         } else if content.is_empty() {
             blank_lines += 1;
         } else {
-            let value = utf8(content, None).and_then(|text| parse_json(text, None));
+            let value = utf8(content, None).and_then(parse_line);
             let row = value.and_then(|value| source.row(value));
             source.push(line, row)?;
         }
     }
 }
 
+/// A row as Python's json writes it: empty cells may be NaN.
+pub(super) fn parse_line(text: &str) -> Result<Json, SkipReason> {
+    parse_json(text, None).or_else(|error| match nan::as_null(text) {
+        Some(text) => parse_json(&text, None),
+        None => Err(error),
+    })
+}
+
 /// The next line with its end, or the beginning of one that is too long; `None` at the end.
-fn next_line(reader: &mut impl BufRead, bytes: &mut Vec<u8>) -> io::Result<Option<bool>> {
+pub(super) fn next_line(
+    reader: &mut impl BufRead,
+    bytes: &mut Vec<u8>,
+) -> io::Result<Option<bool>> {
     bytes.clear();
     let most = MOST_ROW_BYTES as u64 + 1;
     if reader.by_ref().take(most).read_until(b'\n', bytes)? == 0 {

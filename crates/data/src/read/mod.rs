@@ -8,10 +8,13 @@ mod csv;
 mod files;
 mod json_list;
 mod jsonl;
+mod layout;
+mod nan;
 mod open;
 mod parquet;
 mod text;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
@@ -21,15 +24,16 @@ pub use files::data_files;
 
 use super::error::DataError;
 use super::json::{Json, Object};
-use super::row::Row;
+use super::row::{MEDIA, Row};
 use super::schema::{Columns, Schema};
 use super::skip::SkipReason;
+use super::unused;
+use layout::Layout;
 use open::Opened;
 
-/// Fields that have no flat form: in a table their cells may hold JSON.
-const JSON_FIELDS: [&str; 4] = ["messages", "conversations", "tools", "chat_template_kwargs"];
-/// Fields that are a text or a list: in a table their cells may hold the list as JSON.
-const TEXT_OR_LIST_FIELDS: [&str; 4] = ["prompt", "completion", "chosen", "rejected"];
+/// Fields that have no flat form: their values may be JSON as text.
+const JSON_FIELDS: [&str; 6] =
+    ["messages", "conversations", "tools", "chat_template_kwargs", "history", "loss_mask"];
 
 /// The longest row that is read. A longer one is a damaged file, or a quote left open.
 const MOST_ROW_BYTES: usize = 64 << 20;
@@ -80,11 +84,13 @@ pub(super) struct LocatedRow {
 }
 
 /// What is told of a file besides its rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FileFacts {
     pub format: FileFormat,
     /// Blank lines of a JSONL file.
     pub blank_lines: usize,
+    /// Columns that hold text and are not read.
+    pub unused_columns: Vec<String>,
 }
 
 /// Takes the rows, in the order of the file.
@@ -101,11 +107,16 @@ pub(super) fn each_row(
         rows += 1;
         sink(row)
     };
-    let rows_of = Source { path, columns, sink: &mut counting };
-    let opened = open::open(path)?;
-    let (format, blank_lines) = match opened {
-        Opened::Jsonl(reader) => (FileFormat::Jsonl, jsonl::read(reader, rows_of)?),
-        Opened::JsonList(reader) => (FileFormat::JsonList, json_list::read(reader, rows_of)?),
+    let mut unused = BTreeSet::new();
+    let rows_of = Source { path, columns, sink: &mut counting, unused: &mut unused };
+    let (format, blank_lines) = match open::open(path)? {
+        Opened::Jsonl(reader) => match layout::of(path, columns)? {
+            Layout::Lines => (FileFormat::Jsonl, jsonl::read(reader, rows_of)?),
+            layout => (FileFormat::JsonList, json_list::read(reader, &layout, rows_of)?),
+        },
+        Opened::JsonList(reader) => {
+            (FileFormat::JsonList, json_list::read(reader, &Layout::Values, rows_of)?)
+        }
         Opened::Csv(reader) => (FileFormat::Csv, csv::read(reader, b',', rows_of)?),
         Opened::Tsv(reader) => (FileFormat::Tsv, csv::read(reader, b'\t', rows_of)?),
         Opened::Parquet(file) => (FileFormat::Parquet, parquet::read(file, rows_of)?),
@@ -114,7 +125,8 @@ pub(super) fn each_row(
     if rows == 0 {
         return Err(DataError::NoRows { path: path.to_owned() });
     }
-    Ok(FileFacts { format, blank_lines })
+    let unused_columns = unused.into_iter().collect();
+    Ok(FileFacts { format, blank_lines, unused_columns })
 }
 
 /// A file and where its rows go.
@@ -122,6 +134,8 @@ struct Source<'a, 'b> {
     path: &'a Path,
     columns: &'a Columns,
     sink: &'a mut Sink<'b>,
+    /// Columns that hold text and are not read.
+    unused: &'a mut BTreeSet<String>,
 }
 
 impl Source<'_, '_> {
@@ -134,19 +148,25 @@ impl Source<'_, '_> {
     }
 
     /// A value that should be a row's object.
-    fn row(&self, value: Json) -> Result<(Schema, Row), SkipReason> {
-        match value {
-            Json::Object(object) => self.row_of(object),
-            other => Err(SkipReason::NotAnObject { found: other.type_name() }),
+    fn row(&mut self, value: Json) -> Result<(Schema, Row), SkipReason> {
+        let Json::Object(object) = value else {
+            return Err(SkipReason::NotAnObject { found: value.type_name() });
+        };
+        let mut object = self.columns.apply(object)?;
+        // A text that is no JSON is refused where the field is read, by its type.
+        for field in JSON_FIELDS {
+            if let Some(Json::String(text)) = object.get(field)
+                && text.trim_start().starts_with(['[', '{'])
+            {
+                let value = parse_json(text, Some(field))?;
+                object.insert(field.to_owned(), value);
+            }
         }
+        self.row_of(object)
     }
 
-    fn row_of(&self, object: Object) -> Result<(Schema, Row), SkipReason> {
-        Row::from_object(&self.columns.apply(object)?)
-    }
-
-    /// A row of a table, whose cells may hold JSON as text.
-    fn table_row(&self, object: Object) -> Result<(Schema, Row), SkipReason> {
+    /// A row of a table, where fields that have no flat form must be JSON as text.
+    fn table_row(&mut self, object: Object) -> Result<(Schema, Row), SkipReason> {
         let mut object = self.columns.apply(object)?;
         for field in JSON_FIELDS {
             if let Some(Json::String(text)) = object.get(field)
@@ -156,15 +176,20 @@ impl Source<'_, '_> {
                 object.insert(field.to_owned(), value);
             }
         }
-        for field in TEXT_OR_LIST_FIELDS {
-            if let Some(Json::String(text)) = object.get(field)
-                && text.starts_with("[{")
-                && let Ok(list @ Json::Array(_)) = parse_json(text, Some(field))
-            {
-                object.insert(field.to_owned(), list);
+        for field in MEDIA {
+            // What pandas writes for a row without pictures.
+            if object.get(field).and_then(Json::as_str).is_some_and(|cell| cell.trim() == "[]") {
+                object.shift_remove(field);
             }
         }
-        Row::from_object(&object)
+        self.row_of(object)
+    }
+
+    fn row_of(&mut self, mut object: Object) -> Result<(Schema, Row), SkipReason> {
+        turns_from_text(&mut object);
+        let (schema, row) = Row::from_object(&object)?;
+        unused::note(&object, schema, &row, self.unused);
+        Ok((schema, row))
     }
 
     fn row_too_long(&self, line: u64) -> DataError {
@@ -188,11 +213,44 @@ impl Source<'_, '_> {
     }
 }
 
+/// Puts turns in the place of their JSON text where a field is a text or turns. A completion is
+/// turns only beside a prompt that is: alone it may be an answer in JSON.
+fn turns_from_text(object: &mut Object) {
+    for field in ["prompt", "chosen", "rejected", "completion"] {
+        let is_answer = field == "completion";
+        let has_text_prompt = object.get("prompt").is_some_and(|prompt| prompt.as_str().is_some());
+        if is_answer && has_text_prompt {
+            continue;
+        }
+        if let Some(Json::String(text)) = object.get(field)
+            && text.trim_start().starts_with(['[', '{'])
+            && let Ok(value) = parse_json(text, Some(field))
+            && is_turns(&value)
+        {
+            object.insert(field.to_owned(), value);
+        }
+    }
+}
+
+fn is_turns(value: &Json) -> bool {
+    let is_turn = |turn: &Json| {
+        let has = |field: &str| turn.as_object().is_some_and(|turn| turn.contains_key(field));
+        (has("role") && has("content")) || (has("from") && has("value"))
+    };
+    match value {
+        Json::Array(turns) => !turns.is_empty() && turns.iter().all(is_turn),
+        turn => is_turn(turn),
+    }
+}
+
 fn parse_json(text: &str, column: Option<&str>) -> Result<Json, SkipReason> {
     serde_json::from_str(text).map_err(|error| {
         let mut message = without_place(&error);
         if error.is_eof() {
             message.push_str(" (a row is one line)");
+        }
+        if let Some(word) = nan::word_at(text, error.column().saturating_sub(1)) {
+            message = format!("{word} is no JSON; write null");
         }
         let column = column.map(str::to_owned);
         SkipReason::MalformedJson { position: error.column(), message, column }

@@ -68,6 +68,25 @@ pub(super) fn open(path: &Path) -> Result<Opened, DataError> {
         file.rewind().map_err(DataError::io("read", path))?;
         return Ok(Opened::Parquet(file));
     }
+    let mut reader = text_of(file, compression, path)?;
+    let head = reader.fill_buf().map_err(DataError::io("read", path))?;
+    let is_list = head.trim_ascii_start().starts_with(b"[");
+    Ok(match format {
+        FileFormat::Jsonl if is_list => Opened::JsonList(reader),
+        FileFormat::Csv => Opened::Csv(reader),
+        FileFormat::Tsv => Opened::Tsv(reader),
+        FileFormat::Text => Opened::Text(reader),
+        _ => Opened::Jsonl(reader),
+    })
+}
+
+/// The text of `path` once more, from its beginning.
+pub(super) fn again(path: &Path) -> Result<Reader, DataError> {
+    let compression = format_of(path).map_or(Compression::None, |(_, compression)| compression);
+    text_of(File::open(path).map_err(DataError::io("open", path))?, compression, path)
+}
+
+fn text_of(file: File, compression: Compression, path: &Path) -> Result<Reader, DataError> {
     let file = BufReader::new(file);
     let mut reader: Reader = match compression {
         Compression::None => Box::new(file),
@@ -84,13 +103,5 @@ pub(super) fn open(path: &Path) -> Result<Opened, DataError> {
     if head.starts_with(UTF8_BOM) {
         reader.consume(UTF8_BOM.len());
     }
-    let head = reader.fill_buf().map_err(DataError::io("read", path))?;
-    let is_list = head.trim_ascii_start().starts_with(b"[");
-    Ok(match format {
-        FileFormat::Jsonl if is_list => Opened::JsonList(reader),
-        FileFormat::Csv => Opened::Csv(reader),
-        FileFormat::Tsv => Opened::Tsv(reader),
-        FileFormat::Text => Opened::Text(reader),
-        _ => Opened::Jsonl(reader),
-    })
+    Ok(reader)
 }

@@ -128,7 +128,7 @@ fn a_list_that_breaks_off_is_an_error_with_its_place() {
     let open = told(b"[{\"text\": \"a\"},\n{\"text\"");
     assert!(open.contains("line 2, column 7: malformed JSON: EOF"), "{open}");
     let more = told(b"[{\"text\": \"a\"}]\n]");
-    assert!(more.contains("line 2, column 1: malformed JSON: trailing"), "{more}");
+    assert!(more.contains("line 2, column 1: malformed JSON: expected value"), "{more}");
 }
 
 fn gzip(content: &[u8]) -> Vec<u8> {
