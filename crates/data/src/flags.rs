@@ -170,7 +170,6 @@ pub(super) fn apply_mask(object: &Object, messages: &mut [Message]) -> Result<()
     for (index, (turn, flag)) in messages.iter_mut().zip(flags).enumerate() {
         let field = || format!("{MASK_OF_TURNS}[{index}]");
         match verdict(Some(flag)) {
-            Verdict::Absent => {}
             Verdict::No => turn.is_target = false,
             Verdict::Yes if !turn.is_assistant() => {
                 return Err(SkipReason::LearnsOther { field: field(), role: turn.role.clone() });
@@ -179,7 +178,7 @@ pub(super) fn apply_mask(object: &Object, messages: &mut [Message]) -> Result<()
                 let other = format!("that of turn {index} itself");
                 return Err(SkipReason::FlagsDisagree { field: field(), other });
             }
-            Verdict::Yes => {}
+            Verdict::Yes | Verdict::Absent => {}
             Verdict::Unclear => return Err(unclear(field(), flag)),
         }
     }

@@ -56,13 +56,11 @@ pub(super) fn read_chosen(object: &Object) -> Result<Row, SkipReason> {
 
 fn read_prompt(object: &Object) -> Result<Prompt, SkipReason> {
     if let Some(prompt) = object.get("prompt").filter(|prompt| !prompt.is_void()) {
-        return match prompt {
-            Json::Array(_) => Ok(Prompt::Turns(untaught(read_turns(prompt, "prompt")?))),
-            _ => {
-                let raw = optional_string(object, "prompt")?;
-                Ok(Prompt::Text { user: raw.clone(), raw })
-            }
-        };
+        if prompt.as_array().is_some() {
+            return Ok(Prompt::Turns(untaught(read_turns(prompt, "prompt")?)));
+        }
+        let raw = optional_string(object, "prompt")?;
+        return Ok(Prompt::Text { user: raw.clone(), raw });
     }
     if object.get("instruction").is_none_or(Json::is_void) {
         return Ok(Prompt::None);

@@ -67,7 +67,9 @@ fn files(rows: &[Value]) -> Vec<(&'static str, Vec<u8>)> {
     let table = |delimiter| {
         let mut writer = csv::WriterBuilder::new().delimiter(delimiter).from_writer(Vec::new());
         writer.write_record(&columns).expect("writing to memory");
-        cells.iter().for_each(|row| writer.write_record(row).expect("writing to memory"));
+        for row in &cells {
+            writer.write_record(row).expect("writing to memory");
+        }
         writer.into_inner().expect("flushing to memory")
     };
     let mut files = vec![

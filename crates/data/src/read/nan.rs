@@ -172,9 +172,13 @@ impl<R: BufRead> PlainJson<R> {
 
 impl<R: BufRead> Read for PlainJson<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let Some(first) = out.first_mut() else { return Ok(0) };
+        if out.is_empty() {
+            return Ok(0);
+        }
         // One byte: a parser that is never ahead knows its place.
-        Ok(self.next()?.map(|byte| *first = byte).map_or(0, |()| 1))
+        let Some(byte) = self.next()? else { return Ok(0) };
+        out[0] = byte;
+        Ok(1)
     }
 }
 
