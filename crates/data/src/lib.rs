@@ -17,6 +17,7 @@ mod load;
 mod messages;
 mod model_files;
 mod pack;
+mod plain;
 mod python_json;
 mod read;
 mod report;
@@ -30,7 +31,7 @@ mod vocabulary;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
-use spec::{DataSettings, ValidationSource};
+use spec::{DataSettings, PlainChat, ValidationSource};
 
 pub use chat::ChatFormat;
 pub use error::DataError;
@@ -119,6 +120,8 @@ pub struct PreparedData {
     pub test: Option<Dataset>,
     /// Where the rows of each set are.
     pub places: SetPlaces,
+    /// Set where conversations were written without a chat template.
+    pub plain_chat: Option<PlainChat>,
     /// What was read, left out and noticed.
     pub report: DataReport,
 }
@@ -207,7 +210,9 @@ pub fn prepare_cached(
         overlaps,
         chat_format: has_chat.then(|| tokeniser.chat_format()),
     };
-    Ok(PreparedData { train, validation, retention, test, places, report })
+    let is_plain = report.chat_format == Some(ChatFormat::Plain);
+    let plain_chat = is_plain.then(|| PlainChat { chat_template: tokeniser.plain_chat_template() });
+    Ok(PreparedData { train, validation, retention, test, places, plain_chat, report })
 }
 
 /// Entries depend on all that makes tokens of a file's rows.

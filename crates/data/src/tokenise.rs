@@ -6,9 +6,10 @@ use std::path::Path;
 use tokenizers::{Encoding, PostProcessorWrapper, Token, Tokenizer};
 
 use super::Example;
-use super::chat::{ChatFormat, ChatTemplate, Rendered, plain_pieces};
+use super::chat::{ChatFormat, ChatTemplate, Rendered};
 use super::error::DataError;
 use super::model_files::ModelFiles;
+use super::plain::{PlainForm, sections};
 use super::row::{Conversation, Row};
 use super::skip::SkipReason;
 
@@ -21,6 +22,9 @@ pub(super) struct Tokeniser {
     prefix: Vec<u32>,
     eos: u32,
     template: Option<ChatTemplate>,
+    /// How conversations are written without a template; `None` where the tokenizer does not read
+    /// its special tokens from text.
+    plain: Option<PlainForm>,
 }
 
 /// A row as tokens.
@@ -54,7 +58,8 @@ impl Tokeniser {
                 Some(ChatTemplate::new(file, tokens)?)
             }
         };
-        Ok(Self { tokenizer, prefix, eos, template })
+        let plain = PlainForm::new(&tokenizer, &prefix, eos);
+        Ok(Self { tokenizer, prefix, eos, template, plain })
     }
 
     /// How conversations are written.
@@ -63,6 +68,11 @@ impl Tokeniser {
             Some(template) => ChatFormat::Template { path: template.path().to_owned() },
             None => ChatFormat::Plain,
         }
+    }
+
+    /// The chat template that writes conversations in the plain form, where that can be written.
+    pub fn plain_chat_template(&self) -> Option<String> {
+        self.plain.as_ref().map(PlainForm::chat_template)
     }
 
     /// Tokens and mask of a row, cut on the right to `max_seq_len`.
@@ -129,27 +139,38 @@ impl Tokeniser {
 
     fn conversation(&self, conversation: &Conversation) -> Result<Example, SkipReason> {
         if let Some(template) = &self.template {
-            let Rendered { text, spans, is_marked } = template.render(conversation)?;
-            let encoding = self
-                .tokenizer
-                .encode(text.as_str(), false)
-                .map_err(|error| tokenizer_failed(&error))?;
-            let offsets = encoding.get_offsets();
-            let mask = if is_marked { mask_of_blocks } else { mask_of_spans };
-            let loss_mask = mask(offsets, &spans);
-            return Ok(Example { input_ids: encoding.get_ids().to_vec(), loss_mask });
+            return self.rendered(&template.render(conversation)?);
         }
         if let Some(field) = needs_template(conversation) {
             return Err(SkipReason::Unsupported { field });
         }
+        if let Some(plain) = &self.plain {
+            return self.rendered(&plain.render(&conversation.messages));
+        }
         let mut tokens = self.start();
-        for piece in plain_pieces(&conversation.messages) {
-            tokens.append(&self.encode(&piece.text)?, piece.is_target);
-            if piece.is_target {
-                tokens.append(&[self.eos], true);
+        for section in sections(&conversation.messages) {
+            let spans = section.span.iter().cloned().collect();
+            let text = Rendered { text: section.text, spans, is_marked: true };
+            let Example { input_ids, loss_mask } = self.rendered(&text)?;
+            tokens.input_ids.extend(input_ids);
+            tokens.loss_mask.extend(loss_mask);
+            if section.has_end {
+                tokens.append(&[self.eos], section.span.is_some());
             }
         }
         Ok(tokens)
+    }
+
+    /// Tokens of a whole conversation, special tokens included.
+    fn rendered(&self, rendered: &Rendered) -> Result<Example, SkipReason> {
+        let Rendered { text, spans, is_marked } = rendered;
+        let encoding = self
+            .tokenizer
+            .encode(text.as_str(), false)
+            .map_err(|error| tokenizer_failed(&error))?;
+        let mask = if *is_marked { mask_of_blocks } else { mask_of_spans };
+        let loss_mask = mask(encoding.get_offsets(), spans);
+        Ok(Example { input_ids: encoding.get_ids().to_vec(), loss_mask })
     }
 }
 
