@@ -63,9 +63,10 @@ def run(binary, *arguments):
 
 
 def manifest(folder):
-    lines = (folder / "SHA256SUMS").read_text().splitlines()
+    lines = [x for x in (folder / "SHA256SUMS").read_text().splitlines() if not x.startswith("#")]
     sums = dict(reversed(line.split("  ", 1)) for line in lines)
-    files = {path.name for path in folder.iterdir()} - {"SHA256SUMS"}
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    files = {path.relative_to(folder).as_posix() for path in paths} - {"SHA256SUMS"}
     same = all(
         hashlib.sha256((folder / name).read_bytes()).hexdigest() == value
         for name, value in sums.items()
@@ -94,10 +95,14 @@ def validation_loss(model, examples):
     return nll / targets
 
 
+def base_of(adapter):
+    return json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
+
+
 def check_adapter(adapter):
     """The reported validation loss; returns the model and the rows."""
     origin = json.loads((adapter / "lorasweep.json").read_text())
-    base = AutoModelForCausalLM.from_pretrained(origin["base_model"], dtype=torch.float32)
+    base = AutoModelForCausalLM.from_pretrained(base_of(adapter), dtype=torch.float32)
     model = PeftModel.from_pretrained(base, adapter).eval()
     examples = rows(adapter)
     loss = validation_loss(model, examples)
@@ -137,8 +142,7 @@ def check_gguf(adapter):
     value = lambda key: reader.fields[key].contents()
     check(value("general.type") == "adapter" and value("adapter.type") == "lora", "gguf: a LoRA adapter")
     config = json.loads((adapter / "adapter_config.json").read_text())
-    origin = json.loads((adapter / "lorasweep.json").read_text())
-    base = json.loads((Path(origin["base_model"]) / "config.json").read_text())
+    base = json.loads((Path(base_of(adapter)) / "config.json").read_text())
     scale = config["lora_alpha"] / (config["r"] ** 0.5 if config["use_rslora"] else config["r"])
     tensors = {tensor.name: np.array(tensor.data) for tensor in reader.tensors}
     weights = load_file(adapter / "adapter_model.safetensors")

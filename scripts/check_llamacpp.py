@@ -131,12 +131,13 @@ def main():
         out = Path(temporary)
         export = [args.lorasweep, "export", args.sweep, "--gguf", "--with-validation", "--to", out / "adapter"]
         subprocess.run(list(map(str, export)), check=True, stdout=subprocess.DEVNULL)
-        origin = json.loads((out / "adapter" / "lorasweep.json").read_text())
-        vocabulary = write_base(Path(origin["base_model"]), out / "base.gguf")
+        config = json.loads((out / "adapter" / "adapter_config.json").read_text())
+        base_dir = config["base_model_name_or_path"]
+        vocabulary = write_base(Path(base_dir), out / "base.gguf")
         lines = (out / "adapter" / "validation_tokens.jsonl").read_text().splitlines()[: args.rows]
         # Without the end, so that there is something left to predict.
         rows = [json.loads(line)["input_ids"][:-2] for line in lines]
-        base = AutoModelForCausalLM.from_pretrained(origin["base_model"], dtype=torch.float32).eval()
+        base = AutoModelForCausalLM.from_pretrained(base_dir, dtype=torch.float32).eval()
         of_base = expected(base, rows)
         of_adapter = expected(PeftModel.from_pretrained(base, out / "adapter").eval(), rows)
         cases = [("the base alone", None, of_base), ("with adapter.gguf", out / "adapter" / "adapter.gguf", of_adapter)]

@@ -261,6 +261,10 @@ pub struct ReportArgs {
     /// Open the page in the browser
     #[arg(long)]
     pub open: bool,
+    /// Write the report's files into this folder instead, which is new, empty or of an earlier
+    /// report; the sweep's own folder is only read
+    #[arg(long, value_name = "OUT")]
+    pub to: Option<PathBuf>,
     /// The report's language
     #[arg(long, value_enum, default_value = "en", value_name = "LANG")]
     pub lang: Language,

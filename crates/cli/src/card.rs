@@ -3,9 +3,15 @@
 use std::fmt::Write as _;
 
 use reporter::Ranking;
-use spec::{BaseSettings, Evaluation, SweepState, TrialId};
+use serde_json::Value;
+use spec::{BaseSettings, Evaluation, HubModel, SweepState, TrialId};
 
-use crate::export::{Form, GGUF};
+use crate::export::{BaseName, Form, GGUF, Merged};
+
+/// The rank up to which vLLM serves an adapter unasked.
+const VLLM_DEFAULT_RANK: u64 = 16;
+/// What `--max-lora-rank` of vLLM may be.
+const VLLM_RANKS: [u64; 9] = [1, 8, 16, 32, 64, 128, 256, 320, 512];
 
 /// What the card is made of.
 pub struct Card<'a> {
@@ -15,22 +21,30 @@ pub struct Card<'a> {
     pub form: Form,
     /// The one whose adapter is exported.
     pub evaluation: &'a Evaluation,
-    pub base: &'a str,
+    pub base: &'a BaseName,
     /// How its weights were held in training.
     pub held: &'a BaseSettings,
     pub data_sha256: Option<&'a str>,
+    /// PEFT's `adapter_config.json`.
+    pub adapter: &'a Value,
+    /// The export has a tokenizer.
+    pub has_tokenizer: bool,
+    /// How a merged model compares with base and adapter.
+    pub merged: Option<&'a Merged>,
 }
 
 impl Card<'_> {
     /// Markdown with the metadata that model hubs read.
     pub fn render(&self) -> String {
         let library = if self.form == Form::Merged { "transformers" } else { "peft" };
+        let base_model = match &self.base.hub {
+            Some(hub) => format!("base_model: {}\n", Value::from(hub.repo.as_str())),
+            None => "# base_model: its name on the hub, if it has one\n".to_owned(),
+        };
         let mut out = format!(
-            "---\nbase_model: {}\nlibrary_name: {library}\npipeline_tag: text-generation\ntags:\n\
+            "---\n{base_model}library_name: {library}\npipeline_tag: text-generation\ntags:\n\
              - lora\n- lorasweep\n---\n\n# {}, trial {}\n\n",
-            serde_json::Value::from(self.base),
-            self.state.name,
-            self.trial
+            self.state.name, self.trial
         );
         let what = match self.form {
             Form::Merged => "The base model with a LoRA adapter merged into its weights",
@@ -81,7 +95,7 @@ impl Card<'_> {
             row("retention loss", format!("{retention:.4}"));
         }
         row("epoch of this adapter", self.epoch());
-        row("base model", format!("`{}`", self.base));
+        row("base model", self.base_in_words());
         if let Some(held) = self.held() {
             row("trained on", held);
         }
@@ -106,6 +120,22 @@ impl Card<'_> {
                 Some(format!("the base as in `{name}`; the losses above are on it"))
             }
             (None, None) => None,
+        }
+    }
+
+    /// The base's name on the hub, or that it has none here.
+    fn base_in_words(&self) -> String {
+        let BaseName { hub, shown, loaded_from } = self.base;
+        match (hub, loaded_from) {
+            (Some(HubModel { revision: Some(revision), .. }), _) => {
+                format!("`{shown}`, revision `{revision}`")
+            }
+            (Some(_), _) => format!("`{shown}`"),
+            (None, Some(name)) => format!(
+                "the local folder `{shown}`, which its config.json says was loaded from `{name}`; \
+                 its weights may have changed since"
+            ),
+            (None, None) => format!("the local folder `{shown}`"),
         }
     }
 
@@ -137,7 +167,6 @@ impl Card<'_> {
     }
 
     fn loading(&self, out: &mut String) {
-        let base = self.base;
         if self.form == Form::Merged {
             out.push_str(
                 "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\
@@ -145,15 +174,28 @@ impl Card<'_> {
                  tokenizer = AutoTokenizer.from_pretrained(\".\")\n```\n\n\
                  vLLM: `vllm serve .`; llama.cpp: `python convert_hf_to_gguf.py .`\n",
             );
+            if let Some(merged) = self.merged {
+                let _ = writeln!(out, "\n{}", merged.in_words());
+            }
             return;
+        }
+        let base = self.base.to_load();
+        if self.base.hub.is_none() {
+            let _ = writeln!(
+                out,
+                "The base model is the folder `{}` of the machine that trained this adapter: write \
+                 its path, or its name on the hub, in the place of `{base}`.\n",
+                self.base.shown
+            );
         }
         let _ = write!(
             out,
             "```python\nfrom peft import PeftModel\nfrom transformers import \
              AutoModelForCausalLM, AutoTokenizer\nbase = \
              AutoModelForCausalLM.from_pretrained({})\nmodel = PeftModel.from_pretrained(base, \
-             \".\")\ntokenizer = AutoTokenizer.from_pretrained(\".\")\n```\n\n",
-            serde_json::Value::from(base)
+             \".\")\ntokenizer = AutoTokenizer.from_pretrained({})\n```\n\n",
+            Value::from(base),
+            Value::from(if self.has_tokenizer { "." } else { base }),
         );
         if self.has_magnitudes() {
             out.push_str(
@@ -162,11 +204,61 @@ impl Card<'_> {
             );
             return;
         }
-        let _ = writeln!(out, "vLLM: `vllm serve {base} --enable-lora --lora-modules adapter=.`\n");
+        let _ = writeln!(out, "vLLM: {}\n", self.vllm());
         let _ = if self.form == Form::AdapterAndGguf {
             writeln!(out, "llama.cpp: `llama-cli -m base.gguf --lora {GGUF}`, the base as GGUF")
         } else {
             writeln!(out, "llama.cpp: `lorasweep export --gguf` writes the adapter in its form")
         };
+    }
+
+    /// How vLLM serves the adapter: it refuses ranks above `--max-lora-rank`, and scales all of an
+    /// adapter by one `lora_alpha` and one `r`.
+    fn vllm(&self) -> String {
+        let base = self.base.to_load();
+        let (rank, has_patterns) = largest_rank(self.adapter);
+        let option = if rank <= VLLM_DEFAULT_RANK {
+            String::new()
+        } else if let Some(fits) = VLLM_RANKS.iter().find(|fits| **fits >= rank) {
+            format!(" --max-lora-rank {fits}")
+        } else {
+            return format!(
+                "takes ranks up to 512, and this adapter has {rank}; `lorasweep export --merge` \
+                 makes a model of base and adapter for it"
+            );
+        };
+        let command = format!("`vllm serve {base} --enable-lora{option} --lora-modules adapter=.`");
+        if has_patterns {
+            return format!(
+                "{command}. It reads one `r` and `lora_alpha` for the whole adapter and not its \
+                 rank_pattern and alpha_pattern: compare its answers with those of PEFT, or serve \
+                 a merged model (`lorasweep export --merge`)"
+            );
+        }
+        command
+    }
+}
+
+/// The largest rank of an adapter, and whether single layers have their own.
+fn largest_rank(adapter: &Value) -> (u64, bool) {
+    let of = |key: &str| adapter[key].as_object().into_iter().flat_map(serde_json::Map::values);
+    let ranks = of("rank_pattern").chain([&adapter["r"]]).filter_map(Value::as_u64);
+    let has_patterns = of("rank_pattern").chain(of("alpha_pattern")).next().is_some();
+    (ranks.max().unwrap_or_default(), has_patterns)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_largest_rank_counts_patterns_too() {
+        assert_eq!(largest_rank(&json!({"r": 8})), (8, false));
+        let patterns = json!({"r": 8, "rank_pattern": {"q_proj": 48}, "alpha_pattern": {}});
+        assert_eq!(largest_rank(&patterns), (48, true));
+        assert_eq!(largest_rank(&json!({"r": 8, "alpha_pattern": {"q_proj": 4.0}})), (8, true));
+        assert_eq!(largest_rank(&json!({})), (0, false));
     }
 }

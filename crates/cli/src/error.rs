@@ -1,5 +1,6 @@
 //! What ends a command, and with which exit code.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use data::DataError;
@@ -59,9 +60,12 @@ pub enum CliError {
     /// A file would be overwritten.
     #[error("`{}` exists already", path.display())]
     Exists { path: PathBuf },
-    /// A folder would be replaced that does not look like an export.
-    #[error("`{}` holds something other than an adapter and is not replaced", path.display())]
-    NotAnExport { path: PathBuf },
+    /// A folder would be replaced that holds more than an export.
+    #[error("`{}` is not replaced: {why}", path.display())]
+    NotAnExport { path: PathBuf, why: String },
+    /// The adapter of a trial is not as it was written.
+    #[error("the adapter of trial {trial} cannot be used")]
+    DamagedAdapter { trial: TrialId, source: Box<dyn std::error::Error + Send + Sync> },
     /// No such trial.
     #[error("the sweep in `{}` has no trial {trial}", dir.display())]
     NoSuchTrial { dir: PathBuf, trial: TrialId },
@@ -195,6 +199,12 @@ impl CliError {
             Self::Exists { .. } => {
                 Some("choose another name, or pass `--force` to overwrite it".to_owned())
             }
+            Self::NotAnExport { .. } => Some(
+                "`--force` replaces only what lorasweep wrote itself: name another folder, or move \
+                 your files away first"
+                    .to_owned(),
+            ),
+            Self::DamagedAdapter { .. } => Some(store::AdapterDamage::help()),
             Self::NoEpochAdapter { .. } => Some(
                 "write `train: {save_strategy: epoch}` in the sweep file before the trials run; \
                  trials that have ended are not trained again unless the sweep begins anew \
@@ -230,10 +240,18 @@ fn kept_in_words(epochs: &[u32], best: Option<f64>) -> String {
 
 /// Whether an error was caused by a disk without room.
 fn is_disk_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    has_kind(error, &[ErrorKind::StorageFull])
+}
+
+/// Whether an error was caused by a folder that this user may not write to.
+pub fn is_read_only(error: &(dyn std::error::Error + 'static)) -> bool {
+    has_kind(error, &[ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem])
+}
+
+fn has_kind(error: &(dyn std::error::Error + 'static), kinds: &[ErrorKind]) -> bool {
     let mut causes = std::iter::successors(Some(error), |error| error.source());
     causes.any(|cause| {
-        cause
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|error| error.kind() == std::io::ErrorKind::StorageFull)
+        let cause = cause.downcast_ref::<std::io::Error>();
+        cause.is_some_and(|error| kinds.contains(&error.kind()))
     })
 }

@@ -93,12 +93,37 @@ pub fn facts(sweep: &Sweep, data: &PreparedData) -> Result<DataFacts, CliError> 
         leaked_rows: leak.map_or(0, |leak| leak.same_row.len() as u64),
         leaked_prompts: leak.map_or(0, |leak| leak.same_prompt.len() as u64),
         parameters_per_rank: TargetModule::every().map(of_module).collect(),
+        plain_chat: data.plain_chat.clone(),
     })
+}
+
+/// Hash of the training file as it was when the sweep ran.
+pub fn training_data_sha256(identity: &Identity) -> Option<&str> {
+    identity.inputs.get(TRAINING_DATA)?.sha256.as_deref()
 }
 
 /// An error when one of the files that data preparation reads is not what it was.
 pub fn check_unchanged(identity: &Identity) -> Result<(), CliError> {
-    for (what, then) in identity.inputs.iter().filter(|(_, file)| file.sha256.is_some()) {
+    check_inputs(identity, |_, _| true)
+}
+
+/// The same, of the model's files and of those that `data` names.
+pub fn check_unchanged_files(identity: &Identity, data: &DataSettings) -> Result<(), CliError> {
+    let mut used = vec![data.train.as_path()];
+    if let ValidationSource::File(path) = &data.validation {
+        used.push(path);
+    }
+    check_inputs(identity, |what, file| {
+        what.starts_with("model's ") || used.contains(&Path::new(&file.path))
+    })
+}
+
+fn check_inputs(
+    identity: &Identity,
+    is_used: impl Fn(&str, &InputFile) -> bool,
+) -> Result<(), CliError> {
+    let read = identity.inputs.iter().filter(|(_, file)| file.sha256.is_some());
+    for (what, then) in read.filter(|(what, file)| is_used(what, file)) {
         if hash_input(Path::new(&then.path))? != *then {
             return Err(CliError::ChangedInput { what: what.clone(), path: then.path.clone() });
         }

@@ -67,7 +67,7 @@ fn run(args: Args, output: Output) -> Result<Exit, error::CliError> {
         Command::Serve(args) => commands::serve::run(&args, output),
         Command::Convert(args) => commands::convert::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
-        Command::Export(args) => commands::export::run(&args),
+        Command::Export(args) => commands::export::run(&args, output),
         Command::Worker(args) => commands::worker::run(&args),
     }
 }

@@ -22,29 +22,47 @@ pub fn spans(folder: &SweepFolder) -> Result<Vec<Span>, CliError> {
     Ok(reporter::timeline(&folder.records()?))
 }
 
-/// Writes everything that is derived from the state, and returns the ranking.
+/// What there is to say of report files that were written.
+#[derive(Debug)]
+pub struct Published {
+    pub ranking: Ranking,
+    /// What is not as it should be.
+    pub warnings: Vec<String>,
+    /// Why `best/` is not renewed, where the adapter is at fault.
+    pub best: Result<(), CliError>,
+}
+
+/// Writes everything that is derived from the state into `target`, which is the sweep's own folder
+/// or another one.
 pub fn publish(
     folder: &SweepFolder,
+    target: &SweepFolder,
     state: &SweepState,
     spans: &[Span],
     settings: &Settings,
     lang: Lang,
-) -> Result<Ranking, CliError> {
+) -> Result<Published, CliError> {
     // The pictures take as long as all the rest, and neither needs the other.
     let ranking = std::thread::scope(|threads| {
-        let pictures = threads.spawn(|| publish_pictures(folder, state, settings));
-        let ranking = publish_tables(folder, state, spans, settings, lang)?;
+        let pictures = threads.spawn(|| publish_pictures(target, state, settings));
+        let ranking = publish_tables(target, state, spans, settings, lang)?;
         pictures.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         Ok::<_, CliError>(ranking)
     })?;
-    if let Some(trial) = export::best_trial(folder, state, &ranking) {
-        let data_sha256 = export::data_sha256(&folder.identity()?);
-        let (ranking, form) = (&ranking, Form::Adapter);
+    let mut published = Published { ranking, warnings: Vec::new(), best: Ok(()) };
+    if let Some(trial) = export::best_trial(folder, state, &published.ranking) {
+        let identity = &folder.identity()?;
+        let (ranking, form) = (&published.ranking, Form::Adapter);
         let (epoch, validation) = (None, None);
-        Export { folder, state, settings, trial, epoch, ranking, form, data_sha256, validation }
-            .write(&folder.best_dir())?;
+        let export =
+            Export { folder, state, settings, trial, epoch, ranking, form, identity, validation };
+        match export.write(&target.best_dir()) {
+            Ok(written) => published.warnings = written.warnings,
+            Err(damaged @ CliError::DamagedAdapter { .. }) => published.best = Err(damaged),
+            Err(error) => return Err(error),
+        }
     }
-    Ok(ranking)
+    Ok(published)
 }
 
 fn publish_tables(
@@ -117,9 +135,9 @@ pub fn text(ranking: &Ranking, colour: bool) -> String {
     reporter::terminal(ranking, TerminalOptions { colour, ..TerminalOptions::default() })
 }
 
-/// Where things are, and what to do with them.
-pub fn places(folder: &SweepFolder) -> String {
-    let dir = folder.path().display();
+/// Where the report files of `sweep` are in `folder`, and what to do with them.
+pub fn places(sweep: &SweepFolder, folder: &SweepFolder) -> String {
+    let dir = sweep.path().display();
     let mut text = String::new();
     let mut line = |what: &str, path: std::path::PathBuf| {
         let _ = writeln!(text, "{what:<14}{}", path.display());

@@ -17,6 +17,7 @@ fn a_command_trains_and_the_sweep_is_ranked_and_exported() {
     let script = r#"
         mkdir -p $LORASWEEP_TRIAL_DIR/a
         echo '{"base_model_name_or_path": "some/model"}' > $LORASWEEP_TRIAL_DIR/a/adapter_config.json
+        echo weights > $LORASWEEP_TRIAL_DIR/a/adapter_model.safetensors
         echo "{\"epoch\": 1, \"eval_loss\": 1.$1}"
         echo "{\"adapter\": \"$LORASWEEP_TRIAL_DIR/a\"}"
     "#;

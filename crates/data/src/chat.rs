@@ -266,43 +266,6 @@ fn variable(message: &Message) -> Value {
     variables.into_iter().collect()
 }
 
-/// A run of text of a plain conversation.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct PlainPiece {
-    pub text: String,
-    pub is_target: bool,
-}
-
-/// The plain form (see [`ChatFormat::Plain`]), without its special tokens.
-pub(super) fn plain_pieces(messages: &[Message]) -> Vec<PlainPiece> {
-    let mut pieces = Vec::new();
-    let mut context = String::new();
-    for (index, message) in messages.iter().enumerate() {
-        if index > 0 {
-            context.push_str("\n\n");
-        }
-        for part in ["### ", &capitalised(&message.role), ":\n"] {
-            context.push_str(part);
-        }
-        let content = message.content.clone().unwrap_or_default();
-        if message.is_target {
-            pieces.push(PlainPiece { text: std::mem::take(&mut context), is_target: false });
-            pieces.push(PlainPiece { text: content, is_target: true });
-        } else {
-            context.push_str(&content);
-        }
-    }
-    if !context.is_empty() {
-        pieces.push(PlainPiece { text: context, is_target: false });
-    }
-    pieces
-}
-
-fn capitalised(word: &str) -> String {
-    let mut chars = word.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -509,20 +472,5 @@ mod tests {
         let text = |conversation| template.render(&conversation).expect("constant").text;
         assert_eq!(text(Conversation::default()), "no tools");
         assert_eq!(text(with), r#"[{"name": "f", "b": 1, "a": 2}]"#);
-    }
-
-    #[test]
-    fn the_plain_form_keeps_the_assistant_apart() {
-        let pieces = plain_pieces(&conversation().messages[1..4]);
-        let shown: Vec<_> =
-            pieces.iter().map(|piece| (piece.text.as_str(), piece.is_target)).collect();
-        assert_eq!(
-            shown,
-            [
-                ("### User:\none?\n\n### Assistant:\n", false),
-                ("1", true),
-                ("\n\n### User:\ntwo?", false)
-            ]
-        );
     }
 }

@@ -23,6 +23,7 @@ mod model_tokens;
 mod notes;
 mod pack;
 mod preference;
+mod plain;
 mod python_json;
 mod read;
 mod report;
@@ -40,7 +41,7 @@ mod vocabulary;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
-use spec::{DataSettings, ValidationSource};
+use spec::{DataSettings, PlainChat, ValidationSource};
 
 pub use chat::ChatFormat;
 pub use chat_text::{ChatText, ChatWriter};
@@ -133,6 +134,8 @@ pub struct PreparedData {
     pub test: Option<Dataset>,
     /// Where the rows of each set are.
     pub places: SetPlaces,
+    /// Set where conversations were written without a chat template.
+    pub plain_chat: Option<PlainChat>,
     /// What was read, left out and noticed.
     pub report: DataReport,
 }
@@ -222,7 +225,9 @@ pub fn prepare_cached(
         chat_format: has_chat.then(|| tokeniser.chat_format()),
         model: tokeniser.model().clone(),
     };
-    Ok(PreparedData { train, validation, retention, test, places, report })
+    let is_plain = report.chat_format == Some(ChatFormat::Plain);
+    let plain_chat = is_plain.then(|| PlainChat { chat_template: tokeniser.plain_chat_template() });
+    Ok(PreparedData { train, validation, retention, test, places, plain_chat, report })
 }
 
 /// Entries depend on all that makes tokens of a file's rows.

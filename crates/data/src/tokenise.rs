@@ -7,11 +7,12 @@ use std::path::Path;
 use tokenizers::{Encoding, PostProcessorWrapper, Token, Tokenizer};
 
 use super::Example;
-use super::chat::{ChatFormat, ChatTemplate, Rendered, plain_pieces};
+use super::chat::{ChatFormat, ChatTemplate, Rendered};
 use super::error::DataError;
 use super::model_files::ModelFiles;
 use super::model_tokens::ModelTokens;
 use super::notes::{RowNotes, end_token};
+use super::plain::{PlainForm, sections};
 use super::row::{Conversation, Row};
 use super::skip::SkipReason;
 use super::unwritten::Kind;
@@ -28,6 +29,9 @@ pub(super) struct Tokeniser {
     added: BTreeSet<u32>,
     model: ModelTokens,
     template: Option<ChatTemplate>,
+    /// How conversations are written without a template; `None` where the tokenizer does not read
+    /// its special tokens from text.
+    plain: Option<PlainForm>,
 }
 
 /// A row as tokens.
@@ -65,6 +69,7 @@ impl Tokeniser {
                 Some(ChatTemplate::new(file, tokens)?)
             }
         };
+        let plain = PlainForm::new(&tokenizer, &prefix, eos);
         let mut added: BTreeSet<u32> = tokenizer.get_added_tokens_decoder().into_keys().collect();
         added.insert(eos);
         let name = |id: &u32| tokenizer.id_to_token(*id).unwrap_or_else(|| format!("id {id}"));
@@ -76,7 +81,7 @@ impl Tokeniser {
             max_position_embeddings: files.max_position_embeddings()?,
             chat_template: template.as_ref().map(|template| template.path().to_owned()),
         };
-        Ok(Self { tokenizer, prefix, eos, added, model, template })
+        Ok(Self { tokenizer, prefix, eos, added, model, template, plain })
     }
 
     /// What is known of the model's tokens, for the report.
@@ -90,6 +95,11 @@ impl Tokeniser {
             Some(template) => ChatFormat::Template { path: template.path().to_owned() },
             None => ChatFormat::Plain,
         }
+    }
+
+    /// The chat template that writes conversations in the plain form, where that can be written.
+    pub fn plain_chat_template(&self) -> Option<String> {
+        self.plain.as_ref().map(PlainForm::chat_template)
     }
 
     /// Tokens and mask of a row, cut on the right to `max_seq_len`.
@@ -208,28 +218,40 @@ impl Tokeniser {
         left_out: &mut BTreeMap<Kind, usize>,
     ) -> Result<Example, SkipReason> {
         if let Some(template) = &self.template {
-            let Rendered { text, spans, is_marked, unwritten } = template.render(conversation)?;
-            *left_out = unwritten;
-            let encoding = self
-                .tokenizer
-                .encode(text.as_str(), false)
-                .map_err(|error| tokenizer_failed(&error))?;
-            let offsets = encoding.get_offsets();
-            let mask = if is_marked { mask_of_blocks } else { mask_of_spans };
-            let loss_mask = mask(offsets, &spans);
-            return Ok(Example { input_ids: encoding.get_ids().to_vec(), loss_mask });
+            let rendered = template.render(conversation)?;
+            left_out.clone_from(&rendered.unwritten);
+            return self.rendered(&rendered);
         }
         if let Some(field) = needs_template(conversation) {
             return Err(SkipReason::Unsupported { field });
         }
+        if let Some(plain) = &self.plain {
+            return self.rendered(&plain.render(&conversation.messages));
+        }
         let mut tokens = self.start();
-        for piece in plain_pieces(&conversation.messages) {
-            tokens.append(&self.encode(&piece.text)?, piece.is_target);
-            if piece.is_target {
-                tokens.append(&[self.eos], true);
+        for section in sections(&conversation.messages) {
+            let spans = section.span.iter().cloned().collect();
+            let text = Rendered { text: section.text, spans, is_marked: true, unwritten: BTreeMap::new() };
+            let Example { input_ids, loss_mask } = self.rendered(&text)?;
+            tokens.input_ids.extend(input_ids);
+            tokens.loss_mask.extend(loss_mask);
+            if section.has_end {
+                tokens.append(&[self.eos], section.span.is_some());
             }
         }
         Ok(tokens)
+    }
+
+    /// Tokens of a whole conversation, special tokens included.
+    fn rendered(&self, rendered: &Rendered) -> Result<Example, SkipReason> {
+        let Rendered { text, spans, is_marked, .. } = rendered;
+        let encoding = self
+            .tokenizer
+            .encode(text.as_str(), false)
+            .map_err(|error| tokenizer_failed(&error))?;
+        let mask = if *is_marked { mask_of_blocks } else { mask_of_spans };
+        let loss_mask = mask(encoding.get_offsets(), spans);
+        Ok(Example { input_ids: encoding.get_ids().to_vec(), loss_mask })
     }
 }
 

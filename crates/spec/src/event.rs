@@ -283,6 +283,17 @@ pub struct DataFacts {
     pub leaked_prompts: u64,
     /// Adapter parameters that one rank adds, by module, summed over layers.
     pub parameters_per_rank: BTreeMap<TargetModule, u64>,
+    /// Set where conversations were written without a chat template of the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plain_chat: Option<PlainChat>,
+}
+
+/// Conversations were written as plain `### Role:` turns: the model has no chat template.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlainChat {
+    /// The chat template that writes the same text; absent where the tokenizer does not read its
+    /// special tokens from text, so that no template can.
+    pub chat_template: Option<String>,
 }
 
 /// One optimizer step of one trial.

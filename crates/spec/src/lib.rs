@@ -36,8 +36,8 @@ pub use command::{CommandTemplate, CommandValue};
 pub use distribution::{Distribution, Shape};
 pub use error::{SweepError, SweepErrors};
 pub use event::{
-    DataFacts, Evaluation, Event, ExampleLosses, Outcome, Record, ReturnCause, SCHEMA_VERSION,
-    StopReason, TestEvaluation, TrainPoint,
+    DataFacts, Evaluation, Event, ExampleLosses, Outcome, PlainChat, Record, ReturnCause,
+    SCHEMA_VERSION, StopReason, TestEvaluation, TrainPoint,
 };
 pub use example::EXAMPLE;
 pub use hub::HubModel;

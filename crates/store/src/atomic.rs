@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::error::{BuildError, StoreError};
+use crate::error::StoreError;
 
 /// Marks files and folders that are still being written.
 pub(crate) const TEMPORARY: &str = ".tmp-";
@@ -40,28 +40,6 @@ pub(crate) fn write_unsynced(path: &Path, contents: &[u8]) -> Result<(), StoreEr
 pub(crate) fn send(file: &File) {
     // What is not sent now is later; a failed write says so itself.
     drop(file.try_clone());
-}
-
-/// Fills a new folder with `build` and puts it in the place of `target`, whose former content is
-/// deleted once the new one stands. Nothing changes when `build` fails.
-pub fn replace_dir<T>(
-    target: &Path,
-    build: impl FnOnce(&Path) -> Result<T, BuildError>,
-) -> Result<T, StoreError> {
-    create_parent(target)?;
-    let temporary = beside(target, TEMPORARY);
-    remove_dir_if_there(&temporary)?;
-    fs::create_dir(&temporary).map_err(StoreError::io("create", &temporary))?;
-    let built = build(&temporary)
-        .map_err(|source| StoreError::Build { path: target.to_path_buf(), source })
-        .and_then(|value| sync_tree(&temporary).map(|()| value));
-    match built {
-        Ok(value) => swap(&temporary, target).map(|()| value),
-        Err(error) => {
-            let _ = fs::remove_dir_all(&temporary);
-            Err(error)
-        }
-    }
 }
 
 /// Renames `from` to `to` and makes the rename durable.
@@ -150,22 +128,7 @@ pub(crate) fn sync_dir(path: &Path) -> Result<(), StoreError> {
     if cfg!(unix) { sync_file(path) } else { Ok(()) }
 }
 
-fn swap(temporary: &Path, target: &Path) -> Result<(), StoreError> {
-    if !target.exists() {
-        return rename(temporary, target);
-    }
-    let replaced = beside(target, REPLACED);
-    remove_dir_if_there(&replaced)?;
-    rename(target, &replaced)?;
-    if let Err(error) = rename(temporary, target) {
-        // Puts the former content back; the error to report is the one above.
-        let _ = fs::rename(&replaced, target);
-        return Err(error);
-    }
-    remove_dir_if_there(&replaced)
-}
-
-fn sync_tree(dir: &Path) -> Result<(), StoreError> {
+pub(crate) fn sync_tree(dir: &Path) -> Result<(), StoreError> {
     for path in entries(dir)? {
         if path.is_dir() {
             sync_tree(&path)?;
@@ -184,11 +147,11 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-fn create_parent(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn create_parent(path: &Path) -> Result<(), StoreError> {
     create_dir(parent(path))
 }
 
-fn sync_parent(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn sync_parent(path: &Path) -> Result<(), StoreError> {
     sync_dir(parent(path))
 }
 
@@ -199,30 +162,6 @@ mod tests {
     fn names(dir: &Path) -> Vec<String> {
         let name = |p: &PathBuf| p.file_name().unwrap().to_string_lossy().into_owned();
         entries(dir).unwrap().iter().map(name).collect()
-    }
-
-    #[test]
-    fn a_failed_build_leaves_the_former_folder_and_no_litter() {
-        let dir = tempfile::tempdir().unwrap();
-        let target = dir.path().join("adapter");
-        replace_dir(&target, |new| Ok(fs::write(new.join("a"), "old")?)).unwrap();
-        let failed = replace_dir(&target, |new| {
-            fs::write(new.join("a"), "half")?;
-            Err::<(), _>("no room".into())
-        });
-        assert!(matches!(failed, Err(StoreError::Build { .. })));
-        assert_eq!(fs::read_to_string(target.join("a")).unwrap(), "old");
-        assert_eq!(names(dir.path()), ["adapter"]);
-    }
-
-    #[test]
-    fn a_replaced_folder_keeps_nothing_of_the_former_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let target = dir.path().join("adapter");
-        replace_dir(&target, |new| Ok(fs::write(new.join("old"), "")?)).unwrap();
-        replace_dir(&target, |new| Ok(fs::write(new.join("new"), "")?)).unwrap();
-        assert_eq!(names(&target), ["new"]);
-        assert_eq!(names(dir.path()), ["adapter"]);
     }
 
     #[test]

@@ -13,8 +13,9 @@ use crate::identity::{Identity, InputFile};
 use crate::journal::News;
 use crate::layout::ReportFile;
 use crate::lock::{DriverLock, Holder};
+use crate::replace::replace_dir;
 use crate::worker::{Orders, new_worker, newest_claim};
-use crate::{atomic, journal, layout, lock};
+use crate::{adapter, atomic, journal, layout, lock};
 
 /// Written and removed again when a sweep is opened, so that a full disk shows before training.
 const ROOM_NEEDED_BYTES: usize = 1 << 20;
@@ -103,7 +104,7 @@ impl SweepFolder {
 
     /// The folder with the trial's best adapter; `None` when there is none.
     pub fn adapter(&self, trial: TrialId) -> Option<PathBuf> {
-        Some(layout::adapter(&self.root, trial)).filter(|path| path.is_dir())
+        self.own_folder(layout::adapter(&self.root, trial))
     }
 
     /// The folder with the adapter of a trial's best evaluation, if it has been saved. The adapter
@@ -133,13 +134,24 @@ impl SweepFolder {
             let evaluation = trial.evaluations.iter().find(|evaluation| evaluation.step == step)?;
             let epoch = evaluation.whole_epoch();
             let kept = epoch.map(|epoch| layout::epoch_adapter(&self.root, id, epoch));
-            if let Some(kept) = kept.filter(|path| path.is_dir()) {
+            if let Some(kept) = kept.and_then(|path| self.own_folder(path)) {
                 return Some(kept);
             }
             let shared = trial.continues.filter(|shared| step <= shared.steps)?;
             trial = state.trials.get(&shared.trial)?;
         }
         None
+    }
+
+    /// A folder of the sweep, unless the way there leads through a link: whoever gave away the
+    /// results may have put one to a folder of this machine.
+    fn own_folder(&self, path: PathBuf) -> Option<PathBuf> {
+        let mut at = self.root.clone();
+        for part in path.strip_prefix(&self.root).ok()? {
+            at.push(part);
+            at.symlink_metadata().ok().filter(fs::Metadata::is_dir)?;
+        }
+        Some(path)
     }
 
     /// The folder in which the command that trains a trial may write, and its log; created where it
@@ -388,7 +400,13 @@ pub(crate) fn save_if_any(
     target: &Path,
     save: impl FnOnce(&Path) -> Result<bool, BuildError>,
 ) -> Result<bool, StoreError> {
-    let saved = atomic::replace_dir(target, save)?;
+    let saved = replace_dir(target, adapter::is_in_adapter, |dir| {
+        let saved = save(dir)?;
+        if saved {
+            adapter::seal(dir)?;
+        }
+        Ok(saved)
+    })?;
     if !saved {
         atomic::remove_dir_if_there(target)?;
     }

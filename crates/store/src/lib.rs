@@ -19,11 +19,13 @@
 //!   ranking.csv ranking.json report.txt plots/ best/
 //! ```
 //!
-//! No other crate knows these names. Everything durable is either an append followed by
-//! `sync_data`, or written beside its place, synced and renamed.
+//! An adapter's folder has its checksums in `SHA256SUMS`. No other crate knows these names.
+//! Everything durable is either an append followed by `sync_data`, or written beside its place,
+//! synced and renamed.
 
 #![forbid(unsafe_code)]
 
+mod adapter;
 mod atomic;
 mod checkpoint;
 mod error;
@@ -32,9 +34,14 @@ mod identity;
 mod journal;
 mod layout;
 mod lock;
+mod replace;
 mod worker;
 
-pub use atomic::{replace_dir, write_file};
+pub use adapter::{
+    ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterCheck, AdapterDamage, CHECKSUMS, TOKENIZER_FILES,
+    copy_adapter, is_kept_in_adapter, verify_adapter,
+};
+pub use atomic::write_file;
 pub use checkpoint::{Checkpoint, CheckpointDamage, Purpose};
 pub use error::{BuildError, StoreError};
 pub use folder::{Opened, SweepDir, SweepFolder, TrialTables, set_aside};
@@ -42,4 +49,5 @@ pub use identity::{Identity, InputFile, hash_file, hash_text};
 pub use journal::News;
 pub use layout::ReportFile;
 pub use lock::Holder;
+pub use replace::{IsOurs, replace_dir};
 pub use worker::{Beat, Orders, WorkerDir, WorkerFiles, this_machine};

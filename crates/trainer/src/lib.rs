@@ -12,6 +12,7 @@
 
 pub mod adapter;
 pub mod backend;
+pub mod comparison;
 pub mod decoder;
 mod device;
 pub mod dropout;
@@ -25,6 +26,7 @@ pub mod model;
 pub mod peft;
 pub mod plan;
 pub mod schedule;
+mod tensor_file;
 
 pub use device::{Device, cuda_available, select as select_device};
 pub use engine::Engine;

@@ -13,6 +13,7 @@ use crate::adapter::Site;
 use crate::error::{Result, TrainerError};
 use crate::model::{DecoderConfig, Format, format_of, map_file, weight_files};
 use crate::peft::{self, LoadedAdapter};
+use crate::tensor_file;
 
 /// Writes the merged weights into the existing folder `target`, under the names of the base's
 /// files; the shards' index, if there is one, stays valid and is copied. Returns the files.
@@ -92,10 +93,7 @@ fn write_file(from: &Path, to: &Path, adapter: &LoadedAdapter, merged: &mut [boo
         })
         .collect::<std::result::Result<Vec<_>, _>>()
         .map_err(damaged)?;
-    safetensors::serialize_to_file(views, header.metadata().clone(), to).map_err(damaged)?;
-    // The library writes files that nobody else may read; the base's rights are meant.
-    let rights = std::fs::metadata(from).map_err(TrainerError::io("look at", from))?.permissions();
-    std::fs::set_permissions(to, rights).map_err(TrainerError::io("set the rights of", to))
+    tensor_file::write(views, header.metadata().clone(), to).map_err(damaged)
 }
 
 /// The bytes of `W + scale B A`, whose rows `DoRA` brings to their magnitudes; `None` for a number

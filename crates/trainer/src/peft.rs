@@ -10,7 +10,8 @@ use spec::{InitLoraWeights, TargetModule, TrialConfig};
 
 use crate::adapter::{AdapterLayout, LoraShape};
 use crate::error::{Result, TrainerError};
-use crate::model::{DecoderConfig, pickle_refusal, pickled_file};
+use crate::model::{DecoderConfig, map_file, pickle_refusal, pickled_file};
+use crate::tensor_file;
 
 /// Name of the configuration file.
 pub const CONFIG_FILE: &str = "adapter_config.json";
@@ -133,8 +134,7 @@ pub fn save(
         }
     }
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize_to_file(views, Some(metadata), &file)
-        .map_err(|e| failed(e.to_string()))?;
+    tensor_file::write(views, Some(metadata), &file).map_err(|e| failed(e.to_string()))?;
 
     let config = AdapterConfig {
         peft_type: "LORA".to_owned(),
@@ -217,6 +217,23 @@ pub fn load(dir: &Path, model: &DecoderConfig) -> Result<LoadedAdapter> {
         }
     }
     Ok(LoadedAdapter { layout, values })
+}
+
+/// Refuses the weight file of an adapter folder, whoever wrote it, that is cut, empty or holds
+/// numbers that are none.
+pub fn check_weights(dir: &Path) -> Result<()> {
+    let file = dir.join(WEIGHTS_FILE);
+    let damaged = |message: String| TrainerError::Checkpoint { path: file.clone(), message };
+    let map = map_file(&file)?;
+    let tensors = SafeTensors::deserialize(&map)
+        .map_err(|e| damaged(format!("is not a complete safetensors file: {e}")))?;
+    for (name, view) in tensors.iter().filter(|(_, view)| view.dtype() == Dtype::F32) {
+        let (floats, _) = view.data().as_chunks::<4>();
+        if !floats.iter().all(|bytes| f32::from_le_bytes(*bytes).is_finite()) {
+            return Err(damaged(format!("`{name}` has a value that is not a finite number")));
+        }
+    }
+    Ok(())
 }
 
 /// What would change the adapter's output is refused by name.

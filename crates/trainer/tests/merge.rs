@@ -9,7 +9,7 @@ use support::{ARCHITECTURES, Adapter, decoder, golden_dir};
 use trainer::backend::cpu::Cpu;
 use trainer::decoder::{ActiveAdapter, Decoder, Rows};
 use trainer::model::Model;
-use trainer::{gguf, merge};
+use trainer::{comparison, gguf, merge, peft};
 
 fn rows() -> Rows {
     let mut rows = Rows::default();
@@ -101,4 +101,48 @@ fn every_architecture_has_its_name_in_llama_cpp() {
         let value = &bytes[at + key.len() + 8..];
         assert!(value.starts_with(name.as_bytes()), "{architecture}");
     }
+}
+
+#[test]
+fn a_merged_model_is_held_to_its_base_and_adapter_on_rows() {
+    let golden = golden_dir("llama");
+    let (base, adapter) = (golden.join("model"), golden.join("adapter"));
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::copy(base.join("config.json"), dir.path().join("config.json")).expect("copied");
+    merge::write_merged(&base, &adapter, dir.path()).expect("merged");
+    let example = |start: u32| data::Example {
+        input_ids: (0..9).map(|i| (start * 11 + i * 5) % 37).collect(),
+        loss_mask: (0..9).map(|i| i > 0).collect(),
+    };
+    let rows = data::Dataset { examples: (0..3).map(example).collect() };
+    let compare = |merged: &Path| {
+        let held = BaseSettings::default();
+        let found = comparison::compare(&base, &held, &adapter, merged, &rows);
+        found.expect("both models load").expect("rows to compare on")
+    };
+    let found = compare(dir.path());
+    assert_eq!((found.rows, found.targets), (3, 24));
+    assert!(found.max_difference < 1e-2, "{found:?}");
+    // The bare base is not the merged model.
+    let bare = compare(&base);
+    assert!(bare.max_difference > 10.0 * found.max_difference.max(1e-5), "{bare:?}");
+    assert_ne!(bare.merged_loss, bare.adapter_loss);
+}
+
+#[test]
+fn an_adapter_file_that_is_cut_or_has_no_numbers_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let from = golden_dir("llama").join("adapter/adapter_model.safetensors");
+    let bytes = std::fs::read(from).expect("the adapter");
+    let check = |bytes: &[u8]| {
+        std::fs::write(dir.path().join("adapter_model.safetensors"), bytes).expect("written");
+        peft::check_weights(dir.path()).map_err(|error| error.to_string())
+    };
+    assert_eq!(check(&bytes), Ok(()));
+    assert!(check(&bytes[..bytes.len() - 1]).is_err());
+    assert!(check(b"").is_err());
+    let mut without = bytes.clone();
+    let at = without.len() - 4;
+    without[at..].copy_from_slice(&f32::NAN.to_le_bytes());
+    assert!(check(&without).expect_err("NaN").contains("not a finite number"));
 }

@@ -1,7 +1,7 @@
 //! Who watches a sweep: progress bars, plain lines, JSON lines.
 
 use spec::{Event, SweepState, TrialId};
-use store::CheckpointDamage;
+use store::{AdapterDamage, CheckpointDamage};
 
 /// Sees everything that happens, after it was journalled.
 pub trait Observer {
@@ -22,6 +22,14 @@ pub enum Warning {
         trial: TrialId,
         /// What is wrong with it.
         damage: CheckpointDamage,
+    },
+    /// A saved adapter is not what it should be: it is neither measured nor shared.
+    #[error("trial {trial} is not measured with its adapter, or keeps none: {damage}")]
+    DamagedAdapter {
+        /// Whose.
+        trial: TrialId,
+        /// What is wrong with it.
+        damage: AdapterDamage,
     },
     /// The trainer did not accept a complete checkpoint.
     #[error("trial {trial} starts again from its beginning: {error}")]

@@ -10,9 +10,9 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::export::{self, Export, Form, ORIGIN};
 use crate::inputs::Settings;
-use crate::output;
+use crate::output::{self, Output};
 
-pub fn run(args: &ExportArgs) -> Result<Exit, CliError> {
+pub fn run(args: &ExportArgs, output: Output) -> Result<Exit, CliError> {
     let folder = SweepFolder::open(&args.dir)?;
     let identity = folder.identity()?;
     let settings = Settings::of(&identity)?;
@@ -42,25 +42,45 @@ pub fn run(args: &ExportArgs) -> Result<Exit, CliError> {
         epoch: args.epoch,
         ranking: &ranking,
         form,
-        data_sha256: export::data_sha256(&identity),
+        identity: &identity,
         validation,
     };
-    export.write(&args.to)?;
+    let written = export.write(&args.to)?;
+    for warning in &written.warnings {
+        output.warning(warning);
+    }
     let epoch = args.epoch.map_or_else(String::new, |epoch| format!(", epoch {epoch},"));
     output::result(&format!("Exported trial {trial}{epoch} to {}", args.to.display()));
+    if let Some(merged) = &written.merged {
+        output::result(&merged.in_words());
+    }
     Ok(Exit::Done)
 }
 
-/// `--force` replaces an earlier export, never a folder of something else.
+/// `--force` replaces an earlier export, never a folder of something else or one with something
+/// else in it.
 fn refuse_replacing(target: &Path, force: bool) -> Result<(), CliError> {
-    let is_empty = || target.read_dir().is_ok_and(|mut entries| entries.next().is_none());
-    if !target.exists() || is_empty() {
-        Ok(())
-    } else if !force {
-        Err(CliError::Exists { path: target.to_path_buf() })
-    } else if target.join(ORIGIN).is_file() || target.join("adapter_config.json").is_file() {
-        Ok(())
-    } else {
-        Err(CliError::NotAnExport { path: target.to_path_buf() })
+    let path = target.to_path_buf();
+    let Ok(found) = target.symlink_metadata() else { return Ok(()) };
+    if !found.is_dir() {
+        let why = "it is a link or a file, not a folder".to_owned();
+        return Err(CliError::NotAnExport { path, why });
+    }
+    if target.read_dir().is_ok_and(|mut entries| entries.next().is_none()) {
+        return Ok(());
+    }
+    if !force {
+        return Err(CliError::Exists { path });
+    }
+    if !target.join(ORIGIN).is_file() {
+        let why = format!("it has no {ORIGIN}, so that it is no export of lorasweep");
+        return Err(CliError::NotAnExport { path, why });
+    }
+    match export::foreign_file(target)? {
+        None => Ok(()),
+        Some(foreign) => {
+            let why = format!("`{}` is no file of an export", foreign.display());
+            Err(CliError::NotAnExport { path, why })
+        }
     }
 }

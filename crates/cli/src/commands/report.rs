@@ -1,29 +1,71 @@
 //! `lorasweep report`: tables and plots again, and the report on the terminal.
 
+use std::path::Path;
+
 use store::{ReportFile, SweepFolder};
 
 use crate::args::ReportArgs;
-use crate::error::CliError;
+use crate::error::{CliError, is_read_only};
 use crate::exit::Exit;
 use crate::inputs::Settings;
 use crate::live;
 use crate::output::{self, Output};
-use crate::publish;
+use crate::publish::{self, Published};
 
 pub fn run(args: &ReportArgs, output: Output) -> Result<Exit, CliError> {
     let folder = SweepFolder::open(&args.dir)?;
     let settings = Settings::of(&folder.identity()?)?;
     let (state, spans) = publish::history(&folder)?;
-    let ranking = publish::publish(&folder, &state, &spans, &settings, args.lang.into())?;
+    if let Some(to) = &args.to {
+        refuse_replacing(to)?;
+    }
+    let target = args.to.as_ref().map_or_else(|| folder.clone(), SweepFolder::at);
+    let lang = args.lang.into();
+    let mut is_written = true;
+    let ranking = match publish::publish(&folder, &target, &state, &spans, &settings, lang) {
+        Ok(Published { ranking, warnings, best }) => {
+            for warning in &warnings {
+                output.warning(warning);
+            }
+            // Whatever does not need the adapter is written.
+            best?;
+            ranking
+        }
+        Err(error) if args.to.is_none() && is_read_only(&error) => {
+            output.warning(&format!(
+                "{error}: the report's files in `{}` stay as they were; `lorasweep report {0} --to \
+                 DIR` writes them elsewhere",
+                args.dir.display()
+            ));
+            is_written = false;
+            reporter::rank(&state, &settings.report, lang)
+        }
+        Err(error) => return Err(error),
+    };
     if args.json {
         output::result(&reporter::ranking_json(&ranking)?);
     } else {
         output::result(&publish::text(&ranking, output.has_stdout_colour()));
-        output::result(&publish::places(&folder));
+        if is_written {
+            output::result(&publish::places(&folder, &target));
+        }
     }
     if args.open {
-        let page = folder.report_path(&ReportFile::ReportHtml);
+        let page = target.report_path(&ReportFile::ReportHtml);
         live::open(&page.display().to_string(), output);
     }
     Ok(Exit::Done)
+}
+
+/// A folder of something else may have files of the report's names.
+fn refuse_replacing(to: &Path) -> Result<(), CliError> {
+    let Ok(mut entries) = to.read_dir() else { return Ok(()) };
+    let target = SweepFolder::at(to);
+    let files = [ReportFile::RankingJson, ReportFile::ReportText, ReportFile::ReportHtml];
+    let is_report = || files.iter().all(|file| target.report_path(file).is_file());
+    if entries.next().is_none() || is_report() {
+        return Ok(());
+    }
+    let why = "it holds something other than an earlier report".to_owned();
+    Err(CliError::NotAnExport { path: to.to_path_buf(), why })
 }

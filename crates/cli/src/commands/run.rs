@@ -28,7 +28,7 @@ use crate::inputs::{self, Settings};
 use crate::live::{self, Live};
 use crate::output::{self, Output};
 use crate::progress::{self, Mode, Plan};
-use crate::publish::{self, tables};
+use crate::publish::{self, Published, tables};
 use crate::rows;
 use crate::sweep_file::{self, SweepFile};
 use crate::warm_start;
@@ -93,13 +93,15 @@ impl<'a> Run<'a> {
         let settings = Settings::of(&self.identity)?;
         if !publish::is_published(&folder, state) {
             let spans = publish::spans(&folder)?;
-            publish::publish(&folder, state, &spans, &settings, self.args.lang.into())?;
+            let lang = self.args.lang.into();
+            let published = publish::publish(&folder, &folder, state, &spans, &settings, lang)?;
+            self.ranking_of(published)?;
         }
         if !self.args.quiet {
             self.tell(&format!(
                 "The sweep `{}` is finished: nothing to do (`--fresh` runs it anew).\n{}",
                 self.identity.name,
-                publish::places(&folder)
+                publish::places(&folder, &folder)
             ));
         }
         Ok(exit_of(state))
@@ -291,10 +293,10 @@ impl<'a> Run<'a> {
         let settings = Settings::of(&self.identity)?;
         let (state, lang) = (&opened.state, self.args.lang.into());
         let published = publish::spans(folder)
-            .and_then(|spans| publish::publish(folder, state, &spans, &settings, lang));
+            .and_then(|spans| publish::publish(folder, folder, state, &spans, &settings, lang));
         // The error that ended the sweep matters more than one of its report.
         let finish = finish?;
-        let ranking = published?;
+        let published = published?;
         if finish == Finish::Interrupted {
             output::note(&format!(
                 "Interrupted; everything is saved. To go on:\n  {}",
@@ -302,10 +304,19 @@ impl<'a> Run<'a> {
             ));
             return Ok(Exit::Interrupted);
         }
+        let ranking = self.ranking_of(published)?;
         if !self.args.quiet {
             self.tell(&self.report(&ranking, &opened.state, folder));
         }
         Ok(exit_of(&opened.state))
+    }
+
+    /// The ranking of a report whose files are all as they should be.
+    fn ranking_of(&self, published: Published) -> Result<Ranking, CliError> {
+        for warning in &published.warnings {
+            self.output.warning(warning);
+        }
+        published.best.map(|()| published.ranking)
     }
 
     fn report(&self, ranking: &Ranking, state: &SweepState, folder: &SweepFolder) -> String {
@@ -313,7 +324,7 @@ impl<'a> Run<'a> {
         let ending = self.planner.conclusion(state).map_or_else(String::new, |ending| {
             format!("No further trial was proposed: {ending}.\n\n")
         });
-        format!("{}\n{ending}{}", publish::text(ranking, colour), publish::places(folder))
+        format!("{}\n{ending}{}", publish::text(ranking, colour), publish::places(folder, folder))
     }
 
     fn command_to_go_on(&self) -> String {

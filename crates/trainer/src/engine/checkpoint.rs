@@ -61,7 +61,7 @@ pub fn save<B: Backend>(backend: &B, slot: &Slot<B>, path: &Path) -> Result<()> 
         .map_err(|e| damaged(e.to_string()))?;
     let json = serde_json::to_string(&scalars).map_err(|e| damaged(e.to_string()))?;
     let metadata = HashMap::from([(KEY.to_owned(), json)]);
-    safetensors::serialize_to_file(views, Some(metadata), path).map_err(|e| damaged(e.to_string()))
+    crate::tensor_file::write(views, Some(metadata), path).map_err(|e| damaged(e.to_string()))
 }
 
 /// Whether a slot's trial goes through the saved state: it is the trial's own, or lies on the

@@ -96,11 +96,12 @@ impl Run<'_> {
             self.record(&[Event::ExamplesEvaluated { trial: trial.id, step, examples }])?;
         }
         if let Some(from) = adapter {
+            if let Err(damage) = store::verify_adapter(&from) {
+                self.warn(&Warning::DamagedAdapter { trial: trial.id, damage });
+                return Ok(());
+            }
             self.drive.sweep.dir.save_adapter(trial.id, |dir| {
-                for entry in std::fs::read_dir(&from)? {
-                    let path = entry?.path();
-                    std::fs::copy(&path, dir.join(path.file_name().unwrap_or_default()))?;
-                }
+                store::copy_adapter(&from, dir, &store::TOKENIZER_FILES)?;
                 Ok(true)
             })?;
         }

@@ -201,11 +201,12 @@ pub(crate) fn check_adapter(path: &Path) -> Result<(), AdapterError> {
     Err(AdapterError { path: path.to_owned(), problem })
 }
 
-/// Copies the files of an adapter into the folder `dir`.
+/// Copies the files of an adapter, and of a tokenizer beside it, into the folder `dir`.
 pub(crate) fn copy_adapter(adapter: &Path, dir: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(adapter)? {
         let entry = entry?;
-        if entry.file_type()?.is_file() {
+        if entry.file_type()?.is_file() && store::is_kept_in_adapter(Path::new(&entry.file_name()))
+        {
             std::fs::copy(entry.path(), dir.join(entry.file_name()))?;
         }
     }

@@ -248,6 +248,10 @@ impl<T: Trainer> Serve<T> {
             if trial != TrialId::BASE && adapter.is_none() {
                 continue;
             }
+            if let Some(Err(damage)) = adapter.as_deref().map(store::verify_adapter) {
+                self.warn(trial, None, &Warning::DamagedAdapter { trial, damage })?;
+                continue;
+            }
             let tested = self.busily(|trainer| trainer.evaluate_test(adapter.as_deref(), form));
             let tested = tested.map_err(ServeError::Test)?;
             let event = tested.map(|test| Event::TestEvaluated { trial, test });

@@ -1,6 +1,9 @@
 //! A trial's adapter as a folder of its own: PEFT's files, the tokenizer, and where it came from.
 
-use std::fmt::Write as _;
+mod base;
+mod files;
+mod merged;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,36 +11,22 @@ use data::{Dataset, PreparedData};
 use reporter::Ranking;
 use serde_json::{Value, json};
 use spec::{BaseSettings, Evaluation, HubModel, SweepState, TrialId, TrialState, TrialStatus};
-use store::SweepFolder;
+use store::{
+    ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterCheck, Identity, SweepFolder, TOKENIZER_FILES,
+};
 
 use crate::card::Card;
 use crate::error::CliError;
 use crate::inputs::{self, Settings};
 use crate::rows;
 
-const ADAPTER_CONFIG: &str = "adapter_config.json";
-/// Logits of some validation examples, read by `scripts/check_peft.py`.
-const LOGITS: &str = "lorasweep_check.safetensors";
-/// Says where an export comes from; its presence is what `--force` may replace.
-pub const ORIGIN: &str = "lorasweep.json";
-/// The adapter in llama.cpp's form.
-pub const GGUF: &str = "adapter.gguf";
-/// Checksums as `sha256sum -c` reads them.
-const CHECKSUMS: &str = "SHA256SUMS";
-/// What a whole model needs beside weights and tokenizer.
-const MODEL_FILES: [&str; 2] = ["config.json", "generation_config.json"];
-/// Copied from the base model, so that the export is complete without it.
-const TOKENIZER_FILES: [&str; 9] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-];
+pub use base::BaseName;
+pub use files::{GGUF, ORIGIN, foreign_file};
+pub use merged::Merged;
+
+use files::{
+    BaseFiles, CARD, CHAT_TEMPLATE, LOGITS, MODEL_FILES, PLOT, Unverified, VALIDATION, is_in_export,
+};
 
 /// In which form an adapter leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,8 +49,7 @@ pub struct Export<'a> {
     pub epoch: Option<u32>,
     pub ranking: &'a Ranking,
     pub form: Form,
-    /// Hash of the training file, if it is known.
-    pub data_sha256: Option<String>,
+    pub identity: &'a Identity,
     /// The tokenised validation rows, when they are to be added.
     pub validation: Option<Dataset>,
 }
@@ -94,27 +82,61 @@ pub fn best_so_far(state: &SweepState) -> Option<(TrialId, f64)> {
     state.trials.values().filter_map(best).min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)))
 }
 
-/// Hash of the training file as it was when the sweep ran.
-pub fn data_sha256(identity: &store::Identity) -> Option<String> {
-    identity.inputs.get(inputs::TRAINING_DATA)?.sha256.clone()
-}
-
 /// The validation rows of a sweep as it was trained on them.
-pub fn validation_rows(
-    identity: &store::Identity,
-    settings: &Settings,
-) -> Result<Dataset, CliError> {
+pub fn validation_rows(identity: &Identity, settings: &Settings) -> Result<Dataset, CliError> {
     inputs::check_unchanged(identity)?;
     let PreparedData { validation, .. } =
         rows::prepare(&settings.data, &settings.model, &settings.train)?;
     Ok(validation)
 }
 
+/// An export while it is written.
+struct Draft<'a> {
+    dir: &'a Path,
+    /// Where the trial's adapter lies, verified.
+    adapter: &'a Path,
+    evaluation: &'a Evaluation,
+    base: BaseName,
+    check: AdapterCheck,
+    unverified: Unverified,
+    warnings: Vec<String>,
+}
+
+/// What there is to say of an export that was written.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// How a merged model compares with base and adapter.
+    pub merged: Option<Merged>,
+    /// What is not as it should be.
+    pub warnings: Vec<String>,
+}
+
 impl Export<'_> {
-    /// Writes the export into the folder `target`, replacing what is there.
-    pub fn write(&self, target: &Path) -> Result<(), CliError> {
+    /// Writes the export into the folder `target`, replacing what an earlier one wrote there.
+    pub fn write(&self, target: &Path) -> Result<Written, CliError> {
         let (adapter, evaluation) = self.find()?;
-        Ok(store::replace_dir(target, |dir| Ok(self.fill(dir, &adapter, evaluation)?))?)
+        let check = self.verify(&adapter)?;
+        let written = store::replace_dir(target, is_in_export, |dir| {
+            Ok(self.fill(dir, &adapter, evaluation, check)?)
+        })?;
+        Ok(written)
+    }
+
+    /// Refuses a damaged adapter before anything is written.
+    fn verify(&self, adapter: &Path) -> Result<AdapterCheck, CliError> {
+        let trial = self.trial;
+        let damaged = |source: Box<dyn std::error::Error + Send + Sync>| CliError::DamagedAdapter {
+            trial,
+            source,
+        };
+        if !adapter.join(ADAPTER_WEIGHTS).exists() {
+            trainer::peft::check_weights(adapter).map_err(|error| damaged(error.into()))?;
+        }
+        let check = store::verify_adapter(adapter).map_err(|error| damaged(error.into()))?;
+        if check == AdapterCheck::NoChecksums {
+            trainer::peft::check_weights(adapter).map_err(|error| damaged(error.into()))?;
+        }
+        Ok(check)
     }
 
     fn find(&self) -> Result<(PathBuf, &Evaluation), CliError> {
@@ -154,59 +176,127 @@ impl Export<'_> {
         Err(CliError::NoEpochAdapter { trial: id, epoch, kept, best })
     }
 
-    fn fill(&self, dir: &Path, adapter: &Path, evaluation: &Evaluation) -> Result<(), CliError> {
-        let base = match self.form {
-            Form::Merged => self.fill_merged(dir, adapter)?,
-            Form::Adapter | Form::AdapterAndGguf => self.fill_adapter(dir, adapter)?,
-        };
-        for name in TOKENIZER_FILES {
-            let path = self.settings.model.join(name);
-            if path.is_file() {
-                copy_into(&path, dir)?;
+    fn fill(
+        &self,
+        dir: &Path,
+        adapter: &Path,
+        evaluation: &Evaluation,
+        check: AdapterCheck,
+    ) -> Result<Written, CliError> {
+        let named = files::read_json(&adapter.join(ADAPTER_CONFIG), ADAPTER_CONFIG)?;
+        let base = BaseName::of(self.settings, named["base_model_name_or_path"].as_str());
+        let (unverified, warnings) = (Unverified::new(), Vec::new());
+        let mut draft = Draft { dir, adapter, evaluation, base, check, unverified, warnings };
+        let merged = match self.form {
+            Form::Merged => Some(self.fill_merged(&mut draft)?),
+            Form::Adapter | Form::AdapterAndGguf => {
+                self.fill_adapter(&mut draft)?;
+                None
             }
-        }
-        write_json(&dir.join(ORIGIN), &self.origin(evaluation, &base))?;
+        };
+        self.fill_tokenizer(&mut draft)?;
+        let origin = self.origin(&draft, merged.as_ref());
+        files::write_json(&dir.join(ORIGIN), &origin)?;
         if let Some(rows) = &self.validation {
             self.add_validation(dir, adapter, rows)?;
         }
         let plot = reporter::plot::run_plot(self.state, self.trial, &self.settings.report);
         if let Some(plot) = plot {
-            let path = dir.join("training.png");
-            fs::write(&path, plot?.png).map_err(CliError::io("write", &path))?;
+            files::write(&dir.join(PLOT), plot?.png)?;
         }
-        let card = self.card(evaluation, &base);
-        let path = dir.join("README.md");
-        fs::write(&path, card).map_err(CliError::io("write", &path))?;
-        write_checksums(dir)
+        files::write(&dir.join(CARD), self.card(&draft, &named, merged.as_ref()))?;
+        files::write_checksums(dir, &draft.unverified)?;
+        Ok(Written { merged, warnings: draft.warnings })
     }
 
-    /// PEFT's files; returns the base model's name.
-    fn fill_adapter(&self, dir: &Path, adapter: &Path) -> Result<String, CliError> {
-        for path in list(adapter)? {
-            copy_into(&path, dir)?;
+    /// PEFT's files.
+    fn fill_adapter(&self, draft: &mut Draft<'_>) -> Result<(), CliError> {
+        let (dir, trial) = (draft.dir, self.trial);
+        let copied = store::copy_adapter(draft.adapter, dir, &TOKENIZER_FILES);
+        copied.map_err(|error| CliError::DamagedAdapter { trial, source: error.into() })?;
+        if draft.check == AdapterCheck::NoChecksums {
+            draft.warnings.push(format!(
+                "an earlier version of lorasweep wrote the adapter of trial {trial}, without \
+                 checksums: its file is complete, but nothing says whether it is as it was written"
+            ));
+            let reason = "an earlier version wrote it without checksums".to_owned();
+            draft.unverified.insert(ADAPTER_WEIGHTS.to_owned(), reason);
         }
-        let base = self.name_base(&dir.join(ADAPTER_CONFIG))?;
+        self.name_base(&dir.join(ADAPTER_CONFIG))?;
         if self.form == Form::AdapterAndGguf {
             let (model, target) = (&self.settings.model, dir.join(GGUF));
             let name = format!("{} trial {}", self.state.name, self.trial);
-            trainer::gguf::write_adapter(model, adapter, &name, &target)
+            trainer::gguf::write_adapter(model, draft.adapter, &name, &target)
                 .map_err(|source| CliError::Model { path: model.clone(), source })?;
         }
-        Ok(base)
+        Ok(())
     }
 
-    /// The base's files with merged weights; returns the base model's name.
-    fn fill_merged(&self, dir: &Path, adapter: &Path) -> Result<String, CliError> {
+    /// The base's files with merged weights.
+    fn fill_merged(&self, draft: &mut Draft<'_>) -> Result<Merged, CliError> {
         let model = &self.settings.model;
-        trainer::merge::write_merged(model, adapter, dir)
+        trainer::merge::write_merged(model, draft.adapter, draft.dir)
             .map_err(|source| CliError::Model { path: model.clone(), source })?;
-        for name in MODEL_FILES {
-            let path = model.join(name);
-            if path.is_file() {
-                copy_into(&path, dir)?;
+        self.base_files(draft).copy(&MODEL_FILES)?;
+        let merged = Merged::compare(self.identity, self.settings, &self.held(), draft)?;
+        draft.warnings.extend(merged.warning());
+        Ok(merged)
+    }
+
+    fn base_files<'d>(&'d self, draft: &'d mut Draft<'_>) -> BaseFiles<'d> {
+        BaseFiles {
+            model: &self.settings.model,
+            identity: self.identity,
+            target: draft.dir,
+            unverified: &mut draft.unverified,
+            warnings: &mut draft.warnings,
+        }
+    }
+
+    /// The tokenizer and the chat templates: those that a trial's command left beside its adapter,
+    /// else the base model's.
+    fn fill_tokenizer(&self, draft: &mut Draft<'_>) -> Result<(), CliError> {
+        let has = |name: &str| draft.dir.join(name).exists();
+        if !TOKENIZER_FILES.iter().any(|name| has(name)) {
+            let mut base = self.base_files(draft);
+            let copied = base.copy(&TOKENIZER_FILES)?;
+            base.copy_templates()?;
+            let model = &self.settings.model;
+            // The name of a model on a hub is no folder, and is not missing.
+            if copied == 0 && model.is_absolute() {
+                let what = if model.is_dir() { "has none" } else { "is not there any more" };
+                draft.warnings.push(format!(
+                    "the export has no tokenizer and no chat template: the base model's folder \
+                     `{}` {what}; put the model back there and export again, or copy its tokenizer \
+                     files into the export",
+                    model.display()
+                ));
             }
         }
-        Ok(model.display().to_string())
+        self.fill_chat_template(draft)
+    }
+
+    /// The chat template that writes what was learnt, for a model that has none of its own.
+    fn fill_chat_template(&self, draft: &mut Draft<'_>) -> Result<(), CliError> {
+        let plain = self.state.facts.as_ref().and_then(|facts| facts.plain_chat.as_ref());
+        let Some(plain) = plain else { return Ok(()) };
+        let Some(template) = &plain.chat_template else {
+            draft.warnings.push(
+                "the model has no chat template, and its tokenizer does not read its end token from \
+                 text, so that no template can write what was learnt: write prompts as \
+                 \"### User:\" turns, as `lorasweep data` shows them"
+                    .to_owned(),
+            );
+            return Ok(());
+        };
+        let path = draft.dir.join(CHAT_TEMPLATE);
+        if path.exists() {
+            draft.warnings.push(format!(
+                "the model had no chat template when the sweep ran; its `{CHAT_TEMPLATE}` of today \
+                 is not the form that was learnt, and the export has that form's instead"
+            ));
+        }
+        files::write(&path, template)
     }
 
     fn trial(&self) -> Option<&TrialState> {
@@ -224,23 +314,26 @@ impl Export<'_> {
         trial.and_then(TrialState::best).is_some_and(|best| best.step == evaluation.step)
     }
 
-    fn card(&self, evaluation: &Evaluation, base: &str) -> String {
+    fn card(&self, draft: &Draft<'_>, adapter: &Value, merged: Option<&Merged>) -> String {
         let facts = Card {
             state: self.state,
             ranking: self.ranking,
             trial: self.trial,
             form: self.form,
-            evaluation,
-            base,
+            evaluation: draft.evaluation,
+            base: &draft.base,
             held: &self.held(),
-            data_sha256: self.data_sha256.as_deref(),
+            data_sha256: inputs::training_data_sha256(self.identity),
+            adapter,
+            has_tokenizer: TOKENIZER_FILES.iter().any(|name| draft.dir.join(name).exists()),
+            merged,
         };
         facts.render()
     }
 
     /// What another trainer needs to check our losses and logits.
     fn add_validation(&self, dir: &Path, adapter: &Path, rows: &Dataset) -> Result<(), CliError> {
-        write_rows(&dir.join("validation_tokens.jsonl"), rows)?;
+        write_rows(&dir.join(VALIDATION), rows)?;
         let model = &self.settings.model;
         trainer::logits_file::write(&dir.join(LOGITS), model, &self.held(), adapter, rows)
             .map(|_| ())
@@ -249,15 +342,12 @@ impl Export<'_> {
 
     /// Makes the base model's path in `adapter_config.json` absolute, so that PEFT finds it from
     /// any folder; a name that is no folder here is one of a model hub and stays.
-    fn name_base(&self, path: &Path) -> Result<String, CliError> {
-        let text = fs::read_to_string(path).map_err(CliError::io("read", path))?;
-        let mut config: Value = serde_json::from_str(&text)
-            .map_err(|source| CliError::Json { what: ADAPTER_CONFIG, source })?;
+    fn name_base(&self, path: &Path) -> Result<(), CliError> {
+        let mut config = files::read_json(path, ADAPTER_CONFIG)?;
         if let Some(HubModel { repo, revision }) = &self.settings.hub {
             config["base_model_name_or_path"] = repo.clone().into();
             config["revision"] = revision.clone().into();
-            write_json(path, &config)?;
-            return Ok(repo.clone());
+            return files::write_json(path, &config);
         }
         let named = config["base_model_name_or_path"].as_str().unwrap_or_default();
         let base = if self.settings.model.is_dir() || Path::new(named).is_dir() {
@@ -265,14 +355,13 @@ impl Export<'_> {
         } else {
             named.to_owned()
         };
-        config["base_model_name_or_path"] = base.clone().into();
-        write_json(path, &config)?;
-        Ok(base)
+        config["base_model_name_or_path"] = base.into();
+        files::write_json(path, &config)
     }
 
-    fn origin(&self, evaluation: &Evaluation, base: &str) -> Value {
-        let trial = self.trial();
-        json!({
+    fn origin(&self, draft: &Draft<'_>, merged: Option<&Merged>) -> Value {
+        let (trial, evaluation) = (self.trial(), draft.evaluation);
+        let mut origin = json!({
             "sweep": self.state.name,
             "fingerprint": self.state.fingerprint,
             "trial": self.trial,
@@ -284,26 +373,17 @@ impl Export<'_> {
             "step": evaluation.step,
             "epoch": evaluation.epoch,
             "is_best_evaluation": self.is_best(evaluation),
-            "base_model": base,
+            "base_model": draft.base.shown,
             "base_eval_loss": trial.and_then(|trial| self.state.base_of(trial)).map(|e| e.eval_loss),
             "base_quantization": self.held().quantization,
+            "adapter_is_verified": draft.check == AdapterCheck::Verified,
             "lorasweep": env!("CARGO_PKG_VERSION"),
-        })
+        });
+        if let Some(merged) = merged {
+            origin["merged"] = merged.to_json();
+        }
+        origin
     }
-}
-
-/// One line a file, sorted by name.
-fn write_checksums(dir: &Path) -> Result<(), CliError> {
-    let mut files = list(dir)?;
-    files.sort();
-    let mut text = String::new();
-    for path in files {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let sha256 = store::hash_file(&path)?.sha256.unwrap_or_default();
-        let _ = writeln!(text, "{sha256}  {name}");
-    }
-    let path = dir.join(CHECKSUMS);
-    fs::write(&path, text).map_err(CliError::io("write", path))
 }
 
 fn why_no_adapter(trial: &TrialState) -> String {
@@ -319,7 +399,7 @@ fn why_no_adapter(trial: &TrialState) -> String {
                  without keeping that adapter",
                 shared.trial
             ),
-            None => "its adapter folder is gone".to_owned(),
+            None => "its adapter folder is gone, or a link is in its place".to_owned(),
         },
     }
 }
@@ -332,19 +412,4 @@ fn write_rows(path: &Path, rows: &Dataset) -> Result<(), CliError> {
         text.push('\n');
     }
     fs::write(path, text).map_err(CliError::io("write", path))
-}
-
-fn write_json(path: &Path, value: &Value) -> Result<(), CliError> {
-    fs::write(path, format!("{value:#}\n")).map_err(CliError::io("write", path))
-}
-
-fn list(dir: &Path) -> Result<Vec<PathBuf>, CliError> {
-    fs::read_dir(dir)
-        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
-        .map_err(CliError::io("list", dir))
-}
-
-fn copy_into(path: &Path, dir: &Path) -> Result<(), CliError> {
-    let target = dir.join(path.file_name().unwrap_or_default());
-    fs::copy(path, &target).map(|_| ()).map_err(CliError::io("copy", path))
 }

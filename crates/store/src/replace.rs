@@ -1,0 +1,340 @@
+//! Folders that are either complete or not there: filled beside their place, then put there in one
+//! step where the system can.
+//!
+//! A folder is filled as `X.tmp-HOST-PID`, renamed to `X.replaced-HOST-PID` and exchanged with `X`;
+//! what was in `X` is then removed, file by file as its writer names them. Whatever else a person
+//! put there moves into the new folder. What a killed process leaves of this, the next call for `X`
+//! removes.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use crate::atomic::{self, REPLACED, TEMPORARY};
+use crate::error::{BuildError, StoreError};
+
+/// In a folder that is being filled: says that all in it is of the process in its name.
+const BEING_FILLED: &str = ".lorasweep-being-filled";
+
+/// Whether a file below a folder, by its relative path, is one that the folder's writer makes.
+pub type IsOurs = fn(&Path) -> bool;
+
+/// Fills a new folder with `build` and puts it in the place of `target`. Of what was there, files
+/// that are `ours` are deleted once the new folder stands, everything else moves into it. Nothing
+/// changes when `build` fails. A link is not replaced.
+pub fn replace_dir<T>(
+    target: &Path,
+    ours: IsOurs,
+    build: impl FnOnce(&Path) -> Result<T, BuildError>,
+) -> Result<T, StoreError> {
+    if target.symlink_metadata().is_ok_and(|found| !found.is_dir()) {
+        let error = io::Error::new(ErrorKind::NotADirectory, "it is a link or a file");
+        return Err(StoreError::io("replace the folder", target)(error));
+    }
+    atomic::create_parent(target)?;
+    remove_leftovers_of(target, ours)?;
+    let temporary = atomic::beside(target, TEMPORARY);
+    fs::create_dir(&temporary).map_err(StoreError::io("create", &temporary))?;
+    let marker = temporary.join(BEING_FILLED);
+    File::create(&marker).map_err(StoreError::io("create", &marker))?;
+    let built = build(&temporary)
+        .map_err(|source| StoreError::Build { path: target.to_path_buf(), source })
+        .and_then(|value| {
+            fs::remove_file(&marker).map_err(StoreError::io("remove", &marker))?;
+            atomic::sync_tree(&temporary).map(|()| value)
+        });
+    match built {
+        Ok(value) => put(&temporary, target, ours).map(|()| value),
+        Err(error) => {
+            // The error that matters is the first one.
+            let _ = fs::remove_dir_all(&temporary);
+            Err(error)
+        }
+    }
+}
+
+fn put(temporary: &Path, target: &Path, ours: IsOurs) -> Result<(), StoreError> {
+    if !target.exists() {
+        return atomic::rename(temporary, target);
+    }
+    // From here on what lies beside the target may hold a person's files: another name says so.
+    let aside = atomic::beside(target, REPLACED);
+    atomic::rename(temporary, &aside)?;
+    match exchange(&aside, target) {
+        Ok(()) => atomic::sync_parent(target)?,
+        Err(_) => exchange_in_steps(&aside, target)?,
+    }
+    clear(&aside, target, ours).map_err(StoreError::io("remove the former content in", &aside))
+}
+
+#[cfg(target_os = "linux")]
+fn exchange(a: &Path, b: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn exchange(_a: &Path, _b: &Path) -> io::Result<()> {
+    Err(ErrorKind::Unsupported.into())
+}
+
+/// Where two names cannot be exchanged in one step: between the first rename and the second one
+/// there is no target.
+fn exchange_in_steps(new: &Path, target: &Path) -> Result<(), StoreError> {
+    let former = atomic::beside(target, TEMPORARY);
+    atomic::rename(target, &former)?;
+    if let Err(error) = atomic::rename(new, target) {
+        // Puts the former content back; the error to report is the one above.
+        let _ = fs::rename(&former, target);
+        return Err(error);
+    }
+    atomic::rename(&former, new)
+}
+
+/// Removes what is ours below `from`, and moves everything else to its place below `to`, where that
+/// is free; else it stays, and with it the folder.
+fn clear(from: &Path, to: &Path, ours: IsOurs) -> io::Result<()> {
+    remove_ours(from, Path::new(""), ours)?;
+    move_rest(from, to)?;
+    remove_if_empty(from)
+}
+
+fn move_rest(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let place = to.join(entry.file_name());
+        match place.symlink_metadata() {
+            Err(_) => fs::rename(entry.path(), place)?,
+            Ok(found) if found.is_dir() && entry.file_type()?.is_dir() => {
+                move_rest(&entry.path(), &place)?;
+                remove_if_empty(&entry.path())?;
+            }
+            Ok(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Removes the regular files below `dir` that are ours, and the folders that held nothing else.
+/// No link is followed or removed.
+fn remove_ours(root: &Path, below: &Path, ours: IsOurs) -> io::Result<()> {
+    for entry in fs::read_dir(root.join(below))? {
+        let entry = entry?;
+        let name = below.join(entry.file_name());
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            remove_ours(root, &name, ours)?;
+            remove_if_empty(&entry.path())?;
+        } else if kind.is_file() && ours(&name) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_if_empty(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir(dir) {
+        Err(error) if error.kind() != ErrorKind::DirectoryNotEmpty => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Removes what processes of this machine that have died left of replacing `target`.
+fn remove_leftovers_of(target: &Path, ours: IsOurs) -> Result<(), StoreError> {
+    let Some(name) = target.file_name() else { return Ok(()) };
+    let parent = match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    // Whoever may write here but not list finds no leftovers, and needs none to be found.
+    let Ok(entries) = fs::read_dir(parent) else { return Ok(()) };
+    let left: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.file_name().is_some_and(|found| is_leftover(found, name)))
+        .collect();
+    for path in left.iter().filter(|path| path.symlink_metadata().is_ok_and(|it| it.is_dir())) {
+        let removed = if path.join(BEING_FILLED).is_file() {
+            fs::remove_dir_all(path)
+        } else {
+            remove_ours(path, Path::new(""), ours).and_then(|()| remove_if_empty(path))
+        };
+        removed.map_err(StoreError::io("remove the leftover", path))?;
+    }
+    Ok(())
+}
+
+/// Whether `found` is the name of what a process that has ended, or this one, put beside `name`.
+fn is_leftover(found: &OsStr, name: &OsStr) -> bool {
+    let (Some(found), Some(name)) = (found.to_str(), name.to_str()) else { return false };
+    let Some(rest) = found.strip_prefix(name) else { return false };
+    let process = [TEMPORARY, REPLACED].iter().find_map(|mark| rest.strip_prefix(mark));
+    let host = gethostname::gethostname();
+    let pid = process
+        .and_then(|process| process.strip_prefix(host.to_str()?))
+        .and_then(|rest| rest.strip_prefix('-')?.parse::<u32>().ok());
+    pid.is_some_and(|pid| pid == std::process::id() || has_ended(pid))
+}
+
+#[cfg(unix)]
+fn has_ended(pid: u32) -> bool {
+    use rustix::process::{Pid, test_kill_process};
+    // One that was killed keeps its number until its parent looks at how it ended.
+    let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let is_zombie = state.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z"));
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    is_zombie || pid.is_some_and(|pid| test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+}
+
+#[cfg(not(unix))]
+fn has_ended(_pid: u32) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let name = |p: &PathBuf| p.file_name().unwrap().to_string_lossy().into_owned();
+        atomic::entries(dir).unwrap().iter().map(name).collect()
+    }
+
+    fn ours(path: &Path) -> bool {
+        ["a", "b", "in/c"].iter().any(|name| path == Path::new(name))
+    }
+
+    fn put_file(target: &Path, name: &str, text: &str) {
+        replace_dir(target, ours, |new| Ok(fs::write(new.join(name), text)?)).unwrap();
+    }
+
+    #[test]
+    fn a_failed_build_leaves_the_former_folder_and_no_litter() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("adapter");
+        put_file(&target, "a", "old");
+        let failed = replace_dir(&target, ours, |new| {
+            fs::write(new.join("a"), "half")?;
+            Err::<(), _>("no room".into())
+        });
+        assert!(matches!(failed, Err(StoreError::Build { .. })));
+        assert_eq!(fs::read_to_string(target.join("a")).unwrap(), "old");
+        assert_eq!(names(dir.path()), ["adapter"]);
+    }
+
+    #[test]
+    fn a_replaced_folder_keeps_nothing_of_the_former_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("adapter");
+        replace_dir(&target, ours, |new| {
+            fs::create_dir(new.join("in"))?;
+            fs::write(new.join("in/c"), "")?;
+            Ok(fs::write(new.join("a"), "")?)
+        })
+        .unwrap();
+        put_file(&target, "b", "");
+        assert_eq!(names(&target), ["b"]);
+        assert_eq!(names(dir.path()), ["adapter"]);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_a_person_put_beside_our_files_is_there_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("adapter");
+        let outside = dir.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("a"), "theirs").unwrap();
+        put_file(&target, "a", "");
+        fs::write(target.join("notes.txt"), "mine").unwrap();
+        fs::create_dir(target.join("runs")).unwrap();
+        fs::write(target.join("runs/a"), "mine").unwrap();
+        std::os::unix::fs::symlink(&outside, target.join("in")).unwrap();
+        put_file(&target, "b", "");
+        assert_eq!(names(&target), ["b", "in", "notes.txt", "runs"]);
+        assert_eq!(fs::read_to_string(target.join("notes.txt")).unwrap(), "mine");
+        assert_eq!(fs::read_to_string(target.join("runs/a")).unwrap(), "mine");
+        assert_eq!(fs::read_to_string(outside.join("a")).unwrap(), "theirs");
+        assert_eq!(names(dir.path()), ["adapter", "outside"]);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_link_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("home");
+        fs::create_dir(&home).unwrap();
+        fs::write(home.join("a"), "theirs").unwrap();
+        let target = dir.path().join("adapter");
+        std::os::unix::fs::symlink(&home, &target).unwrap();
+        let error = replace_dir(&target, ours, |_| Ok(())).unwrap_err();
+        assert!(error.to_string().starts_with("failed to replace the folder"), "{error}");
+        assert_eq!(fs::read_to_string(home.join("a")).unwrap(), "theirs");
+        assert_eq!(names(dir.path()), ["adapter", "home"]);
+    }
+
+    /// The number of a process that has ended.
+    #[cfg(unix)]
+    fn dead() -> u32 {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        child.id()
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn the_next_call_removes_what_a_dead_process_left_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = gethostname::gethostname().into_string().unwrap();
+        let beside = |mark: &str, pid: u32| {
+            let path = dir.path().join(format!("out{mark}{host}-{pid}"));
+            fs::create_dir(&path).unwrap();
+            path
+        };
+        let dead = dead();
+        let half = beside(TEMPORARY, dead);
+        fs::write(half.join(BEING_FILLED), "").unwrap();
+        fs::write(half.join(".tmp-of-a-library"), "half").unwrap();
+        let former = beside(REPLACED, dead);
+        fs::write(former.join("a"), "former").unwrap();
+        let living = beside(TEMPORARY, 1);
+        fs::write(living.join(BEING_FILLED), "").unwrap();
+        let elsewhere = dir.path().join(format!("out.tmp-another-{dead}"));
+        let of_another = dir.path().join(format!("other.tmp-{host}-{dead}"));
+        let mine = dir.path().join("out.tmp-notes");
+        for path in [&elsewhere, &of_another, &mine] {
+            fs::create_dir(path).unwrap();
+        }
+        put_file(&dir.path().join("out"), "b", "");
+        assert!(!half.exists() && !former.exists());
+        for path in [living, elsewhere, of_another, mine] {
+            assert!(path.exists(), "{}", path.display());
+        }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_folder_named_like_a_leftover_loses_only_what_is_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = gethostname::gethostname().into_string().unwrap();
+        let left = dir.path().join(format!("out{TEMPORARY}{host}-{}", dead()));
+        fs::create_dir(&left).unwrap();
+        fs::write(left.join("thesis.txt"), "mine").unwrap();
+        put_file(&dir.path().join("out"), "b", "");
+        assert_eq!(names(&left), ["thesis.txt"]);
+    }
+
+    #[test]
+    fn folders_are_exchanged_in_steps_where_the_system_has_no_single_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (new, target) = (dir.path().join("new"), dir.path().join("target"));
+        fs::create_dir_all(&new).unwrap();
+        fs::create_dir_all(&target).unwrap();
+        fs::write(new.join("a"), "new").unwrap();
+        fs::write(target.join("a"), "old").unwrap();
+        exchange_in_steps(&new, &target).unwrap();
+        assert_eq!(fs::read_to_string(target.join("a")).unwrap(), "new");
+        assert_eq!(fs::read_to_string(new.join("a")).unwrap(), "old");
+        assert_eq!(names(dir.path()), ["new", "target"]);
+    }
+}
