@@ -202,7 +202,8 @@ impl Export<'_> {
             .map_err(|source| CliError::Model { path: model.clone(), source })?;
         for name in MODEL_FILES {
             let path = model.join(name);
-            if path.is_file() {
+            // Merging has written what depends on the weights.
+            if path.is_file() && !dir.join(name).exists() {
                 copy_into(&path, dir)?;
             }
         }

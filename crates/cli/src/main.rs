@@ -18,6 +18,7 @@ mod inputs;
 mod jobs;
 mod live;
 mod output;
+mod preflight;
 mod progress;
 mod publish;
 mod rows;
