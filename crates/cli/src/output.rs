@@ -63,7 +63,9 @@ impl Output {
             return;
         }
         if let CliError::Several(errors) = error {
-            errors.iter().for_each(|error| self.error(error));
+            for error in errors {
+                self.error(error);
+            }
             return;
         }
         note(&format!("{} {error}", self.paint("31", "error:")));

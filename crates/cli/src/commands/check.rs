@@ -149,7 +149,7 @@ fn find<'a>(
     warnings.extend(data.report.warnings());
     warnings.extend(base.warnings().iter().cloned());
     warnings.extend(note);
-    warnings.extend(refused_by_results(sweep, planner.total())?);
+    warnings.extend(beside_inputs(sweep, planner.total())?);
     Ok(Findings {
         name: &sweep.name,
         fingerprint: sweep.fingerprint(),
@@ -171,7 +171,7 @@ fn find<'a>(
 
 /// What `run` needs beside its inputs: earlier sweeps that have ended, and a folder for its results.
 /// Another folder can be named, so that this one is a warning.
-fn refused_by_results(sweep: &Sweep, trials: Option<usize>) -> Result<Option<String>, CliError> {
+fn beside_inputs(sweep: &Sweep, trials: Option<usize>) -> Result<Option<String>, CliError> {
     let results = Path::new(RunArgs::RESULTS);
     if sweep.warm_start.is_empty() && !results.join(&sweep.name).exists() {
         return Ok(None);

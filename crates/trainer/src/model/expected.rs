@@ -22,7 +22,7 @@ const WRAPPERS: [(&str, &str); 3] = [
     ("_orig_mod.", "torch.compile puts it there: save the model inside, `model._orig_mod`"),
     ("module.", "DataParallel puts it there: save the model inside, `model.module`"),
     (
-        "base_model.model.",
+        "base_model.",
         "peft puts it there: save `model.merge_and_unload()`, or the model without its adapter",
     ),
 ];
@@ -143,14 +143,14 @@ pub fn mistakes(config: &DecoderConfig, files: &Files, expected: &[Expected]) ->
 
 fn wrong_shape(config: &DecoderConfig, tensor: &Expected, own: &str, found: &[usize]) -> String {
     let wanted = &tensor.shape;
-    let mut text = format!("`{own}` has the shape {found:?}, but config.json asks for {wanted:?}");
+    let text = format!("`{own}` has the shape {found:?}, but config.json asks for {wanted:?}");
     let is_table = [EMBEDDING, HEAD].contains(&tensor.name.as_str());
     if let ([rows, cols], true) = (found, is_table && wanted[0] == config.vocab_size)
         && *cols == config.hidden_size
     {
-        text += &format!(
-            " (transformers refuses it, too): where rows were added, write `vocab_size: {rows}` \
-             into config.json"
+        return format!(
+            "{text} (transformers refuses it, too): where rows were added, write \
+             `vocab_size: {rows}` into config.json"
         );
     }
     text
@@ -218,7 +218,7 @@ pub fn unexpected(config: &DecoderConfig, files: &Files, expected: &[Expected]) 
         ": an adapter in it is not merged, and what it learnt is left out".to_owned()
     } else if unknown.iter().any(is_beyond) {
         format!(": num_hidden_layers is {layers}")
-    } else if unknown.iter().any(|name| name.ends_with(".bias")) {
+    } else if unknown.iter().any(|name| name.rsplit('.').next() == Some("bias")) {
         ": config.json does not switch these biases on".to_owned()
     } else {
         String::new()

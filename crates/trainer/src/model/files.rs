@@ -64,7 +64,8 @@ impl TensorFiles {
             // The header's length stands before it.
             let start = size_of::<u64>() + header;
             let file = files.files.len();
-            for (name, info) in metadata.tensors() {
+            let tensors: BTreeMap<_, _> = metadata.tensors().into_iter().collect();
+            for (name, info) in tensors {
                 if let Some(ending) = BITSANDBYTES.iter().find(|ending| name.ends_with(*ending)) {
                     let message = format!(
                         "holds `{name}` (`{ending}`), weights that bitsandbytes has quantised, \
