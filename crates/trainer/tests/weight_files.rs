@@ -258,7 +258,7 @@ fn names_behind_what_a_wrapper_puts_there_are_refused_with_what_to_save_instead(
         for change in [|tensors: Tensors| tensors, bare] {
             let prefixed = |tensors| renamed(change(tensors), |name| format!("{prefix}{name}"));
             let error = refusal(model("llama_tied", prefixed).path());
-            let shown = prefix.trim_end_matches("model.");
+            let shown = if prefix.starts_with("base_model.") { "base_model." } else { prefix };
             assert!(error.contains(&format!("`{shown}`")) && error.contains(said), "{error}");
             assert!(error.contains("`model.embed_tokens.weight`") && error.contains("more"));
         }
