@@ -191,8 +191,8 @@ fn absent(config: &DecoderConfig, files: &Files, missing: &[&str]) -> Option<Str
 fn prefix(files: &Files, name: &str) -> Option<String> {
     let bare = name.trim_start_matches("model.");
     let before = |own: &str| {
-        let before = own.strip_suffix(name).or_else(|| own.strip_suffix(bare))?;
-        before.ends_with('.').then(|| before.to_owned())
+        let behind_a_dot = |name: &str| own.strip_suffix(name).filter(|p| p.ends_with('.'));
+        behind_a_dot(name).or_else(|| behind_a_dot(bare)).map(str::to_owned)
     };
     files.names().find_map(before)
 }
