@@ -117,6 +117,9 @@ pub enum CliError {
     /// A second handler was installed; cannot happen from the command line.
     #[error("failed to listen for Ctrl-C")]
     Signal(#[from] ctrlc::Error),
+    /// More than one thing is wrong; no error of several.
+    #[error("{}", all_in_full(.0))]
+    Several(Vec<CliError>),
     /// The binary was built without the quickstart's files.
     #[error("this binary was built without the quickstart")]
     NoQuickstart,
@@ -132,12 +135,18 @@ impl CliError {
         move |source| Self::Io { operation, path, source }
     }
 
+    /// All of them, at least one.
+    pub fn all(mut errors: Vec<Self>) -> Self {
+        if errors.len() == 1 { errors.remove(0) } else { Self::Several(errors) }
+    }
+
     /// The code to exit with.
     pub fn exit(&self) -> Exit {
         if is_disk_full(self) {
             return Exit::DiskFull;
         }
         match self {
+            Self::Several(errors) => errors.first().map_or(Exit::Failed, Self::exit),
             Self::SweepFile { .. }
             | Self::Sweep(_)
             | Self::Data(_)
@@ -236,6 +245,12 @@ fn kept_in_words(epochs: &[u32], best: Option<f64>) -> String {
             format!("there are those of the epochs {} and {best}", list.join(", "))
         }
     }
+}
+
+/// Errors with their causes, a line each.
+fn all_in_full(errors: &[CliError]) -> String {
+    let lines: Vec<String> = errors.iter().map(|error| worker::chain(error)).collect();
+    lines.join("\n")
 }
 
 /// Whether an error was caused by a disk without room.

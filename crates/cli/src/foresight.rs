@@ -1,25 +1,26 @@
 //! Warnings about what will go wrong although nothing is refused.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use data::PreparedData;
 use spec::Sweep;
-use trainer::model::{DecoderConfig, ShortToken, Source, short_tokens};
+use trainer::model::{ShortToken, short_tokens};
 
 use crate::error::CliError;
+use crate::preflight::Base;
 use crate::workload::Workload;
 
-/// Special tokens of the training rows that the base has hardly trained.
-pub fn warnings(sweep: &Sweep, data: &PreparedData) -> Result<Vec<String>, CliError> {
+/// Special tokens of the training rows that the base in `model` has hardly trained.
+pub fn warnings(model: &Path, base: &Base, data: &PreparedData) -> Result<Vec<String>, CliError> {
     let names = &data.report.model.names;
     let used: BTreeSet<u32> =
         data.train.examples.iter().flat_map(|example| &example.input_ids).copied().collect();
     let special: Vec<u32> = used.into_iter().filter(|id| names.contains_key(id)).collect();
-    let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
-    let config = DecoderConfig::read(&sweep.model).map_err(unusable)?;
-    let short = Source::open(&sweep.model, &sweep.base, &config)
-        .and_then(|source| short_tokens(&source, &config, &special))
-        .map_err(unusable)?;
+    // Tables are the same in every form.
+    let Some(source) = base.forms().first() else { return Ok(Vec::new()) };
+    let short = short_tokens(source, &special)
+        .map_err(|source| CliError::Model { path: model.to_owned(), source })?;
     Ok(short
         .into_iter()
         .map(|ShortToken { id, table, norm, median }| {

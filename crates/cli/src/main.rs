@@ -19,6 +19,7 @@ mod inputs;
 mod jobs;
 mod live;
 mod output;
+mod preflight;
 mod progress;
 mod publish;
 mod rows;

@@ -62,6 +62,12 @@ impl Output {
             note(&errors.to_string());
             return;
         }
+        if let CliError::Several(errors) = error {
+            for error in errors {
+                self.error(error);
+            }
+            return;
+        }
         note(&format!("{} {error}", self.paint("31", "error:")));
         // An error that shows its cause in its own text is not to be said twice.
         let mut shown = error.to_string();

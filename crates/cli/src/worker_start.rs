@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use spec::{DeviceChoice, ExecutorSettings, SlurmSettings};
+use spec::{DeviceChoice, ExecutorSettings, SlurmSettings, Sweep};
 use store::SweepFolder;
 use worker::Berth;
 use worker::launch::{WorkerCommand, driver_file};
@@ -135,6 +135,15 @@ pub fn slurm_folder(sweep: &Path) -> PathBuf {
 
 fn program() -> Result<PathBuf, CliError> {
     std::env::current_exe().map_err(CliError::io("find", "lorasweep"))
+}
+
+/// The sweep as its first worker sees it.
+pub fn on_first_device(sweep: &Sweep) -> Result<Sweep, CliError> {
+    let devices = devices::of(&sweep.executor)?;
+    let mut sweep = sweep.clone();
+    sweep.executor.device = devices.first().copied().unwrap_or(DeviceChoice::Auto);
+    sweep.executor.memory_limit = memory_limit(&sweep.executor, &devices);
+    Ok(sweep)
 }
 
 /// Bytes that each worker may take on the CPU: what the settings say, and of what is free its share.

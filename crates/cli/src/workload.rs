@@ -9,12 +9,13 @@ use serde::Serialize;
 use spec::{
     ExecutorSettings, Method, Sweep, SweepState, TrainSettings, Trial, TrialConfig, TrialId,
 };
-use trainer::model::{BaseMemory, BaseOn, DecoderConfig, Source};
+use trainer::model::{BaseMemory, BaseOn, DecoderConfig};
 use trainer::plan::{self, Demand, Memory, Packing, Work};
 use trainer::{Device, TrainerError};
 use worker::gpu;
 
 use crate::error::CliError;
+use crate::preflight::Base;
 
 /// Trials listed beforehand; a sweep that has no end is not counted.
 const MOST_TRIALS: usize = 100_000;
@@ -68,11 +69,12 @@ impl MemoryPlan {
     pub fn of(
         sweep: &Sweep,
         device: &Device,
+        base: &Base,
         trials: &[Trial],
         data: &PreparedData,
     ) -> Result<Self, CliError> {
         let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
-        let room = Room::of(sweep, device)?;
+        let room = Room::of(sweep, device, base)?;
         let mut configs: Vec<TrialConfig> =
             trials.iter().map(|trial| trial.config.clone()).collect();
         let unfit = leave_out_unfit(&mut configs, sweep, &room, data);
@@ -89,13 +91,14 @@ impl MemoryPlan {
     /// Plans the packing of `trials` on the sweep's device.
     pub fn for_sweep(
         sweep: &Sweep,
+        base: &Base,
         trials: &[Trial],
         data: &PreparedData,
     ) -> Result<Self, CliError> {
         let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
         let (device, _) =
             trainer::select_device(sweep.executor.device, sweep.train.dtype).map_err(unusable)?;
-        Self::of(sweep, &device, trials, data)
+        Self::of(sweep, &device, base, trials, data)
     }
 
     /// Predicted peak of the whole process on the CPU, in bytes.
@@ -114,20 +117,14 @@ struct Room {
 }
 
 impl Room {
-    fn of(sweep: &Sweep, device: &Device) -> Result<Self, CliError> {
+    fn of(sweep: &Sweep, device: &Device, base: &Base) -> Result<Self, CliError> {
         let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
-        let config = DecoderConfig::read(&sweep.model).map_err(unusable)?;
-        let memory =
-            |base| Source::open(&sweep.model, base, &config)?.memory(&config, device.keeps_base());
-        let bases: Result<Vec<BaseMemory>, _> = sweep.bases().iter().map(memory).collect();
+        let on = device.keeps_base();
         Ok(Self {
-            base: bases
-                .map_err(unusable)?
-                .into_iter()
-                .fold(BaseMemory::default(), BaseMemory::beside),
-            on: device.keeps_base(),
+            base: base.memory(on).map_err(unusable)?,
+            on,
             available: available_memory(device, sweep.executor.memory_limit),
-            config,
+            config: base.config().clone(),
         })
     }
 
@@ -145,11 +142,11 @@ impl Room {
 }
 
 /// Whether a trial fits on the sweep's device when nothing runs beside it, by its predicted memory.
-pub fn fits_on_device(sweep: &Sweep, data: &PreparedData) -> Result<Fits, CliError> {
+pub fn fits_on_device(sweep: &Sweep, base: &Base, data: &PreparedData) -> Result<Fits, CliError> {
     let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
     let (device, _) =
         trainer::select_device(sweep.executor.device, sweep.train.dtype).map_err(unusable)?;
-    Ok(fits(sweep, Room::of(sweep, &device)?, data))
+    Ok(fits(sweep, Room::of(sweep, &device, base)?, data))
 }
 
 fn fits(sweep: &Sweep, room: Room, data: &PreparedData) -> Fits {

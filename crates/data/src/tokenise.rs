@@ -231,7 +231,8 @@ impl Tokeniser {
         let mut tokens = self.start();
         for section in sections(&conversation.messages) {
             let spans = section.span.iter().cloned().collect();
-            let text = Rendered { text: section.text, spans, is_marked: true, unwritten: BTreeMap::new() };
+            let text =
+                Rendered { text: section.text, spans, is_marked: true, unwritten: BTreeMap::new() };
             let Example { input_ids, loss_mask } = self.rendered(&text)?;
             tokens.input_ids.extend(input_ids);
             tokens.loss_mask.extend(loss_mask);

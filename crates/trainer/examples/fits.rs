@@ -187,7 +187,7 @@ fn measure(shape: &Shape, storage: &Storage) -> Result<(), Box<dyn Error>> {
     let packing = Packing { slots: 1, recompute: true, ..Packing::default() };
     let demand = Demand {
         config: &config,
-        base: Source::open(dir.path(), &base, &config)?.memory(&config, BaseOn::Cpu)?,
+        base: Source::open(dir.path(), &base)?.memory(BaseOn::Cpu)?,
         on: BaseOn::Cpu,
         trials: &trials,
         train_set: &train_set,

@@ -8,19 +8,25 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
+use spec::BaseSettings;
 
 use crate::adapter::Site;
 use crate::error::{Result, TrainerError};
-use crate::model::{DecoderConfig, Format, format_of, map_file, weight_files};
+use crate::model::{
+    DecoderConfig, Format, Source, format_of, map_file, names_in_file, weight_files,
+};
 use crate::peft::{self, LoadedAdapter};
 use crate::tensor_file;
 
+const CONFIG: &str = "config.json";
+
 /// Writes the merged weights into the existing folder `target`, under the names of the base's
-/// files; the shards' index, if there is one, stays valid and is copied. Returns the files.
+/// files and tensors, and its `config.json`; the shards' index, if there is one, stays valid and is
+/// copied. Returns the files.
 pub fn write_merged(base: &Path, adapter: &Path, target: &Path) -> Result<Vec<PathBuf>> {
-    let config = DecoderConfig::read(base)?;
-    let adapter = peft::load(adapter, &config)?;
-    let mut written = Vec::new();
+    let source = Source::open(base, &BaseSettings::default())?;
+    let adapter = peft::load(adapter, source.config())?;
+    let mut written = vec![write_config(base, source.config(), target)?];
     let mut merged = vec![false; adapter.layout.sites.len()];
     for file in weight_files(base)? {
         let path = target.join(file.file_name().unwrap_or_default());
@@ -39,6 +45,24 @@ pub fn write_merged(base: &Path, adapter: &Path, target: &Path) -> Result<Vec<Pa
         written.push(to);
     }
     Ok(written)
+}
+
+/// The base's `config.json`. Where its weights are not tied although it says so, it says the truth: a
+/// program that goes by it alone would make another model of the merged files.
+fn write_config(base: &Path, config: &DecoderConfig, target: &Path) -> Result<PathBuf> {
+    let (from, to) = (base.join(CONFIG), target.join(CONFIG));
+    let text = std::fs::read_to_string(&from).map_err(TrainerError::io("read", &from))?;
+    let refused = |message: String| TrainerError::Config { path: from.clone(), message };
+    let text = if DecoderConfig::parse(&text).map_err(refused)? == *config {
+        text
+    } else {
+        let mut written: serde_json::Value =
+            serde_json::from_str(&text).map_err(|e| refused(e.to_string()))?;
+        written["tie_word_embeddings"] = config.tie_word_embeddings.into();
+        format!("{written:#}\n")
+    };
+    std::fs::write(&to, text).map_err(TrainerError::io("write", &to))?;
+    Ok(to)
 }
 
 fn weight_name(site: &Site) -> String {
@@ -72,8 +96,10 @@ fn write_file(from: &Path, to: &Path, adapter: &LoadedAdapter, merged: &mut [boo
         })
         .collect();
     for (index, site) in adapter.layout.sites.iter().enumerate() {
-        let name = weight_name(site);
-        let Some(stored) = values.iter_mut().find(|value| value.name == name) else { continue };
+        let names: Vec<String> = names_in_file(&weight_name(site)).collect();
+        let found = values.iter_mut().find(|value| names.contains(&value.name));
+        let Some(stored) = found else { continue };
+        let name = stored.name.clone();
         let (dtype, wanted) = (stored.dtype, [site.outputs, site.inputs]);
         if stored.shape != wanted {
             let shape = &stored.shape;

@@ -148,10 +148,10 @@ impl Case {
         while !engine.step().expect("a step").is_empty() {}
         let configs: Vec<TrialConfig> = trials.into_iter().map(|t| t.config).collect();
         let config = DecoderConfig::read(dir.path()).expect("its configuration");
-        let source = Source::open(dir.path(), &self.base, &config).expect("its weights");
+        let source = Source::open(dir.path(), &self.base).expect("its weights");
         let demand = Demand {
             config: &config,
-            base: source.memory(&config, BaseOn::Cpu).expect("its memory"),
+            base: source.memory(BaseOn::Cpu).expect("its memory"),
             on: BaseOn::Cpu,
             trials: &configs,
             train_set: &train_set,

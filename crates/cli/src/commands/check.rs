@@ -7,8 +7,9 @@ use std::path::Path;
 use data::{DataReport, PreparedData};
 use serde::Serialize;
 use spec::{ConfigKey, Sweep, TrainSettings, Trial, TrialConfig};
+use store::SweepDir;
 use trainer::TrainerError;
-use trainer::model::{DecoderConfig, Format, Source};
+use trainer::model::Format;
 use trainer::plan::{self, Memory, Packing};
 
 mod disk;
@@ -19,10 +20,13 @@ use crate::args::{CheckArgs, RunArgs};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::foresight;
+use crate::inputs;
 use crate::jobs;
 use crate::output;
-use crate::rows;
+use crate::preflight::{self, Base};
 use crate::sweep_file::{self, SweepFile};
+use crate::warm_start;
+use crate::worker_start;
 use crate::workload::{self, MemoryPlan, Workload};
 
 /// What `check` found.
@@ -60,15 +64,14 @@ struct Weights {
 }
 
 impl Weights {
-    fn of(sweep: &Sweep, config: &DecoderConfig) -> Result<Self, TrainerError> {
+    fn of(base: &Base) -> Result<Self, TrainerError> {
         let mut all = Self { linear_layers: Vec::new(), tables: Vec::new() };
         let add = |to: &mut Vec<&'static str>, formats: Vec<Format>| {
             let names = formats.into_iter().map(Format::name);
             to.extend(names.filter(|name| !to.contains(name)).collect::<Vec<_>>());
         };
-        for base in sweep.bases() {
-            let (linear_layers, tables) =
-                Source::open(&sweep.model, &base, config)?.formats(config)?;
+        for form in base.forms() {
+            let (linear_layers, tables) = form.formats()?;
             add(&mut all.linear_layers, linear_layers);
             add(&mut all.tables, tables);
         }
@@ -110,8 +113,8 @@ pub fn run(args: &CheckArgs) -> Result<Exit, CliError> {
     if !sweep.executor.kind.is_own() {
         return elsewhere::run(args, &file);
     }
-    let data = rows::prepare(&sweep.data, &sweep.model, &sweep.train)?;
-    let findings = find(&file, &data)?;
+    let (base, data) = preflight::prepare(sweep)?;
+    let findings = find(&file, &base, &data)?;
     if args.json {
         output::json("the findings", &findings)?;
     } else {
@@ -122,10 +125,13 @@ pub fn run(args: &CheckArgs) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-fn find<'a>(file: &'a SweepFile, data: &'a PreparedData) -> Result<Findings<'a>, CliError> {
+fn find<'a>(
+    file: &'a SweepFile,
+    base: &Base,
+    data: &'a PreparedData,
+) -> Result<Findings<'a>, CliError> {
     let sweep = &file.sweep;
     let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
-    let decoder = DecoderConfig::read(&sweep.model).map_err(unusable)?;
     let planner = planner::for_sweep(sweep);
     let all = workload::all_trials(&*planner);
     let trials = workload::known_trials(sweep, all.as_deref());
@@ -133,34 +139,56 @@ fn find<'a>(file: &'a SweepFile, data: &'a PreparedData) -> Result<Findings<'a>,
     let (device, note, memory) = if sweep.executor.kind.slurm().is_some() {
         ("Slurm's nodes".to_owned(), None, None)
     } else {
-        let device = trainer::select_device(sweep.executor.device, sweep.train.dtype);
+        let first = worker_start::on_first_device(sweep)?;
+        let device = trainer::select_device(first.executor.device, sweep.train.dtype);
         let (device, note) = device.map_err(unusable)?;
-        let memory = MemoryPlan::of(sweep, &device, &trials, data)?;
+        let memory = MemoryPlan::of(&first, &device, base, &trials, data)?;
         (device.name(), note, Some(memory))
     };
     let mut warnings: Vec<String> =
         sweep.warnings.iter().map(|warning| warning.message.clone()).collect();
     warnings.extend(data.report.warnings());
-    warnings.extend(foresight::warnings(sweep, data)?);
+    warnings.extend(base.warnings().iter().cloned());
+    warnings.extend(foresight::warnings(&sweep.model, &base, data)?);
     warnings.extend(foresight::idle_rule(sweep, &work));
     warnings.extend(note);
+    warnings.extend(beside_inputs(sweep, planner.total())?);
     Ok(Findings {
         name: &sweep.name,
         fingerprint: sweep.fingerprint(),
         method: sweep.method,
         device,
-        parameters: decoder.parameters(),
-        weights: Weights::of(sweep, &decoder).map_err(unusable)?,
+        parameters: base.config().parameters(),
+        weights: Weights::of(base).map_err(unusable)?,
         trials: planner.total(),
         total: all.is_some().then(|| total(&trials, &work, &sweep.train)),
         per_trial: rows(&trials, &work),
         memory,
         memory_total: memory.map(|plan| plan.total()),
-        disk: planner.total().map(|n| Disk::of(&decoder, &trials, &work, &sweep.train, n)),
+        disk: planner.total().map(|n| Disk::of(base.config(), &trials, &work, &sweep.train, n)),
         job_script: jobs::script(file, Path::new(RunArgs::RESULTS))?,
         data: &data.report,
         warnings,
     })
+}
+
+/// What `run` needs beside its inputs: earlier sweeps that have ended, and a folder for its results.
+/// Another folder can be named, so that this one is a warning.
+fn beside_inputs(sweep: &Sweep, trials: Option<usize>) -> Result<Option<String>, CliError> {
+    let results = Path::new(RunArgs::RESULTS);
+    if sweep.warm_start.is_empty() && !results.join(&sweep.name).exists() {
+        return Ok(None);
+    }
+    let identity = inputs::identity(sweep, trials)?;
+    warm_start::planner(sweep, &identity, None)?;
+    let looked = SweepDir::look(results, &identity);
+    Ok(looked.err().map(|error| {
+        format!(
+            "`lorasweep run` will be refused: {} (`--fresh` begins anew, `--results` takes another \
+             folder)",
+            worker::chain(&error)
+        )
+    }))
 }
 
 /// Tokens that schedules which do not depend on the number of epochs would save: of trials that

@@ -10,7 +10,7 @@ use std::time::Duration;
 use data::PreparedData;
 use planner::{Planner, Pruner};
 use reporter::Ranking;
-use spec::{DeviceChoice, Event, ExecutorKind, Method, Outcome, Sweep, SweepState, TrialId};
+use spec::{Event, ExecutorKind, Method, Outcome, SweepState, TrialId};
 use store::{Identity, Opened, ReportFile, SweepDir, SweepFolder};
 use trainer::engine::Steps;
 use worker::launch::local::LocalLauncher;
@@ -27,9 +27,9 @@ use crate::foresight;
 use crate::inputs::{self, Settings};
 use crate::live::{self, Live};
 use crate::output::{self, Output};
+use crate::preflight::{self, Base};
 use crate::progress::{self, Mode, Plan};
 use crate::publish::{self, Published, tables};
-use crate::rows;
 use crate::sweep_file::{self, SweepFile};
 use crate::warm_start;
 use crate::worker_start::{self, WorkerStart};
@@ -108,10 +108,11 @@ impl<'a> Run<'a> {
     }
 
     fn train(&self) -> Result<Exit, CliError> {
-        let data = self.prepare_data()?;
+        let (base, data) = preflight::prepare(&self.file.sweep)?;
+        self.tell_of_inputs(&base, &data)?;
         let plan = self.plan(&data);
-        let memory = self.plan_memory(&data)?;
-        let planner = self.planner_within_memory(&data)?;
+        let memory = self.plan_memory(&base, &data)?;
+        let planner = self.planner_within_memory(&base, &data)?;
         let facts = inputs::facts(&self.file.sweep, &data)?;
         let examples = data.train.examples.len();
         // Workers prepare it for themselves.
@@ -196,35 +197,32 @@ impl<'a> Run<'a> {
 
     /// Plans the memory of the first worker, so that what cannot fit is refused before anything
     /// is started; `None` where workers run on other machines.
-    fn plan_memory(&self, data: &PreparedData) -> Result<Option<MemoryPlan>, CliError> {
+    fn plan_memory(
+        &self,
+        base: &Base,
+        data: &PreparedData,
+    ) -> Result<Option<MemoryPlan>, CliError> {
         if self.file.sweep.executor.kind.slurm().is_some() {
             return Ok(None);
         }
-        let sweep = self.on_first_device()?;
+        let sweep = worker_start::on_first_device(&self.file.sweep)?;
         let trials = workload::known_trials(&sweep, self.trials.as_deref());
-        MemoryPlan::for_sweep(&sweep, &trials, data).map(Some)
-    }
-
-    /// The sweep as its first worker sees it.
-    fn on_first_device(&self) -> Result<Sweep, CliError> {
-        let devices = devices::of(&self.file.sweep.executor)?;
-        let mut sweep = self.file.sweep.clone();
-        sweep.executor.device = devices.first().copied().unwrap_or(DeviceChoice::Auto);
-        sweep.executor.memory_limit = worker_start::memory_limit(&sweep.executor, &devices);
-        Ok(sweep)
+        MemoryPlan::for_sweep(&sweep, base, &trials, data).map(Some)
     }
 
     /// A planner that does not propose what cannot fit on the first worker's device, where there is
     /// one that heeds it.
     fn planner_within_memory(
         &self,
+        base: &Base,
         data: &PreparedData,
     ) -> Result<Option<Box<dyn Planner>>, CliError> {
         let sweep = &self.file.sweep;
         if sweep.method != Method::Bayes || sweep.executor.kind.slurm().is_some() {
             return Ok(None);
         }
-        let fits = workload::fits_on_device(&self.on_first_device()?, data)?;
+        let first = worker_start::on_first_device(sweep)?;
+        let fits = workload::fits_on_device(&first, base, data)?;
         warm_start::planner(sweep, &self.identity, Some(fits)).map(Some)
     }
 
@@ -242,18 +240,17 @@ impl<'a> Run<'a> {
         Ok(Live::start(folder, settings, self.args.lang.into(), self.output))
     }
 
-    fn prepare_data(&self) -> Result<PreparedData, CliError> {
-        let sweep = &self.file.sweep;
-        let data = rows::prepare(&sweep.data, &sweep.model, &sweep.train)?;
+    fn tell_of_inputs(&self, base: &Base, data: &PreparedData) -> Result<(), CliError> {
         if self.args.quiet {
             data.report.warnings().iter().for_each(|warning| self.output.warning(warning));
         } else {
             output::note(&data.report.to_string());
         }
-        for warning in foresight::warnings(sweep, &data)? {
+        base.warnings().iter().for_each(|warning| self.output.warning(warning));
+        for warning in foresight::warnings(&self.file.sweep.model, base, data)? {
             self.output.warning(&warning);
         }
-        Ok(data)
+        Ok(())
     }
 
     fn plan(&self, data: &PreparedData) -> Plan {

@@ -16,7 +16,7 @@ use crate::devices;
 use crate::engine::EngineTrainer;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::rows;
+use crate::preflight;
 use crate::sweep_file;
 use crate::workload::{self, MemoryPlan};
 
@@ -144,11 +144,11 @@ fn prepare(args: &WorkerArgs, folder: &SweepFolder) -> Result<(Sweep, Prepared),
     }
     let limit = args.memory_limit.or(sweep.executor.memory_limit);
     sweep.executor.memory_limit = [limit, job_memory()].into_iter().flatten().min();
-    let data = rows::prepare(&sweep.data, &sweep.model, &sweep.train)?;
+    let (base, data) = preflight::prepare(&sweep)?;
     let planner = planner::for_sweep(&sweep);
     let known = workload::all_trials(&*planner);
     let trials = workload::known_trials(&sweep, known.as_deref());
-    let memory = MemoryPlan::for_sweep(&sweep, &trials, &data)?;
+    let memory = MemoryPlan::for_sweep(&sweep, &base, &trials, &data)?;
     let trainer = EngineTrainer::load(&sweep, data, memory.packing)?;
     Ok((sweep, Prepared::Engine(Box::new(trainer))))
 }

@@ -237,7 +237,11 @@ impl Export<'_> {
         let model = &self.settings.model;
         trainer::merge::write_merged(model, draft.adapter, draft.dir)
             .map_err(|source| CliError::Model { path: model.clone(), source })?;
-        self.base_files(draft).copy(&MODEL_FILES)?;
+        // Merging has written what depends on the weights.
+        let target = draft.dir;
+        let left = MODEL_FILES.iter().copied().filter(|name| !target.join(name).exists());
+        let left: Vec<&str> = left.collect();
+        self.base_files(draft).copy(&left)?;
         let merged = Merged::compare(self.identity, self.settings, &self.held(), draft)?;
         draft.warnings.extend(merged.warning());
         Ok(merged)

@@ -171,6 +171,17 @@ impl DecoderConfig {
         self.layers[layer].rope.map(|index| &self.ropes[index])
     }
 
+    /// Values of the norms of queries and of keys, where the model has them.
+    pub const fn qk_norm_widths(&self) -> Option<[usize; 2]> {
+        match self.qk_norm {
+            None => None,
+            Some(QkNorm::Head) => Some([self.attention.head_dim; 2]),
+            Some(QkNorm::Projection) => {
+                Some([self.attention.q_columns(), self.attention.kv_columns()])
+            }
+        }
+    }
+
     /// Whether a token's hidden state is the same in every sequence that begins with it and those
     /// before it. Where the rotation depends on the length of the sequence it is not.
     pub fn shares_beginnings(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Safetensors files of a model folder, memory-mapped; one file or several with an index.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
@@ -24,7 +24,7 @@ const BITSANDBYTES: [&str; 5] =
 #[derive(Debug)]
 pub struct TensorFiles {
     files: Vec<(PathBuf, File)>,
-    places: HashMap<String, Place>,
+    places: BTreeMap<String, Place>,
 }
 
 /// Where a tensor lies, and as what.
@@ -36,6 +36,17 @@ struct Place {
     dtype: Dtype,
 }
 
+/// The part of a model that its base class calls itself: weights saved from the base class have the
+/// same names without it.
+const BASE_PREFIX: &str = "model.";
+
+/// The names under which transformers finds a tensor in a file: its own, and with one `model.` more
+/// or less, as models with and without a head save it.
+pub fn names_in_file(name: &str) -> impl Iterator<Item = String> {
+    let without = name.strip_prefix(BASE_PREFIX).map(str::to_owned);
+    [Some(name.to_owned()), without, Some(format!("{BASE_PREFIX}{name}"))].into_iter().flatten()
+}
+
 #[derive(Deserialize)]
 struct Index {
     weight_map: HashMap<String, String>,
@@ -44,7 +55,7 @@ struct Index {
 impl TensorFiles {
     /// Opens the weight files of a model folder and reads their headers.
     pub fn open(model_dir: &Path) -> Result<Self> {
-        let mut files = Self { files: Vec::new(), places: HashMap::new() };
+        let mut files = Self { files: Vec::new(), places: BTreeMap::new() };
         for path in weight_files(model_dir)? {
             let opened = File::open(&path).map_err(TrainerError::io("open", &path))?;
             let map = map(&path)?;
@@ -53,7 +64,8 @@ impl TensorFiles {
             // The header's length stands before it.
             let start = size_of::<u64>() + header;
             let file = files.files.len();
-            for (name, info) in metadata.tensors() {
+            let tensors: BTreeMap<_, _> = metadata.tensors().into_iter().collect();
+            for (name, info) in tensors {
                 if let Some(ending) = BITSANDBYTES.iter().find(|ending| name.ends_with(*ending)) {
                     let message = format!(
                         "holds `{name}` (`{ending}`), weights that bitsandbytes has quantised, \
@@ -64,50 +76,73 @@ impl TensorFiles {
                 }
                 let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
                 let (shape, dtype) = (info.shape.clone(), info.dtype);
-                files.places.insert(name, Place { file, bytes, shape, dtype });
+                let place = Place { file, bytes, shape, dtype };
+                if let Some(other) = files.places.insert(name.clone(), place) {
+                    let other = files.files[other.file].0.display();
+                    return Err(weights(&path, format!("holds `{name}`, which {other} holds too")));
+                }
             }
             files.files.push((path, opened));
         }
         Ok(files)
     }
 
-    /// Whether there is a tensor of this name.
-    pub fn has(&self, name: &str) -> bool {
-        self.places.contains_key(name)
+    /// The names of all tensors, as they are stored.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.places.keys().map(String::as_str)
     }
 
-    /// The number format of a tensor.
-    pub fn format(&self, name: &str) -> Result<Format> {
-        let (path, place) = self.place(name)?;
-        format_of(place.dtype).ok_or_else(|| {
-            let other = place.dtype;
-            weights(path, format!("`{name}` is stored as {other:?}; f32, f16 and bf16 are read"))
-        })
+    /// The names under which a tensor is stored: one, unless the files hold it twice.
+    pub fn stored_names(&self, name: &str) -> Vec<String> {
+        names_in_file(name).filter(|own| self.places.contains_key(own)).collect()
     }
 
-    /// A tensor of this shape in the format it is stored in; its bytes stay in the file.
-    pub fn stored(&self, name: &str, wanted: &[usize]) -> Result<Stored> {
-        let (path, place) = self.place(name)?;
-        if place.shape != wanted {
-            let found = &place.shape;
-            let message =
-                format!("`{name}` has the shape {found:?}, but config.json asks for {wanted:?}");
-            return Err(weights(path, message));
+    /// Shape and number format of a tensor, where there is one; the error says which format it has.
+    pub fn header(&self, name: &str) -> Option<(&[usize], std::result::Result<Format, String>)> {
+        let (_, place) = self.place(name)?;
+        let other = place.dtype;
+        let format = format_of(other)
+            .ok_or_else(|| format!("is stored as {other:?}; f32, f16, bf16 and f64 are read"));
+        Some((&place.shape, format))
+    }
+
+    /// Some rows of a tensor of this shape in the format it is stored in; its bytes stay in the
+    /// file.
+    pub fn stored(&self, name: &str, shape: &[usize], part: Range<usize>) -> Result<Stored> {
+        let Some((path, place)) = self.place(name) else {
+            return Err(weights(&self.path(), format!("there is no tensor `{name}`")));
+        };
+        let (_, cols) = rows_and_cols(shape);
+        let damaged = |message: String| weights(path, format!("`{name}`: {message}"));
+        let format = format_of(place.dtype)
+            .ok_or_else(|| damaged(format!("the format {:?} is not read", place.dtype)))?;
+        let start = place.bytes.start + part.start * format.row_bytes(cols);
+        let bytes = start..start + part.len() * format.row_bytes(cols);
+        if place.shape != shape || bytes.end > place.bytes.end {
+            return Err(damaged(format!("has the shape {:?}, not {shape:?}", place.shape)));
         }
-        let map = map_part(&self.files[place.file].1, path, place.bytes.clone())?;
-        let bytes = Bytes::Mapped(Arc::new(map));
-        let (rows, cols) = if let [rows, cols] = wanted { (*rows, *cols) } else { (1, wanted[0]) };
-        Stored::new(bytes, self.format(name)?, rows, cols)
-            .map_err(|message| weights(path, format!("`{name}`: {message}")))
+        let map = map_part(&self.files[place.file].1, path, bytes)?;
+        Stored::new(Bytes::Mapped(Arc::new(map)), format, part.len(), cols).map_err(damaged)
     }
 
-    fn place(&self, name: &str) -> Result<(&Path, &Place)> {
-        if let Some(place) = self.places.get(name) {
-            return Ok((&self.files[place.file].0, place));
+    /// The file, or the folder of several.
+    pub fn path(&self) -> PathBuf {
+        let first = self.files.first().map(|(path, _)| path.clone()).unwrap_or_default();
+        match self.files.len() {
+            1 => first,
+            _ => first.parent().map_or_else(|| first.clone(), Path::to_path_buf),
         }
-        let path = self.files.first().map(|(p, _)| p.clone()).unwrap_or_default();
-        Err(weights(&path, format!("there is no tensor `{name}`")))
     }
+
+    fn place(&self, name: &str) -> Option<(&Path, &Place)> {
+        let place = names_in_file(name).find_map(|own| self.places.get(&own))?;
+        Some((&self.files[place.file].0, place))
+    }
+}
+
+/// Rows and columns of a matrix; a vector is one row.
+pub(super) fn rows_and_cols(shape: &[usize]) -> (usize, usize) {
+    if let [rows, cols] = shape { (*rows, *cols) } else { (1, shape[0]) }
 }
 
 /// The weight files of a model folder.

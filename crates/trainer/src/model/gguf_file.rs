@@ -5,15 +5,16 @@
 //! with bounds: a damaged file is refused, whatever it says of its sizes. Names and the order of
 //! rows are those of llama.cpp's converter.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use spec::TargetModule;
 
 use super::config::DecoderConfig;
-use super::files::{map, map_part, weights};
+use super::files::{map, map_part, rows_and_cols, weights};
 use super::format::Format;
 use super::stored::{Bytes, RowOrder, Stored};
 use crate::error::{Result, TrainerError};
@@ -31,7 +32,7 @@ pub struct GgufFile {
     path: PathBuf,
     file: File,
     bytes: usize,
-    places: HashMap<String, Place>,
+    places: BTreeMap<String, Place>,
     /// Rows of a head of q and k that stand in llama.cpp's order.
     head: Option<usize>,
 }
@@ -64,56 +65,63 @@ impl GgufFile {
         })
     }
 
-    /// Whether there is a tensor of this name, as Hugging Face names it.
-    pub fn has(&self, name: &str) -> bool {
-        gguf_name(name).is_some_and(|name| self.places.contains_key(&name))
+    /// The names of all tensors, as they are stored.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.places.keys().map(String::as_str)
     }
 
-    /// The format of a tensor.
-    pub fn format(&self, name: &str) -> Result<Format> {
-        let (own, place) = self.place(name)?;
-        format_of(place.ggml_type)
-            .map_err(|message| weights(&self.path, format!("`{own}` {message}")))
+    /// Whether there is a tensor of this name, as it is stored.
+    pub fn has(&self, own: &str) -> bool {
+        self.places.contains_key(own)
     }
 
-    /// A tensor of this shape; its bytes stay in the file.
-    pub fn stored(&self, name: &str, wanted: &[usize]) -> Result<Stored> {
-        let format = self.format(name)?;
-        let (own, place) = self.place(name)?;
-        let refused = |message: String| weights(&self.path, format!("`{own}` {message}"));
-        if place.shape != wanted {
-            return Err(refused(format!(
-                "has the shape {:?}, but config.json asks for {wanted:?}",
-                place.shape
-            )));
-        }
-        let (rows, cols) = if let [rows, cols] = wanted { (*rows, *cols) } else { (1, wanted[0]) };
+    /// The file.
+    pub fn path(&self) -> PathBuf {
+        self.path.clone()
+    }
+
+    /// Shape and number format of a tensor that Hugging Face names so, where there is one; the error
+    /// says why it cannot be read.
+    pub fn header(&self, name: &str) -> Option<(&[usize], Parsed<Format>)> {
+        let place = self.places.get(&gguf_name(name)?)?;
+        Some((&place.shape, format_of(place.ggml_type)))
+    }
+
+    /// Whether a tensor of this shape and format ends within the file.
+    pub fn is_whole(&self, name: &str, shape: &[usize], format: Format) -> bool {
+        let (rows, cols) = rows_and_cols(shape);
+        let place = gguf_name(name).and_then(|own| self.places.get(&own));
         let len = format.row_bytes(cols).checked_mul(rows);
-        let end = len.and_then(|len| place.start.checked_add(len));
-        let Some(end) = end.filter(|end| *end <= self.bytes) else {
-            return Err(refused("ends behind the file: it is cut off".to_owned()));
+        let end = place.zip(len).and_then(|(place, len)| place.start.checked_add(len));
+        end.is_some_and(|end| end <= self.bytes)
+    }
+
+    /// Some rows of a tensor of this shape; its bytes stay in the file.
+    pub fn stored(&self, name: &str, shape: &[usize], part: Range<usize>) -> Result<Stored> {
+        let own = gguf_name(name).unwrap_or_default();
+        let refused = |message: String| weights(&self.path, format!("`{own}` {message}"));
+        let Some((found, format)) = self.header(name) else {
+            return Err(refused(format!("({name}) is not there")));
         };
-        let bytes = Bytes::Mapped(Arc::new(map_part(&self.file, &self.path, place.start..end)?));
-        let stored = Stored::new(bytes, format, rows, cols).map_err(refused)?;
+        let (format, place) = (format.map_err(refused)?, &self.places[&own]);
+        let (rows, cols) = rows_and_cols(shape);
+        if found != shape || part.end > rows || !self.is_whole(name, shape, format) {
+            return Err(refused(format!("is no whole tensor of the shape {shape:?}")));
+        }
+        let start = place.start + part.start * format.row_bytes(cols);
+        let bytes = start..start + part.len() * format.row_bytes(cols);
+        let bytes = Bytes::Mapped(Arc::new(map_part(&self.file, &self.path, bytes)?));
+        let stored = Stored::new(bytes, format, part.len(), cols).map_err(refused)?;
         Ok(match self.head.filter(|_| is_rotated(name)) {
-            Some(head) if rows > 1 => stored.in_order(RowOrder::Neighbours(head)),
+            Some(head) if shape.len() > 1 => stored.in_order(RowOrder::Neighbours(head)),
             Some(head) => stored.reordered(RowOrder::Neighbours(head)),
             None => stored,
         })
     }
-
-    fn place(&self, name: &str) -> Result<(String, &Place)> {
-        gguf_name(name).and_then(|own| Some((own.clone(), self.places.get(&own)?))).ok_or_else(
-            || {
-                let own = gguf_name(name).unwrap_or_else(|| name.to_owned());
-                weights(&self.path, format!("there is no tensor `{own}` ({name})"))
-            },
-        )
-    }
 }
 
 /// llama.cpp's name for one of Hugging Face's.
-fn gguf_name(name: &str) -> Option<String> {
+pub(super) fn gguf_name(name: &str) -> Option<String> {
     let (stem, suffix) = name.rsplit_once('.')?;
     let own = match stem {
         "model.embed_tokens" => "token_embd".to_owned(),
@@ -183,7 +191,7 @@ struct Header {
     architecture: Option<String>,
     kind: Option<String>,
     parts: u64,
-    places: HashMap<String, Place>,
+    places: BTreeMap<String, Place>,
 }
 
 impl Header {
@@ -217,7 +225,9 @@ impl Header {
         }
         for _ in 0..tensors {
             let (name, place) = from.tensor()?;
-            header.places.insert(name.to_owned(), place);
+            if header.places.insert(name.to_owned(), place).is_some() {
+                return Err(format!("it holds `{name}` twice"));
+            }
         }
         let data =
             from.at.checked_next_multiple_of(alignment).ok_or("its alignment is too large")?;

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod config;
+mod expected;
 mod files;
 mod format;
 mod gguf_file;
@@ -13,7 +14,10 @@ mod stored;
 mod weights;
 
 pub use config::{DecoderConfig, LayerKind, MODEL_TYPES, NormPlacement, QkNorm};
-pub(crate) use files::{format_of, map as map_file, pickle_refusal, pickled_file, weight_files};
+pub use expected::Tables;
+pub(crate) use files::{
+    format_of, map as map_file, names_in_file, pickle_refusal, pickled_file, weight_files,
+};
 pub use format::Format;
 pub(crate) use format::{NF4_BLOCK, NF4_BLOCK_BYTES, NF4_LEVELS};
 pub use norms::{ShortToken, short_tokens};

@@ -1,10 +1,8 @@
 //! How long the vectors of single tokens are beside those of the others. A token that a base has
 //! hardly seen in training keeps a short one, and LoRA on linear layers does not train it.
 
-use super::config::DecoderConfig;
 use super::source::Source;
 use super::stored::Stored;
-use super::weights::{EMBEDDING, HEAD};
 use crate::error::Result;
 
 /// Rows that stand for the whole table, evenly spaced.
@@ -27,14 +25,11 @@ pub struct ShortToken {
 
 /// Those of `ids` that the base has hardly trained, in the embedding table or, where the model has
 /// one of its own, in the output head. Reads some thousand rows.
-pub fn short_tokens(
-    source: &Source,
-    config: &DecoderConfig,
-    ids: &[u32],
-) -> Result<Vec<ShortToken>> {
-    let tables = if source.has_head(config) { &[EMBEDDING, HEAD][..] } else { &[EMBEDDING] };
+pub fn short_tokens(source: &Source, ids: &[u32]) -> Result<Vec<ShortToken>> {
+    let (config, tables) = (source.config(), source.tables());
+    let tables = [Some(tables.embedding), tables.head];
     let mut short: Vec<ShortToken> = Vec::new();
-    for table in tables {
+    for table in tables.into_iter().flatten() {
         let rows = source.table(table, config.vocab_size, config.hidden_size)?;
         let median = median_norm(&rows);
         for id in ids.iter().filter(|id| (**id as usize) < rows.rows()) {
@@ -70,6 +65,7 @@ mod tests {
 
     use super::*;
     use crate::model::map_file;
+    use crate::model::weights::EMBEDDING;
 
     const MODEL: &str = "tests/golden/llama_tied/model";
 
@@ -98,10 +94,9 @@ mod tests {
     }
 
     fn found(model: &Path) -> Vec<u32> {
-        let config = DecoderConfig::read(model).expect("a config");
-        let source = Source::open(model, &BaseSettings::default(), &config).expect("weights");
-        let ids: Vec<u32> = (0..config.vocab_size as u32 + 2).collect();
-        let tokens = short_tokens(&source, &config, &ids).expect("a table");
+        let source = Source::open(model, &BaseSettings::default()).expect("weights");
+        let ids: Vec<u32> = (0..source.config().vocab_size as u32 + 2).collect();
+        let tokens = short_tokens(&source, &ids).expect("a table");
         tokens.into_iter().map(|token| token.id).collect()
     }
 

@@ -1,13 +1,16 @@
 //! Where the weights of a base model come from, in which formats, and what they take.
 
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use spec::{BaseSettings, Quantization};
 
 use super::config::{DecoderConfig, NormPlacement};
-use super::files::TensorFiles;
+use super::expected::{Expected, Tables, expected, mistakes, unexpected};
+use super::files::{TensorFiles, weights};
 use super::format::Format;
-use super::gguf_file::GgufFile;
+use super::gguf_file::{GgufFile, gguf_name};
 use super::quantise::{format_of, quantise};
 use super::stored::Stored;
 use super::weights::{EMBEDDING, HEAD, linears};
@@ -17,16 +20,23 @@ use crate::error::{Result, TrainerError};
 /// Bytes of an f32.
 const F32: u64 = 4;
 
-/// The weights of a base model, with the quantisation that is asked for.
-#[derive(Debug)]
+/// The weights of a base model, with the quantisation that is asked for: files that hold every tensor
+/// of it in a shape and format that can be loaded.
+#[derive(Debug, Clone)]
 pub struct Source {
-    files: Files,
+    files: Arc<Files>,
+    config: DecoderConfig,
+    tables: Tables,
+    warnings: Vec<String>,
     quantization: Option<Quantization>,
 }
 
+/// The tensors of weight files, by the names that transformers gives them.
 #[derive(Debug)]
-enum Files {
+pub enum Files {
+    /// A file or several of the model's folder.
     Safetensors(TensorFiles),
+    /// A file that stands in for them.
     Gguf(GgufFile),
 }
 
@@ -41,83 +51,198 @@ pub struct BaseMemory {
     pub models: u64,
 }
 
-impl Source {
-    /// Opens the weight files; reads their headers alone.
-    pub fn open(model_dir: &Path, base: &BaseSettings, config: &DecoderConfig) -> Result<Self> {
-        let files = match &base.weights {
-            Some(path) => Files::Gguf(GgufFile::open(path, config)?),
-            None => Files::Safetensors(TensorFiles::open(model_dir)?),
-        };
-        Ok(Self { files, quantization: base.quantization })
+impl Files {
+    fn open(model_dir: &Path, base: &BaseSettings, config: &DecoderConfig) -> Result<Self> {
+        Ok(match &base.weights {
+            Some(path) => Self::Gguf(GgufFile::open(path, config)?),
+            None => Self::Safetensors(TensorFiles::open(model_dir)?),
+        })
     }
 
-    /// Whether there is a tensor of this name.
+    /// Whether there is a tensor that transformers names so.
     pub fn has(&self, name: &str) -> bool {
-        match &self.files {
-            Files::Safetensors(files) => files.has(name),
-            Files::Gguf(file) => file.has(name),
+        !self.stored_names(name).is_empty()
+    }
+
+    /// The names under which a tensor is stored.
+    pub fn stored_names(&self, name: &str) -> Vec<String> {
+        match self {
+            Self::Safetensors(files) => files.stored_names(name),
+            Self::Gguf(file) => gguf_name(name).filter(|own| file.has(own)).into_iter().collect(),
         }
+    }
+
+    /// A tensor's name in the files, for messages.
+    pub fn own_name(&self, name: &str) -> String {
+        let usual = || match self {
+            Self::Safetensors(_) => name.to_owned(),
+            Self::Gguf(_) => gguf_name(name).unwrap_or_else(|| name.to_owned()),
+        };
+        self.stored_names(name).into_iter().next().unwrap_or_else(usual)
+    }
+
+    /// The names of all tensors, as they are stored.
+    pub fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        match self {
+            Self::Safetensors(files) => Box::new(files.names()),
+            Self::Gguf(file) => Box::new(file.names()),
+        }
+    }
+
+    /// Shape and format of a tensor, where there is one; the error says why it cannot be read.
+    pub fn header(&self, name: &str) -> Option<(&[usize], std::result::Result<Format, String>)> {
+        match self {
+            Self::Safetensors(files) => files.header(name),
+            Self::Gguf(file) => file.header(name),
+        }
+    }
+
+    /// Whether a tensor ends within its file.
+    pub fn is_whole(&self, tensor: &Expected, format: Format) -> bool {
+        match self {
+            // Opening them has made sure.
+            Self::Safetensors(_) => true,
+            Self::Gguf(file) => file.is_whole(&tensor.name, &tensor.shape, format),
+        }
+    }
+
+    /// The file, or the folder of several.
+    pub fn path(&self) -> PathBuf {
+        match self {
+            Self::Safetensors(files) => files.path(),
+            Self::Gguf(file) => file.path(),
+        }
+    }
+
+    fn stored(&self, name: &str, shape: &[usize], rows: Range<usize>) -> Result<Stored> {
+        match self {
+            Self::Safetensors(files) => files.stored(name, shape, rows),
+            Self::Gguf(file) => file.stored(name, shape, rows),
+        }
+    }
+
+    /// Whether two matrices of this shape hold the same values. Some rows at a time, so that two
+    /// different ones are told apart by the first of them.
+    fn are_equal(&self, names: [&str; 2], [rows, cols]: [usize; 2]) -> Result<bool> {
+        const VALUES: usize = 1 << 18;
+        let step = (VALUES / cols.max(1)).max(1);
+        for start in (0..rows).step_by(step) {
+            let part = start..(start + step).min(rows);
+            let [a, b] = names.map(|name| self.stored(name, &[rows, cols], part.clone()));
+            let (a, b) = (a?, b?);
+            if a.format() == b.format() && a.raw() == b.raw() {
+                continue;
+            }
+            let [a, b] = [a, b].map(|stored| {
+                let mut values = vec![0.0_f32; part.len() * cols];
+                stored.decode(0..part.len(), 0..cols, &mut values);
+                values
+            });
+            if a != b {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Source {
+    /// Opens the weight files and holds their headers to the configuration; the error says
+    /// everything that loading them would. Values are read in one case: where a configuration ties
+    /// the output head to the embeddings and the files hold both.
+    pub fn open(model_dir: &Path, base: &BaseSettings) -> Result<Self> {
+        let mut config = DecoderConfig::read(model_dir)?;
+        let files = Files::open(model_dir, base, &config)?;
+        let (tables, warning) = find_tables(&config, &files)?;
+        let expected = expected(&config, tables);
+        let mistakes = mistakes(&config, &files, &expected);
+        if !mistakes.is_empty() {
+            return Err(weights(&files.path(), mistakes.join("\n  and ")));
+        }
+        let unexpected = unexpected(&config, &files, &expected);
+        config.tie_word_embeddings = tables.head.is_none();
+        let warnings = warning.into_iter().chain(unexpected).collect();
+        let files = Arc::new(files);
+        Self { files, config, tables, warnings, quantization: None }.in_form(base.quantization)
+    }
+
+    /// The same files with another quantisation.
+    pub fn in_form(&self, quantization: Option<Quantization>) -> Result<Self> {
+        if let Some(format) = quantization.map(format_of) {
+            let layers = 0..self.config.num_hidden_layers;
+            for joined in layers.flat_map(|layer| linears(&self.config, layer)) {
+                for (name, _) in &joined.parts {
+                    fits(&format!("{name}.weight"), format, joined.inputs)?;
+                }
+            }
+        }
+        Ok(Self { quantization, ..self.clone() })
+    }
+
+    /// The model's shape; the head is tied to the embeddings exactly if the files say so.
+    pub const fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    /// Embedding and head in the files.
+    pub const fn tables(&self) -> Tables {
+        self.tables
+    }
+
+    /// What a person should know of these files before trusting what is trained on them.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// A table of rows, in the format of its file.
     pub fn table(&self, name: &str, rows: usize, cols: usize) -> Result<Stored> {
-        self.stored(name, &[rows, cols])
+        self.files.stored(name, &[rows, cols], 0..rows)
     }
 
     /// The weight of a linear layer, quantised if that is asked for.
     pub fn linear(&self, name: &str, outputs: usize, inputs: usize) -> Result<Stored> {
-        let stored = self.stored(name, &[outputs, inputs])?;
+        let stored = self.table(name, outputs, inputs)?;
         match self.quantization {
-            Some(quantization) => {
-                fits(name, format_of(quantization), inputs)?;
-                quantise(name, &stored, quantization)
-            }
+            Some(quantization) => quantise(name, &stored, quantization),
             None => Ok(stored),
         }
     }
 
     /// A vector as one row.
     pub fn vector(&self, name: &str, len: usize) -> Result<Stored> {
-        self.stored(name, &[len])
+        self.files.stored(name, &[len], 0..1)
     }
 
-    fn stored(&self, name: &str, shape: &[usize]) -> Result<Stored> {
-        match &self.files {
-            Files::Safetensors(files) => files.stored(name, shape),
-            Files::Gguf(file) => file.stored(name, shape),
-        }
-    }
-
-    /// The format that a matrix is frozen in.
+    /// The format that a tensor is frozen in.
     fn format(&self, name: &str, is_linear: bool) -> Result<Format> {
-        match (self.quantization, &self.files) {
-            (Some(quantization), _) if is_linear => Ok(format_of(quantization)),
-            (_, Files::Safetensors(files)) => files.format(name),
-            (_, Files::Gguf(file)) => file.format(name),
+        match self.quantization {
+            Some(quantization) if is_linear => Ok(format_of(quantization)),
+            _ => {
+                let missing =
+                    || weights(&self.files.path(), format!("there is no tensor `{name}`"));
+                let (_, format) = self.files.header(name).ok_or_else(missing)?;
+                format.map_err(|reason| weights(&self.files.path(), format!("`{name}` {reason}")))
+            }
         }
     }
 
     /// What the frozen matrices will take.
-    pub fn memory(&self, config: &DecoderConfig, on: BaseOn) -> Result<BaseMemory> {
-        let is_tied = !self.has_head(config);
-        BaseMemory::of(config, is_tied, on, |name, is_linear| self.format(name, is_linear))
-    }
-
-    /// Whether the output head is a matrix of its own.
-    pub fn has_head(&self, config: &DecoderConfig) -> bool {
-        !config.tie_word_embeddings && self.has(HEAD)
+    pub fn memory(&self, on: BaseOn) -> Result<BaseMemory> {
+        BaseMemory::of(&self.config, self.tables.head.is_none(), on, |name, is_linear| {
+            let name = if name == EMBEDDING { self.tables.embedding } else { name };
+            self.format(name, is_linear)
+        })
     }
 
     /// The formats of the blocks' linear layers and of the tables, each once.
-    pub fn formats(&self, config: &DecoderConfig) -> Result<(Vec<Format>, Vec<Format>)> {
-        let (mut of_linears, mut of_tables) = (Vec::new(), vec![self.format(EMBEDDING, false)?]);
-        for joined in (0..config.num_hidden_layers).flat_map(|layer| linears(config, layer)) {
-            for (name, _) in joined.parts {
-                of_linears.push(self.format(&format!("{name}.weight"), true)?);
+    pub fn formats(&self) -> Result<(Vec<Format>, Vec<Format>)> {
+        let (mut of_linears, mut of_tables) = (Vec::new(), Vec::new());
+        for tensor in expected(&self.config, self.tables) {
+            if tensor.is_linear {
+                of_linears.push(self.format(&tensor.name, true)?);
+            } else if tensor.shape.len() > 1 {
+                of_tables.push(self.format(&tensor.name, false)?);
             }
-        }
-        if self.has_head(config) {
-            of_tables.push(self.format(HEAD, false)?);
         }
         let once = |mut formats: Vec<Format>| {
             formats.sort_unstable();
@@ -126,6 +251,35 @@ impl Source {
         };
         Ok((once(of_linears), once(of_tables)))
     }
+}
+
+/// Which tensors are embedding and head, and what is unexpected about them.
+fn find_tables(config: &DecoderConfig, files: &Files) -> Result<(Tables, Option<String>)> {
+    let shape = [config.vocab_size, config.hidden_size];
+    let is_readable = |name: &str| {
+        files.header(name).is_some_and(|(found, format)| {
+            let Ok(format) = format else { return false };
+            let table = Expected { name: name.to_owned(), shape: shape.to_vec(), is_linear: false };
+            found == shape
+                && shape[1].is_multiple_of(format.block())
+                && files.is_whole(&table, format)
+        })
+    };
+    let both = [EMBEDDING, HEAD];
+    // What cannot be read is a mistake in either case.
+    let is_same = !config.tie_word_embeddings
+        || !both.into_iter().all(is_readable)
+        || files.are_equal(both, shape)?;
+    let tables = Tables::find(config, files, is_same);
+    let warning = (config.tie_word_embeddings && tables.head.is_some()).then(|| {
+        let [embedding, head] = both.map(|name| files.own_name(name));
+        format!(
+            "config.json says tie_word_embeddings: true, but `{head}` differs from `{embedding}`: \
+             the output head is `{head}`, as in transformers 5. Write `tie_word_embeddings: false` \
+             into config.json: programs that go by it alone make another model of these files"
+        )
+    });
+    Ok((tables, warning))
 }
 
 /// Where a base model is kept, and in what.

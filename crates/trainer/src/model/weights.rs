@@ -4,7 +4,8 @@ use std::path::Path;
 
 use spec::BaseSettings;
 
-use super::config::{DecoderConfig, NormPlacement, QkNorm};
+use super::config::{DecoderConfig, NormPlacement};
+use super::expected::Tables;
 use super::source::Source;
 use crate::backend::{Backend, Head, Linear};
 use crate::error::Result;
@@ -51,20 +52,23 @@ pub struct FrozenLayer<B: Backend> {
 pub(super) const EMBEDDING: &str = "model.embed_tokens.weight";
 /// The output head, where it is not the embedding table.
 pub(super) const HEAD: &str = "lm_head.weight";
+/// The norm behind the last block.
+pub(super) const FINAL_NORM: &str = "model.norm.weight";
 
 impl<B: Backend> Model<B> {
     /// Loads a Hugging Face model folder, with its weights as `base` says.
     pub fn load(backend: &B, model_dir: &Path, base: &BaseSettings) -> Result<Self> {
-        let config = DecoderConfig::read(model_dir)?;
-        let source = Source::open(model_dir, base, &config)?;
+        let source = Source::open(model_dir, base)?;
+        let config = source.config().clone();
         let loader = Loader { backend, source, config: &config };
         let (v, d) = (config.vocab_size, config.hidden_size);
         let table = |name| backend.freeze_table(&loader.source.table(name, v, d)?);
-        let embedding = table(EMBEDDING)?;
-        let head = if loader.source.has_head(&config) { Some(table(HEAD)?) } else { None };
+        let Tables { embedding, head } = loader.source.tables();
+        let embedding = table(embedding)?;
+        let head = head.map(table).transpose()?;
         let layers =
             (0..config.num_hidden_layers).map(|i| loader.layer(i)).collect::<Result<_>>()?;
-        let norm = loader.norm("model.norm.weight", d)?;
+        let norm = loader.norm(FINAL_NORM, d)?;
         Ok(Self { config, embedding, layers, norm, head })
     }
 
@@ -81,7 +85,8 @@ pub(super) struct Joined {
     pub parts: Vec<(String, usize)>,
     /// Values of the input.
     pub inputs: usize,
-    has_bias: bool,
+    /// Each of them has a bias.
+    pub has_bias: bool,
 }
 
 /// The linear layers of a block: q, k and v; o; gate and up; down.
@@ -141,16 +146,9 @@ impl<B: Backend> Loader<'_, B> {
         let c = self.config;
         let norm =
             |part: &str, len: usize| self.norm(&format!("model.layers.{index}.{part}.weight"), len);
-        let qk_norm = match c.qk_norm {
+        let qk_norm = match c.qk_norm_widths() {
             None => None,
-            Some(over) => {
-                let width = |all: usize| match over {
-                    QkNorm::Head => c.attention.head_dim,
-                    QkNorm::Projection => all,
-                };
-                let (q, kv) = (c.attention.q_columns(), c.attention.kv_columns());
-                Some((norm("self_attn.q_norm", width(q))?, norm("self_attn.k_norm", width(kv))?))
-            }
+            Some([q, k]) => Some((norm("self_attn.q_norm", q)?, norm("self_attn.k_norm", k)?)),
         };
         let [attention_norm, attention_after, mlp_norm, mlp_after] =
             norm_names(c.norms).map(|part| part.map(|part| norm(part, c.hidden_size)).transpose());
@@ -172,7 +170,7 @@ impl<B: Backend> Loader<'_, B> {
 /// The names of the norms before and after the attention, and before and after the feed-forward
 /// network. The same name means the norm before the network in Llama and the one after the
 /// attention in the others.
-const fn norm_names(norms: NormPlacement) -> [Option<&'static str>; 4] {
+pub(super) const fn norm_names(norms: NormPlacement) -> [Option<&'static str>; 4] {
     let (input, post_attention) = (Some("input_layernorm"), Some("post_attention_layernorm"));
     let (before, after) = (Some("pre_feedforward_layernorm"), Some("post_feedforward_layernorm"));
     match norms {
