@@ -127,6 +127,8 @@ def conversations():
         "call without content": [user(), call(None), result(), said()],
         "call with a thought": [user(), call(reasoning_content=w("R")), result(), said()],
         "call with a number": [user(), call(value={"n": 10**20, "z": [1.5, 1e22, True, None]}), result(), said()],
+        "call of numbers": [user(), call(value={w("A"): 10**20, "zero": 0})],
+        "call of nothing": [user(), call(value={}), result(), said()],
         "call, then more": [user(), call(), result(), said(), user(), said()],
         "two results": [user(), call(), result(), result(), said()],
         "developer": [{"role": "developer", "content": w("D")}, user(), said()],

@@ -89,8 +89,8 @@ fn turn() -> impl Strategy<Value = Turn> {
 
 /// Regular conversations, which most templates take, and any.
 fn turns() -> impl Strategy<Value = Vec<Turn>> {
-    let any = proptest::collection::vec(turn(), 1..7);
-    (any, any::<bool>()).prop_map(|(mut turns, is_regular)| {
+    let all = proptest::collection::vec(turn(), 1..7);
+    (all, any::<bool>()).prop_map(|(mut turns, is_regular)| {
         if is_regular {
             for (index, turn) in turns.iter_mut().enumerate() {
                 turn.0 = if index % 2 == 0 { "user" } else { "assistant" };

@@ -173,43 +173,38 @@ impl<'a> Marked<'a> {
     fn spans_of(&self, index: usize) -> Result<Vec<Range<usize>>, SkipReason> {
         let marks = &self.found.marks;
         let is_own = |mark: char| self.marks.place(mark).is_some_and(|(turn, _)| turn == index);
-        let Some(first) = marks.iter().position(|(_, mark)| is_own(*mark)) else {
-            return Ok(Vec::new());
-        };
         let is_last = index + 1 == self.messages.len();
         let until = if is_last { Some(self.found.clone()) } else { self.write(index + 1, false)? };
-        let last = until.as_ref().and_then(|until| {
-            let own = until.marks.iter().rev().filter(|(_, mark)| is_own(*mark));
-            let place = |mark: char| marks[first..].iter().position(|(_, other)| *other == mark);
-            own.filter_map(|(_, mark)| place(*mark)).next()
-        });
-        let run_end = |from: usize| {
-            let run = marks[from..].iter().take_while(|(_, mark)| is_own(*mark)).count();
-            from + run - 1
-        };
+        let (prompt, bare) = (self.write(index, true)?, self.write(index, false)?);
+        let turn = Turn { index, until, prompt, bare };
         // A tool's name may be written again in front of its result.
-        let is_new = |at: &usize| marks[first..*at].iter().all(|(_, mark)| *mark != marks[*at].1);
-        let in_run = (first..=run_end(first)).rev().find(is_new).unwrap_or(first);
-        let last = last.map_or(in_run, |last| in_run.max(first + last));
-        let turn = Turn {
-            index,
-            until,
-            prompt: self.write(index, true)?,
-            bare: self.write(index, false)?,
-        };
+        let mut seen = BTreeSet::new();
+        let own = marks.iter().enumerate().filter(|(_, (_, mark))| is_own(*mark));
+        let own: Vec<usize> =
+            own.filter(|(_, (_, mark))| seen.insert(*mark)).map(|(at, _)| at).collect();
+        let is_one = |a: &usize, b: &usize| marks[*a..*b].iter().all(|(_, mark)| is_own(*mark));
         let mut spans = Vec::new();
-        let mut from = first;
-        loop {
-            let to = run_end(from).min(last);
-            let start = if from == first { self.start(first, &turn)? } else { marks[from].0 };
-            let end = self.end(to, to == last, &turn)?;
+        for stretch in own.chunk_by(is_one) {
+            let (from, to) = (stretch[0], stretch[stretch.len() - 1]);
+            let start = if spans.is_empty() { self.start(from, &turn)? } else { marks[from].0 };
+            let end = self.end(to, own.last() == Some(&to), &turn)?;
             spans.push(start..end.max(start));
-            let next = marks[to + 1..].iter().position(|(_, mark)| is_own(*mark));
-            match next.map(|next| to + 1 + next).filter(|next| *next <= last) {
-                Some(next) => from = next,
-                None => return Ok(spans),
-            }
         }
+        if own.is_empty() && self.marks.parts(index).is_empty() {
+            spans.extend(self.blank_turn(&turn));
+        }
+        Ok(spans)
+    }
+
+    /// A turn in which nothing is said but blanks, where the text begins with the conversation up to it.
+    fn blank_turn(&self, turn: &Turn) -> Option<Range<usize>> {
+        let [prompt, until] = [&turn.prompt, &turn.until].map(Option::as_ref);
+        let (prompt, until) = (&prompt?.text, &until?.text);
+        let text = &self.found.text;
+        let is_beginning = until.starts_with(prompt.as_str()) && text.starts_with(until.as_str());
+        let span = prompt.len()..until.len();
+        let is_free = self.places().all(|(at, _)| at <= span.start || span.end <= at);
+        (is_beginning && is_free).then_some(span)
     }
 
     /// The first messages as text; `None` where the template refuses them.
