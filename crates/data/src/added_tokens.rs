@@ -7,13 +7,14 @@ use tokenizers::{AddedToken, Tokenizer};
 /// The tokens that the files beside tokenizer.json name.
 #[derive(Debug, Default)]
 pub(super) struct AddedTokens {
-    /// Those of `added_tokens_decoder`, or of added_tokens.json in older folders, by their ids.
+    /// Those of `added_tokens_decoder`, or of `added_tokens.json` in older folders, by their ids.
     listed: Vec<(u64, AddedToken)>,
     /// `bos_token`, `eos_token` and the like, and further special tokens.
     special: Vec<AddedToken>,
+    eos: Option<String>,
 }
 
-/// A token whose id in tokenizer_config.json is not the one that it gets.
+/// A token whose id in `tokenizer_config.json` is not the one that it gets.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct OtherId {
     pub token: String,
@@ -22,7 +23,7 @@ pub(super) struct OtherId {
 }
 
 impl AddedTokens {
-    /// Reads tokenizer_config.json, and added_tokens.json where that lists no tokens.
+    /// Reads `tokenizer_config.json`, and `added_tokens.json` where that lists no tokens.
     pub fn of(config: &Value, older: &Value) -> Self {
         let mut listed: Vec<(u64, AddedToken)> = match config["added_tokens_decoder"].as_object() {
             Some(tokens) => tokens
@@ -45,11 +46,13 @@ impl AddedTokens {
         let further = further.iter().flat_map(|field| tokens_of(&config[*field]));
         let special =
             named.chain(further).filter_map(added_token).map(|token| token.special(true)).collect();
-        Self { listed, special }
+        let eos = added_token(&config["eos_token"]).map(|token| token.content);
+        Self { listed, special, eos }
     }
 
     /// Adds what the tokenizer lacks: first the listed tokens in the order of their ids, then the
-    /// special ones. Each gets the next free id, which must be the one that is listed for it.
+    /// special ones. Each gets the next free id, which must be the one that is listed for it. An
+    /// end-of-sequence token that nothing else names is none of the model's, and is not added.
     pub fn add_to(&self, tokenizer: &mut Tokenizer) -> tokenizers::Result<Option<OtherId>> {
         let is_special = |token: &AddedToken| {
             token.special || self.special.iter().any(|other| other.content == token.content)
@@ -57,7 +60,12 @@ impl AddedTokens {
         let listed: Vec<AddedToken> =
             self.listed.iter().map(|(_, token)| token.clone().special(is_special(token))).collect();
         tokenizer.add_tokens(listed)?;
-        tokenizer.add_special_tokens(self.special.iter().cloned())?;
+        let is_known = |token: &&AddedToken| {
+            self.eos.as_ref() != Some(&token.content)
+                || tokenizer.token_to_id(&token.content).is_some()
+        };
+        let special: Vec<AddedToken> = self.special.iter().filter(is_known).cloned().collect();
+        tokenizer.add_special_tokens(special)?;
         for (id, token) in &self.listed {
             let given = tokenizer.token_to_id(&token.content);
             if given.map(u64::from) != Some(*id) {

@@ -251,7 +251,7 @@ impl Turns<'_> {
 
 /// A message as transformers hands it to a template: a thought under the name by which templates
 /// know it, and as `thinking`, which those of gpt-oss read.
-fn variable(message: &Message) -> Value {
+pub(super) fn variable(message: &Message) -> Value {
     let Message { role, content, fields, .. } = message;
     let reasoning = REASONING.iter().find_map(|name| fields.get(*name));
     let mut variables: Vec<(&str, Value)> = Vec::new();

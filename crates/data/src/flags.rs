@@ -125,10 +125,10 @@ fn humps(word: &str) -> Vec<String> {
 
 /// What the flags of a turn say: whether it is learnt, and the flag that says so. `path` gives a
 /// field its place for messages.
-pub(super) fn turn_flag<'a>(
-    fields: &'a Object,
+pub(super) fn turn_flag(
+    fields: &Object,
     path: impl Fn(&str) -> String,
-) -> Result<Option<(bool, &'a str)>, SkipReason> {
+) -> Result<Option<(bool, &str)>, SkipReason> {
     let mut said: Option<(bool, &str)> = None;
     for (name, value) in fields {
         let Some((_, is_learnt)) = FLAGS.iter().find(|(flag, _)| flag == name) else {

@@ -137,6 +137,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::chat::variable;
     use crate::jinja::{self, Code};
     use crate::json::Object;
 
@@ -157,6 +158,7 @@ mod tests {
     fn by_template(messages: &[Message], add_generation_prompt: bool) -> Result<String, String> {
         Code::new(&jinja::portable(&form().chat_template()))
             .and_then(|code| {
+                let messages: Vec<_> = messages.iter().map(variable).collect();
                 let variables = context! { messages, add_generation_prompt, tools => () };
                 code.render(&jinja::environment(), variables)
             })

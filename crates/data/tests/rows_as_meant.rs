@@ -173,7 +173,7 @@ fn a_turn_with_any_flag_against_it_is_context_in_every_format() {
         })
         .collect();
     let seen =
-        "<s>### User:\nq\n\n### Assistant:\nno\n\n### User:\nq\n\n### Assistant:\n[right</s>]";
+        "<s>### User:\nq\n\n### Assistant:\nno</s>\n\n### User:\nq\n\n### Assistant:\n[right</s>]";
     assert_learnt(&rows, &vec![seen; rows.len()]);
 }
 
@@ -181,7 +181,8 @@ fn a_turn_with_any_flag_against_it_is_context_in_every_format() {
 fn a_list_of_flags_says_it_for_every_turn() {
     let turns = json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": "no"},
         {"role": "user", "content": "q"}, {"role": "assistant", "content": "yes"}]);
-    let seen = "<s>### User:\nq\n\n### Assistant:\nno\n\n### User:\nq\n\n### Assistant:\n[yes</s>]";
+    let seen =
+        "<s>### User:\nq\n\n### Assistant:\nno</s>\n\n### User:\nq\n\n### Assistant:\n[yes</s>]";
     let rows = [
         json!({"messages": turns, "loss_mask": [0, 0, 0, 1]}),
         json!({"messages": turns, "loss_mask": [false, false, false, true]}),
@@ -251,8 +252,7 @@ fn the_chosen_answer_is_learnt_after_its_turns_or_its_instruction() {
         {"from": "human", "value": "q2"}]);
     let (good, bad) =
         (json!({"from": "gpt", "value": "GOOD"}), json!({"from": "gpt", "value": "b"}));
-    let seen =
-        "<s>### User:\nq1\n\n### Assistant:\nOLD\n\n### User:\nq2\n\n### Assistant:\n[GOOD</s>]";
+    let seen = "<s>### User:\nq1\n\n### Assistant:\nOLD</s>\n\n### User:\nq2\n\n### Assistant:\n[GOOD</s>]";
     let rows = [
         json!({"conversations": turns, "chosen": good, "rejected": bad}),
         json!({"conversations": turns, "chosen": [good], "rejected": [bad]}),
@@ -297,7 +297,7 @@ fn what_is_said_before_a_prompt_makes_a_conversation_of_it() {
     );
     assert_learnt(
         &[json!({"prompt": "c", "chosen": "d", "rejected": "e", "history": history})],
-        &[&old.replace("[b</s>]", "b")],
+        &[&old.replace("[b</s>]", "b</s>")],
     );
 }
 

@@ -21,7 +21,7 @@ fn prepared(files: &[(&str, &str)], rows: &str, limit: usize) -> Result<Prepared
     }
     let (train, validation) = (dir.path().join("train.jsonl"), dir.path().join("other.jsonl"));
     fs::write(&train, rows).expect("writing the rows");
-    fs::write(&validation, "{\"text\": \"something else\"}\n").expect("writing a row");
+    fs::write(&validation, "{\"text\": \"other\"}\n").expect("writing a row");
     prepare(&DataSettings::new(&train, ValidationSource::File(validation)), dir.path(), limit)
 }
 

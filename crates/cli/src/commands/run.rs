@@ -23,7 +23,6 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::export;
 use crate::foresight;
-use crate::foresight;
 use crate::inputs::{self, Settings};
 use crate::live::{self, Live};
 use crate::output::{self, Output};
