@@ -18,6 +18,8 @@ import re
 import subprocess
 from pathlib import Path
 
+import jinja2
+import transformers
 from transformers.utils import chat_template_utils
 from transformers.utils.chat_template_utils import render_jinja_template
 
@@ -25,6 +27,15 @@ TODAY = datetime.datetime(2024, 7, 26)
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 # Words of a message: who says it, and which one it is.
 WORD = re.compile(r"\b([SUTDAR])W(\d+)W\b")
+
+
+NOTES = """
+# the masks of TRL's training templates are the twins'. Of these lorasweep learns a part where they mark a turn's header
+# (DeepSeek-V3, gpt-oss), what the turn shares with the generation prompt (`<think>` of Qwen3.5 and Nemotron 3) or the
+# end of a turn of which nothing is written, and more where Gemma writes `<|tool_response>` after an unanswered call
+# another text: `'a'|safe + b` escapes b in Python's Jinja (functionary v3.1)
+# accepted by us alone: `for` over none and `tojson` of a generator, which Python refuses
+""".strip()
 
 
 class FixedDatetime(datetime.datetime):
@@ -248,7 +259,8 @@ def main():
     head += [f"{what}: {counts[what]}" for what in order]
     print("\n".join(head))
     if options.out:
-        options.out.write_text("\n".join(head) + "\n")
+        versions = f"transformers {transformers.__version__}, jinja2 {jinja2.__version__}"
+        options.out.write_text(f"# scripts/check_chat_templates.py; {versions}\n{NOTES}\n" + "\n".join(head) + "\n")
     for what in order[1:]:
         if what.startswith("equal to") or what == "refused by both":
             continue

@@ -109,7 +109,7 @@ fn row(turns: &[Turn]) -> Value {
         let mut out = parts[0].to_owned();
         for part in &parts[1..] {
             count += 1;
-            out += &format!("{letter}{count}{letter}{part}");
+            out += &[letter, &count.to_string(), letter, part].concat();
         }
         out
     };

@@ -55,18 +55,19 @@ pub(super) struct Way {
 impl Way {
     /// All ways, the one with the most marks first.
     pub const ALL: [Self; 8] = {
-        const fn way(edges: bool, names: bool, arguments: bool, keys: bool) -> Way {
-            Way { edges, names, arguments, keys }
-        }
+        const MOST: Way = Way { edges: true, names: true, arguments: true, keys: true };
+        const NO_KEYS: Way = Way { keys: false, ..MOST };
+        const NO_NAMES: Way = Way { names: false, ..NO_KEYS };
+        const NO_CALLS: Way = Way { arguments: false, ..NO_NAMES };
         [
-            way(true, true, true, true),
-            way(false, true, true, true),
-            way(true, true, true, false),
-            way(false, true, true, false),
-            way(true, false, true, false),
-            way(false, false, true, false),
-            way(true, false, false, false),
-            way(false, false, false, false),
+            MOST,
+            Way { edges: false, ..MOST },
+            NO_KEYS,
+            Way { edges: false, ..NO_KEYS },
+            NO_NAMES,
+            Way { edges: false, ..NO_NAMES },
+            NO_CALLS,
+            Way { edges: false, ..NO_CALLS },
         ]
     };
     /// Of these, how many are tried on all messages at once before each is tried alone.
@@ -173,7 +174,8 @@ impl Marks {
         let mut marked = String::new();
         let (mut from, mut is_thought) = (0, begins_in_thought(core));
         let mut has_marks = false;
-        for tag in tags.iter().cloned().chain([core.len()..core.len()]) {
+        let end = core.len()..core.len();
+        for tag in tags.iter().cloned().chain(std::iter::once(end)) {
             let part = if is_thought { Part::Thought } else { Part::Content };
             let stretch = &core[from..tag.start];
             has_marks |= !stretch.trim().is_empty();

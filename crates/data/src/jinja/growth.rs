@@ -29,7 +29,6 @@ pub(super) fn add_to(environment: &mut Environment) {
 }
 
 /// `left ~ right`.
-#[expect(clippy::needless_pass_by_value, reason = "the signature that makes it a filter")]
 fn concat(state: &State, left: Value, right: Value) -> Result<String, Error> {
     Budget::of(state).take(written_len(&left)? + written_len(&right)?)?;
     let [left, right] = [left, right].map(|value| python_text::text(&value));
@@ -119,6 +118,7 @@ fn check_replace(state: &State, text: &str, from: &str, to: &str) -> Result<(), 
     Budget::of(state).take(text.len().saturating_add(grown))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the signature that makes it a filter")]
 fn join(state: &State, value: &Value, joiner: Option<StringInput<'_>>) -> Result<Value, Error> {
     let joiner = joiner.as_ref().map_or("", StringInput::as_str);
     check_join(state, value, joiner)?;
@@ -162,6 +162,7 @@ fn check_join(state: &State, items: &Value, joiner: &str) -> Result<(), Error> {
 }
 
 /// As in Jinja: lines but the first, and blank lines only on request.
+#[expect(clippy::needless_pass_by_value, reason = "the signature that makes it a filter")]
 fn indent(
     state: &State,
     value: StringInput<'_>,

@@ -12,14 +12,12 @@ const MOST_DEPTH: usize = 200;
 
 /// `str(value)`, as `{{ value }}` and `~` write it.
 pub(super) fn text(value: &Value) -> String {
-    match value.as_str() {
-        Some(text) => text.to_owned(),
-        None => {
-            let mut out = String::new();
-            write(&mut out, value, 0);
-            out
-        }
+    if let Some(text) = value.as_str() {
+        return text.to_owned();
     }
+    let mut out = String::new();
+    write(&mut out, value, 0);
+    out
 }
 
 fn write(out: &mut String, value: &Value, depth: usize) {
