@@ -54,7 +54,7 @@ pub struct Unwritten {
     pub first_line: u64,
 }
 
-/// `the thoughts (`<think>...`) of 2 turns (1 row, first line 7)`.
+/// What is left out, of how many turns, and where first: "`tools` (2 rows, first line 7)".
 impl fmt::Display for Unwritten {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, rows, turns, first_line } = self;
