@@ -83,9 +83,9 @@ fn verdict(value: Option<&Json>) -> Verdict {
         None | Some(Json::Null) => Verdict::Absent,
         Some(Json::Bool(true)) => Verdict::Yes,
         Some(Json::Bool(false)) => Verdict::No,
-        Some(number @ Json::Number(_)) => match number.to_string().parse::<f64>() {
-            Ok(1.0) => Verdict::Yes,
-            Ok(0.0) => Verdict::No,
+        Some(Json::Number(number)) => match number.as_f64() {
+            Some(1.0) => Verdict::Yes,
+            Some(0.0) => Verdict::No,
             _ => Verdict::Unclear,
         },
         Some(Json::String(text)) => of_text(text),

@@ -99,7 +99,7 @@ impl<'a> ModelFiles<'a> {
         Ok(tokenizer)
     }
 
-    /// tokenizer_config.json; where it lists no added tokens, special_tokens_map.json is older
+    /// `tokenizer_config.json`; where it lists no added tokens, `special_tokens_map.json` is older
     /// and takes precedence in what both name.
     fn token_settings(&self) -> Result<Value, DataError> {
         let mut config = self.json(TOKENIZER_CONFIG)?.unwrap_or_default();
@@ -173,7 +173,7 @@ impl<'a> ModelFiles<'a> {
         Err(DataError::NoEos { model_dir: self.dir.to_owned() })
     }
 
-    /// The tokens at which `generate()` stops: those of generation_config.json, else those of
+    /// The tokens at which `generate()` stops: those of `generation_config.json`, else those of
     /// config.json.
     pub fn stop_tokens(&self) -> Result<Option<StopTokens>, DataError> {
         for name in [GENERATION_CONFIG, CONFIG] {
@@ -271,7 +271,7 @@ fn eos_token_ids(config: &Value) -> Vec<u64> {
 }
 
 /// The pre-tokenizer that transformers 5 gives a `LlamaTokenizer` instead of the normalizer of its
-/// tokenizer.json (models/llama/tokenization_llama.py): blanks as `SentencePiece` has them, but
+/// tokenizer.json (`models/llama/tokenization_llama.py`): blanks as `SentencePiece` has them, but
 /// with one in front of the text alone, not of each part between special tokens.
 fn legacy_blanks(tokenizer: &Tokenizer, config: &Value, model: &Value) -> Option<Metaspace> {
     let class = config["tokenizer_class"].as_str()?;

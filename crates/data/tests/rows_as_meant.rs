@@ -44,7 +44,8 @@ fn cell(value: &Value) -> String {
 
 /// Files of every format with the same rows.
 fn files(rows: &[Value]) -> Vec<(&'static str, Vec<u8>)> {
-    let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    let lines: Vec<String> = rows.iter().map(|row| format!("{row}\n")).collect();
+    let lines = lines.concat();
     let windows = lines.replace('\n', "\r\n");
     let pretty = |value: &Value| serde_json::to_string_pretty(value).expect("plain values");
     let list = Value::Array(rows.to_vec());
@@ -105,8 +106,9 @@ fn files(rows: &[Value]) -> Vec<(&'static str, Vec<u8>)> {
 fn parquet_file(columns: &[&String], rows: &[Vec<String>], compression: Compression) -> Vec<u8> {
     use parquet::data_type::{ByteArray, ByteArrayType};
     use parquet::file::writer::SerializedFileWriter;
-    let fields: String =
+    let fields: Vec<String> =
         columns.iter().map(|name| format!("REQUIRED BINARY {name} (UTF8); ")).collect();
+    let fields = fields.concat();
     let schema =
         parquet::schema::parser::parse_message_type(&format!("message rows {{ {fields} }}"))
             .expect("a schema");
@@ -402,6 +404,9 @@ fn a_line_that_breaks_off_is_a_bad_row_and_an_object_that_does_is_an_error() {
 }
 
 /// Two rows, the first one's picture a struct of its bytes and its name, as `datasets` stores it.
+/// Values of a column, and the levels at which they are defined.
+type Column<'a> = (&'a [&'a [u8]], Option<&'a [i16]>);
+
 fn parquet_with_a_picture() -> Vec<u8> {
     use parquet::data_type::{ByteArray, ByteArrayType};
     use parquet::file::writer::SerializedFileWriter;
@@ -412,7 +417,7 @@ fn parquet_with_a_picture() -> Vec<u8> {
     let mut writer = SerializedFileWriter::new(&mut bytes, schema.into(), Arc::default())
         .expect("a writer to memory");
     let mut group = writer.next_row_group().expect("a row group");
-    let columns: [(&[&[u8]], Option<&[i16]>); 3] =
+    let columns: [Column<'_>; 3] =
         [(&[b"a", b"b"], None), (&[b"\x89PNG\xFF"], Some(&[2, 0])), (&[], Some(&[1, 0]))];
     for (values, levels) in columns {
         let values: Vec<ByteArray> =

@@ -149,7 +149,7 @@ fn find<'a>(
         sweep.warnings.iter().map(|warning| warning.message.clone()).collect();
     warnings.extend(data.report.warnings());
     warnings.extend(base.warnings().iter().cloned());
-    warnings.extend(foresight::warnings(&sweep.model, &base, data)?);
+    warnings.extend(foresight::warnings(&sweep.model, base, data)?);
     warnings.extend(foresight::idle_rule(sweep, &work));
     warnings.extend(note);
     warnings.extend(beside_inputs(sweep, planner.total())?);
