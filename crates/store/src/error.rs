@@ -87,6 +87,10 @@ pub enum StoreError {
     },
 }
 
+/// What keeps old results out of the way of new ones.
+const ASIDE: &str = "give the sweep another `name:`, or pass `--fresh` to move the old folder aside \
+                     (it is never deleted)";
+
 impl StoreError {
     pub(crate) fn io(
         operation: &'static str,
@@ -109,11 +113,12 @@ impl StoreError {
             Self::NewerFormat { .. } => {
                 Some("use the version of lorasweep that wrote it, or a later one".to_owned())
             }
-            Self::DamagedJson { .. } | Self::DifferentSweep { .. } => Some(
-                "give the sweep another `name:`, or pass `--fresh` to move the old folder aside \
-                 (it is never deleted)"
-                    .to_owned(),
-            ),
+            Self::DamagedJson { .. } => Some(ASIDE.to_owned()),
+            Self::DifferentSweep { path, .. } => Some(format!(
+                "{ASIDE}; under another name, `method: bayes` with `warm_start: {}` learns from the \
+                 trials that are there",
+                path.display()
+            )),
             Self::Locked { .. } => {
                 Some("wait for it or stop it; `lorasweep status` shows how far it is".to_owned())
             }
