@@ -13,10 +13,10 @@ fn sweep(dir: &Path) {
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sweeps/quickstart/base");
     let base = base.canonicalize().unwrap();
     fs::create_dir(dir.join("rows")).unwrap();
-    fs::write(dir.join("rows/a.csv"), "question,answer\none,two\nthree,four\n").unwrap();
+    fs::write(dir.join("rows/a.csv"), "question,answer\none, two\nthree, four\n").unwrap();
     fs::write(
         dir.join("rows/b.jsonl"),
-        "{\"question\": \"five\", \"answer\": \"six\"}\n{\"question\": \"one\", \"answer\": \"two\"}\n",
+        "{\"question\": \"five\", \"answer\": \" six\"}\n{\"question\": \"one\", \"answer\": \" two\"}\n",
     )
     .unwrap();
     fs::write(dir.join("check.json"), "[{\"question\": \"five\", \"answer\": \"six\"}]").unwrap();
@@ -42,13 +42,15 @@ fn a_row_is_shown_with_what_is_learnt_and_what_is_doubtful_by_file_and_line() {
         format!("repeat an earlier row and weigh more: {} line 2", b.display()),
         format!("train row 3 ({} line 1):", b.display()),
         "validation: 1 rows".to_owned(),
+        // Without the blank, "fivesix" has a token across the seam.
+        "the end of the prompt and the start of the completion in 1 row (first line 1)".to_owned(),
     ] {
         assert!(ran.stdout.contains(&words), "{words} is missing in:\n{}", ran.stdout);
     }
     let row = ran.stdout.lines().last().unwrap();
-    assert!(row.contains("five") && row.contains("⟦six"), "{row}");
+    assert!(row.contains("five") && row.contains("⟦ six"), "{row}");
     let coloured = lorasweep(dir.path(), &["data", "sweep.yaml", "--color", "always"]);
-    assert!(coloured.stdout.contains("\u{1b}[32mtwo"), "{}", coloured.stdout);
+    assert!(coloured.stdout.contains("\u{1b}[32m two"), "{}", coloured.stdout);
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn epoch_adapters(results: &Path) -> EpochAdapters {
             let id = trial.trial.id;
             let adapter = folder.adapter_at(&state, id, evaluation.step);
             let adapter = adapter.unwrap_or_else(|| panic!("trial {id}, epoch {epoch} is lost"));
-            let text = fs::read_to_string(adapter.join("adapter.json")).unwrap();
+            let text = fs::read_to_string(adapter.join("adapter_config.json")).unwrap();
             let values: Vec<f64> = serde_json::from_str(&text).unwrap();
             assert_eq!(values[0], f64::from(evaluation.step), "trial {id}, epoch {epoch}");
             found.insert((id, epoch), text);
@@ -138,7 +138,7 @@ fn every_journalled_end_has_its_adapter_on_disk_whenever_the_process_died() {
         for trial in folder.state().unwrap().trials.values() {
             if trial.outcome().is_some() && trial.best().is_some() {
                 let adapter = folder.adapter(trial.trial.id).expect("an adapter");
-                assert!(adapter.join("adapter.json").is_file(), "killed at moment {moment}");
+                assert!(adapter.join("adapter_config.json").is_file(), "killed at moment {moment}");
             }
         }
     }

@@ -63,7 +63,7 @@ fn a_pruned_trial_carries_its_reason_and_keeps_its_best_adapter() {
         other => panic!("expected a stop, got {other:?}"),
     }
     assert_eq!(run.state.trials[&TrialId(2)].evaluations.len(), 2);
-    assert!(results.path().join("s/trials/trial-002/adapter/adapter.json").is_file());
+    assert!(results.path().join("s/trials/trial-002/adapter/adapter_config.json").is_file());
 }
 
 #[test]
@@ -87,7 +87,9 @@ fn a_promoted_trial_goes_on_from_its_stop_and_ends_as_if_it_had_never_been_stopp
     assert_eq!(steps, 11 * 6);
     for trial in 1..=4 {
         let dir = results.path().join(format!("s/trials/trial-00{trial}"));
-        assert!(!dir.join("checkpoint").exists() && dir.join("adapter/adapter.json").is_file());
+        assert!(
+            !dir.join("checkpoint").exists() && dir.join("adapter/adapter_config.json").is_file()
+        );
     }
 }
 

@@ -101,8 +101,12 @@ fn a_shorter_trial_has_its_adapter_from_the_epochs_that_a_longer_one_kept() {
     };
     run(results.path(), &world).finish.unwrap();
     let trials = results.path().join("s/trials");
-    let of_longer = std::fs::read(trials.join("trial-001/epochs/epoch-002/adapter.json")).unwrap();
-    assert_eq!(std::fs::read(trials.join("trial-002/adapter/adapter.json")).unwrap(), of_longer);
+    let of_longer =
+        std::fs::read(trials.join("trial-001/epochs/epoch-002/adapter_config.json")).unwrap();
+    assert_eq!(
+        std::fs::read(trials.join("trial-002/adapter/adapter_config.json")).unwrap(),
+        of_longer
+    );
 }
 
 #[test]

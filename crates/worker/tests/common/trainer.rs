@@ -214,16 +214,18 @@ impl Trainer for FakeTrainer {
     fn save_best(&self, trial: TrialId, dir: &Path) -> Result<bool, TrainerError> {
         self.fuse.burn();
         let Some((step, eval_loss)) = self.slot(trial).best else { return Ok(false) };
-        fs::write(dir.join("adapter.json"), json!([step, eval_loss]).to_string())?;
+        fs::write(dir.join("adapter_model.safetensors"), "weights")?;
+        fs::write(dir.join("adapter_config.json"), json!([step, eval_loss]).to_string())?;
         self.fuse.burn();
         Ok(true)
     }
 
     fn save_last(&self, trial: TrialId, dir: &Path) -> Result<bool, TrainerError> {
         let slot = self.slot(trial);
-        fs::write(dir.join("adapter.json"), "half an ada")?;
+        fs::write(dir.join("adapter_model.safetensors"), "weights")?;
+        fs::write(dir.join("adapter_config.json"), "half an ada")?;
         self.fuse.burn();
-        fs::write(dir.join("adapter.json"), json!([slot.step, slot.weight]).to_string())?;
+        fs::write(dir.join("adapter_config.json"), json!([slot.step, slot.weight]).to_string())?;
         self.fuse.burn();
         Ok(true)
     }
