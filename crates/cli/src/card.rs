@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 
 use reporter::Ranking;
-use spec::{BaseSettings, Evaluation, SweepState, TrialId};
+use spec::{
+    BaseSettings, Evaluation, SweepState, TrialId, markdown_code, printable_json, printable_line,
+    shell_word,
+};
 
 use crate::export::{Form, GGUF};
 
@@ -28,8 +31,8 @@ impl Card<'_> {
         let mut out = format!(
             "---\nbase_model: {}\nlibrary_name: {library}\npipeline_tag: text-generation\ntags:\n\
              - lora\n- lorasweep\n---\n\n# {}, trial {}\n\n",
-            serde_json::Value::from(self.base),
-            self.state.name,
+            printable_json(&serde_json::Value::from(self.base).to_string()),
+            printable_line(&self.state.name),
             self.trial
         );
         let what = match self.form {
@@ -81,7 +84,7 @@ impl Card<'_> {
             row("retention loss", format!("{retention:.4}"));
         }
         row("epoch of this adapter", self.epoch());
-        row("base model", format!("`{}`", self.base));
+        row("base model", markdown_code(self.base));
         if let Some(held) = self.held() {
             row("trained on", held);
         }
@@ -103,7 +106,7 @@ impl Card<'_> {
             (Some(form), _) => Some(format!("an {form} base; the losses above are on it")),
             (None, Some(file)) => {
                 let name = file.file_name().unwrap_or_default().to_string_lossy();
-                Some(format!("the base as in `{name}`; the losses above are on it"))
+                Some(format!("the base as in {}; the losses above are on it", markdown_code(&name)))
             }
             (None, None) => None,
         }
@@ -153,7 +156,7 @@ impl Card<'_> {
              AutoModelForCausalLM, AutoTokenizer\nbase = \
              AutoModelForCausalLM.from_pretrained({})\nmodel = PeftModel.from_pretrained(base, \
              \".\")\ntokenizer = AutoTokenizer.from_pretrained(\".\")\n```\n\n",
-            serde_json::Value::from(base)
+            printable_json(&serde_json::Value::from(base).to_string())
         );
         if self.has_magnitudes() {
             out.push_str(
@@ -162,7 +165,9 @@ impl Card<'_> {
             );
             return;
         }
-        let _ = writeln!(out, "vLLM: `vllm serve {base} --enable-lora --lora-modules adapter=.`\n");
+        let serve =
+            format!("vllm serve {} --enable-lora --lora-modules adapter=.", shell_word(base));
+        let _ = writeln!(out, "vLLM: {}\n", markdown_code(&serve));
         let _ = if self.form == Form::AdapterAndGguf {
             writeln!(out, "llama.cpp: `llama-cli -m base.gguf --lora {GGUF}`, the base as GGUF")
         } else {

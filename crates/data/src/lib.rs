@@ -25,6 +25,7 @@ mod schema;
 mod skip;
 mod split;
 mod tokenise;
+mod tokenizer_growth;
 mod vocabulary;
 
 use std::path::Path;

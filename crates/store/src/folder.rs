@@ -142,6 +142,12 @@ impl SweepFolder {
         None
     }
 
+    /// Where [`Self::command_dir`] is or will be.
+    pub fn command_place(&self, trial: TrialId) -> PathBuf {
+        let path = layout::command(&self.root, trial);
+        std::path::absolute(&path).unwrap_or(path)
+    }
+
     /// The folder in which the command that trains a trial may write, and its log; created where it
     /// is not there.
     pub fn command_dir(&self, trial: TrialId) -> Result<PathBuf, StoreError> {

@@ -16,9 +16,9 @@ pub fn run(args: &ReportArgs, output: Output) -> Result<Exit, CliError> {
     let (state, spans) = publish::history(&folder)?;
     let ranking = publish::publish(&folder, &state, &spans, &settings, args.lang.into())?;
     if args.json {
-        output::result(&reporter::ranking_json(&ranking)?);
+        output::json_text(&reporter::ranking_json(&ranking)?);
     } else {
-        output::result(&publish::text(&ranking, output.has_stdout_colour()));
+        output::painted(&publish::text(&ranking, output.has_stdout_colour()));
         output::result(&publish::places(&folder));
     }
     if args.open {

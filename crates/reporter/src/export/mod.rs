@@ -15,6 +15,8 @@ pub use parquet::{evaluations_parquet, ranking_parquet};
 pub use ranking::{ranking_csv, ranking_json};
 pub use tensorboard::tensorboard;
 
+use spec::spreadsheet_cell;
+
 use crate::error::ReportError;
 
 /// One file of an export that is a folder.
@@ -26,7 +28,7 @@ pub struct ExportFile {
     pub bytes: Vec<u8>,
 }
 
-/// Writes a header and rows as CSV text with `\n` line ends.
+/// Writes a header and rows as CSV text with `\n` line ends; no cell is a formula.
 fn table(
     name: &'static str,
     header: &[&str],
@@ -36,7 +38,10 @@ fn table(
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(header).map_err(failed)?;
     for row in rows {
-        writer.write_record(row).map_err(failed)?;
+        for cell in &row {
+            writer.write_field(&*spreadsheet_cell(cell)).map_err(failed)?;
+        }
+        writer.write_record(None::<&[u8]>).map_err(failed)?;
     }
     let bytes = writer.into_inner().map_err(|error| failed(error.into_error().into()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())

@@ -127,6 +127,13 @@ fn template(what: &str, node: &Node, findings: &mut Findings) -> Option<CommandT
         Err(BadTemplate::Unclosed) => {
             Mistake::BadCommand { what: what.to_owned(), problem: "has `{{` without `}}`" }
         }
+        Err(BadTemplate::Unbalanced) => Mistake::BadCommand {
+            what: what.to_owned(),
+            problem: "has quotes or brackets without their end",
+        },
+        Err(BadTemplate::Misplaced { value, place }) => {
+            Mistake::MisplacedValue { what: what.to_owned(), value: value.name(), place }
+        }
         Err(BadTemplate::Unknown(found)) => {
             let known: Vec<&'static str> = CommandValue::all().map(CommandValue::name).collect();
             let similar = keys::alias(&found, &known).or_else(|| most_similar(&found, &known));

@@ -133,11 +133,18 @@ impl CommandTrainer {
         Ok(Self { settings, folder, shared, runtime, send, news, running, attempts: 0 })
     }
 
-    /// The line that the shell will run for `trial`, to be shown beforehand.
-    pub fn preview(sweep: &Sweep, settings: &CommandSettings, trial: &Trial) -> String {
+    /// The line that the shell will run for `trial` of the sweep whose results will be in
+    /// `folder`, to be shown beforehand.
+    pub fn preview(
+        sweep: &Sweep,
+        settings: &CommandSettings,
+        trial: &Trial,
+        folder: &SweepFolder,
+    ) -> String {
         let mut values = values::shared(sweep);
         values.insert(CommandValue::Trial, trial.id.0.to_string());
-        values.insert(CommandValue::TrialDir, format!("trial-{}", trial.id));
+        let dir = folder.command_place(trial.id);
+        values.insert(CommandValue::TrialDir, dir.display().to_string());
         // A configuration has only values that JSON has too.
         let _ = values::add_trial(&mut values, trial);
         values::fill(&settings.command, &values)

@@ -1,12 +1,14 @@
 //! What can be known of a sweep that another program trains: its trials, and the command line.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use serde::Serialize;
 use spec::{CommandSettings, ExecutorKind, Sweep, Trial};
+use store::SweepFolder;
 use worker::CommandTrainer;
 
-use crate::args::CheckArgs;
+use crate::args::{CheckArgs, RunArgs};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output;
@@ -45,8 +47,9 @@ fn find(sweep: &Sweep) -> Findings<'_> {
         ExecutorKind::Command(settings) => Some(settings),
         _ => None,
     };
+    let folder = SweepFolder::at(Path::new(RunArgs::RESULTS).join(&sweep.name));
     let preview = |(settings, trial): (&CommandSettings, Trial)| {
-        CommandTrainer::preview(sweep, settings, &trial)
+        CommandTrainer::preview(sweep, settings, &trial, &folder)
     };
     Findings {
         name: &sweep.name,
