@@ -91,10 +91,14 @@ fn names_of_files_and_columns_do_nothing_to_a_terminal() {
     let rows = format!("{{{}: 1}}\n{{\"text\": 3}}\nno JSON \x1b[2J\n", json(HOSTILE));
     fs::write(folder.join("rows.jsonl"), rows).unwrap();
     let row = json(&format!("say {HOSTILE}"));
-    let good = format!("{{\"text\": {row}}}\n{{\"text\": {row}}}\n");
+    let good = format!("{{\"text\": {row}}}\n{{\"text\": {}}}\n", json(HOSTILE));
     fs::write(folder.join("good.jsonl"), good).unwrap();
-    let messages = "{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}, {\"role\": \"assistant\", \"content\": \"y\"}]}\n";
-    fs::write(folder.join("chat.jsonl"), messages.repeat(4)).unwrap();
+    let chat = |n: u32| {
+        let message = |role: &str, text: String| serde_json::json!({"role": role, "content": text});
+        let messages = [message("user", format!("ask {n}")), message("assistant", "say".into())];
+        format!("{}\n", serde_json::json!({ "messages": messages }))
+    };
+    fs::write(folder.join("chat.jsonl"), (0..4).map(chat).collect::<String>()).unwrap();
     let template = format!("{{{{ raise_exception({}) }}}}", json(HOSTILE));
     let sweep = |name: &str, model: &str, train: &str| {
         let text = format!(
@@ -158,7 +162,7 @@ fn a_system_that_gives_no_threads_is_an_error_and_no_panic() {
             .args(args)
             .current_dir(dir.path())
             // No machine has room for such a stack.
-            .env("RUST_MIN_STACK", (1_u64 << 46).to_string())
+            .env("RUST_MIN_STACK", (1_u64 << 50).to_string())
             .output();
         let ran = Ran::from(output.unwrap());
         assert_eq!(ran.code, 1, "{args:?}: {}", ran.stderr);

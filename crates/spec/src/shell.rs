@@ -74,8 +74,7 @@ impl Reader {
             return one;
         }
         match (self.inside.last().copied(), first) {
-            (Some(Inside::Single), '\'')
-            | (Some(Inside::AnsiC), '\'')
+            (Some(Inside::Single | Inside::AnsiC), '\'')
             | (Some(Inside::Double), '"')
             | (Some(Inside::Expansion), '}')
             | (Some(Inside::Backquotes), '`') => {

@@ -77,7 +77,7 @@ pub fn run(args: &ServeArgs, output: Output) -> Result<Exit, CliError> {
 
 /// Takes connections until the program is ended.
 async fn accept(listener: TcpListener, pages: Rc<Pages>, output: Output) {
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(most_connections()));
     let mut is_warned = false;
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -100,6 +100,19 @@ async fn accept(listener: TcpListener, pages: Rc<Pages>, output: Output) {
             }
         }
     }
+}
+
+/// Half of the descriptors at most: the journal is opened for each page.
+#[cfg(unix)]
+fn most_connections() -> usize {
+    use rustix::process::{Resource, getrlimit};
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(descriptors / 2).unwrap_or(usize::MAX).clamp(1, MOST_CONNECTIONS)
+}
+
+#[cfg(not(unix))]
+fn most_connections() -> usize {
+    MOST_CONNECTIONS
 }
 
 /// Answers one request of a connection.

@@ -125,11 +125,12 @@ impl Client {
                 self.check(name, file, &response)?;
             }
             let is_elsewhere = target.is_some();
-            if let Some(target) = target.filter(|target| self.is_hub(target)) {
+            let linked = header(&response, "x-linked-etag");
+            if let Some(target) = target.filter(|target| linked.is_none() && self.is_hub(target)) {
                 url = target;
                 continue;
             }
-            let etag = header(&response, "x-linked-etag").or_else(|| header(&response, "etag"));
+            let etag = linked.or_else(|| header(&response, "etag"));
             let etag = etag.unwrap_or_default().trim_start_matches("W/").trim_matches('"');
             // It names a file of the cache.
             if etag.is_empty()

@@ -20,7 +20,7 @@ pub enum HubError {
     #[error("`{name}` is no folder here, and the hub {endpoint} does not answer: {message}")]
     NoNetwork { name: HubModel, endpoint: String, message: String },
     /// A download stopped and did not go on when it was asked for again.
-    #[error("{file} of `{name}` stopped after {have} bytes{}: {message}", of_all(*bytes))]
+    #[error("{file} of `{name}` stopped after {}: {message}", progress(*have, *bytes))]
     BrokenOff { name: HubModel, file: String, have: u64, bytes: Option<u64>, message: String },
     /// The hub knows no such model, or does not show it to everybody.
     #[error("`{name}` is no folder here, and the hub {endpoint} has no such model or revision")]
@@ -43,8 +43,8 @@ const fn who(has_token: bool) -> &'static str {
     if has_token { "the owner of this token" } else { "somebody without a token" }
 }
 
-fn of_all(bytes: Option<u64>) -> String {
-    bytes.map_or_else(String::new, |bytes| format!(" of {bytes}"))
+fn progress(have: u64, bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| format!("{have} bytes"), |bytes| format!("{have} of {bytes} bytes"))
 }
 
 impl HubError {

@@ -302,7 +302,7 @@ mod tests {
     fn a_job_in_a_folder_with_a_backslash_opens_its_log_itself() {
         let script = script(&SlurmSettings::default(), r"/data/a\b %j");
         assert!(script.contains("#SBATCH --output=/dev/null\n"), "{script}");
-        let own = r#"exec >>'/data/a\b %j/workers/worker-003.'"$SLURM_JOB_ID".log 2>&1"#;
+        let own = r#"exec >>"/data/a\\b %j/workers/worker-003.""$SLURM_JOB_ID".log 2>&1"#;
         assert!(script.contains(own), "{script}");
     }
 
