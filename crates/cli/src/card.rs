@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use reporter::Ranking;
 use spec::{
-    BaseSettings, Evaluation, SweepState, TrialId, markdown_code, printable_json, printable_line,
+    BaseSettings, Evaluation, SweepState, TrialId, markdown_code, markdown_name, printable_json,
     shell_word,
 };
 
@@ -32,7 +32,7 @@ impl Card<'_> {
             "---\nbase_model: {}\nlibrary_name: {library}\npipeline_tag: text-generation\ntags:\n\
              - lora\n- lorasweep\n---\n\n# {}, trial {}\n\n",
             printable_json(&serde_json::Value::from(self.base).to_string()),
-            printable_line(&self.state.name),
+            markdown_name(&self.state.name),
             self.trial
         );
         let what = match self.form {
@@ -89,9 +89,9 @@ impl Card<'_> {
             row("trained on", held);
         }
         if let Some(sha256) = self.data_sha256 {
-            row("SHA-256 of the training data", format!("`{sha256}`"));
+            row("SHA-256 of the training data", markdown_code(sha256));
         }
-        row("sweep fingerprint", format!("`{}`", self.state.fingerprint));
+        row("sweep fingerprint", markdown_code(&self.state.fingerprint));
         out.push('\n');
         if is_choice {
             for sentence in &self.ranking.verdict.sentences {

@@ -1,6 +1,8 @@
 //! How much longer a `tokenizer.json` makes a text: a few replacements in a row can turn a letter
 //! into gigabytes, so that is known before the file is used.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::{NormalizedString, Normalizer, Tokenizer};
@@ -77,6 +79,7 @@ fn growth(step: &Value) -> f64 {
                 content + 1.0
             }
         }
+        Some("Precompiled") => longest_replacement(&step["precompiled_charsmap"]),
         Some("Prepend") => length(&step["prepend"]).max(1.0),
         Some("TemplateProcessing") => {
             let texts = all("single").filter(|piece| piece.get("Sequence").is_some()).count();
@@ -84,6 +87,18 @@ fn growth(step: &Value) -> f64 {
         }
         _ => 1.0,
     }
+}
+
+/// The longest text by which `SentencePiece`'s table replaces a character. The table is the length
+/// of a trie in four bytes, the trie, and the texts, each ended by a zero byte.
+fn longest_replacement(table: &Value) -> f64 {
+    let bytes = BASE64_STANDARD.decode(table.as_str().unwrap_or_default()).unwrap_or_default();
+    let texts = bytes
+        .split_first_chunk::<4>()
+        .and_then(|(length, rest)| rest.get(usize::try_from(u32::from_le_bytes(*length)).ok()?..));
+    // The library says what is wrong with a table that cannot be read.
+    let lengths = texts.unwrap_or_default().split(|byte| *byte == 0).map(<[u8]>::len);
+    (lengths.max().unwrap_or(0) as f64).max(1.0)
 }
 
 #[cfg(test)]
@@ -107,6 +122,17 @@ mod tests {
         let nested = in_a_row(&in_a_row(&twenty, 2), 2);
         assert_eq!(growth(&nested), 160_000.0);
         assert!(growth(&in_a_row(&replace(&json!({ "Regex": "" }), "a"), 40)) > MOST_GROWTH);
+    }
+
+    #[test]
+    fn a_table_of_replacements_counts_by_its_longest_text() {
+        let table = |text: &str| {
+            let bytes =
+                [&4_u32.to_le_bytes()[..], &[9; 4], b"fi\0", text.as_bytes(), b"\0"].concat();
+            json!({ "type": "Precompiled", "precompiled_charsmap": BASE64_STANDARD.encode(bytes) })
+        };
+        assert_eq!(growth(&table("ffi")), 3.0);
+        assert_eq!(growth(&table(&"x".repeat(9000))), 9000.0);
     }
 
     #[test]

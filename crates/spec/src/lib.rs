@@ -57,6 +57,8 @@ pub use state::{
     Continued, LostWorker, Promoted, QuantizedBase, SweepState, TrialState, TrialStatus,
 };
 pub use sweep::{Brackets, EarlyTerminate, Goal, Method, Metric, MetricName, Sweep, Warning};
-pub use text::{markdown_code, printable, printable_json, printable_line, spreadsheet_cell};
+pub use text::{
+    markdown_code, markdown_name, printable, printable_json, printable_line, spreadsheet_cell,
+};
 pub use trial::{ConfigKey, LrScheduler, TargetModule, Trial, TrialConfig, TrialId, lora_scale};
 pub use variant::{InitLoraWeights, LoraVariant};

@@ -51,6 +51,12 @@ pub fn markdown_code(text: &str) -> String {
     format!("{fence}{space}{text}{space}{fence}")
 }
 
+/// A name within a line of Markdown: as it is where nothing in it could be markup, else as code.
+pub fn markdown_name(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.chars().all(is_plain) { name.to_owned() } else { markdown_code(name) }
+}
+
 fn cleaned(text: &str, is_kept: fn(char) -> bool) -> Cow<'_, str> {
     if !text.chars().any(|c| acts(c) && !is_kept(c)) {
         return Cow::Borrowed(text);
@@ -110,6 +116,8 @@ mod tests {
         assert_eq!(markdown_code("org/base"), "`org/base`");
         assert_eq!(markdown_code("a`b`` | c\n# d"), r"```a`b`` \| c\n# d```");
         assert_eq!(markdown_code("`x"), "`` `x ``");
+        assert_eq!(markdown_name("my_sweep-1.0"), "my_sweep-1.0");
+        assert_eq!(markdown_name("[x](y)"), "`[x](y)`");
     }
 
     proptest! {

@@ -60,3 +60,16 @@ fn measured(value: impl Into<Option<f64>>) -> String {
 fn counted(value: impl Into<Option<u32>>) -> String {
     value.into().map_or_else(String::new, |value| value.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cell_of_a_table_is_a_formula_or_commands_a_terminal() {
+        let row = ["-0.5", "=1+1", "@x", "a\x1b[2J", "b, \"c\""].map(str::to_owned).to_vec();
+        let table = table("x.csv", &["a", "b", "c", "d", "e"], [row].into_iter());
+        let expected = "a,b,c,d,e\n-0.5,'=1+1,'@x,a\\u{1b}[2J,\"b, \"\"c\"\"\"\n";
+        assert_eq!(table.expect("a table"), expected);
+    }
+}

@@ -7,30 +7,37 @@ use std::path::Path;
 use serde_json::Value;
 use spec::{CommandTemplate, CommandValue, Sweep, Trial, ValidationSource};
 
+use super::CommandError;
+
 /// The values of one trial, or of the base model.
 pub(super) type Values = BTreeMap<CommandValue, String>;
 
 /// The values that every trial of a sweep has in common.
-pub(super) fn shared(sweep: &Sweep) -> Values {
+pub(super) fn shared(sweep: &Sweep) -> Result<Values, CommandError> {
     let data = &sweep.data;
     let validation = match &data.validation {
-        ValidationSource::File(path) => place(path),
+        ValidationSource::File(path) => place(path)?,
         ValidationSource::Fraction(_) => String::new(),
     };
-    let retention = data.retention.as_deref().map(place).unwrap_or_default();
-    BTreeMap::from([
-        (CommandValue::Model, place(&sweep.model)),
-        (CommandValue::Train, place(&data.train)),
+    let retention = data.retention.as_deref().map(place).transpose()?.unwrap_or_default();
+    Ok(BTreeMap::from([
+        (CommandValue::Model, place(&sweep.model)?),
+        (CommandValue::Train, place(&data.train)?),
         (CommandValue::Validation, validation),
         (CommandValue::Retention, retention),
         (CommandValue::Resume, String::new()),
-    ])
+    ]))
 }
 
 /// An absolute path if something is there; else it is a name, which stays.
-fn place(path: &Path) -> String {
+fn place(path: &Path) -> Result<String, CommandError> {
     let absolute = std::path::absolute(path).ok().filter(|absolute| absolute.exists());
-    absolute.as_deref().unwrap_or(path).display().to_string()
+    text_of(absolute.as_deref().unwrap_or(path))
+}
+
+/// A path as text; one that is not text would name another place.
+pub(super) fn text_of(path: &Path) -> Result<String, CommandError> {
+    path.to_str().map(str::to_owned).ok_or_else(|| CommandError::NotText(path.to_owned()))
 }
 
 /// Adds a trial's own values.
@@ -99,6 +106,14 @@ mod tests {
         let (alone, inside) = (format!("{model}\n"), format!("x{model}y\n"));
         let substituted = format!("{}\n", model.trim_end_matches('\n'));
         format!("{alone}{inside}{alone}{inside}{alone}{inside}{substituted}{substituted}8\n")
+    }
+
+    #[test]
+    fn a_path_that_is_not_text_is_refused() {
+        use std::os::unix::ffi::OsStrExt;
+        let path = Path::new(std::ffi::OsStr::from_bytes(b"/data/\xff"));
+        let error = text_of(path).expect_err("not UTF-8");
+        assert!(error.to_string().contains("rename the folder"), "{error}");
     }
 
     #[test]

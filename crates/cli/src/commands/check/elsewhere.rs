@@ -29,7 +29,7 @@ struct Findings<'a> {
 }
 
 pub(super) fn run(args: &CheckArgs, file: &SweepFile) -> Result<Exit, CliError> {
-    let findings = find(&file.sweep);
+    let findings = find(&file.sweep)?;
     if args.json {
         output::json("the findings", &findings)?;
         return Ok(Exit::Done);
@@ -39,7 +39,7 @@ pub(super) fn run(args: &CheckArgs, file: &SweepFile) -> Result<Exit, CliError> 
     Ok(Exit::Done)
 }
 
-fn find(sweep: &Sweep) -> Findings<'_> {
+fn find(sweep: &Sweep) -> Result<Findings<'_>, CliError> {
     let planner = planner::for_sweep(sweep);
     let all = workload::all_trials(&*planner);
     let first = workload::known_trials(sweep, all.as_deref()).into_iter().next();
@@ -51,15 +51,15 @@ fn find(sweep: &Sweep) -> Findings<'_> {
     let preview = |(settings, trial): (&CommandSettings, Trial)| {
         CommandTrainer::preview(sweep, settings, &trial, &folder)
     };
-    Findings {
+    Ok(Findings {
         name: &sweep.name,
         fingerprint: sweep.fingerprint(),
         method: sweep.method,
         trials: planner.total(),
-        command: settings.zip(first).map(preview),
+        command: settings.zip(first).map(preview).transpose()?,
         max_parallel: settings.map(|settings| settings.max_parallel),
         warnings: sweep.warnings.iter().map(|warning| warning.message.clone()).collect(),
-    }
+    })
 }
 
 fn render(found: &Findings, path: &str) -> String {
