@@ -254,6 +254,10 @@ mod tests {
             "echo ${{rank}}",
             "echo $'{{rank}}'",
             "# {{rank}}",
+            "x=\"$(case y in a) echo {{model}};; esac)\"",
+            "echo $'a\\'' {{model}}",
+            "echo \"${X:-\"{{model}}\"}\"",
+            "echo $(( \"{{model}}\" ))",
         ] {
             let parsed = CommandTemplate::parse(line);
             assert!(matches!(parsed, Err(BadTemplate::Misplaced { .. })), "{line}: {parsed:?}");

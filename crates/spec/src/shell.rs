@@ -46,7 +46,8 @@ pub(crate) struct Reader {
     is_escaped: bool,
     /// The last character was a `$` that begins nothing.
     is_dollar: bool,
-    has_here_document: bool,
+    /// After what no value can stand any more: what follows may be read in another way than here.
+    unclear_after: Option<&'static str>,
     /// The words of the command so far, and the one that is being read.
     words: Vec<String>,
     word: String,
@@ -115,6 +116,7 @@ impl Reader {
         } else if rest.starts_with("${") {
             (Inside::Expansion, 2)
         } else if rest.starts_with("$'") && is_quotable {
+            self.unclear_after = Some("after a `$'...'`, which not every `sh` has");
             (Inside::AnsiC, 2)
         } else {
             self.add('$');
@@ -151,7 +153,7 @@ impl Reader {
             return 3;
         }
         if rest.starts_with("<<") {
-            self.has_here_document = true;
+            self.unclear_after = Some("after the `<<` of a here-document");
             return 2;
         }
         1
@@ -191,6 +193,11 @@ impl Reader {
 
     fn end_word(&mut self) {
         if std::mem::take(&mut self.is_word_begun) {
+            let is_within = matches!(self.inside.last(), Some(Inside::Substitution(_)));
+            if is_within && self.words.is_empty() && self.word == "case" {
+                // The parentheses of its patterns are not those of the substitution.
+                self.unclear_after = Some("after a `case` inside `$(...)`");
+            }
             self.words.push(std::mem::take(&mut self.word));
         }
     }
@@ -229,23 +236,31 @@ impl Reader {
         if std::mem::take(&mut self.is_dollar) {
             return Err("after a `$`");
         }
-        if self.has_here_document {
-            return Err("after the `<<` of a here-document");
+        if let Some(place) = self.unclear_after {
+            return Err(place);
         }
         let is_code = self.is_code();
         self.is_word_begun = true;
-        match self.inside.last() {
-            Some(Inside::AnsiC) => Err("inside `$'...'`"),
-            Some(Inside::Expansion) => Err("inside `${...}`"),
-            Some(Inside::Backquotes) => Err("inside backquotes"),
-            Some(Inside::Arithmetic(_)) => Ok(Quoting::Bare),
-            _ if is_code => Ok(Quoting::Bare),
-            Some(Inside::Double) => Ok(Quoting::Double),
-            Some(Inside::Single) => Ok(Quoting::Single),
-            // A comment ends with its line, which a value in it must not do.
-            Some(Inside::Comment) => Err("in a comment"),
-            None | Some(Inside::Substitution(_)) => Ok(Quoting::Word),
+        // A substitution begins anew; up to there everything around the value counts.
+        let is_around = |inside: &&Inside| !matches!(inside, Inside::Substitution(_));
+        let mut quoting = None;
+        for inside in self.inside.iter().rev().take_while(is_around) {
+            match inside {
+                Inside::AnsiC => return Err("inside `$'...'`"),
+                Inside::Expansion => return Err("inside `${...}`"),
+                Inside::Backquotes => return Err("inside backquotes"),
+                // A comment ends with its line, which a value in it must not do.
+                Inside::Comment => return Err("in a comment"),
+                Inside::Arithmetic(_) => quoting = Some(Quoting::Bare),
+                Inside::Double => quoting = quoting.or(Some(Quoting::Double)),
+                Inside::Single => quoting = quoting.or(Some(Quoting::Single)),
+                Inside::Substitution(_) => {}
+            }
         }
+        if is_code {
+            return Ok(Quoting::Bare);
+        }
+        Ok(quoting.unwrap_or(Quoting::Word))
     }
 
     /// Whether every quote and every bracket has its end.

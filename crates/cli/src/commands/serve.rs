@@ -37,7 +37,7 @@ const MOST_CONNECTIONS: usize = 128;
 /// A request must have come by then.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection is closed after this long, whether or not its client has read the answer.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(120);
 /// Bytes of a request line and its headers, and the number of these.
 const MOST_HEADER_BYTES: usize = 16 << 10;
 const MOST_HEADERS: usize = 64;
