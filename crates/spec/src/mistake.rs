@@ -297,7 +297,7 @@ impl Mistake {
                     .to_owned(),
             ),
             Self::MisplacedValue { value, .. } => Some(format!(
-                "write `$LORASWEEP_{}` there, a variable that holds the same text, or put \
+                "write `\"$LORASWEEP_{}\"` there, a variable that holds the same text, or put \
                  `{{{{{value}}}}}` between words or inside plain quotes",
                 value.to_uppercase()
             )),
