@@ -113,7 +113,7 @@ fn a_request_without_end_is_refused_and_takes_no_memory() {
     let mut served = Served::start(256);
     let mut endless = served.connect();
     endless.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ").unwrap();
-    let block = [b'a'; 1 << 16];
+    let block = vec![b'a'; 1 << 16];
     let sent = (0..1024).take_while(|_| endless.write_all(&block).is_ok()).count();
     // What the system's buffers hold, and not the 64 MiB.
     assert!(sent < 512, "{sent} blocks were taken");

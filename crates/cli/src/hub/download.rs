@@ -139,8 +139,11 @@ impl Download<'_> {
         }
         let is_hash = etag.bytes().all(|byte| byte.is_ascii_hexdigit());
         let hash = match etag.len() {
-            64 if is_hash => hash(&mut file, Sha256::new()),
-            40 if is_hash => hash(&mut file, Sha1::new_with_prefix(format!("blob {bytes}\0"))),
+            64 if is_hash => {
+                fed(&mut file, Sha256::new()).map(|hasher| format!("{:x}", hasher.finalize()))
+            }
+            40 if is_hash => fed(&mut file, Sha1::new_with_prefix(format!("blob {bytes}\0")))
+                .map(|hasher| format!("{:x}", hasher.finalize())),
             _ => return Ok(()),
         };
         if hash.map_err(HubError::io("read", path))? == etag.to_ascii_lowercase() {
@@ -150,9 +153,10 @@ impl Download<'_> {
     }
 }
 
-fn hash<D: Digest + Write>(file: &mut File, mut hasher: D) -> std::io::Result<String> {
+/// The hasher after the file's content.
+fn fed<D: Write>(file: &mut File, mut hasher: D) -> std::io::Result<D> {
     std::io::copy(file, &mut hasher)?;
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hasher)
 }
 
 /// Whether a part of a file begins at `have`, as far as the answer says (`bytes 1000-1999/2000`).
