@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use reporter::Ranking;
 use serde_json::Value;
-use spec::{BaseSettings, Evaluation, HubModel, SweepState, TrialId};
+use spec::{
+    BaseSettings, Evaluation, HubModel, SweepState, TrialId, markdown_code, markdown_name,
+    printable_json, shell_word,
+};
 
 use crate::export::{BaseName, Form, GGUF, Merged};
 
@@ -38,13 +41,17 @@ impl Card<'_> {
     pub fn render(&self) -> String {
         let library = if self.form == Form::Merged { "transformers" } else { "peft" };
         let base_model = match &self.base.hub {
-            Some(hub) => format!("base_model: {}\n", Value::from(hub.repo.as_str())),
+            Some(hub) => {
+                let name = Value::from(hub.repo.as_str()).to_string();
+                format!("base_model: {}\n", printable_json(&name))
+            }
             None => "# base_model: its name on the hub, if it has one\n".to_owned(),
         };
         let mut out = format!(
             "---\n{base_model}library_name: {library}\npipeline_tag: text-generation\ntags:\n\
              - lora\n- lorasweep\n---\n\n# {}, trial {}\n\n",
-            self.state.name, self.trial
+            markdown_name(&self.state.name),
+            self.trial
         );
         let what = match self.form {
             Form::Merged => "The base model with a LoRA adapter merged into its weights",
@@ -100,9 +107,9 @@ impl Card<'_> {
             row("trained on", held);
         }
         if let Some(sha256) = self.data_sha256 {
-            row("SHA-256 of the training data", format!("`{sha256}`"));
+            row("SHA-256 of the training data", markdown_code(sha256));
         }
-        row("sweep fingerprint", format!("`{}`", self.state.fingerprint));
+        row("sweep fingerprint", markdown_code(&self.state.fingerprint));
         out.push('\n');
         if is_choice {
             for sentence in &self.ranking.verdict.sentences {
@@ -117,7 +124,7 @@ impl Card<'_> {
             (Some(form), _) => Some(format!("an {form} base; the losses above are on it")),
             (None, Some(file)) => {
                 let name = file.file_name().unwrap_or_default().to_string_lossy();
-                Some(format!("the base as in `{name}`; the losses above are on it"))
+                Some(format!("the base as in {}; the losses above are on it", markdown_code(&name)))
             }
             (None, None) => None,
         }
@@ -126,16 +133,18 @@ impl Card<'_> {
     /// The base's name on the hub, or that it has none here.
     fn base_in_words(&self) -> String {
         let BaseName { hub, shown, loaded_from } = self.base;
+        let shown = markdown_code(shown);
         match (hub, loaded_from) {
             (Some(HubModel { revision: Some(revision), .. }), _) => {
-                format!("`{shown}`, revision `{revision}`")
+                format!("{shown}, revision {}", markdown_code(revision))
             }
-            (Some(_), _) => format!("`{shown}`"),
+            (Some(_), _) => shown,
             (None, Some(name)) => format!(
-                "the local folder `{shown}`, which its config.json says was loaded from `{name}`; \
-                 its weights may have changed since"
+                "the local folder {shown}, which its config.json says was loaded from {}; its \
+                 weights may have changed since",
+                markdown_code(name)
             ),
-            (None, None) => format!("the local folder `{shown}`"),
+            (None, None) => format!("the local folder {shown}"),
         }
     }
 
@@ -183,9 +192,10 @@ impl Card<'_> {
         if self.base.hub.is_none() {
             let _ = writeln!(
                 out,
-                "The base model is the folder `{}` of the machine that trained this adapter: write \
-                 its path, or its name on the hub, in the place of `{base}`.\n",
-                self.base.shown
+                "The base model is the folder {} of the machine that trained this adapter: write its \
+                 path, or its name on the hub, in the place of {}.\n",
+                markdown_code(&self.base.shown),
+                markdown_code(base)
             );
         }
         let _ = write!(
@@ -194,8 +204,8 @@ impl Card<'_> {
              AutoModelForCausalLM, AutoTokenizer\nbase = \
              AutoModelForCausalLM.from_pretrained({})\nmodel = PeftModel.from_pretrained(base, \
              \".\")\ntokenizer = AutoTokenizer.from_pretrained({})\n```\n\n",
-            Value::from(base),
-            Value::from(if self.has_tokenizer { "." } else { base }),
+            printable_json(&Value::from(base).to_string()),
+            printable_json(&Value::from(if self.has_tokenizer { "." } else { base }).to_string()),
         );
         if self.has_magnitudes() {
             out.push_str(
@@ -227,7 +237,9 @@ impl Card<'_> {
                  makes a model of base and adapter for it"
             );
         };
-        let command = format!("`vllm serve {base} --enable-lora{option} --lora-modules adapter=.`");
+        let base = shell_word(base);
+        let command = format!("vllm serve {base} --enable-lora{option} --lora-modules adapter=.");
+        let command = markdown_code(&command);
         if has_patterns {
             return format!(
                 "{command}. It reads one `r` and `lora_alpha` for the whole adapter and not its \

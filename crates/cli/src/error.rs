@@ -113,7 +113,10 @@ pub enum CliError {
     NoDevice { name: String },
     /// The page cannot be served.
     #[error("failed to listen on port {port} of this machine")]
-    Listen { port: u16, source: Box<dyn std::error::Error + Send + Sync> },
+    Listen { port: u16, source: std::io::Error },
+    /// The system gives no more threads.
+    #[error("failed to start a thread")]
+    Thread(#[source] std::io::Error),
     /// A second handler was installed; cannot happen from the command line.
     #[error("failed to listen for Ctrl-C")]
     Signal(#[from] ctrlc::Error),
@@ -196,6 +199,11 @@ impl CliError {
                 path.display()
             )),
             Self::Hub(error) => error.help(),
+            Self::Thread(_) => Some(
+                "the system allows no more threads or memory: end other programs, or raise \
+                 `ulimit -u` (the job's limit of processes)"
+                    .to_owned(),
+            ),
             Self::SweepFile { .. } => Some(
                 "`lorasweep init FILE` writes a commented sweep; `lorasweep init --quickstart` \
                  writes an example that runs"

@@ -27,9 +27,14 @@ pub struct Live {
 
 impl Live {
     /// Begins. A page that cannot be written is warned of once and ends nothing.
-    pub fn start(folder: SweepFolder, settings: Settings, lang: Lang, output: Output) -> Self {
+    pub fn start(
+        folder: SweepFolder,
+        settings: Settings,
+        lang: Lang,
+        output: Output,
+    ) -> Result<Self, CliError> {
         let (stop, stopped) = mpsc::channel();
-        let thread = std::thread::spawn(move || {
+        let follow = move || {
             let mut wait = Duration::ZERO;
             while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
                 let started = Instant::now();
@@ -40,8 +45,9 @@ impl Live {
                 let least = Duration::from_secs(EVERY_SECONDS.into());
                 wait = least.max(started.elapsed() * MOST_SHARE);
             }
-        });
-        Self { stop, thread }
+        };
+        let thread = std::thread::Builder::new().spawn(follow).map_err(CliError::Thread)?;
+        Ok(Self { stop, thread })
     }
 
     /// Ends, so that the last page can be written.

@@ -40,7 +40,11 @@ fn main() -> std::process::ExitCode {
     let command = Args::command().color(colour.into());
     let args = match command.try_get_matches().and_then(|found| Args::from_arg_matches(&found)) {
         Ok(args) => args,
-        // Help and version come this way too, with exit code 0.
+        // Help and version come this way too, with exit code 0. An argument may be a file's name.
+        Err(error) if error.use_stderr() && has_control_characters() => {
+            output::note(&error.render().to_string());
+            return Exit::BadInput.into();
+        }
         Err(error) => error.exit(),
     };
     let output = Output::new(args.color);
@@ -53,7 +57,36 @@ fn main() -> std::process::ExitCode {
     }
 }
 
+fn has_control_characters() -> bool {
+    std::env::args_os().any(|argument| {
+        let argument = argument.to_string_lossy();
+        spec::printable_line(&argument) != argument
+    })
+}
+
+/// Starts the threads that compute, so that a system without any more says so now: later their
+/// library panics.
+fn start_threads(command: &Command) -> Result<(), error::CliError> {
+    let computes = matches!(
+        command,
+        Command::Check(_)
+            | Command::Data(_)
+            | Command::Run(_)
+            | Command::Explain(_)
+            | Command::Report(_)
+            | Command::Serve(_)
+            | Command::Export(_)
+            | Command::Worker(_)
+    );
+    if computes {
+        let started = rayon::ThreadPoolBuilder::new().build_global();
+        started.map_err(|error| error::CliError::Thread(std::io::Error::other(error)))?;
+    }
+    Ok(())
+}
+
 fn run(args: Args, output: Output) -> Result<Exit, error::CliError> {
+    start_threads(&args.command)?;
     match args.command {
         Command::Init(args) => commands::init::run(&args),
         Command::Check(args) => commands::check::run(&args),

@@ -1,13 +1,23 @@
 //! What the program says on the terminal: results on stdout, everything else on stderr.
+//!
+//! Everything goes through here, and what files, logs, models and other programs say is cleaned of
+//! control characters here.
 
 use std::error::Error;
 use std::io::{IsTerminal, Write};
+
+use spec::{printable, printable_json};
 
 use crate::args::Colour;
 use crate::error::CliError;
 
 /// Prints a result. A reader that went away (`| head`) is no error.
 pub fn result(text: &str) {
+    painted(&printable(text));
+}
+
+/// Prints a result with colours of ours; whoever made it has cleaned the text of others in it.
+pub fn painted(text: &str) {
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end_matches('\n'));
 }
 
@@ -15,13 +25,18 @@ pub fn result(text: &str) {
 pub fn json(what: &'static str, value: &impl serde::Serialize) -> Result<(), CliError> {
     let text =
         serde_json::to_string_pretty(value).map_err(|source| CliError::Json { what, source })?;
-    result(&text);
+    json_text(&text);
     Ok(())
+}
+
+/// Prints JSON; its strings may be text of others.
+pub fn json_text(text: &str) {
+    painted(&printable_json(text));
 }
 
 /// Tells something along the way.
 pub fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", printable(text));
 }
 
 /// What may be coloured, and how warnings and errors look.
@@ -53,7 +68,7 @@ impl Output {
 
     /// Warns.
     pub fn warning(self, text: &str) {
-        note(&format!("{} {text}", self.paint("33", "warning:")));
+        self.labelled("", ("33", "warning:"), text);
     }
 
     /// Prints an error with its causes and what to do.
@@ -68,24 +83,30 @@ impl Output {
             }
             return;
         }
-        note(&format!("{} {error}", self.paint("31", "error:")));
+        self.labelled("", ("31", "error:"), &error.to_string());
         // An error that shows its cause in its own text is not to be said twice.
         let mut shown = error.to_string();
         let mut cause = error.source();
         while let Some(source) = cause {
             let text = source.to_string();
             if !shown.contains(&text) {
-                note(&format!("  {} {text}", self.paint("31", "cause:")));
+                self.labelled("  ", ("31", "cause:"), &text);
                 shown = text;
             }
             cause = source.source();
         }
         if let Some(help) = error.help() {
-            note(&format!("  {} {help}", self.paint("36", "help:")));
+            self.labelled("  ", ("36", "help:"), &help);
         }
     }
 
-    fn paint(self, colour: &str, text: &str) -> String {
-        if self.stderr_colour { format!("\x1b[1;{colour}m{text}\x1b[0m") } else { text.to_owned() }
+    /// Only the label has a colour: the text may hold that of others.
+    fn labelled(self, indent: &str, (colour, label): (&str, &str), text: &str) {
+        let text = printable(text);
+        let _ = if self.stderr_colour {
+            writeln!(std::io::stderr(), "{indent}\x1b[1;{colour}m{label}\x1b[0m {text}")
+        } else {
+            writeln!(std::io::stderr(), "{indent}{label} {text}")
+        };
     }
 }

@@ -44,7 +44,9 @@ pub fn publish(
 ) -> Result<Published, CliError> {
     // The pictures take as long as all the rest, and neither needs the other.
     let ranking = std::thread::scope(|threads| {
-        let pictures = threads.spawn(|| publish_pictures(target, state, settings));
+        let pictures = std::thread::Builder::new()
+            .spawn_scoped(threads, || publish_pictures(target, state, settings))
+            .map_err(CliError::Thread)?;
         let ranking = publish_tables(target, state, spans, settings, lang)?;
         pictures.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         Ok::<_, CliError>(ranking)

@@ -33,6 +33,7 @@ mod skip;
 mod split;
 mod token_warnings;
 mod tokenise;
+mod tokenizer_growth;
 mod turn;
 mod unused;
 mod unwritten;

@@ -11,6 +11,7 @@ use tokenizers::{ModelWrapper, NormalizerWrapper, Tokenizer};
 use super::added_tokens::{AddedTokens, OtherId};
 use super::error::DataError;
 use super::model_tokens::StopTokens;
+use super::tokenizer_growth;
 
 const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
@@ -58,12 +59,8 @@ impl<'a> ModelFiles<'a> {
         let path = self.tokenizer_path();
         if let Some(bytes) = self.read(TOKENIZER)? {
             let bad = |message: String| DataError::BadTokenizer { path: path.clone(), message };
-            // The library gives up on some files by panicking, on some only when it is used.
-            let tried = std::panic::catch_unwind(|| {
-                let tokenizer = Tokenizer::from_bytes(bytes)?;
-                tokenizer.encode("a", true)?;
-                Ok(tokenizer)
-            });
+            // The library gives up on some files by panicking.
+            let tried = std::panic::catch_unwind(|| tokenizer_growth::load(&bytes));
             let unreadable = "it is no tokenizer.json that the tokenizers library can read";
             let tokenizer = tried
                 .map_err(|_| bad(unreadable.to_owned()))?

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use spec::printable_line;
+
 use crate::diagnose::{Flag, Note};
 use crate::number;
 use crate::parameters::{self, PARAMETERS, Parameter};
@@ -79,7 +81,7 @@ struct Cell {
 
 impl Cell {
     fn plain(text: impl Into<String>) -> Self {
-        Self { text: text.into(), paint: "" }
+        Self { text: printable_line(&text.into()).into_owned(), paint: "" }
     }
 }
 
@@ -226,7 +228,7 @@ fn line(cells: &[Cell], widths: &[usize], colour: bool) -> String {
 /// Breaks a sentence at spaces; lines after the first are indented.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
-    for word in text.split(' ') {
+    for word in printable_line(text).split(' ') {
         let at = lines.len() - 1;
         let used = lines[at].chars().count();
         if used > 2 && used + 1 + word.chars().count() > width {

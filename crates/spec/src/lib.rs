@@ -24,15 +24,17 @@ mod normal;
 mod parameter;
 mod resolve;
 mod settings;
+mod shell;
 mod slurm;
 mod space;
 mod state;
 mod sweep;
+mod text;
 mod trial;
 mod variant;
 
 pub use base::{BaseForm, BaseSettings, Quantization};
-pub use command::{CommandTemplate, CommandValue};
+pub use command::{CommandTemplate, CommandValue, shell_word};
 pub use distribution::{Distribution, Shape};
 pub use error::{SweepError, SweepErrors};
 pub use event::{
@@ -55,5 +57,8 @@ pub use state::{
     Continued, LostWorker, Promoted, QuantizedBase, SweepState, TrialState, TrialStatus,
 };
 pub use sweep::{Brackets, EarlyTerminate, Goal, Method, Metric, MetricName, Sweep, Warning};
+pub use text::{
+    markdown_code, markdown_name, printable, printable_json, printable_line, spreadsheet_cell,
+};
 pub use trial::{ConfigKey, LrScheduler, TargetModule, Trial, TrialConfig, TrialId, lora_scale};
 pub use variant::{InitLoraWeights, LoraVariant};

@@ -182,6 +182,18 @@ pub enum Mistake {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// A value at a place of a command line where the shell would not take it as it is.
+    #[error(
+        "`{what}` has `{{{{{value}}}}}` {place}, where the shell may read it as something else"
+    )]
+    MisplacedValue {
+        /// The setting.
+        what: String,
+        /// The value's name.
+        value: &'static str,
+        /// Where it stands.
+        place: &'static str,
+    },
     /// Probabilities that do not fit the values.
     #[error("`{what}`: {problem}")]
     BadProbabilities {
@@ -284,6 +296,11 @@ impl Mistake {
                  `{{model}}`, `{{train}}`, `{{trial_dir}}`"
                     .to_owned(),
             ),
+            Self::MisplacedValue { value, .. } => Some(format!(
+                "write `\"$LORASWEEP_{}\"` there, a variable that holds the same text, or put \
+                 `{{{{{value}}}}}` between words or inside plain quotes",
+                value.to_uppercase()
+            )),
             Self::BadPath { help, .. } => Some((*help).to_owned()),
             Self::SameFile { .. } => Some(
                 "give `data.validation` a file of its own, or write `validation_fraction: 0.1` to \

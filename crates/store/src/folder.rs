@@ -143,6 +143,12 @@ impl SweepFolder {
         None
     }
 
+    /// Where [`Self::command_dir`] is or will be.
+    pub fn command_place(&self, trial: TrialId) -> PathBuf {
+        let path = layout::command(&self.root, trial);
+        std::path::absolute(&path).unwrap_or(path)
+    }
+
     /// A folder of the sweep, unless the way there leads through a link: whoever gave away the
     /// results may have put one to a folder of this machine.
     fn own_folder(&self, path: PathBuf) -> Option<PathBuf> {

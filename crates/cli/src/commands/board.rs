@@ -110,6 +110,6 @@ fn tell_line(joined: &Joined, line: &str, number: usize) -> Result<(), CliError>
 fn print(answer: &impl Serialize) -> Result<(), CliError> {
     let text = serde_json::to_string(answer)
         .map_err(|source| CliError::Json { what: "an answer", source })?;
-    output::result(&text);
+    output::json_text(&text);
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use data::{DataReport, Dataset, Example, Place, PreparedData, TextPiece, Vocabulary};
 use serde::Serialize;
-use spec::Sweep;
+use spec::{Sweep, printable, printable_line};
 
 use crate::args::{DataArgs, DataSet};
 use crate::error::CliError;
@@ -67,7 +67,7 @@ pub fn run(args: &DataArgs, output: Output) -> Result<Exit, CliError> {
         output::json("the findings", &findings)?;
     } else {
         file.warn();
-        output::result(&render(&findings, output));
+        output::painted(&render(&findings, output));
     }
     Ok(Exit::Done)
 }
@@ -143,7 +143,7 @@ fn bins(ascending: &[usize]) -> Vec<Bin> {
 }
 
 fn render(found: &Findings, output: Output) -> String {
-    let mut out = format!("{}\n", found.data);
+    let mut out = format!("{}\n", printable(&found.data.to_string()));
     for lengths in &found.lengths {
         let _ = writeln!(
             out,
@@ -164,7 +164,7 @@ fn render(found: &Findings, output: Output) -> String {
         out,
         "\n{} row {number} ({}): {} tokens, {targets} targets {}",
         set.name(),
-        found.data.place(*place),
+        printable_line(&found.data.place(*place)),
         input_ids.len(),
         if output.has_stdout_colour() {
             "(green: learnt)"
@@ -193,20 +193,10 @@ fn text(pieces: &[TextPiece], colour: bool) -> String {
             (true, true) => format!("\x1b[32m{text}\x1b[0m"),
             (true, false) => format!("⟦{text}⟧"),
             (false, true) => format!("\x1b[2m{text}\x1b[0m"),
-            (false, false) => text,
+            (false, false) => text.into_owned(),
         }
     };
     pieces.iter().map(piece).collect()
-}
-
-/// Without control characters, which would be orders to the terminal.
-fn printable(text: &str) -> String {
-    let shown = |c: char| match c {
-        '\n' | '\t' => c.to_string(),
-        _ if c.is_control() => c.escape_unicode().to_string(),
-        _ => c.to_string(),
-    };
-    text.chars().map(shown).collect()
 }
 
 #[cfg(test)]

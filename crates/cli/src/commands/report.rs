@@ -43,9 +43,9 @@ pub fn run(args: &ReportArgs, output: Output) -> Result<Exit, CliError> {
         Err(error) => return Err(error),
     };
     if args.json {
-        output::result(&reporter::ranking_json(&ranking)?);
+        output::json_text(&reporter::ranking_json(&ranking)?);
     } else {
-        output::result(&publish::text(&ranking, output.has_stdout_colour()));
+        output::painted(&publish::text(&ranking, output.has_stdout_colour()));
         if is_written {
             output::result(&publish::places(&folder, &target));
         }

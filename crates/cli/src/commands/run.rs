@@ -236,7 +236,7 @@ impl<'a> Run<'a> {
             folder.write_report(&ReportFile::ReportHtml, text.as_bytes())?;
             live::open(&page.display().to_string(), self.output);
         }
-        Ok(Live::start(folder, settings, self.args.lang.into(), self.output))
+        Live::start(folder, settings, self.args.lang.into(), self.output)
     }
 
     fn tell_of_inputs(&self, base: &Base, data: &PreparedData) -> Result<(), CliError> {

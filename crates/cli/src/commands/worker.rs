@@ -16,6 +16,7 @@ use crate::devices;
 use crate::engine::EngineTrainer;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::output;
 use crate::preflight;
 use crate::sweep_file;
 use crate::workload::{self, MemoryPlan};
@@ -30,7 +31,7 @@ pub fn run(args: &WorkerArgs) -> Result<Exit, CliError> {
     spare_the_driver();
     let stop = Arc::new(AtomicBool::new(false));
     let is_loaded = Arc::new(AtomicBool::new(false));
-    let line = Line { args, nudges: listen(args, &stop), stop: &stop };
+    let line = Line { args, nudges: listen(args, &stop)?, stop: &stop };
     stop_on_signals(&stop, &is_loaded)?;
     let folder = SweepFolder::open(&args.sweep)?;
     let mut dir = WorkerDir::open(folder, &args.name, args.seq)?;
@@ -86,7 +87,9 @@ fn serve(
     let mut driver = args.driver.as_deref().map(DriverSign::new);
     Serve::begin(trainer, dir, settings, tell)?.run(|longest| {
         if driver.as_mut().is_some_and(|driver| driver.silence() > silence) {
-            eprintln!("there is nothing to do, and no sign of the driver for {silence:?}");
+            output::note(&format!(
+                "there is nothing to do, and no sign of the driver for {silence:?}"
+            ));
             stop.store(true, Ordering::Relaxed);
         }
         // Without a pipe there is only the clock.
@@ -154,10 +157,10 @@ fn prepare(args: &WorkerArgs, folder: &SweepFolder) -> Result<(Sweep, Prepared),
 }
 
 /// Bytes that come in say that there are orders; their end says that the driver is gone.
-fn listen(args: &WorkerArgs, stop: &Arc<AtomicBool>) -> Receiver<()> {
+fn listen(args: &WorkerArgs, stop: &Arc<AtomicBool>) -> Result<Receiver<()>, CliError> {
     let (nudge, nudges) = mpsc::channel();
     let (is_piped, stop) = (args.piped, Arc::clone(stop));
-    std::thread::spawn(move || {
+    let listen = move || {
         while is_piped && !stop.load(Ordering::Relaxed) {
             match std::io::stdin().read(&mut [0; 64]) {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
@@ -170,8 +173,9 @@ fn listen(args: &WorkerArgs, stop: &Arc<AtomicBool>) -> Receiver<()> {
         // Keeps the channel open, so that waiting on it takes its time.
         std::thread::park();
         drop(nudge);
-    });
-    nudges
+    };
+    std::thread::Builder::new().spawn(listen).map_err(CliError::Thread)?;
+    Ok(nudges)
 }
 
 fn tell_driver() {

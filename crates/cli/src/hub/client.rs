@@ -1,25 +1,24 @@
 //! Asks the hub: which files a model has, and what is in them.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::fs::{self, OpenOptions};
 use std::time::Duration;
 
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 use spec::HubModel;
-use ureq::Body;
-use ureq::config::RedirectAuthHeaders;
-use ureq::http::Response;
+use ureq::http::{Response, Uri};
+use ureq::typestate::WithoutBody;
+use ureq::{Body, RequestBuilder};
 
 use super::HubError;
 use super::cache::{Snapshot, is_commit};
+use super::download::{Download, FileFacts};
 
-/// Redirects of a file's address within the hub.
+/// Redirects of a file's address.
 const MOST_REDIRECTS: usize = 5;
 /// Files from this size on are spoken of.
 const LARGE: u64 = 10 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// The headers of an answer, and the list of a model's files, must have come by then.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A connection to a hub.
@@ -37,19 +36,17 @@ pub struct Listing {
     pub files: Vec<String>,
 }
 
-/// What the hub says of a file before its content.
-struct FileFacts {
-    etag: String,
-    bytes: Option<u64>,
-}
-
 impl Client {
-    pub fn new(endpoint: &str, token: Option<String>) -> Self {
+    /// `silence` is how long the hub may send nothing.
+    pub fn new(endpoint: &str, token: Option<String>, silence: Duration) -> Self {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .redirect_auth_headers(RedirectAuthHeaders::SameHost)
+            // Redirects are followed here, so that the token stays with the hub.
+            .max_redirects(0)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_recv_response(Some(ANSWER_TIMEOUT))
+            .timeout_per_read(Some(silence))
+            .timeout_per_write(Some(silence))
             .user_agent(concat!("lorasweep/", env!("CARGO_PKG_VERSION")))
             .build()
             .into();
@@ -70,8 +67,9 @@ impl Client {
         let HubModel { repo, .. } = name;
         let revision = revision.replace('/', "%2F");
         let url = format!("{}/api/models/{repo}/revision/{revision}", self.endpoint);
-        let request = self.agent.get(&url);
-        let mut response = self.with_token(request).call().map_err(self.no_network(name))?;
+        let mut response = self.get(name, &url, |request| {
+            request.config().timeout_recv_body(Some(ANSWER_TIMEOUT)).build()
+        })?;
         self.check(name, "the list of files", &response)?;
         let text = response.body_mut().read_to_string().map_err(self.no_network(name))?;
         let answer: Option<Answer> = serde_json::from_str(&text).ok();
@@ -83,8 +81,8 @@ impl Client {
         Ok(Listing { commit: answer.sha, files })
     }
 
-    /// Puts a file into a snapshot, unless it is there. What an interrupted download left is gone
-    /// on with; of two programs that download the same file, one waits for the other.
+    /// Puts a file into a snapshot, unless it is there. What an interrupted download left is
+    /// resumed; of two programs that download the same file, one waits for the other.
     pub fn download(
         &self,
         name: &HubModel,
@@ -102,14 +100,14 @@ impl Client {
         if !blob.is_file() {
             let part = snapshot.blob(&format!("{}.incomplete", facts.etag));
             let target = OpenOptions::new().create(true).append(true).open(&part);
-            let mut target = target.map_err(HubError::io("write", &part))?;
+            let target = target.map_err(HubError::io("write", &part))?;
             target.lock().map_err(HubError::io("lock", &part))?;
             if !blob.is_file() {
                 if let Some(bytes) = facts.bytes.filter(|bytes| *bytes >= LARGE) {
                     tell(&format!("downloading {file} of {name} ({} MB)", bytes / 1_000_000));
                 }
-                self.fetch(name, file, &url, &mut target, &part)?;
-                check_content(&part, &facts)?;
+                let download = Download { client: self, name, file, url: &url, facts: &facts };
+                download.run(target, &part)?;
                 fs::rename(&part, &blob).map_err(HubError::io("rename", &part))?;
             }
         }
@@ -120,18 +118,19 @@ impl Client {
     fn facts(&self, name: &HubModel, file: &str, url: &str) -> Result<FileFacts, HubError> {
         let mut url = url.to_owned();
         for _ in 0..MOST_REDIRECTS {
-            let request = self.agent.head(&url).config().max_redirects(0).build();
-            let response = self.with_token(request).call().map_err(self.no_network(name))?;
-            let status = response.status().as_u16();
-            if !(300..400).contains(&status) {
+            let request = self.with_token(self.agent.head(&url), &url);
+            let response = request.call().map_err(self.no_network(name))?;
+            let target = self.redirect(name, &url, &response)?;
+            if target.is_none() {
                 self.check(name, file, &response)?;
             }
-            let location = header(&response, "location").filter(|_| status >= 300);
-            let etag = header(&response, "x-linked-etag").or_else(|| header(&response, "etag"));
-            if let Some(path) = location.filter(|to| to.starts_with('/')) {
-                url = format!("{}{path}", self.endpoint);
+            let is_elsewhere = target.is_some();
+            let linked = header(&response, "x-linked-etag");
+            if let Some(target) = target.filter(|target| linked.is_none() && self.is_hub(target)) {
+                url = target;
                 continue;
             }
+            let etag = linked.or_else(|| header(&response, "etag"));
             let etag = etag.unwrap_or_default().trim_start_matches("W/").trim_matches('"');
             // It names a file of the cache.
             if etag.is_empty()
@@ -141,7 +140,7 @@ impl Client {
             }
             let bytes = header(&response, "x-linked-size");
             let bytes =
-                bytes.or_else(|| header(&response, "content-length").filter(|_| status < 300));
+                bytes.or_else(|| header(&response, "content-length").filter(|_| !is_elsewhere));
             return Ok(FileFacts {
                 etag: etag.to_owned(),
                 bytes: bytes.and_then(|bytes| bytes.parse().ok()),
@@ -150,55 +149,64 @@ impl Client {
         Err(self.silent(name, format!("it does not say what {file} is")))
     }
 
-    /// Appends what is missing of a file.
-    fn fetch(
+    /// Asks for `url` and follows its redirects.
+    pub(super) fn get(
         &self,
         name: &HubModel,
-        file: &str,
         url: &str,
-        target: &mut File,
-        path: &Path,
-    ) -> Result<(), HubError> {
-        let have = target.seek(SeekFrom::End(0)).map_err(HubError::io("read", path))?;
-        let mut request = self.with_token(self.agent.get(url));
-        if have > 0 {
-            request = request.header("range", format!("bytes={have}-"));
+        with: impl Fn(RequestBuilder<WithoutBody>) -> RequestBuilder<WithoutBody>,
+    ) -> Result<Response<Body>, HubError> {
+        let mut url = url.to_owned();
+        for _ in 0..=MOST_REDIRECTS {
+            let request = with(self.with_token(self.agent.get(&url), &url));
+            let response = request.call().map_err(self.no_network(name))?;
+            match self.redirect(name, &url, &response)? {
+                Some(target) => url = target,
+                None => return Ok(response),
+            }
         }
-        let mut response = request.call().map_err(self.no_network(name))?;
-        let status = response.status().as_u16();
-        // 416: everything is there already.
-        if status == 416 && have > 0 {
-            return Ok(());
-        }
-        self.check(name, file, &response)?;
-        if status != 206 {
-            target.set_len(0).map_err(HubError::io("write", path))?;
-        }
-        let mut body = response.body_mut().as_reader();
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            let read = match body.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(read) => read,
-                Err(error) => {
-                    let message =
-                        format!("{file} broke off ({error}); start again to go on with it");
-                    return Err(self.silent(name, message));
-                }
-            };
-            target.write_all(&buffer[..read]).map_err(HubError::io("write", path))?;
-        }
-        target.sync_all().map_err(HubError::io("write", path))
+        Err(self.silent(name, format!("it redirects more than {MOST_REDIRECTS} times")))
     }
 
-    fn with_token<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
-        match &self.token {
+    /// Where an answer to a request for `url` redirects to.
+    fn redirect(
+        &self,
+        name: &HubModel,
+        url: &str,
+        response: &Response<Body>,
+    ) -> Result<Option<String>, HubError> {
+        let status = response.status().as_u16();
+        let location = header(response, "location").filter(|_| (300..400).contains(&status));
+        let Some(location) = location else { return Ok(None) };
+        let origin = Origin::of(url);
+        let target = match (&origin, location) {
+            (Some(origin), path) if path.starts_with("//") => format!("{}:{path}", origin.scheme),
+            (Some(origin), path) if path.starts_with('/') => format!("{origin}{path}"),
+            (_, address) => address.to_owned(),
+        };
+        let is_secure = |origin: Option<&Origin>| origin.is_some_and(|o| o.scheme == "https");
+        let to = Origin::of(&target);
+        if to.is_none() || (is_secure(origin.as_ref()) && !is_secure(to.as_ref())) {
+            let message = format!("it redirects to `{location}`, which is not https or http");
+            return Err(self.silent(name, message));
+        }
+        Ok(Some(target))
+    }
+
+    /// Whether an address is one of the hub itself: the same scheme, host and port.
+    fn is_hub(&self, url: &str) -> bool {
+        Origin::of(url).is_some_and(|origin| Origin::of(&self.endpoint) == Some(origin))
+    }
+
+    /// Adds the token to a request that goes to the hub; whoever it redirects to does not get it.
+    fn with_token<B>(&self, request: RequestBuilder<B>, url: &str) -> RequestBuilder<B> {
+        match self.token.as_ref().filter(|_| self.is_hub(url)) {
             Some(token) => request.header("authorization", format!("Bearer {token}")),
             None => request,
         }
     }
 
-    fn check(
+    pub(super) fn check(
         &self,
         name: &HubModel,
         file: &str,
@@ -223,34 +231,62 @@ impl Client {
         move |error| HubError::NoNetwork { name, endpoint, message: error.to_string() }
     }
 
-    fn silent(&self, name: &HubModel, message: String) -> HubError {
+    pub(super) fn silent(&self, name: &HubModel, message: String) -> HubError {
         HubError::NoNetwork { name: name.clone(), endpoint: self.endpoint.clone(), message }
     }
 }
 
-fn header<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a str> {
+pub(super) fn header<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a str> {
     response.headers().get(name)?.to_str().ok()
 }
 
-/// Whether the content is what its name says: large files are named by their SHA-256.
-fn check_content(path: &Path, facts: &FileFacts) -> Result<(), HubError> {
-    let damaged = |message: String| {
-        // What is wrong at the beginning is not mended by going on.
-        let _ = fs::remove_file(path);
-        HubError::Damaged { path: path.to_owned(), message }
-    };
-    let mut file = File::open(path).map_err(HubError::io("read", path))?;
-    let bytes = file.metadata().map_err(HubError::io("read", path))?.len();
-    if let Some(expected) = facts.bytes.filter(|expected| *expected != bytes) {
-        return Err(damaged(format!("{bytes} bytes came where {expected} were announced")));
+/// Whom an address belongs to.
+#[derive(Debug, PartialEq, Eq)]
+struct Origin {
+    scheme: String,
+    host: String,
+    port: u16,
+}
+
+impl Origin {
+    fn of(url: &str) -> Option<Self> {
+        let url: Uri = url.parse().ok()?;
+        let scheme = url.scheme_str()?.to_ascii_lowercase();
+        let usual = match scheme.as_str() {
+            "https" => 443,
+            "http" => 80,
+            _ => return None,
+        };
+        let host = url.host()?.to_ascii_lowercase();
+        Some(Self { scheme, host, port: url.port_u16().unwrap_or(usual) })
     }
-    if facts.etag.len() == 64 {
-        let mut hasher = Sha256::new();
-        std::io::copy(&mut file, &mut hasher).map_err(HubError::io("read", path))?;
-        let hash = format!("{:x}", hasher.finalize());
-        if hash != facts.etag {
-            return Err(damaged("its content is not what the hub announced".to_owned()));
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}://{}:{}", self.scheme, self.host, self.port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_goes_to_the_same_scheme_host_and_port_only() {
+        let client = Client::new("https://hub.example/", None, ANSWER_TIMEOUT);
+        for own in ["https://hub.example/x", "https://HUB.example:443/y"] {
+            assert!(client.is_hub(own), "{own}");
+        }
+        for other in [
+            "http://hub.example/x",
+            "https://hub.example:8443/x",
+            "https://cdn.hub.example/x",
+            "https://hub.example@evil.example/x",
+            "file:///etc/passwd",
+            "/x",
+        ] {
+            assert!(!client.is_hub(other), "{other}");
         }
     }
-    Ok(())
 }

@@ -19,6 +19,9 @@ pub enum HubError {
     /// The hub does not answer.
     #[error("`{name}` is no folder here, and the hub {endpoint} does not answer: {message}")]
     NoNetwork { name: HubModel, endpoint: String, message: String },
+    /// A download stopped and did not go on when it was asked for again.
+    #[error("{file} of `{name}` stopped after {}: {message}", progress(*have, *bytes))]
+    BrokenOff { name: HubModel, file: String, have: u64, bytes: Option<u64>, message: String },
     /// The hub knows no such model, or does not show it to everybody.
     #[error("`{name}` is no folder here, and the hub {endpoint} has no such model or revision")]
     NotFound { name: HubModel, endpoint: String },
@@ -38,6 +41,10 @@ pub enum HubError {
 
 const fn who(has_token: bool) -> &'static str {
     if has_token { "the owner of this token" } else { "somebody without a token" }
+}
+
+fn progress(have: u64, bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| format!("{have} bytes"), |bytes| format!("{have} of {bytes} bytes"))
 }
 
 impl HubError {
@@ -66,7 +73,14 @@ impl HubError {
                 );
             }
             Self::Damaged { .. } => {
-                return Some("remove the file and start again: it is downloaded anew".to_owned());
+                return Some("remove that file, if it is still there, and start again: it is downloaded anew".to_owned());
+            }
+            Self::BrokenOff { .. } => {
+                return Some(
+                    "start the same command again: the download resumes there; a slow connection \
+                     needs a larger `HF_HUB_DOWNLOAD_TIMEOUT` (seconds without a byte)"
+                        .to_owned(),
+                );
             }
             Self::NoNetwork { name, .. } => name,
             Self::NoAccess { name, endpoint, .. } => {

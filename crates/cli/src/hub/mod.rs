@@ -3,13 +3,16 @@
 //!
 //! A whole model in the cache is used as it is, without asking the network: a sweep that goes on
 //! tomorrow must not meet another revision. The variables of `huggingface_hub` are heeded:
-//! `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_TOKEN`, `HF_TOKEN_PATH` and `HF_ENDPOINT`.
+//! `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_TOKEN`, `HF_TOKEN_PATH`, `HF_ENDPOINT` and
+//! `HF_HUB_DOWNLOAD_TIMEOUT`.
 
 mod cache;
 mod client;
+mod download;
 mod error;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value;
 use spec::HubModel;
@@ -19,6 +22,8 @@ pub use error::HubError;
 use cache::{Cache, Snapshot};
 use client::Client;
 
+/// How long the hub may send nothing, where `HF_HUB_DOWNLOAD_TIMEOUT` does not say it.
+const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 const DEFAULT_REVISION: &str = "main";
 const ENDPOINT: &str = "https://huggingface.co";
 const WEIGHTS: &str = "model.safetensors";
@@ -77,7 +82,11 @@ impl Hub {
             let token = variable("HF_TOKEN").or_else(|| variable("HUGGING_FACE_HUB_TOKEN"));
             let token = token.or_else(saved).map(|token| token.trim().to_owned());
             let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned());
-            Client::new(&endpoint, token.filter(|token| !token.is_empty()))
+            let silence = variable("HF_HUB_DOWNLOAD_TIMEOUT")
+                .and_then(|seconds| seconds.trim().parse().ok())
+                .filter(|seconds| *seconds > 0)
+                .map_or(LONGEST_SILENCE, Duration::from_secs);
+            Client::new(&endpoint, token.filter(|token| !token.is_empty()), silence)
         });
         Ok(Self { cache: Cache::new(cache.ok_or(HubError::NoHome)?), client })
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use spec::{Event, SweepState, TrialId, TrialState};
+use spec::{Event, SweepState, TrialId, TrialState, printable};
 use worker::{Observer, Warning};
 
 use super::pace::{Pace, in_words};
@@ -75,7 +75,7 @@ impl Observer for Bars {
     fn event(&mut self, event: &Event, state: &SweepState) {
         if let Some(shortage) = super::shortage(event) {
             // Nothing can be done about a terminal that cannot be written to.
-            let _ = self.multi.println(shortage);
+            let _ = self.multi.println(&*printable(&shortage));
         }
         let is_step = matches!(event, Event::Trained { .. });
         let is_pending = matches!(event, Event::TrialProposed { .. });
@@ -92,7 +92,7 @@ impl Observer for Bars {
 
     fn warning(&mut self, warning: &Warning) {
         // Nothing can be done about a terminal that cannot be written to.
-        let _ = self.multi.println(format!("warning: {warning}"));
+        let _ = self.multi.println(&*printable(&format!("warning: {warning}")));
     }
 }
 

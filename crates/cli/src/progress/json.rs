@@ -1,13 +1,12 @@
 //! One JSON event a line on stdout, as in the journal.
 
-use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use spec::{Event, Record, SCHEMA_VERSION, SweepState};
 use worker::{Observer, Warning};
 
 use super::Progress;
-use crate::output::Output;
+use crate::output::{self, Output};
 
 /// See the module.
 pub struct Json {
@@ -27,8 +26,7 @@ impl Observer for Json {
         let (v, event) = (SCHEMA_VERSION, event.clone());
         let record = Record { v, at_ms, seq: None, attempt: None, event };
         if let Ok(line) = serde_json::to_string(&record) {
-            // A reader that went away does not end the sweep.
-            let _ = writeln!(std::io::stdout(), "{line}");
+            output::json_text(&line);
         }
     }
 

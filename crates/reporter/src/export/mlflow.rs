@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::Value;
-use spec::{Evaluation, Outcome, SweepState, TrialId, TrialState};
+use spec::{Evaluation, Outcome, SweepState, TrialId, TrialState, printable_json};
 
 use super::ExportFile;
 use crate::diagnose::Diagnosis;
@@ -248,8 +248,9 @@ fn uri(path: &str) -> String {
     uri
 }
 
-/// A mapping whose values are written as JSON, which YAML includes.
+/// A mapping whose values are written as JSON, which YAML includes but for some characters.
 fn yaml(entries: &[(&str, Value)]) -> Vec<u8> {
-    let lines = entries.iter().map(|(key, value)| format!("{key}: {value}\n"));
+    let json = |value: &Value| printable_json(&value.to_string()).into_owned();
+    let lines = entries.iter().map(|(key, value)| format!("{key}: {}\n", json(value)));
     lines.collect::<String>().into_bytes()
 }

@@ -15,6 +15,8 @@ pub use parquet::{evaluations_parquet, ranking_parquet};
 pub use ranking::{ranking_csv, ranking_json};
 pub use tensorboard::tensorboard;
 
+use spec::spreadsheet_cell;
+
 use crate::error::ReportError;
 
 /// One file of an export that is a folder.
@@ -26,7 +28,7 @@ pub struct ExportFile {
     pub bytes: Vec<u8>,
 }
 
-/// Writes a header and rows as CSV text with `\n` line ends.
+/// Writes a header and rows as CSV text with `\n` line ends; no cell is a formula.
 fn table(
     name: &'static str,
     header: &[&str],
@@ -36,7 +38,10 @@ fn table(
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(header).map_err(failed)?;
     for row in rows {
-        writer.write_record(row).map_err(failed)?;
+        for cell in &row {
+            writer.write_field(&*spreadsheet_cell(cell)).map_err(failed)?;
+        }
+        writer.write_record(None::<&[u8]>).map_err(failed)?;
     }
     let bytes = writer.into_inner().map_err(|error| failed(error.into_error().into()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -54,4 +59,17 @@ fn measured(value: impl Into<Option<f64>>) -> String {
 /// A count; empty when absent.
 fn counted(value: impl Into<Option<u32>>) -> String {
     value.into().map_or_else(String::new, |value| value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cell_of_a_table_is_a_formula_or_commands_a_terminal() {
+        let row = ["-0.5", "=1+1", "@x", "a\x1b[2J", "b, \"c\""].map(str::to_owned).to_vec();
+        let table = table("x.csv", &["a", "b", "c", "d", "e"], [row].into_iter());
+        let expected = "a,b,c,d,e\n-0.5,'=1+1,'@x,a\\u{1b}[2J,\"b, \"\"c\"\"\"\n";
+        assert_eq!(table.expect("a table"), expected);
+    }
 }

@@ -100,9 +100,12 @@ fn only(
 fn command(section: &Section, findings: &mut Findings) -> Option<CommandSettings> {
     let example = "command: \"python train.py --rank {{rank}} --lr {{learning_rate}}\"";
     section.require("command", example, findings)?;
+    // Both are read before either ends the reading, so that all mistakes are told.
+    let command = section.read("command", findings, template);
+    let base_command = section.read("base_command", findings, base_template);
     Some(CommandSettings {
-        command: section.read("command", findings, template)?,
-        base_command: section.read("base_command", findings, base_template),
+        command: command?,
+        base_command,
         dir: PathBuf::new(),
         max_parallel: whole(section, "max_parallel", 1, findings).unwrap_or(1),
         grace_seconds: whole(section, "grace_seconds", 0, findings).unwrap_or(GRACE_SECONDS),
@@ -126,6 +129,13 @@ fn template(what: &str, node: &Node, findings: &mut Findings) -> Option<CommandT
         Ok(line) => return Some(line),
         Err(BadTemplate::Unclosed) => {
             Mistake::BadCommand { what: what.to_owned(), problem: "has `{{` without `}}`" }
+        }
+        Err(BadTemplate::Unbalanced) => Mistake::BadCommand {
+            what: what.to_owned(),
+            problem: "has quotes or brackets without their end",
+        },
+        Err(BadTemplate::Misplaced { value, place }) => {
+            Mistake::MisplacedValue { what: what.to_owned(), value: value.name(), place }
         }
         Err(BadTemplate::Unknown(found)) => {
             let known: Vec<&'static str> = CommandValue::all().map(CommandValue::name).collect();

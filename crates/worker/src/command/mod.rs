@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use spec::{BaseForm, CommandSettings, CommandValue, Evaluation, Event, Sweep, Trial, TrialId};
-use store::{StoreError, SweepFolder};
+use store::SweepFolder;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinSet;
@@ -52,6 +52,9 @@ pub enum CommandError {
         /// Why not.
         source: std::io::Error,
     },
+    /// A path that cannot be a value of a command line.
+    #[error("`{}` is not UTF-8 text, so the command cannot be told of it; rename the folder", _0.display())]
+    NotText(PathBuf),
     /// It ended with an error.
     #[error("the command {how}; the end of `{}`:\n{tail}", log.display())]
     Failed {
@@ -128,26 +131,33 @@ impl CommandTrainer {
         let runtime =
             Builder::new_current_thread().enable_all().build().map_err(CommandError::Runtime)?;
         let (send, news) = channel(MOST_NEWS);
-        let shared = values::shared(sweep);
+        let shared = values::shared(sweep)?;
         let running = BTreeMap::new();
         Ok(Self { settings, folder, shared, runtime, send, news, running, attempts: 0 })
     }
 
-    /// The line that the shell will run for `trial`, to be shown beforehand.
-    pub fn preview(sweep: &Sweep, settings: &CommandSettings, trial: &Trial) -> String {
-        let mut values = values::shared(sweep);
+    /// The line that the shell will run for `trial` of the sweep whose results will be in
+    /// `folder`, to be shown beforehand.
+    pub fn preview(
+        sweep: &Sweep,
+        settings: &CommandSettings,
+        trial: &Trial,
+        folder: &SweepFolder,
+    ) -> Result<String, CommandError> {
+        let mut values = values::shared(sweep)?;
         values.insert(CommandValue::Trial, trial.id.0.to_string());
-        values.insert(CommandValue::TrialDir, format!("trial-{}", trial.id));
+        let dir = folder.command_place(trial.id);
+        values.insert(CommandValue::TrialDir, values::text_of(&dir)?);
         // A configuration has only values that JSON has too.
         let _ = values::add_trial(&mut values, trial);
-        values::fill(&settings.command, &values)
+        Ok(values::fill(&settings.command, &values))
     }
 
-    fn values(&self, id: TrialId) -> Result<(Values, PathBuf), StoreError> {
+    fn values(&self, id: TrialId) -> Result<(Values, PathBuf), TrainerError> {
         let dir = self.folder.command_dir(id)?;
         let mut values = self.shared.clone();
         values.insert(CommandValue::Trial, id.0.to_string());
-        values.insert(CommandValue::TrialDir, dir.display().to_string());
+        values.insert(CommandValue::TrialDir, values::text_of(&dir)?);
         let log = dir.join(LOG);
         Ok((values, log))
     }

@@ -185,8 +185,14 @@ pub(super) fn tail(log: &Path, count: usize) -> String {
     const BYTES: usize = 8 << 10;
     let bytes = read_end(log, BYTES as u64).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let lines = text.lines().map(last_written).filter(|line| !line.trim().is_empty());
+    let lines: Vec<&str> = lines.collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
+}
+
+/// What a terminal would show of a line: a progress bar writes over its line.
+fn last_written(line: &str) -> &str {
+    line.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default()
 }
 
 fn read_end(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {

@@ -54,8 +54,14 @@ pub(super) fn ask(command: &mut Command, limit: Duration) -> Result<Answer, NoAn
             ErrorKind::NotFound => NoAnswer::NotInstalled,
             _ => NoAnswer::Io(error),
         })?;
-    let stdout = read_aside(child.stdout.take());
-    let stderr = read_aside(child.stderr.take());
+    let pipes = read_aside(child.stdout.take())
+        .and_then(|stdout| Ok((stdout, read_aside(child.stderr.take())?)));
+    let (stdout, stderr) = pipes.map_err(|error| {
+        // What it did is not known: it is the caller's to find out.
+        let _ = child.kill();
+        let _ = child.wait();
+        NoAnswer::Io(error)
+    })?;
     let end = Instant::now() + limit;
     let status = loop {
         match child.try_wait() {
@@ -78,9 +84,9 @@ pub(super) fn ask(command: &mut Command, limit: Duration) -> Result<Answer, NoAn
 
 /// Reads a pipe in a thread of its own, which ends with the pipe: a process that the command left
 /// behind may hold it open for long.
-fn read_aside(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
+fn read_aside(pipe: Option<impl Read + Send + 'static>) -> std::io::Result<Receiver<Vec<u8>>> {
     let (send, receive) = channel();
-    thread::spawn(move || {
+    thread::Builder::new().spawn(move || {
         let mut bytes = Vec::new();
         if let Some(pipe) = pipe {
             // What was read before an error is still what was said.
@@ -88,8 +94,8 @@ fn read_aside(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
         }
         // Nobody listens any more when the wait was given up.
         let _ = send.send(bytes);
-    });
-    receive
+    })?;
+    Ok(receive)
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ impl Launcher for LocalLauncher {
         let input = child.stdin.take();
         if let Some(mut output) = child.stdout.take() {
             let say = self.say.clone();
-            std::thread::spawn(move || {
+            let listen = move || {
                 let mut bytes = [0; 256];
                 // Nobody listens any more once the driver has come to its end.
                 loop {
@@ -113,7 +113,13 @@ impl Launcher for LocalLauncher {
                     }
                 }
                 let _ = say.send(());
-            });
+            };
+            if let Err(error) = std::thread::Builder::new().spawn(listen) {
+                // Unheard it would be taken for lost.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(failed(error));
+            }
         }
         self.children.insert(handle.clone(), Running { child, input, asked: None, gone: None });
         Ok(Submission::Known(handle))

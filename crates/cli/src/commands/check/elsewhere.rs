@@ -1,12 +1,14 @@
 //! What can be known of a sweep that another program trains: its trials, and the command line.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use serde::Serialize;
 use spec::{CommandSettings, ExecutorKind, Sweep, Trial};
+use store::SweepFolder;
 use worker::CommandTrainer;
 
-use crate::args::CheckArgs;
+use crate::args::{CheckArgs, RunArgs};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output;
@@ -27,7 +29,7 @@ struct Findings<'a> {
 }
 
 pub(super) fn run(args: &CheckArgs, file: &SweepFile) -> Result<Exit, CliError> {
-    let findings = find(&file.sweep);
+    let findings = find(&file.sweep)?;
     if args.json {
         output::json("the findings", &findings)?;
         return Ok(Exit::Done);
@@ -37,7 +39,7 @@ pub(super) fn run(args: &CheckArgs, file: &SweepFile) -> Result<Exit, CliError> 
     Ok(Exit::Done)
 }
 
-fn find(sweep: &Sweep) -> Findings<'_> {
+fn find(sweep: &Sweep) -> Result<Findings<'_>, CliError> {
     let planner = planner::for_sweep(sweep);
     let all = workload::all_trials(&*planner);
     let first = workload::known_trials(sweep, all.as_deref()).into_iter().next();
@@ -45,18 +47,19 @@ fn find(sweep: &Sweep) -> Findings<'_> {
         ExecutorKind::Command(settings) => Some(settings),
         _ => None,
     };
+    let folder = SweepFolder::at(Path::new(RunArgs::RESULTS).join(&sweep.name));
     let preview = |(settings, trial): (&CommandSettings, Trial)| {
-        CommandTrainer::preview(sweep, settings, &trial)
+        CommandTrainer::preview(sweep, settings, &trial, &folder)
     };
-    Findings {
+    Ok(Findings {
         name: &sweep.name,
         fingerprint: sweep.fingerprint(),
         method: sweep.method,
         trials: planner.total(),
-        command: settings.zip(first).map(preview),
+        command: settings.zip(first).map(preview).transpose()?,
         max_parallel: settings.map(|settings| settings.max_parallel),
         warnings: sweep.warnings.iter().map(|warning| warning.message.clone()).collect(),
-    }
+    })
 }
 
 fn render(found: &Findings, path: &str) -> String {

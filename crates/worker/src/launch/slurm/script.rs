@@ -52,9 +52,19 @@ pub(super) fn render(
         out.push('\n');
     }
     let quote = |text: &str| quote(text, &what);
+    out += SIGNALS;
+    if !is_slurms(log) {
+        let _ = writeln!(
+            out,
+            "# Slurm itself cannot open a log in a folder of this name.\n\
+             exec >>{}\"$SLURM_JOB_ID\"{} 2>&1\n",
+            quote(&before)?,
+            quote(&after)?
+        );
+    }
     let _ = write!(
         out,
-        "{SIGNALS}\
+        "\
          # Another sweep may have taken the folder while this job waited.\n\
          if [ \"$(cat {file})\" != {id} ]; then\n\
          \x20 echo \"not started: {name}'s results folder is not on $(hostname), or is another \
@@ -164,13 +174,18 @@ fn options(
     worker: &WorkerCommand,
     log: &str,
 ) -> Vec<(String, Option<String>)> {
-    let log = log.replace('%', "%%");
-    let (before, after) = around_the_number(&log);
+    let output = if is_slurms(log) {
+        let (before, after) = around_the_number(log);
+        let [before, after] = [before, after].map(|part| part.replace('%', "%%"));
+        format!("{before}%j{after}")
+    } else {
+        "/dev/null".to_owned()
+    };
     let text = |value: &str| Some(value.to_owned());
     let ours = [
         ("job-name", text(&format!("lorasweep-{}-{}", mark.sweep, worker.name))),
         ("comment", text(&format!("{}{}", mark.prefix(), worker.name))),
-        ("output", Some(format!("{before}%j{after}"))),
+        ("output", Some(output)),
         ("open-mode", text("append")),
         ("requeue", None),
         ("signal", Some(format!("B:USR1@{}", settings.signal_delay_seconds))),
@@ -179,6 +194,12 @@ fn options(
     ];
     let ours = ours.into_iter().map(|(name, value)| (name.to_owned(), value));
     ours.chain(asked(settings)).collect()
+}
+
+/// Whether Slurm can open a log: in a path with a backslash it replaces no `%j` and takes the
+/// backslash away, and a line end ends its option.
+fn is_slurms(log: &str) -> bool {
+    !log.contains(['\\', '\n', '\r'])
 }
 
 /// `worker.log` as `worker.` and `.log`, between which the job's number stands.
@@ -275,6 +296,14 @@ mod tests {
     #[test]
     fn a_bare_script_in_a_folder_with_an_awkward_name_is_quoted() {
         insta::assert_snapshot!(script(&SlurmSettings::default(), "/data/it's 100% \"$mine\""));
+    }
+
+    #[test]
+    fn a_job_in_a_folder_with_a_backslash_opens_its_log_itself() {
+        let script = script(&SlurmSettings::default(), r"/data/a\b %j");
+        assert!(script.contains("#SBATCH --output=/dev/null\n"), "{script}");
+        let own = r#"exec >>"/data/a\\b %j/workers/worker-003.""$SLURM_JOB_ID".log 2>&1"#;
+        assert!(script.contains(own), "{script}");
     }
 
     #[test]
