@@ -1,6 +1,6 @@
 //! Asks the hub: which files a model has, and what is in them.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -110,7 +110,7 @@ impl Client {
                 }
                 self.fetch(name, file, &url, &mut target, &part)?;
                 check_content(&part, &facts)?;
-                fs::rename(&part, &blob).map_err(HubError::io("rename", &part))?;
+                store::rename_own_file(&part, &blob).map_err(HubError::io("rename", &part))?;
             }
         }
         snapshot.link(file, &facts.etag)
@@ -172,7 +172,7 @@ impl Client {
         }
         self.check(name, file, &response)?;
         if status != 206 {
-            target.set_len(0).map_err(HubError::io("write", path))?;
+            store::truncate(target, 0).map_err(HubError::io("write", path))?;
         }
         let mut body = response.body_mut().as_reader();
         let mut buffer = vec![0; 1 << 16];
@@ -236,7 +236,7 @@ fn header<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a str> {
 fn check_content(path: &Path, facts: &FileFacts) -> Result<(), HubError> {
     let damaged = |message: String| {
         // What is wrong at the beginning is not mended by going on.
-        let _ = fs::remove_file(path);
+        let _ = store::remove_own_file(path);
         HubError::Damaged { path: path.to_owned(), message }
     };
     let mut file = File::open(path).map_err(HubError::io("read", path))?;

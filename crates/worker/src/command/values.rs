@@ -61,8 +61,12 @@ fn text(value: &Value) -> String {
 
 /// The variables of a command's environment.
 pub(super) fn environment(values: &Values) -> BTreeMap<String, String> {
-    let name = |value: CommandValue| format!("LORASWEEP_{}", value.name().to_uppercase());
-    values.iter().map(|(value, text)| (name(*value), text.clone())).collect()
+    values.iter().map(|(value, text)| (variable(*value), text.clone())).collect()
+}
+
+/// The variable of a command's environment that holds a value.
+pub(super) fn variable(value: CommandValue) -> String {
+    format!("LORASWEEP_{}", value.name().to_uppercase())
 }
 
 /// The line for the shell, every value quoted as one word.
