@@ -20,7 +20,7 @@ use proptest::prelude::*;
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// Folders of a sweep's results, below its own.
-const FOLDERS: [&str; 9] = [
+const FOLDERS: [&str; 12] = [
     "",
     "plots",
     "plots/runs",
@@ -30,6 +30,9 @@ const FOLDERS: [&str; 9] = [
     "trials/trial-001",
     "trials/trial-001/checkpoint",
     "trials/trial-001/claims",
+    "trials/trial-001/adapter",
+    "trials/trial-001/epochs",
+    "best",
 ];
 
 /// What a person may put there.
@@ -191,7 +194,9 @@ fn figures_of_a_person_beside_the_plots_stay() {
     let sweep = interrupted_sweep(dir.path());
     lorasweep(dir.path(), &["report", "results/small"]);
     let mine = [sweep.join("plots/mine.pdf"), sweep.join("plots/paper/fig1.png")];
-    mine.iter().for_each(|path| plant(Foreign::File, path, dir.path()));
+    for path in &mine {
+        plant(Foreign::File, path, dir.path());
+    }
     let ran = lorasweep(dir.path(), &["report", "results/small"]);
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
     assert!(mine.iter().all(|path| fs::read_to_string(path).is_ok_and(|it| it == "mine")));

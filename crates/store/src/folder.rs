@@ -147,12 +147,8 @@ impl SweepFolder {
     /// A folder of the sweep, unless the way there leads through a link: whoever gave away the
     /// results may have put one to a folder of this machine.
     fn own_folder(&self, path: PathBuf) -> Option<PathBuf> {
-        let mut at = self.root.clone();
-        for part in path.strip_prefix(&self.root).ok()? {
-            at.push(part);
-            at.symlink_metadata().ok().filter(fs::Metadata::is_dir)?;
-        }
-        Some(path)
+        own_files::check_folder(&self.root, &path).ok()?;
+        own_files::is_dir(&path).then_some(path)
     }
 
     /// The folder in which the command that trains a trial may write, and its log; created where it
