@@ -93,6 +93,9 @@ pub enum CliError {
     /// An input of the sweep is not what it was when the sweep ran.
     #[error("the {what} file `{path}` has changed since the sweep ran")]
     ChangedInput { what: String, path: String },
+    /// The inputs that a worker found are not those that the sweep began with.
+    #[error("the inputs are not those that the sweep began with:{}", bullets(changes))]
+    ChangedInputs { changes: Vec<String> },
     /// A name under which nothing was found.
     #[error("there is no sweep at `{}`", path.display())]
     NoSweepAt { path: PathBuf },
@@ -145,7 +148,8 @@ impl CliError {
 
     /// The code to exit with.
     pub fn exit(&self) -> Exit {
-        if is_disk_full(self) {
+        let of_worker = matches!(self, Self::Worker(error) if error.is_disk_full_of_worker());
+        if of_worker || is_disk_full(self) {
             return Exit::DiskFull;
         }
         match self {
@@ -167,10 +171,13 @@ impl CliError {
             | Self::Unfinished { .. }
             | Self::NotOneSweep { .. }
             | Self::TooFewGpus { .. }
+            | Self::ChangedInputs { .. }
             | Self::Worker(WorkerError::WorkerFailed { at_start: true, .. })
-            | Self::Store(StoreError::DifferentSweep { .. } | StoreError::NotASweep { .. }) => {
-                Exit::BadInput
-            }
+            | Self::Store(
+                StoreError::DifferentSweep { .. }
+                | StoreError::NotASweep { .. }
+                | StoreError::Occupied { .. },
+            ) => Exit::BadInput,
             _ => Exit::Failed,
         }
     }
@@ -222,6 +229,11 @@ impl CliError {
                     .to_owned(),
             ),
             Self::DamagedAdapter { .. } => Some(store::AdapterDamage::help()),
+            Self::ChangedInputs { .. } => Some(
+                "put back what was there when the sweep began and run it again, or give the sweep \
+                 another `name:`"
+                    .to_owned(),
+            ),
             Self::NoEpochAdapter { .. } => Some(
                 "write `train: {save_strategy: epoch}` in the sweep file before the trials run; \
                  trials that have ended are not trained again unless the sweep begins anew \
@@ -239,6 +251,10 @@ impl CliError {
             _ => None,
         }
     }
+}
+
+fn bullets(lines: &[String]) -> String {
+    lines.iter().flat_map(|line| ["\n  - ", line]).collect()
 }
 
 /// Which adapters of a trial there are instead.

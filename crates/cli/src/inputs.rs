@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use data::{DataRole, PreparedData};
 use serde::Deserialize;
@@ -22,15 +23,19 @@ pub const TRAINING_DATA: &str = "training data";
 /// What the name of an earlier sweep among a sweep's inputs begins with.
 pub const EARLIER_SWEEP: &str = "earlier sweep";
 
-/// Files of a model on which its rows' tokens depend.
-const MODEL_INPUTS: [&str; 6] = [
+/// Files of a model on which its shape or its rows' tokens depend.
+const MODEL_INPUTS: [&str; 8] = [
     "config.json",
+    "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",
 ];
+/// A folder of chat templates by name.
+const TEMPLATES: &str = "additional_chat_templates";
 
 /// The parts of `resolved.json` that are read back after the run.
 #[derive(Debug, Deserialize)]
@@ -57,8 +62,15 @@ impl Settings {
     }
 }
 
-/// The identity of `sweep`; reads every data file once to hash it.
-pub fn identity(sweep: &Sweep, planned_trials: Option<usize>) -> Result<Identity, CliError> {
+/// The identity of `sweep` in the folder of results `results`; reads every input file once to hash
+/// it, except large weights that are recognised as those of an earlier launch.
+pub fn identity(
+    sweep: &Sweep,
+    planned_trials: Option<usize>,
+    results: &Path,
+) -> Result<Identity, CliError> {
+    // One that cannot be read is refused when the folder is opened.
+    let earlier = SweepFolder::open(results.join(&sweep.name)).and_then(|it| it.identity()).ok();
     let as_json = |value: Result<Value, serde_json::Error>| {
         value.map_err(|source| CliError::Json { what: "the sweep", source })
     };
@@ -72,7 +84,9 @@ pub fn identity(sweep: &Sweep, planned_trials: Option<usize>) -> Result<Identity
     } else if sweep.model.is_dir() {
         settings["model"] = as_json(serde_json::to_value(absolute(&sweep.model)?))?;
     }
-    let mut identity = Identity::new(&sweep.name, sweep.fingerprint(), inputs(sweep)?, settings);
+    let inputs = inputs(sweep, earlier.as_ref())?;
+    let mut identity = Identity::new(&sweep.name, sweep.fingerprint(), inputs, settings);
+    identity.has_all_inputs = true;
     identity.planned_trials = planned_trials;
     Ok(identity)
 }
@@ -104,7 +118,7 @@ pub fn training_data_sha256(identity: &Identity) -> Option<&str> {
 
 /// An error when one of the files that data preparation reads is not what it was.
 pub fn check_unchanged(identity: &Identity) -> Result<(), CliError> {
-    check_inputs(identity, |_, _| true)
+    check_inputs(identity, |_, file| file.sampled.is_none())
 }
 
 /// The same, of the model's files and of those that `data` names.
@@ -124,11 +138,48 @@ fn check_inputs(
 ) -> Result<(), CliError> {
     let read = identity.inputs.iter().filter(|(_, file)| file.sha256.is_some());
     for (what, then) in read.filter(|(what, file)| is_used(what, file)) {
-        if hash_input(Path::new(&then.path))? != *then {
+        let path = Path::new(&then.path);
+        let now = match then.sampled {
+            Some(_) => store::hash_weights(path, [then])?,
+            None => hash_input(path)?,
+        };
+        if !now.is_same(then) {
             return Err(CliError::ChangedInput { what: what.clone(), path: then.path.clone() });
         }
     }
     Ok(())
+}
+
+/// An error when an input of `sweep` is not what it was when the sweep began, in a process that
+/// starts later: what it trained would not compare with the rest.
+pub fn refuse_changed(sweep: &Sweep, began: &Identity) -> Result<(), CliError> {
+    let mut now = began.clone();
+    now.inputs = inputs(sweep, Some(began))?;
+    now.has_all_inputs = true;
+    let changes = now.changed_inputs(began);
+    if changes.is_empty() { Ok(()) } else { Err(CliError::ChangedInputs { changes }) }
+}
+
+/// Sizes and times of the input files, to see whether one was changed while it was read.
+pub struct Stamps(Vec<(String, Option<(u64, SystemTime)>)>);
+
+impl Stamps {
+    pub fn of(identity: &Identity) -> Self {
+        let paths = identity.inputs.values().map(|file| file.path.clone());
+        Self(paths.map(|path| (path.clone(), Self::stamp(&path))).collect())
+    }
+
+    fn stamp(path: &str) -> Option<(u64, SystemTime)> {
+        let found = Path::new(path).metadata().ok()?;
+        Some((found.len(), found.modified().ok()?))
+    }
+
+    pub fn refuse_changed(&self) -> Result<(), CliError> {
+        let changed = self.0.iter().filter(|(path, then)| Self::stamp(path) != *then);
+        let changes: Vec<String> =
+            changed.map(|(path, _)| format!("`{path}` was changed while it was read")).collect();
+        if changes.is_empty() { Ok(()) } else { Err(CliError::ChangedInputs { changes }) }
+    }
 }
 
 /// An absolute path, whether or not anything is there.
@@ -168,12 +219,15 @@ fn hash_input(path: &Path) -> Result<InputFile, CliError> {
         let _ = writeln!(listing, "{} {name}", hashed.sha256.unwrap_or_default());
     }
     let sha256 = Some(store::hash_text(&listing));
-    Ok(InputFile { path: path.display().to_string(), bytes, sha256 })
+    Ok(InputFile { path: path.display().to_string(), bytes, sha256, sampled: None })
 }
 
-/// Data and the model's small files by content, weights by size. What another trainer finds by a
-/// name that is no path here is known by that name alone.
-fn inputs(sweep: &Sweep) -> Result<BTreeMap<String, InputFile>, CliError> {
+/// Data and the model's files by content. What another trainer finds by a name that is no path here
+/// is known by that name alone.
+fn inputs(
+    sweep: &Sweep,
+    earlier: Option<&Identity>,
+) -> Result<BTreeMap<String, InputFile>, CliError> {
     let mut inputs = BTreeMap::new();
     let is_own = sweep.executor.kind.is_own();
     let mut add = |what: &str, path: &Path| -> Result<(), CliError> {
@@ -193,37 +247,57 @@ fn inputs(sweep: &Sweep) -> Result<BTreeMap<String, InputFile>, CliError> {
     if let Some(path) = &sweep.data.test {
         add("test data", path)?;
     }
-    for name in MODEL_INPUTS {
-        let path = sweep.model.join(name);
+    for name in model_inputs(&sweep.model)? {
+        let path = sweep.model.join(&name);
         if path.is_file() {
-            add(&format!("model's {name}"), &path)?;
+            inputs.insert(format!("model's {name}"), store::hash_file(&absolute(&path)?)?);
         }
     }
-    let weights = match &sweep.base.weights {
-        Some(file) => vec![file.clone()],
-        None if is_own || sweep.model.is_dir() => weight_files(&sweep.model)?,
-        None => Vec::new(),
-    };
     for path in &sweep.warm_start {
         let history = SweepFolder::open(path)?.history()?;
         inputs.insert(format!("{EARLIER_SWEEP}'s journal in {}", path.display()), history);
     }
-    for path in weights {
-        let bytes = path.metadata().map_err(CliError::io("look at", &path))?.len();
+    let known = || earlier.into_iter().flat_map(|earlier| earlier.inputs.values());
+    for path in weight_files(sweep)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let file = InputFile { path: absolute(&path)?.display().to_string(), bytes, sha256: None };
+        let file = store::hash_weights(&absolute(&path)?, known())?;
         inputs.insert(format!("model's {name}"), file);
     }
     Ok(inputs)
 }
 
-fn weight_files(model: &Path) -> Result<Vec<PathBuf>, CliError> {
-    let listing = std::fs::read_dir(model).map_err(CliError::io("list", model))?;
+/// Names of the small files that a model may have, below its folder.
+fn model_inputs(model: &Path) -> Result<Vec<String>, CliError> {
+    let templates = list(&model.join(TEMPLATES), "jinja")?.into_iter().filter_map(|path| {
+        let name = path.file_name()?.to_str()?.to_owned();
+        Some(format!("{TEMPLATES}/{name}"))
+    });
+    Ok(MODEL_INPUTS.into_iter().map(str::to_owned).chain(templates).collect())
+}
+
+/// The files that the base model's weights are read from.
+fn weight_files(sweep: &Sweep) -> Result<Vec<PathBuf>, CliError> {
+    if let Some(file) = &sweep.base.weights {
+        return Ok(vec![file.clone()]);
+    }
+    if sweep.executor.kind.is_own() {
+        let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
+        return trainer::model::weight_files(&sweep.model).map_err(unusable);
+    }
+    list(&sweep.model, "safetensors")
+}
+
+/// The files in a folder whose names end so, sorted; none where there is no such folder.
+fn list(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, CliError> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let listing = std::fs::read_dir(folder).map_err(CliError::io("list", folder))?;
     let mut paths = listing
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<Vec<_>, _>>()
-        .map_err(CliError::io("list", model))?;
-    paths.retain(|path| path.extension().is_some_and(|e| e == "safetensors"));
+        .map_err(CliError::io("list", folder))?;
+    paths.retain(|path| path.extension().is_some_and(|e| e == extension));
     paths.sort();
     Ok(paths)
 }

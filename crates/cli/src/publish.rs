@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use reporter::{Lang, Page, Ranking, Span, TerminalOptions};
 use spec::{Evaluation, SweepState, TrialState};
-use store::{BuildError, ReportFile, SweepFolder, TrialTables};
+use store::{BuildError, Kept, PlotFile, ReportFile, SweepFolder, TrialTables};
 
 use crate::error::CliError;
 use crate::export::{self, Export, Form};
@@ -43,15 +43,15 @@ pub fn publish(
     lang: Lang,
 ) -> Result<Published, CliError> {
     // The pictures take as long as all the rest, and neither needs the other.
-    let ranking = std::thread::scope(|threads| {
+    let (ranking, warnings) = std::thread::scope(|threads| {
         let pictures = std::thread::Builder::new()
             .spawn_scoped(threads, || publish_pictures(target, state, settings))
             .map_err(CliError::Thread)?;
         let ranking = publish_tables(target, state, spans, settings, lang)?;
-        pictures.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        Ok::<_, CliError>(ranking)
+        let warnings = pictures.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok::<_, CliError>((ranking, warnings))
     })?;
-    let mut published = Published { ranking, warnings: Vec::new(), best: Ok(()) };
+    let mut published = Published { ranking, warnings, best: Ok(()) };
     if let Some(trial) = export::best_trial(folder, state, &published.ranking) {
         let identity = &folder.identity()?;
         let (ranking, form) = (&published.ranking, Form::Adapter);
@@ -59,7 +59,7 @@ pub fn publish(
         let export =
             Export { folder, state, settings, trial, epoch, ranking, form, identity, validation };
         match export.write(&target.best_dir()) {
-            Ok(written) => published.warnings = written.warnings,
+            Ok(written) => published.warnings.extend(written.warnings),
             Err(damaged @ CliError::DamagedAdapter { .. }) => published.best = Err(damaged),
             Err(error) => return Err(error),
         }
@@ -84,21 +84,26 @@ fn publish_tables(
     Ok(ranking)
 }
 
+/// Returns what to warn of.
 fn publish_pictures(
     folder: &SweepFolder,
     state: &SweepState,
     settings: &Settings,
-) -> Result<(), CliError> {
-    let mut names = Vec::new();
+) -> Result<Vec<String>, CliError> {
+    let mut files = Vec::new();
     for plot in reporter::plot::all_plots(state, &settings.report) {
         let plot = plot?;
-        for (extension, contents) in [("svg", plot.svg.as_bytes()), ("png", &plot.png)] {
-            let name = format!("{}.{extension}", plot.name);
-            folder.write_report(&ReportFile::Plot(name.clone()), contents)?;
-            names.push(name);
-        }
+        let (svg, png) = (format!("{}.svg", plot.name), format!("{}.png", plot.name));
+        files.push(PlotFile { name: svg, bytes: plot.svg.into_bytes() });
+        files.push(PlotFile { name: png, bytes: plot.png });
     }
-    Ok(folder.remove_other_plots(&names)?)
+    let in_words = |Kept { path, reason }| {
+        format!(
+            "`{}` stays as it is: {reason}; to get the plot of this report, move it elsewhere",
+            path.display()
+        )
+    };
+    Ok(folder.write_plots(&files)?.into_iter().map(in_words).collect())
 }
 
 /// `report.html`; one that is to follow a running sweep loads itself again.

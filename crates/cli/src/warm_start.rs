@@ -37,10 +37,18 @@ fn earlier(path: &Path, own: &Identity) -> Result<Earlier, CliError> {
 
 /// Whether two sweeps validate one base model on the same rows after training on the same.
 fn is_same_problem(a: &Identity, b: &Identity) -> bool {
-    let files = |of: &Identity| -> Vec<_> {
-        let inputs = of.inputs.iter().filter(|(what, _)| !what.starts_with(EARLIER_SWEEP));
-        inputs.map(|(what, file)| (what.clone(), file.bytes, file.sha256.clone())).collect()
+    let of_problem = |of: &Identity| {
+        let mut inputs = of.clone();
+        inputs.inputs.retain(|what, _| !what.starts_with(EARLIER_SWEEP));
+        inputs
     };
+    let (files, earlier) = (of_problem(a), of_problem(b));
+    // An earlier version listed fewer of a model's files, but all data.
+    let data = |of: &Identity| -> Vec<String> {
+        of.inputs.keys().filter(|what| !what.starts_with("model's ")).cloned().collect()
+    };
+    let is_same_content =
+        data(&files) == data(&earlier) && files.changed_inputs(&earlier).is_empty();
     let names = |of: &Identity| -> Vec<Value> {
         let sweep = &of.sweep;
         let length = sweep["train"]["max_seq_len"].clone();
@@ -49,7 +57,7 @@ fn is_same_problem(a: &Identity, b: &Identity) -> bool {
         let named = of.inputs.is_empty().then(|| [sweep["model"].clone(), sweep["data"].clone()]);
         named.into_iter().flatten().chain([length, form]).collect()
     };
-    files(a) == files(b) && names(a) == names(b)
+    is_same_content && names(a) == names(b)
 }
 
 #[cfg(test)]
@@ -66,6 +74,7 @@ mod tests {
             path: format!("anywhere/{sha256}"),
             bytes: 3,
             sha256: Some(sha256.to_owned()),
+            sampled: None,
         };
         let inputs: BTreeMap<_, _> =
             hash.map(|hash| ("training data".to_owned(), file(hash))).into_iter().collect();

@@ -1,6 +1,8 @@
 //! What leaves the house: which files an export has, what it refuses, and what is left of one that
 //! was interrupted.
 
+#![allow(clippy::disallowed_methods, reason = "a test changes its own files")]
+
 mod common;
 
 use std::fs;

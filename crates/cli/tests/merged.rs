@@ -1,5 +1,7 @@
 //! A merged model is compared with base and adapter when it is exported.
 
+#![allow(clippy::disallowed_methods, reason = "a test changes its own files")]
+
 mod common;
 
 use std::fs;

@@ -79,6 +79,7 @@ pub(super) fn read(entry: &Path) -> Option<(Vec<PreparedRow>, FileReport)> {
 }
 
 /// Writes an entry.
+#[expect(clippy::disallowed_methods, reason = "the names are those of this cache")]
 pub(super) fn write(entry: &Path, rows: &[PreparedRow], report: &FileReport) -> io::Result<()> {
     static WRITTEN: AtomicU32 = AtomicU32::new(0);
     let folder = entry.parent().unwrap_or(Path::new("."));
@@ -93,10 +94,15 @@ pub(super) fn write(entry: &Path, rows: &[PreparedRow], report: &FileReport) -> 
     written
 }
 
-/// Removes what nobody used for long, parts of writers that were killed included.
+/// Removes what nobody used for long, parts of writers that were killed included. What else lies in
+/// the folder is somebody else's.
+#[expect(clippy::disallowed_methods, reason = "only files with a name of this cache")]
 fn remove_unused(folder: &Path) -> io::Result<()> {
     for file in fs::read_dir(folder)? {
         let file = file?;
+        if !is_entry(&file.file_name().to_string_lossy()) || !file.file_type()?.is_file() {
+            continue;
+        }
         let used = file.metadata().and_then(|facts| facts.modified());
         let age = used.ok().and_then(|used| used.elapsed().ok());
         if age.is_some_and(|age| age > KEPT) {
@@ -105,6 +111,15 @@ fn remove_unused(folder: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a name is an entry's (a hash) or that of a part of one (`<hash>.<process>-<n>.part`).
+fn is_entry(name: &str) -> bool {
+    let (hash, rest) = name.split_once('.').unwrap_or((name, "part"));
+    let kind = rest.rsplit('.').next();
+    hash.len() == 2 * HASH_BYTES
+        && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && kind == Some("part")
 }
 
 fn write_content(path: &Path, rows: &[PreparedRow], report: &FileReport) -> io::Result<()> {

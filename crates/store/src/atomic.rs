@@ -5,23 +5,21 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::error::StoreError;
-
-/// Marks files and folders that are still being written.
-pub(crate) const TEMPORARY: &str = ".tmp-";
-/// Marks a folder that is being replaced.
-pub(crate) const REPLACED: &str = ".replaced-";
+use crate::own_files;
+pub(crate) use crate::own_files::{REPLACED, TEMPORARY};
 
 /// Writes `contents` to `path`, creating its folder. A reader sees the old file or the new one.
 pub fn write_file(path: &Path, contents: &[u8]) -> Result<(), StoreError> {
     create_parent(path)?;
+    own_files::check_file_place(path)?;
     let temporary = beside(path, TEMPORARY);
-    let written = File::create(&temporary).and_then(|mut file| {
+    let written = own_files::create_temporary(&temporary).and_then(|mut file| {
         file.write_all(contents)?;
         file.sync_all()
     });
     if let Err(source) = written {
         // The error that matters is the first one.
-        let _ = fs::remove_file(&temporary);
+        let _ = own_files::remove_file(&temporary);
         return Err(StoreError::io("write", &temporary)(source));
     }
     rename(&temporary, path)
@@ -29,10 +27,13 @@ pub fn write_file(path: &Path, contents: &[u8]) -> Result<(), StoreError> {
 
 /// Writes `contents` to `path` as [`write_file`] does, but leaves it to the system when they reach
 /// the disk: for what is of no use after a loss of power.
-pub(crate) fn write_unsynced(path: &Path, contents: &[u8]) -> Result<(), StoreError> {
+pub fn write_unsynced(path: &Path, contents: &[u8]) -> Result<(), StoreError> {
+    own_files::check_file_place(path)?;
     let temporary = beside(path, TEMPORARY);
-    fs::write(&temporary, contents).map_err(StoreError::io("write", &temporary))?;
-    fs::rename(&temporary, path).map_err(StoreError::io("rename a finished file to", path))
+    own_files::create_temporary(&temporary)
+        .and_then(|mut file| file.write_all(contents))
+        .map_err(StoreError::io("write", &temporary))?;
+    own_files::rename(&temporary, path).map_err(StoreError::io("rename a finished file to", path))
 }
 
 /// Lets processes on other machines see what was written to `file`: a network file system sends it
@@ -44,7 +45,7 @@ pub(crate) fn send(file: &File) {
 
 /// Renames `from` to `to` and makes the rename durable.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
-    fs::rename(from, to).map_err(StoreError::io("rename a finished file to", to))?;
+    own_files::rename(from, to).map_err(StoreError::io("rename a finished file to", to))?;
     sync_parent(to)
 }
 
@@ -66,21 +67,13 @@ fn this_process() -> String {
     format!("{}-{}", gethostname::gethostname().to_string_lossy(), std::process::id())
 }
 
-/// Removes what other processes, which died in the middle of a write, left in `dir`.
-pub(crate) fn remove_leftovers(dir: &Path) -> Result<(), StoreError> {
-    let own = this_process();
-    for path in entries(dir)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let is_leftover = name.contains(TEMPORARY) || name.contains(REPLACED);
-        if is_leftover && !name.ends_with(&own) {
-            if path.is_dir() {
-                remove_dir_if_there(&path)?;
-            } else {
-                fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
-            }
-        }
-    }
-    Ok(())
+/// Removes what other processes, which died in the middle of writing a file or folder whose name
+/// `is_ours` knows, left in `dir`.
+pub(crate) fn remove_leftovers(
+    dir: &Path,
+    is_ours: impl Fn(&str) -> bool,
+) -> Result<(), StoreError> {
+    own_files::remove_leftovers(dir, &this_process(), is_ours)
 }
 
 /// The paths in `dir`, sorted; none when there is no such folder.
@@ -96,26 +89,6 @@ pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
         .map_err(StoreError::io("list the folder", dir))?;
     paths.sort();
     Ok(paths)
-}
-
-/// Removes a file.
-pub(crate) fn remove_file_if_there(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(StoreError::io("remove", path)(error))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Removes a folder with all it holds.
-pub(crate) fn remove_dir_if_there(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(StoreError::io("remove the folder", path)(error))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Makes a file's bytes durable.
@@ -167,12 +140,13 @@ mod tests {
     #[test]
     fn leftovers_of_a_dead_process_are_removed_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("adapter.tmp-77")).unwrap();
-        fs::create_dir(dir.path().join("adapter.replaced-77")).unwrap();
-        fs::write(dir.path().join("trial.json.tmp-77"), "").unwrap();
-        fs::write(dir.path().join("trial.json"), "").unwrap();
-        remove_leftovers(dir.path()).unwrap();
-        assert_eq!(names(dir.path()), ["trial.json"]);
+        fs::create_dir(dir.path().join("adapter.tmp-node-77")).unwrap();
+        fs::create_dir(dir.path().join("adapter.replaced-node-77")).unwrap();
+        for name in ["trial.json.tmp-node-77", "trial.json", "mine.tmp-node-77", "my.tmp-notes"] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        remove_leftovers(dir.path(), |name| ["adapter", "trial.json"].contains(&name)).unwrap();
+        assert_eq!(names(dir.path()), ["mine.tmp-node-77", "my.tmp-notes", "trial.json"]);
     }
 
     #[test]

@@ -7,17 +7,21 @@
 //! moment the manifest names a complete file. A checkpoint that is not what its manifest says is
 //! reported as damaged and never used.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{BuildError, StoreError};
-use crate::identity::hash_file;
-use crate::{atomic, layout};
+use crate::input::{InputFile, hash_own_file};
+use crate::{atomic, layout, own_files};
 use spec::TrialId;
 
 const MANIFEST: &str = "manifest.json";
+/// What the trainer writes, until its step and hash are known.
+const UNFINISHED: &str = "checkpoint";
+/// Digits of the step and of the hash in a checkpoint's name.
+const STEP_DIGITS: usize = 8;
+const HASH_DIGITS: usize = 8;
 /// Version of the manifest. The content of the checkpoint itself is the trainer's business.
 const FORMAT: u32 = 1;
 
@@ -66,29 +70,44 @@ pub(crate) fn save(
     save: impl FnOnce(&Path) -> Result<u32, BuildError>,
 ) -> Result<u32, StoreError> {
     let dir = layout::checkpoint(root, trial, purpose);
+    own_files::check_folder(root, &dir)?;
     atomic::create_dir(&dir)?;
-    let temporary = atomic::beside(&dir.join("checkpoint"), atomic::TEMPORARY);
-    let step = match save(&temporary) {
-        Ok(step) => step,
-        Err(source) => {
-            // The error that matters is the first one.
-            let _ = fs::remove_file(&temporary);
-            return Err(StoreError::Build { path: dir, source });
-        }
-    };
-    atomic::sync_file(&temporary)?;
-    let content = hash_file(&temporary)?;
-    let sha256 = content.sha256.unwrap_or_default();
-    // The hash in the name keeps two savings of the same step apart.
-    let file = format!("step-{step:08}-{}.ckpt", &sha256[..8]);
-    atomic::rename(&temporary, &dir.join(&file))?;
-    let manifest = Manifest { v: FORMAT, file, step, bytes: content.bytes, sha256 };
+    // A folder, since what the trainer's libraries leave in it when they are interrupted has names
+    // of their own.
+    let temporary = atomic::beside(&dir.join(UNFINISHED), atomic::TEMPORARY);
+    own_files::create_temporary_dir(&temporary).map_err(StoreError::io("create", &temporary))?;
+    let saved = save_in(&temporary, &dir, save);
+    let removed = own_files::remove_temporary_dir(&temporary);
+    // The error that matters is the first one.
+    let (step, file, content) = saved?;
+    removed.map_err(StoreError::io("remove the folder", &temporary))?;
+    let (bytes, sha256) = (content.bytes, content.sha256.unwrap_or_default());
+    let manifest = Manifest { v: FORMAT, file, step, bytes, sha256 };
     let path = dir.join(MANIFEST);
     let text = serde_json::to_vec_pretty(&manifest)
         .map_err(|source| StoreError::DamagedJson { path: path.clone(), source })?;
     atomic::write_file(&path, &text)?;
-    remove_others(&dir, &manifest.file)?;
+    remove_others(&dir, Some(&manifest.file))?;
     Ok(step)
+}
+
+/// Lets `save` write a file in `temporary` and moves it into `dir`; returns its step, its name there
+/// and its content.
+fn save_in(
+    temporary: &Path,
+    dir: &Path,
+    save: impl FnOnce(&Path) -> Result<u32, BuildError>,
+) -> Result<(u32, String, InputFile), StoreError> {
+    let path = temporary.join(UNFINISHED);
+    let step =
+        save(&path).map_err(|source| StoreError::Build { path: dir.to_path_buf(), source })?;
+    atomic::sync_file(&path)?;
+    let content = hash_own_file(&path)?;
+    let hash = content.sha256.as_deref().unwrap_or_default();
+    // The hash in the name keeps two savings of the same step apart.
+    let file = format!("step-{step:0STEP_DIGITS$}-{}.ckpt", &hash[..HASH_DIGITS]);
+    atomic::rename(&path, &dir.join(&file))?;
+    Ok((step, file, content))
 }
 
 /// The trial's checkpoint: `None` when it has none, an error when it has one that must not be
@@ -101,7 +120,7 @@ pub(crate) fn find(
     let dir = layout::checkpoint(root, trial, purpose);
     let manifest = dir.join(MANIFEST);
     let damage = |path: &Path, reason: String| CheckpointDamage { path: path.into(), reason };
-    let text = match fs::read_to_string(&manifest) {
+    let text = match own_files::read_to_string(&manifest) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(damage(&manifest, error.to_string())),
@@ -115,7 +134,7 @@ pub(crate) fn find(
         return Err(damage(&manifest, format!("it names `{}`, outside its folder", found.file)));
     }
     let path = dir.join(&found.file);
-    let content = hash_file(&path).map_err(|error| damage(&path, causes(&error)))?;
+    let content = hash_own_file(&path).map_err(|error| damage(&path, causes(&error)))?;
     if content.bytes != found.bytes {
         let reason = format!("it has {} bytes instead of {}", content.bytes, found.bytes);
         return Err(damage(&path, reason));
@@ -126,19 +145,43 @@ pub(crate) fn find(
     Ok(Some(Checkpoint { path, step: found.step }))
 }
 
-/// Removes the trial's checkpoint, if any.
+/// Removes the trial's checkpoint, if any. What else lies in its folder stays.
 pub(crate) fn discard(root: &Path, trial: TrialId, purpose: Purpose) -> Result<(), StoreError> {
-    atomic::remove_dir_if_there(&layout::checkpoint(root, trial, purpose))
+    let dir = layout::checkpoint(root, trial, purpose);
+    own_files::check_folder(root, &dir)?;
+    // Without its manifest a checkpoint does not count, so that goes first.
+    let manifest = dir.join(MANIFEST);
+    own_files::remove_file(&manifest).map_err(StoreError::io("remove", &manifest))?;
+    remove_leftovers(&dir)?;
+    remove_others(&dir, None)?;
+    own_files::remove_empty_dir(&dir).map_err(StoreError::io("remove the folder", &dir))
 }
 
-fn remove_others(dir: &Path, keep: &str) -> Result<(), StoreError> {
-    for path in atomic::entries(dir)? {
-        let name = path.file_name().unwrap_or_default();
-        if name != keep && name != MANIFEST {
-            fs::remove_file(&path).map_err(StoreError::io("remove the old checkpoint", &path))?;
+/// Removes what processes that died while they saved left in the folder `dir`.
+pub(crate) fn remove_leftovers(dir: &Path) -> Result<(), StoreError> {
+    atomic::remove_leftovers(dir, |name| [MANIFEST, UNFINISHED].contains(&name))
+}
+
+fn remove_others(dir: &Path, keep: Option<&str>) -> Result<(), StoreError> {
+    for path in own_files::entries(dir)? {
+        let name = path.file_name().and_then(|name| name.to_str());
+        if name != keep && name.is_some_and(is_checkpoint) {
+            own_files::remove_file(&path)
+                .map_err(StoreError::io("remove the old checkpoint", &path))?;
         }
     }
     Ok(())
+}
+
+/// Whether `name` is one that [`save`] gives: `step-00000012-0123abcd.ckpt`.
+fn is_checkpoint(name: &str) -> bool {
+    let parts = name.strip_prefix("step-").and_then(|name| name.strip_suffix(".ckpt"));
+    parts.and_then(|parts| parts.split_once('-')).is_some_and(|(step, hash)| {
+        step.len() >= STEP_DIGITS
+            && step.bytes().all(|byte| byte.is_ascii_digit())
+            && hash.len() == HASH_DIGITS
+            && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
 }
 
 fn causes(error: &dyn std::error::Error) -> String {
@@ -147,6 +190,8 @@ fn causes(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const TRIAL: TrialId = TrialId(3);

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::lock::Holder;
+use crate::own_files;
 
 /// What the closure that fills a file or folder may fail with.
 pub type BuildError = Box<dyn std::error::Error + Send + Sync>;
@@ -79,6 +80,12 @@ pub enum StoreError {
         /// One line for each difference, `there -> here`.
         differences: Vec<String>,
     },
+    /// Something lies where a new sweep would write.
+    #[error("`{}` is there already, in a folder that holds no sweep", path.display())]
+    Occupied {
+        /// The file or folder.
+        path: PathBuf,
+    },
     /// There is no sweep in this folder.
     #[error("`{}` is not the results folder of a sweep (it has no resolved.json)", path.display())]
     NotASweep {
@@ -122,6 +129,11 @@ impl StoreError {
             Self::Locked { .. } => {
                 Some("wait for it or stop it; `lorasweep status` shows how far it is".to_owned())
             }
+            Self::Occupied { .. } => Some(
+                "lorasweep replaces only what it wrote itself: give the sweep another `name:`, \
+                 choose another folder with `--results DIR`, or move what is there elsewhere"
+                    .to_owned(),
+            ),
             Self::Build { .. } | Self::NotASweep { .. } => None,
         }
     }
@@ -129,6 +141,13 @@ impl StoreError {
 
 fn io_help(source: &std::io::Error, path: &Path) -> Option<String> {
     use std::io::ErrorKind as Kind;
+    if own_files::is_not_ours(source) {
+        return Some(format!(
+            "lorasweep reads, replaces and removes only files that it wrote itself: move `{}` \
+             elsewhere",
+            path.display()
+        ));
+    }
     match source.kind() {
         Kind::StorageFull | Kind::QuotaExceeded => Some(format!(
             "make room on the disk that holds `{}`; the sweep then goes on where it was",

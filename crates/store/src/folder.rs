@@ -1,7 +1,6 @@
 //! A sweep's folder: [`SweepFolder`] to look at, [`SweepDir`] to drive.
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,16 +8,18 @@ use spec::{Evaluation, Event, Record, SweepState, TrialId, TrialState};
 
 use crate::checkpoint::{self, Checkpoint, CheckpointDamage, Purpose};
 use crate::error::{BuildError, StoreError};
-use crate::identity::{Identity, InputFile};
+use crate::identity::Identity;
+use crate::input::InputFile;
 use crate::journal::News;
 use crate::layout::ReportFile;
 use crate::lock::{DriverLock, Holder};
 use crate::replace::replace_dir;
 use crate::worker::{Orders, new_worker, newest_claim};
-use crate::{adapter, atomic, journal, layout, lock};
+use crate::{adapter, atomic, journal, layout, lock, own_files, plots};
 
 /// Written and removed again when a sweep is opened, so that a full disk shows before training.
 const ROOM_NEEDED_BYTES: usize = 1 << 20;
+const ROOM: &str = "room";
 
 /// The driver's name among the journal's writers.
 const DRIVER: &str = "driver";
@@ -64,7 +65,7 @@ impl SweepFolder {
     /// The sweep file as it was when the sweep began.
     pub fn written(&self) -> Result<String, StoreError> {
         let path = layout::sweep_yaml(&self.root);
-        fs::read_to_string(&path).map_err(StoreError::io("read", &path))
+        own_files::read_to_string(&path).map_err(StoreError::io("read", &path))
     }
 
     /// The state of the sweep: its journal, folded.
@@ -94,12 +95,12 @@ impl SweepFolder {
 
     /// Asks the processes of the sweep, wherever they run, to save and end.
     pub fn cancel(&self) -> Result<(), StoreError> {
-        atomic::write_file(&layout::cancel(&self.root), b"")
+        write_own(&self.root, &layout::cancel(&self.root), b"")
     }
 
     /// Whether they were asked to, since the sweep was last launched.
     pub fn is_cancelled(&self) -> bool {
-        layout::cancel(&self.root).exists()
+        own_files::is_file(&layout::cancel(&self.root))
     }
 
     /// The folder with the trial's best adapter; `None` when there is none.
@@ -152,18 +153,15 @@ impl SweepFolder {
     /// A folder of the sweep, unless the way there leads through a link: whoever gave away the
     /// results may have put one to a folder of this machine.
     fn own_folder(&self, path: PathBuf) -> Option<PathBuf> {
-        let mut at = self.root.clone();
-        for part in path.strip_prefix(&self.root).ok()? {
-            at.push(part);
-            at.symlink_metadata().ok().filter(fs::Metadata::is_dir)?;
-        }
-        Some(path)
+        own_files::check_folder(&self.root, &path).ok()?;
+        own_files::is_dir(&path).then_some(path)
     }
 
     /// The folder in which the command that trains a trial may write, and its log; created where it
     /// is not there.
     pub fn command_dir(&self, trial: TrialId) -> Result<PathBuf, StoreError> {
         let path = layout::command(&self.root, trial);
+        own_files::check_folder(&self.root, &path)?;
         atomic::create_dir(&path)?;
         std::path::absolute(&path).map_err(StoreError::io("resolve", &path))
     }
@@ -194,25 +192,7 @@ impl SweepFolder {
 
     /// Writes a file that is derived from the state.
     pub fn write_report(&self, file: &ReportFile, contents: &[u8]) -> Result<(), StoreError> {
-        atomic::write_file(&self.report_path(file), contents)
-    }
-
-    /// Removes plots that are not among `keep` (names as in [`ReportFile::Plot`]): those of an
-    /// earlier report.
-    pub fn remove_other_plots(&self, keep: &[String]) -> Result<(), StoreError> {
-        let keep: BTreeSet<PathBuf> =
-            keep.iter().map(|name| self.report_path(&ReportFile::Plot(name.clone()))).collect();
-        let mut folders = vec![layout::plots(&self.root)];
-        while let Some(folder) = folders.pop() {
-            for path in atomic::entries(&folder)? {
-                if path.is_dir() {
-                    folders.push(path);
-                } else if !keep.contains(&path) {
-                    fs::remove_file(&path).map_err(StoreError::io("remove the old plot", &path))?;
-                }
-            }
-        }
-        Ok(())
+        write_own(&self.root, &self.report_path(file), contents)
     }
 }
 
@@ -253,7 +233,8 @@ impl SweepDir {
         let lock = DriverLock::acquire(&root)?;
         claim(&root, identity, written)?;
         check_room(&root)?;
-        atomic::remove_file_if_there(&layout::cancel(&root))?;
+        let cancel = layout::cancel(&root);
+        own_files::remove_file(&cancel).map_err(StoreError::io("remove", &cancel))?;
         Self::read(root, lock, |journals, seq| journal::Writer::create(journals, DRIVER, seq))
     }
 
@@ -333,7 +314,9 @@ impl SweepDir {
     pub fn look(results: &Path, identity: &Identity) -> Result<Option<SweepState>, StoreError> {
         let folder = match SweepFolder::open(results.join(&identity.name)) {
             Ok(folder) => folder,
-            Err(StoreError::NotASweep { .. }) => return Ok(None),
+            Err(StoreError::NotASweep { path }) => {
+                return refuse_occupied(&path, "").map(|()| None);
+            }
             Err(error) => return Err(error),
         };
         if let Some(holder) = folder.holder()? {
@@ -380,14 +363,15 @@ impl SweepDir {
         tables: &TrialTables,
     ) -> Result<(), StoreError> {
         let (root, id) = (&self.folder.root, trial.trial.id);
-        atomic::write_file(&layout::metrics_csv(root, id), tables.metrics_csv.as_bytes())?;
-        atomic::write_file(&layout::steps_csv(root, id), tables.steps_csv.as_bytes())?;
-        write_json(&layout::trial_json(root, id), &summary(trial))
+        write_own(root, &layout::metrics_csv(root, id), tables.metrics_csv.as_bytes())?;
+        write_own(root, &layout::steps_csv(root, id), tables.steps_csv.as_bytes())?;
+        write_json(root, &layout::trial_json(root, id), &summary(trial))
     }
 
     /// Writes `base/base.json`: the untouched base model's losses.
     pub fn write_base(&mut self, evaluation: &Evaluation) -> Result<(), StoreError> {
-        write_json(&layout::base_json(&self.folder.root), evaluation)
+        let root = &self.folder.root;
+        write_json(root, &layout::base_json(root), evaluation)
     }
 }
 
@@ -397,15 +381,17 @@ pub(crate) fn save_adapter(
     trial: TrialId,
     save: impl FnOnce(&Path) -> Result<bool, BuildError>,
 ) -> Result<bool, StoreError> {
-    save_if_any(&layout::adapter(root, trial), save)
+    save_if_any(root, &layout::adapter(root, trial), save)
 }
 
 /// Fills the folder `target` with `save`, which returns whether there was anything to save; if not,
 /// no folder appears.
 pub(crate) fn save_if_any(
+    root: &Path,
     target: &Path,
     save: impl FnOnce(&Path) -> Result<bool, BuildError>,
 ) -> Result<bool, StoreError> {
+    own_files::check_folder(root, target)?;
     let saved = replace_dir(target, adapter::is_in_adapter, |dir| {
         let saved = save(dir)?;
         if saved {
@@ -414,7 +400,7 @@ pub(crate) fn save_if_any(
         Ok(saved)
     })?;
     if !saved {
-        atomic::remove_dir_if_there(target)?;
+        own_files::remove_empty_dir(target).map_err(StoreError::io("remove the folder", target))?;
     }
     Ok(saved)
 }
@@ -443,11 +429,29 @@ pub fn set_aside(results: &Path, name: &str) -> Result<Option<PathBuf>, StoreErr
 /// report's thresholds, comments) follow the sweep file.
 fn claim(root: &Path, identity: &Identity, written: &str) -> Result<(), StoreError> {
     match refuse_different(root, identity) {
-        Ok(()) | Err(StoreError::NotASweep { .. }) => {}
+        Ok(()) => {}
+        Err(StoreError::NotASweep { .. }) => refuse_occupied(root, written)?,
         Err(error) => return Err(error),
     }
-    atomic::write_file(&layout::sweep_yaml(root), written.as_bytes())?;
-    identity.write(root)
+    // From here on the folder is a sweep's, and what has its names is ours.
+    own_files::check_place(root, &layout::resolved_json(root))?;
+    identity.write(root)?;
+    write_own(root, &layout::sweep_yaml(root), written.as_bytes())
+}
+
+/// An error when the folder `root`, which holds no sweep, has something where a sweep's files would
+/// be: that is somebody else's. The sweep file itself may lie there.
+fn refuse_occupied(root: &Path, written: &str) -> Result<(), StoreError> {
+    let is_sweep_file = |path: &Path| {
+        *path == layout::sweep_yaml(root)
+            && (written.is_empty()
+                || own_files::read(path).is_ok_and(|it| it == written.as_bytes()))
+    };
+    let mut places = layout::NAMES.iter().map(|name| root.join(name));
+    match places.find(|path| path.symlink_metadata().is_ok() && !is_sweep_file(path)) {
+        Some(path) => Err(StoreError::Occupied { path }),
+        None => Ok(()),
+    }
 }
 
 fn refuse_different(root: &Path, identity: &Identity) -> Result<(), StoreError> {
@@ -472,20 +476,37 @@ fn summary(trial: &TrialState) -> serde_json::Value {
     })
 }
 
-fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), StoreError> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|source| StoreError::DamagedJson { path: path.to_path_buf(), source })?;
-    atomic::write_file(path, (text + "\n").as_bytes())
+/// Writes a file of the sweep in `root`, where nothing that is not ours is in the way.
+fn write_own(root: &Path, path: &Path, contents: &[u8]) -> Result<(), StoreError> {
+    own_files::check_place(root, path)?;
+    atomic::write_file(path, contents)
 }
 
+fn write_json(root: &Path, path: &Path, value: &impl serde::Serialize) -> Result<(), StoreError> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|source| StoreError::DamagedJson { path: path.to_path_buf(), source })?;
+    write_own(root, path, (text + "\n").as_bytes())
+}
+
+/// Removes temporaries of the files and folders that the layout names.
 fn remove_leftovers(root: &Path) -> Result<(), StoreError> {
-    atomic::remove_leftovers(root)?;
-    for trial in atomic::entries(&layout::trials(root))? {
-        if trial.is_dir() {
-            atomic::remove_leftovers(&trial)?;
-            atomic::remove_leftovers(&layout::epochs(&trial))?;
-            for purpose in [Purpose::Resume, Purpose::Fork] {
-                atomic::remove_leftovers(&layout::checkpoint_in(&trial, purpose))?;
+    atomic::remove_leftovers(root, layout::is_sweep_file)?;
+    plots::remove_leftovers(root)?;
+    let trials = layout::trials(root);
+    atomic::remove_leftovers(&trials, |name| name == ROOM)?;
+    for trial in own_files::entries(&trials)? {
+        if !own_files::is_dir(&trial) {
+            continue;
+        }
+        atomic::remove_leftovers(&trial, layout::is_trial_file)?;
+        let epochs = layout::epochs(&trial);
+        if own_files::is_dir(&epochs) {
+            atomic::remove_leftovers(&epochs, layout::is_epoch)?;
+        }
+        for purpose in [Purpose::Resume, Purpose::Fork] {
+            let checkpoint = layout::checkpoint_in(&trial, purpose);
+            if own_files::is_dir(&checkpoint) {
+                checkpoint::remove_leftovers(&checkpoint)?;
             }
         }
     }
@@ -493,11 +514,16 @@ fn remove_leftovers(root: &Path) -> Result<(), StoreError> {
 }
 
 fn check_room(root: &Path) -> Result<(), StoreError> {
-    let probe = atomic::beside(&layout::trials(root).join("room"), atomic::TEMPORARY);
-    atomic::create_dir(&layout::trials(root))?;
-    let tried = fs::write(&probe, vec![0; ROOM_NEEDED_BYTES])
-        .map_err(StoreError::io("write a megabyte to try the disk at", &probe))
-        .and_then(|()| atomic::sync_file(&probe));
-    let removed = fs::remove_file(&probe).map_err(StoreError::io("remove", &probe));
-    tried.and(removed)
+    let trials = layout::trials(root);
+    own_files::check_folder(root, &trials)?;
+    atomic::create_dir(&trials)?;
+    let probe = atomic::beside(&trials.join(ROOM), atomic::TEMPORARY);
+    let tried = own_files::create_temporary(&probe)
+        .and_then(|mut file| {
+            file.write_all(&vec![0; ROOM_NEEDED_BYTES])?;
+            file.sync_all()
+        })
+        .map_err(StoreError::io("write a megabyte to try the disk at", &probe));
+    let removed = own_files::remove_file(&probe).map_err(StoreError::io("remove", &probe));
+    tried.and(removed.map(|_| ()))
 }

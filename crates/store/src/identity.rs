@@ -4,7 +4,6 @@
 //! other data than it began with.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -12,12 +11,16 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::error::StoreError;
-use crate::{atomic, layout};
+use crate::input::InputFile;
+use crate::{atomic, layout, own_files};
 
 /// Version of `resolved.json`; a reader refuses a higher one.
 const FORMAT: u32 = 1;
 /// More differences than this are counted instead of listed.
 const LISTED_DIFFERENCES: usize = 8;
+
+/// How the lines begin of settings that say where the model is.
+const MODEL_NAMES: [&str; 3] = ["model: ", "hub", "base.weights: "];
 
 /// Settings that a fingerprint leaves out: they may differ within one sweep.
 const OUTSIDE_THE_FINGERPRINT: [&str; 10] = [
@@ -57,21 +60,12 @@ pub struct Identity {
     pub planned_trials: Option<usize>,
     /// Input files by what they are for (`train data`, `tokenizer` ...).
     pub inputs: BTreeMap<String, InputFile>,
+    /// Whether `inputs` are all files that are read, so that one that is not among them was not
+    /// there. Files of earlier versions do not say so.
+    #[serde(default)]
+    pub has_all_inputs: bool,
     /// The resolved sweep.
     pub sweep: Value,
-}
-
-/// An input file's content.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InputFile {
-    /// Where it lay.
-    pub path: String,
-    /// Its size.
-    pub bytes: u64,
-    /// SHA-256 of its content in hexadecimal; absent for weights, which are too large to hash at
-    /// every start.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<String>,
 }
 
 impl Identity {
@@ -89,6 +83,7 @@ impl Identity {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             planned_trials: None,
             inputs,
+            has_all_inputs: false,
             sweep,
         }
     }
@@ -99,7 +94,7 @@ impl Identity {
             v: u32,
         }
         let path = layout::resolved_json(root);
-        let text = match std::fs::read_to_string(&path) {
+        let text = match own_files::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(StoreError::NotASweep { path: root.to_path_buf() });
@@ -121,21 +116,58 @@ impl Identity {
         atomic::write_file(&path, (text + "\n").as_bytes())
     }
 
+    /// Whether all of the model's files are known by their content.
+    fn knows_model(&self) -> bool {
+        self.has_all_inputs && self.inputs.values().any(|file| file.sampled.is_some())
+    }
+
+    /// One line for each input of this sweep that is not what it was in `other`, found on disk.
+    pub fn changed_inputs(&self, other: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        let is_weights = |file: &InputFile| file.sampled.is_some();
+        let both_know_weights = [self, other].iter().all(|it| it.inputs.values().any(is_weights));
+        for (what, here) in &self.inputs {
+            if both_know_weights && is_weights(here) {
+                continue;
+            }
+            match other.inputs.get(what) {
+                Some(there) if here.is_same(there) => {}
+                Some(_) => found.push(format!("the {what} file `{}` has changed since", here.path)),
+                None if other.has_all_inputs => {
+                    found.push(format!("the {what} file `{}` was not there then", here.path));
+                }
+                None => {}
+            }
+        }
+        if self.has_all_inputs && other.has_all_inputs {
+            let is_gone = |(what, file): &(&String, &InputFile)| {
+                let is_compared = both_know_weights && is_weights(file);
+                !(is_compared || self.inputs.contains_key(*what))
+            };
+            for (what, there) in other.inputs.iter().filter(is_gone) {
+                found.push(format!("the {what} file `{}` is there no more", there.path));
+            }
+        }
+        if both_know_weights {
+            found.extend(changed_weights(&self.inputs, &other.inputs));
+        }
+        found
+    }
+
     /// One line for each thing in which `other`, found on disk, differs from this sweep. Empty:
     /// it is the same sweep.
     pub(crate) fn differences_from(&self, other: &Self) -> Vec<String> {
-        let mut found = Vec::new();
-        for (what, here) in &self.inputs {
-            if let Some(there) = other.inputs.get(what)
-                && (there.bytes, &there.sha256) != (here.bytes, &here.sha256)
-            {
-                found.push(format!("the {what} file `{}` has changed since", here.path));
-            }
-        }
+        let mut found = self.changed_inputs(other);
         if self.fingerprint != other.fingerprint {
-            let before = found.len();
-            differences("", &other.sweep, &self.sweep, &mut found);
-            if found.len() == before {
+            let mut settings = Vec::new();
+            differences("", &other.sweep, &self.sweep, &mut settings);
+            let differs = !settings.is_empty();
+            // The same model elsewhere, or under another name.
+            if found.is_empty() && self.knows_model() && other.knows_model() {
+                settings.retain(|line| !MODEL_NAMES.iter().any(|name| line.starts_with(name)));
+            }
+            found.append(&mut settings);
+            if !differs {
                 found.push(format!("fingerprint: {} -> {}", other.fingerprint, self.fingerprint));
             }
         }
@@ -148,19 +180,43 @@ impl Identity {
     }
 }
 
-/// Size and SHA-256 of a file.
-pub fn hash_file(path: &Path) -> Result<InputFile, StoreError> {
-    let mut hasher = Sha256::new();
-    let bytes = File::open(path)
-        .and_then(|mut file| std::io::copy(&mut file, &mut hasher))
-        .map_err(StoreError::io("read", path))?;
-    let sha256 = Some(hex(&hasher.finalize()));
-    Ok(InputFile { path: path.display().to_string(), bytes, sha256 })
+/// Weights that hold the same are the same, whatever their files are called.
+fn changed_weights(
+    here: &BTreeMap<String, InputFile>,
+    there: &BTreeMap<String, InputFile>,
+) -> Vec<String> {
+    let hashes = |of: &BTreeMap<String, InputFile>| -> Vec<String> {
+        let weights = of.values().filter(|file| file.sampled.is_some());
+        let mut hashes: Vec<_> = weights.filter_map(|file| file.sha256.clone()).collect();
+        hashes.sort();
+        hashes
+    };
+    let then = hashes(there);
+    if hashes(here) == then {
+        return Vec::new();
+    }
+    let is_new = |file: &&InputFile| {
+        file.sampled.is_some() && file.sha256.as_ref().is_none_or(|hash| !then.contains(hash))
+    };
+    let changed = |file: &InputFile| {
+        format!("the model's weights `{}` are not those that the sweep began with", file.path)
+    };
+    let lines: Vec<String> = here.values().filter(is_new).map(changed).collect();
+    if lines.is_empty() {
+        vec!["some of the model's weights are there no more".to_owned()]
+    } else {
+        lines
+    }
 }
 
 /// SHA-256 of a text in hexadecimal.
 pub fn hash_text(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes()))
+}
+
+/// SHA-256 of bytes in hexadecimal.
+pub(crate) fn hash_bytes(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
@@ -196,6 +252,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::input::hash_file;
 
     fn identity(fingerprint: &str, sweep: Value) -> Identity {
         Identity::new("s", fingerprint, BTreeMap::new(), sweep)

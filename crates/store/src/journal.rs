@@ -18,9 +18,10 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use spec::{Event, Record, SCHEMA_VERSION, TrialId};
 
-use crate::atomic;
 use crate::error::StoreError;
-use crate::identity::{InputFile, hex};
+use crate::identity::hex;
+use crate::input::InputFile;
+use crate::{atomic, own_files};
 
 /// Milliseconds since the Unix epoch; for people, never for decisions.
 pub(crate) fn now_ms() -> u64 {
@@ -69,9 +70,7 @@ impl Writer {
         let Some((last, path)) = own.max_by_key(|(file, _)| file.number) else {
             return Self::create(dir, name, seq);
         };
-        let opened = OpenOptions::new()
-            .append(true)
-            .open(&path)
+        let opened = own_files::open_with(OpenOptions::new().append(true), &path)
             .and_then(|file| Ok((file.metadata()?.len(), file)));
         let (committed, file) = opened.map_err(StoreError::io("open the journal", &path))?;
         Ok(Self { path, file, number: last.number, committed, seq })
@@ -112,7 +111,7 @@ impl Writer {
             .map_err(StoreError::io("encode a record for", &self.path))?;
         if let Err(source) = self.file.write_all(&batch) {
             // Best effort: readers stop before a tail that stays.
-            let _ = self.file.set_len(self.committed);
+            let _ = own_files::truncate(&self.file, self.committed);
             return Err(StoreError::io("append to the journal", &self.path)(source));
         }
         self.committed += batch.len() as u64;
@@ -166,12 +165,12 @@ pub(crate) fn hash(dir: &Path) -> Result<InputFile, StoreError> {
     let mut hasher = Sha256::new();
     let mut bytes = 0;
     for (_, path) in files(dir)? {
-        bytes += File::open(&path)
+        bytes += own_files::open(&path)
             .and_then(|mut file| std::io::copy(&mut file, &mut hasher))
             .map_err(StoreError::io("read the journal", &path))?;
     }
     let sha256 = Some(hex(&hasher.finalize()));
-    Ok(InputFile { path: dir.display().to_string(), bytes, sha256 })
+    Ok(InputFile { path: dir.display().to_string(), bytes, sha256, sampled: None })
 }
 
 /// Reads what all processes have written, and later what they have added.
@@ -216,7 +215,8 @@ impl Follower {
     pub(crate) fn read(&mut self, own: Option<&Path>) -> Result<Vec<News>, StoreError> {
         for (name, path) in files(&self.dir)? {
             if own != Some(&path) && !self.files.contains_key(&name) {
-                let file = File::open(&path).map_err(StoreError::io("open the journal", &path))?;
+                let file =
+                    own_files::open(&path).map_err(StoreError::io("open the journal", &path))?;
                 let (writer, number) = (Arc::from(name.name.as_str()), name.number);
                 let (partial, opened) = (Vec::new(), Instant::now());
                 let tail = Tail { writer, number, path, file, opened, offset: 0, partial, line: 0 };
@@ -253,7 +253,7 @@ pub(crate) const OPEN_ANEW_AFTER: Duration = Duration::from_secs(1);
 impl Tail {
     fn read(&mut self, seq: &mut u64, news: &mut Vec<News>) -> Result<(), StoreError> {
         if self.opened.elapsed() > OPEN_ANEW_AFTER {
-            self.file = File::open(&self.path)
+            self.file = own_files::open(&self.path)
                 .and_then(|mut file| file.seek(SeekFrom::Start(self.offset)).map(|_| file))
                 .map_err(StoreError::io("open the journal", &self.path))?;
             self.opened = Instant::now();
@@ -321,7 +321,7 @@ struct FileName {
 
 /// The journal files, the drivers' first, each writer's in their order.
 fn files(dir: &Path) -> Result<Vec<(FileName, PathBuf)>, StoreError> {
-    let mut files: Vec<_> = atomic::entries(dir)?
+    let mut files: Vec<_> = own_files::entries(dir)?
         .into_iter()
         .filter_map(|path| {
             let stem = path.file_name()?.to_str()?.strip_suffix(".jsonl")?;
@@ -338,14 +338,12 @@ fn files(dir: &Path) -> Result<Vec<(FileName, PathBuf)>, StoreError> {
 /// holds that name now may call this.
 pub(crate) fn cut_torn_tails(dir: &Path, name: &str) -> Result<(), StoreError> {
     for (_, path) in files(dir)?.iter().filter(|(file, _)| file.name == name) {
-        let bytes = std::fs::read(path).map_err(StoreError::io("read the journal", path))?;
+        let bytes = own_files::read(path).map_err(StoreError::io("read the journal", path))?;
         let complete = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |last| last + 1);
         if complete < bytes.len() {
-            OpenOptions::new()
-                .write(true)
-                .open(path)
+            own_files::open_with(OpenOptions::new().write(true), path)
                 .and_then(|file| {
-                    file.set_len(complete as u64)?;
+                    own_files::truncate(&file, complete as u64)?;
                     file.sync_all()
                 })
                 .map_err(StoreError::io("cut the torn last line of", path))?;

@@ -72,6 +72,40 @@ pub(crate) fn command(root: &Path, id: TrialId) -> PathBuf {
     own.join("command")
 }
 
+/// What lies in a sweep's own folder, beside `resolved.json`, which makes it one, and the lock, which
+/// is there before.
+pub(crate) const NAMES: [&str; 13] = [
+    "sweep.yaml",
+    "cancel",
+    "journal",
+    "workers",
+    "trials",
+    "base",
+    "slurm",
+    "plots",
+    "best",
+    "ranking.csv",
+    "ranking.json",
+    "report.txt",
+    "report.html",
+];
+
+/// Whether a file or folder of this name is written, as a whole, in a sweep's own folder.
+pub(crate) fn is_sweep_file(name: &str) -> bool {
+    name == "resolved.json" || NAMES.contains(&name)
+}
+
+/// The same in the folder of a trial.
+pub(crate) fn is_trial_file(name: &str) -> bool {
+    ["trial.json", "metrics.csv", "steps.csv", "adapter"].contains(&name)
+}
+
+/// The same in the folder of a trial's epochs.
+pub(crate) fn is_epoch(name: &str) -> bool {
+    let number = name.strip_prefix("epoch-");
+    number.is_some_and(|n| n.len() >= 3 && n.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// Is there while the sweep's processes are to save and end.
 pub(crate) fn cancel(root: &Path) -> PathBuf {
     root.join("cancel")

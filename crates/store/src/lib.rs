@@ -16,14 +16,27 @@
 //!   trials/trial-003/       trial.json, metrics.csv, steps.csv, checkpoint/, fork/, adapter/ (best),
 //!                           claims/ (the attempts at it), command/ (what a command that trains it
 //!                           writes, and its log)
-//!   ranking.csv ranking.json report.txt plots/ best/
+//!   ranking.csv ranking.json report.txt best/
+//!   plots/                  the plots, and .lorasweep-plots.json: the names and hashes of those
+//!                           that are ours
 //! ```
 //!
-//! An adapter's folder has its checksums in `SHA256SUMS`. No other crate knows these names.
-//! Everything durable is either an append followed by `sync_data`, or written beside its place,
-//! synced and renamed.
+//! An adapter's folder has its checksums in `SHA256SUMS`.
+//!
+//! One module, `own_files`, deletes, renames and truncates, and only what is provably ours: a regular
+//! file with a name that lorasweep gave it, in a folder that is no link. Whatever a person keeps in
+//! these folders stays. No link below `results/<name>/` is followed, and nothing but regular files is
+//! opened. (`results/` and `results/<name>` themselves may be links.)
+//!
+//! `resolved.json` knows each input file by the SHA-256 of its content, weights too; weights of more
+//! than 256 MiB are read in full once, and again when their size, their time of change or the hash
+//! of a sample of them is another.
+//!
+//! No other crate knows these names. Everything durable is either an append followed by
+//! `sync_data`, or written beside its place, synced and renamed.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests change their own files"))]
 
 mod adapter;
 mod atomic;
@@ -31,9 +44,13 @@ mod checkpoint;
 mod error;
 mod folder;
 mod identity;
+mod input;
 mod journal;
 mod layout;
 mod lock;
+mod own_files;
+mod place;
+mod plots;
 mod replace;
 mod worker;
 
@@ -41,13 +58,20 @@ pub use adapter::{
     ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterCheck, AdapterDamage, CHECKSUMS, TOKENIZER_FILES,
     copy_adapter, is_kept_in_adapter, verify_adapter,
 };
-pub use atomic::write_file;
+pub use atomic::{write_file, write_unsynced as write_file_unsynced};
 pub use checkpoint::{Checkpoint, CheckpointDamage, Purpose};
 pub use error::{BuildError, StoreError};
 pub use folder::{Opened, SweepDir, SweepFolder, TrialTables, set_aside};
-pub use identity::{Identity, InputFile, hash_file, hash_text};
+pub use identity::{Identity, hash_text};
+pub use input::{InputFile, Sampled, hash_file, hash_weights};
 pub use journal::News;
 pub use layout::ReportFile;
 pub use lock::Holder;
+pub use own_files::{
+    check_folder as check_own_folder, open_with, read as read_own_file,
+    remove_file as remove_own_file, rename as rename_own_file, truncate,
+};
+pub use place::{Place, started_at, this_host};
+pub use plots::{Kept, PlotFile};
 pub use replace::{IsOurs, replace_dir};
-pub use worker::{Beat, Orders, WorkerDir, WorkerFiles, this_machine};
+pub use worker::{Beat, Orders, WorkerDir, WorkerFiles};

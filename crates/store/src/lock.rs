@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
 use crate::journal::now_ms;
-use crate::layout;
+use crate::place::{Place, started_at, this_host};
+use crate::{layout, own_files};
 
 /// `status` takes the lock for an instant to see whether it is free; a driver that starts in
 /// that instant must not be refused.
@@ -29,19 +30,31 @@ pub struct Holder {
     pub host: String,
     /// When it began, in milliseconds since the Unix epoch.
     pub since_ms: u64,
+    /// When the process started, in seconds since 1970; a number is given to another process after
+    /// a while.
+    #[serde(default)]
+    pub started: Option<u64>,
+    /// Where its number means it; absent from files of earlier versions.
+    #[serde(default)]
+    pub place: Option<Box<Place>>,
 }
 
 impl Holder {
     fn this_process() -> Self {
-        Self {
-            pid: std::process::id(),
-            host: gethostname::gethostname().to_string_lossy().into_owned(),
-            since_ms: now_ms(),
-        }
+        let pid = std::process::id();
+        let (place, host) = (Some(Box::new(Place::this())), this_host());
+        Self { pid, host, since_ms: now_ms(), started: started_at(pid), place }
     }
 
     fn unknown() -> Self {
-        Self { pid: 0, host: String::new(), since_ms: 0 }
+        Self { pid: 0, host: String::new(), since_ms: 0, started: None, place: None }
+    }
+
+    /// Whether the process of this number on this machine is provably the one that holds the lock.
+    pub fn is_process_here(&self) -> bool {
+        self.place.as_deref().is_some_and(Place::is_here)
+            && self.started.is_some()
+            && started_at(self.pid) == self.started
     }
 }
 
@@ -106,13 +119,11 @@ enum Taken {
 
 /// Takes the lock `path`, waiting for one that others hold for a moment.
 fn take(path: &Path, patience: Duration) -> Result<Taken, StoreError> {
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .map_err(StoreError::io("open the lock", path))?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let mut file =
+        own_files::open_with(&mut options, path).map_err(StoreError::io("open the lock", path))?;
+    refuse_others(&mut file).map_err(StoreError::io("take as the lock", path))?;
     let begun = Instant::now();
     loop {
         match file.try_lock() {
@@ -135,7 +146,7 @@ pub(crate) fn holder(root: &Path) -> Result<Option<Holder>, StoreError> {
 
 /// Who holds the lock `path`, if anyone does.
 pub(crate) fn holder_of(path: &Path) -> Result<Option<Holder>, StoreError> {
-    let mut file = match File::open(path) {
+    let mut file = match own_files::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StoreError::io("open the lock", path)(error)),
@@ -147,9 +158,24 @@ pub(crate) fn holder_of(path: &Path) -> Result<Option<Holder>, StoreError> {
     }
 }
 
+/// An error when the file holds something that no holder of the lock writes: signing would destroy
+/// a person's file of that name. A crash may leave nothing, or zeros.
+fn refuse_others(file: &mut File) -> std::io::Result<()> {
+    const BEGINS: &[u8] = br#"{"pid":"#;
+    let mut bytes = Vec::new();
+    (&mut *file).take(BEGINS.len() as u64).read_to_end(&mut bytes)?;
+    file.rewind()?;
+    let is_ours = bytes.iter().zip(BEGINS).all(|(found, ours)| found == ours);
+    if is_ours || bytes.iter().all(|&byte| byte == 0) {
+        Ok(())
+    } else {
+        Err(own_files::NotOurs::Content.into())
+    }
+}
+
 fn sign(file: &mut File) -> std::io::Result<()> {
     let text = serde_json::to_string(&Holder::this_process()).map_err(std::io::Error::other)?;
-    file.set_len(0)?;
+    own_files::truncate(file, 0)?;
     file.rewind()?;
     file.write_all(text.as_bytes())?;
     file.sync_data()
@@ -157,8 +183,11 @@ fn sign(file: &mut File) -> std::io::Result<()> {
 
 /// The holder may be signing just now: what cannot be read is an unknown holder, not an error.
 fn read_holder(file: &mut File) -> Holder {
+    /// No signature is longer.
+    const MOST: u64 = 1 << 16;
     let mut text = String::new();
-    file.read_to_string(&mut text)
+    file.take(MOST)
+        .read_to_string(&mut text)
         .ok()
         .and_then(|_| serde_json::from_str(&text).ok())
         .unwrap_or_else(Holder::unknown)
@@ -175,7 +204,7 @@ mod tests {
         match DriverLock::acquire(dir.path()) {
             Err(StoreError::Locked { holder, .. }) => {
                 assert_eq!(holder.pid, std::process::id());
-                assert!(!holder.host.is_empty());
+                assert!(holder.is_process_here());
             }
             other => panic!("expected Locked, got {other:?}"),
         }
@@ -183,6 +212,43 @@ mod tests {
         drop(first);
         assert_eq!(holder(dir.path()).unwrap(), None);
         DriverLock::acquire(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_persons_file_in_the_place_of_the_lock_is_not_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = layout::lock(dir.path());
+        std::fs::write(&path, "the combination is 1234").unwrap();
+        let error = DriverLock::acquire(dir.path()).unwrap_err();
+        assert!(error.help().unwrap().contains("elsewhere"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "the combination is 1234");
+        for left_by_a_crash in ["", "\0\0\0", "{\"pi"] {
+            std::fs::write(&path, left_by_a_crash).unwrap();
+            DriverLock::acquire(dir.path()).unwrap();
+        }
+    }
+
+    /// As on a shared file system with locks.
+    #[test]
+    fn a_lock_that_another_machine_holds_names_no_process_of_this_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("alive");
+        let held = File::create(&path).unwrap();
+        held.lock().unwrap();
+        let pid = std::process::id();
+        let own = Holder::this_process();
+        let elsewhere = Place { host: "another".into(), ..Place::this() };
+        for (holder, is_here) in [
+            (own.clone(), true),
+            (Holder { place: Some(Box::new(elsewhere)), ..own.clone() }, false),
+            (Holder { place: None, ..own.clone() }, false),
+            (Holder { started: own.started.map(|at| at + 60), ..own }, false),
+        ] {
+            std::fs::write(&path, serde_json::to_string(&holder).unwrap()).unwrap();
+            assert_eq!(holder_of(&path).unwrap().unwrap().is_process_here(), is_here);
+        }
+        std::fs::write(&path, format!(r#"{{"pid":{pid},"host":"x","since_ms":1}}"#)).unwrap();
+        assert!(!holder_of(&path).unwrap().unwrap().is_process_here(), "an earlier version's");
     }
 
     #[test]

@@ -7,15 +7,13 @@
 //! removes.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::atomic::{self, REPLACED, TEMPORARY};
 use crate::error::{BuildError, StoreError};
-
-/// In a folder that is being filled: says that all in it is of the process in its name.
-const BEING_FILLED: &str = ".lorasweep-being-filled";
+use crate::own_files::{self, BEING_FILLED};
 
 /// Whether a file below a folder, by its relative path, is one that the folder's writer makes.
 pub type IsOurs = fn(&Path) -> bool;
@@ -35,20 +33,19 @@ pub fn replace_dir<T>(
     atomic::create_parent(target)?;
     remove_leftovers_of(target, ours)?;
     let temporary = atomic::beside(target, TEMPORARY);
-    fs::create_dir(&temporary).map_err(StoreError::io("create", &temporary))?;
+    own_files::create_temporary_dir(&temporary).map_err(StoreError::io("create", &temporary))?;
     let marker = temporary.join(BEING_FILLED);
-    File::create(&marker).map_err(StoreError::io("create", &marker))?;
     let built = build(&temporary)
         .map_err(|source| StoreError::Build { path: target.to_path_buf(), source })
         .and_then(|value| {
-            fs::remove_file(&marker).map_err(StoreError::io("remove", &marker))?;
+            own_files::remove_file(&marker).map_err(StoreError::io("remove", &marker))?;
             atomic::sync_tree(&temporary).map(|()| value)
         });
     match built {
         Ok(value) => put(&temporary, target, ours).map(|()| value),
         Err(error) => {
             // The error that matters is the first one.
-            let _ = fs::remove_dir_all(&temporary);
+            let _ = own_files::remove_temporary_dir(&temporary);
             Err(error)
         }
     }
@@ -86,7 +83,7 @@ fn exchange_in_steps(new: &Path, target: &Path) -> Result<(), StoreError> {
     atomic::rename(target, &former)?;
     if let Err(error) = atomic::rename(new, target) {
         // Puts the former content back; the error to report is the one above.
-        let _ = fs::rename(&former, target);
+        let _ = own_files::rename(&former, target);
         return Err(error);
     }
     atomic::rename(&former, new)
@@ -97,7 +94,7 @@ fn exchange_in_steps(new: &Path, target: &Path) -> Result<(), StoreError> {
 fn clear(from: &Path, to: &Path, ours: IsOurs) -> io::Result<()> {
     remove_ours(from, Path::new(""), ours)?;
     move_rest(from, to)?;
-    remove_if_empty(from)
+    own_files::remove_empty_dir(from)
 }
 
 fn move_rest(from: &Path, to: &Path) -> io::Result<()> {
@@ -105,10 +102,10 @@ fn move_rest(from: &Path, to: &Path) -> io::Result<()> {
         let entry = entry?;
         let place = to.join(entry.file_name());
         match place.symlink_metadata() {
-            Err(_) => fs::rename(entry.path(), place)?,
+            Err(_) => own_files::rename(&entry.path(), &place)?,
             Ok(found) if found.is_dir() && entry.file_type()?.is_dir() => {
                 move_rest(&entry.path(), &place)?;
-                remove_if_empty(&entry.path())?;
+                own_files::remove_empty_dir(&entry.path())?;
             }
             Ok(_) => {}
         }
@@ -125,19 +122,12 @@ fn remove_ours(root: &Path, below: &Path, ours: IsOurs) -> io::Result<()> {
         let kind = entry.file_type()?;
         if kind.is_dir() {
             remove_ours(root, &name, ours)?;
-            remove_if_empty(&entry.path())?;
+            own_files::remove_empty_dir(&entry.path())?;
         } else if kind.is_file() && ours(&name) {
-            fs::remove_file(entry.path())?;
+            own_files::remove_file(&entry.path()).map(|_| ())?;
         }
     }
     Ok(())
-}
-
-fn remove_if_empty(dir: &Path) -> io::Result<()> {
-    match fs::remove_dir(dir) {
-        Err(error) if error.kind() != ErrorKind::DirectoryNotEmpty => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// Removes what processes of this machine that have died left of replacing `target`.
@@ -155,9 +145,9 @@ fn remove_leftovers_of(target: &Path, ours: IsOurs) -> Result<(), StoreError> {
         .collect();
     for path in left.iter().filter(|path| path.symlink_metadata().is_ok_and(|it| it.is_dir())) {
         let removed = if path.join(BEING_FILLED).is_file() {
-            fs::remove_dir_all(path)
+            own_files::remove_temporary_dir(path)
         } else {
-            remove_ours(path, Path::new(""), ours).and_then(|()| remove_if_empty(path))
+            remove_ours(path, Path::new(""), ours).and_then(|()| own_files::remove_empty_dir(path))
         };
         removed.map_err(StoreError::io("remove the leftover", path))?;
     }

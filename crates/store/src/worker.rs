@@ -3,7 +3,7 @@
 //! Every file has one writer. The worker writes its journal and its heartbeat, the driver the
 //! worker's orders; attempts at trials are claimed by creating a file, which only one can.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -17,7 +17,8 @@ use crate::error::{BuildError, StoreError};
 use crate::folder::{self, SweepFolder};
 use crate::journal::{self, now_ms};
 use crate::lock::{self, Alive, Holder};
-use crate::{atomic, layout};
+use crate::place::this_host;
+use crate::{atomic, layout, own_files};
 
 const ORDERS: &str = "orders.jsonl";
 const HEARTBEAT: &str = "heartbeat.json";
@@ -60,7 +61,7 @@ pub struct WorkerFiles {
 impl WorkerFiles {
     /// Its last sign of life; `None` when there was none (or it is being written).
     pub fn beat(&self) -> Option<Beat> {
-        serde_json::from_slice(&fs::read(self.dir.join(HEARTBEAT)).ok()?).ok()
+        serde_json::from_slice(&own_files::read(&self.dir.join(HEARTBEAT)).ok()?).ok()
     }
 
     /// The process of this machine that works under this name, if one does.
@@ -79,7 +80,7 @@ impl WorkerFiles {
         /// No line is so long that fewer bytes would not hold enough of them.
         const BYTES: u64 = 16 << 10;
         let read = || -> std::io::Result<Vec<u8>> {
-            let mut file = File::open(self.log())?;
+            let mut file = own_files::open(&self.log())?;
             let length = file.metadata()?.len();
             file.seek(SeekFrom::Start(length.saturating_sub(BYTES)))?;
             let mut bytes = Vec::new();
@@ -97,9 +98,9 @@ impl SweepFolder {
     pub fn workers(&self) -> Result<Vec<WorkerFiles>, StoreError> {
         let named = |dir: PathBuf| {
             let name = dir.file_name()?.to_str()?.to_owned();
-            dir.is_dir().then_some(WorkerFiles { name, dir })
+            own_files::is_dir(&dir).then_some(WorkerFiles { name, dir })
         };
-        let dirs = atomic::entries(&layout::workers(self.path()))?;
+        let dirs = own_files::entries(&layout::workers(self.path()))?;
         Ok(dirs.into_iter().filter_map(named).collect())
     }
 
@@ -128,7 +129,7 @@ pub(crate) fn newest_claim(root: &Path, trial: TrialId) -> Result<u32, StoreErro
 /// ours.
 fn numbers(dir: &Path, prefix: &str) -> Result<Vec<u32>, StoreError> {
     let number = |path: PathBuf| path.file_name()?.to_str()?.strip_prefix(prefix)?.parse().ok();
-    let numbers = atomic::entries(dir)?.into_iter().filter_map(number);
+    let numbers = own_files::entries(dir)?.into_iter().filter_map(number);
     Ok(numbers.filter(|number| *number < u32::MAX).collect())
 }
 
@@ -143,12 +144,10 @@ pub struct Orders {
 impl Orders {
     pub(crate) fn open(root: &Path, name: &str) -> Result<Self, StoreError> {
         let dir = layout::worker(root, name);
+        own_files::check_folder(root, &dir)?;
         atomic::create_dir(&dir)?;
         let path = dir.join(ORDERS);
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
+        let file = own_files::open_with(OpenOptions::new().create(true).append(true), &path)
             .map_err(StoreError::io("open the orders", &path))?;
         let committed = file.metadata().map_or(0, |found| found.len());
         let mut orders = Self { path, file, committed };
@@ -175,7 +174,7 @@ impl Orders {
     fn write(&mut self, batch: &[u8]) -> Result<(), StoreError> {
         if let Err(source) = self.file.write_all(batch) {
             // Best effort: a line that cannot be read is passed over.
-            let _ = self.file.set_len(self.committed);
+            let _ = own_files::truncate(&self.file, self.committed);
             return Err(StoreError::io("append to the orders", &self.path)(source));
         }
         self.committed += batch.len() as u64;
@@ -203,6 +202,7 @@ impl WorkerDir {
     /// Orders given before are not for this process.
     pub fn open(folder: SweepFolder, name: &str, seq: u64) -> Result<Self, StoreError> {
         let files = folder.worker(name);
+        own_files::check_folder(folder.path(), &files.dir)?;
         atomic::create_dir(&files.dir)?;
         let alive = Alive::begin(&files.dir.join(ALIVE));
         let journal = journal::Writer::create(&layout::journal(folder.path()), name, seq)?;
@@ -253,7 +253,7 @@ impl WorkerDir {
         let is_old = |(_, opened): &(File, Instant)| opened.elapsed() > journal::OPEN_ANEW_AFTER;
         if self.orders.as_ref().is_none_or(is_old) {
             let at = SeekFrom::Start(self.orders_read);
-            match File::open(&path).and_then(|mut file| file.seek(at).map(|_| file)) {
+            match own_files::open(&path).and_then(|mut file| file.seek(at).map(|_| file)) {
                 Ok(file) => self.orders = Some((file, Instant::now())),
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
                 Err(error) => return Err(StoreError::io("open the orders", &path)(error)),
@@ -315,12 +315,14 @@ impl WorkerDir {
         epoch: u32,
         save: impl FnOnce(&Path) -> Result<bool, BuildError>,
     ) -> Result<bool, StoreError> {
-        folder::save_if_any(&layout::epoch_adapter(self.folder.path(), trial, epoch), save)
+        let root = self.folder.path();
+        folder::save_if_any(root, &layout::epoch_adapter(root, trial, epoch), save)
     }
 
     /// Claims an attempt at a trial; false when it, or a later one, was claimed by another process.
     pub fn claim(&mut self, trial: TrialId, attempt: u32) -> Result<bool, StoreError> {
         let dir = layout::claims(self.folder.path(), trial);
+        own_files::check_folder(self.folder.path(), &dir)?;
         atomic::create_dir(&dir)?;
         let path = dir.join(format!("{CLAIM}{attempt:04}"));
         match OpenOptions::new().write(true).create_new(true).open(&path) {
@@ -342,7 +344,7 @@ impl WorkerDir {
     /// Gives a sign of life.
     pub fn beat(&mut self, trials: &[TrialId]) -> Result<(), StoreError> {
         self.beats += 1;
-        let place = this_machine();
+        let place = this_host();
         let (beats, at_ms, pid) = (self.beats, now_ms(), std::process::id());
         let trials = trials.to_vec();
         let beat = Beat { beats, at_ms, place, pid, trials };
@@ -351,9 +353,4 @@ impl WorkerDir {
             .map_err(|source| StoreError::DamagedJson { path: path.clone(), source })?;
         atomic::write_unsynced(&path, &text)
     }
-}
-
-/// The name of this machine.
-pub fn this_machine() -> String {
-    gethostname::gethostname().to_string_lossy().into_owned()
 }

@@ -6,7 +6,7 @@ use std::fs;
 
 use common::{evaluated, finished, identity, proposed};
 use spec::{Event, Outcome, StopReason, SweepState, TrialId};
-use store::{ReportFile, StoreError, SweepDir, SweepFolder, set_aside};
+use store::{StoreError, SweepDir, SweepFolder, set_aside};
 
 #[test]
 fn a_new_folder_holds_the_sweep_file_as_written() {
@@ -61,13 +61,13 @@ fn what_dead_processes_left_half_written_is_removed() {
     let results = tempfile::tempdir().unwrap();
     let trial = results.path().join("s/trials/trial-001");
     drop(SweepDir::open(results.path(), &identity(1), "").unwrap());
-    fs::create_dir_all(trial.join("adapter.tmp-1")).unwrap();
+    fs::create_dir_all(trial.join("adapter.tmp-node-1")).unwrap();
     fs::create_dir_all(trial.join("checkpoint")).unwrap();
-    fs::write(trial.join("checkpoint/checkpoint.tmp-1"), "half").unwrap();
+    fs::write(trial.join("checkpoint/checkpoint.tmp-node-1"), "half").unwrap();
     let mut opened = SweepDir::open(results.path(), &identity(1), "").unwrap();
     opened.dir.remove_leftovers().unwrap();
-    assert!(!trial.join("adapter.tmp-1").exists());
-    assert!(!trial.join("checkpoint/checkpoint.tmp-1").exists());
+    assert!(!trial.join("adapter.tmp-node-1").exists());
+    assert!(!trial.join("checkpoint/checkpoint.tmp-node-1").exists());
 }
 
 #[test]
@@ -118,17 +118,22 @@ fn the_adapter_of_an_early_stop_is_not_that_of_what_came_after_the_trial_went_on
 }
 
 #[test]
-fn plots_of_an_earlier_report_are_removed() {
-    let results = tempfile::tempdir().unwrap();
-    let opened = SweepDir::open(results.path(), &identity(1), "").unwrap();
-    let folder = opened.dir.folder();
-    for name in ["old.svg", "new.svg", "runs/old.svg", "runs/new.svg"] {
-        folder.write_report(&ReportFile::Plot(name.into()), b"<svg/>").unwrap();
+fn a_folder_of_somebody_else_is_not_written_into() {
+    for name in ["sweep.yaml", "report.html", "plots/mine.png", "trials/one", "best/model"] {
+        let results = tempfile::tempdir().unwrap();
+        let path = results.path().join("s").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "mine").unwrap();
+        let error = SweepDir::open(results.path(), &identity(1), "name: s\n").unwrap_err();
+        assert!(matches!(error, StoreError::Occupied { .. }), "{name}: {error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
     }
-    folder.remove_other_plots(&["new.svg".to_owned(), "runs/new.svg".to_owned()]).unwrap();
-    let is_there = |name: &str| folder.report_path(&ReportFile::Plot(name.into())).exists();
-    assert!(is_there("new.svg") && is_there("runs/new.svg"));
-    assert!(!is_there("old.svg") && !is_there("runs/old.svg"));
+    let results = tempfile::tempdir().unwrap();
+    fs::create_dir(results.path().join("s")).unwrap();
+    fs::write(results.path().join("s/sweep.yaml"), "name: s\n").unwrap();
+    fs::write(results.path().join("s/notes.txt"), "mine").unwrap();
+    SweepDir::open(results.path(), &identity(1), "name: s\n").unwrap();
+    assert_eq!(fs::read_to_string(results.path().join("s/notes.txt")).unwrap(), "mine");
 }
 
 #[test]

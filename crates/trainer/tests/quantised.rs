@@ -3,6 +3,8 @@
 //!
 //! The golden values come from `scripts/golden/make_quantised_golden.py`.
 
+#![allow(clippy::disallowed_methods, reason = "a test changes its own files")]
+
 mod support;
 
 use std::collections::HashMap;

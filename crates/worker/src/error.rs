@@ -68,7 +68,20 @@ pub enum WorkerError {
     },
 }
 
+/// What the system says of a full disk, which workers pass on as text.
+pub(crate) const NO_SPACE: &str = "No space left on device";
+
 impl WorkerError {
+    /// Whether a worker found no room on the disk. The driver's own errors say so themselves.
+    pub fn is_disk_full_of_worker(&self) -> bool {
+        match self {
+            Self::WorkerFailed { error: said, .. } | Self::WorkersDie { cause: said, .. } => {
+                said.contains(NO_SPACE)
+            }
+            _ => false,
+        }
+    }
+
     /// What the person can do about it, when there is something specific.
     pub fn help(&self) -> Option<String> {
         match self {

@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -255,40 +255,66 @@ fn an_interrupted_command_is_ended_and_goes_on_from_what_it_named() {
     assert_eq!(losses, [3.0, 2.0]);
 }
 
+/// A process that is no command of the sweep, unless its environment says so; the leader of a group.
+#[cfg(unix)]
+fn sleeper(line: &str, trial_dir: Option<&Path>) -> std::process::Child {
+    use std::os::unix::process::CommandExt;
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", line]).process_group(0);
+    command.envs(trial_dir.map(|dir| ("LORASWEEP_TRIAL_DIR", dir)));
+    command.spawn().unwrap()
+}
+
 #[cfg(unix)]
 #[test]
-fn what_a_killed_worker_left_running_is_ended_before_its_trial_starts_again() {
-    use std::os::unix::process::CommandExt;
-    use std::process::Command;
-    use sysinfo::{Pid, ProcessesToUpdate, System};
+fn what_a_killed_worker_left_running_is_ended_and_nobody_elses_process() {
+    use store::{Place, started_at};
 
-    let world = World::new("echo '{\"eval_loss\": 1}'", vec![config(0.1, 1), config(0.2, 1)]);
-    let left = || Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
-    let (mut noted, mut other) = (left(), left());
-    let mut system = System::new();
-    let pid = Pid::from_u32(noted.id());
-    system.refresh_processes(ProcessesToUpdate::Some(&[pid]), true);
-    let started = system.process(pid).unwrap().start_time();
-    // The second trial's note is of a process whose number has gone to another one since.
-    for (trial, group, started) in
-        [("001", noted.id(), started), ("002", other.id(), started.saturating_sub(3600))]
-    {
-        let dir =
-            world.file("results").join("s/trials").join(format!("trial-{trial}")).join("command");
+    let trials = (1..=6).map(|n| config(0.1 * f64::from(n), 1)).collect();
+    let script = "echo '{\"eval_loss\": 1}'";
+    let world = World::with_executor("command: sh train.sh, grace_seconds: 2", script, trials);
+    let identity = Identity::new("s", "print", BTreeMap::new(), serde_json::json!({}));
+    drop(SweepDir::open(&world.file("results"), &identity, "name: s\n").unwrap());
+    let dir_of = |trial: u32| {
+        let dir = world.file("results").join(format!("s/trials/trial-{trial:03}/command"));
         fs::create_dir_all(&dir).unwrap();
-        let note = format!("{{\"group\": {group}, \"started\": {started}}}");
-        fs::write(dir.join("command.process"), note).unwrap();
+        dir
+    };
+    let note = |trial: u32, group: u32, started: u64, place: Option<Place>| {
+        let note = serde_json::json!({"group": group, "started": started, "place": place});
+        fs::write(dir_of(trial).join("command.process"), note.to_string()).unwrap();
+    };
+    let here = || Some(Place::this());
+    let elsewhere = Some(Place { host: "another-machine".to_owned(), ..Place::this() });
+    let before_a_restart = Some(Place { boot: "earlier".to_owned(), ..Place::this() });
+
+    let mut noted = sleeper("exec sleep 600", None);
+    note(1, noted.id(), started_at(noted.id()).unwrap(), here());
+    // Its leader has ended and left a process behind, as only its environment can tell.
+    let left = "(trap 'echo ended > left; exit' TERM; while :; do sleep 0.05; done) & exit";
+    let mut leader = sleeper(&format!("cd '{}'; {left}", dir_of(2).display()), Some(&dir_of(2)));
+    let group = leader.id();
+    leader.wait().unwrap();
+    note(2, group, 1, None);
+    let mut others = Vec::new();
+    let cases = [(3, elsewhere, 0), (4, before_a_restart, 0), (5, here(), 3600), (6, None, 0)];
+    for (trial, place, earlier) in cases {
+        let other = sleeper("exec sleep 600", None);
+        note(trial, other.id(), started_at(other.id()).unwrap() - earlier, place);
+        others.push(other);
     }
     // Somebody has to take note of the end of a child, so that it does not count as there.
     let reaped = std::thread::spawn(move || noted.wait().unwrap());
     let (finish, _) = world.run();
     assert_eq!(finish.unwrap(), Finish::Completed);
     assert!(!reaped.join().unwrap().success(), "it ended by itself");
-    assert!(other.try_wait().unwrap().is_none(), "another process was ended");
-    other.kill().unwrap();
-    other.wait().unwrap();
-    let dir = world.file("results").join("s/trials/trial-001/command");
-    assert!(!dir.join("command.process").exists(), "a note outlives its process");
+    assert!(dir_of(2).join("left").is_file(), "what was left was not asked to end");
+    for other in &mut others {
+        assert!(other.try_wait().unwrap().is_none(), "another process was ended");
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+    assert!(!dir_of(1).join("command.process").exists(), "a note outlives its process");
 }
 
 #[test]

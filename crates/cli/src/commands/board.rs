@@ -40,7 +40,7 @@ impl<'a> Joined<'a> {
             return Err(CliError::TrainsItself { path: file.path.clone() });
         }
         let total = planner::for_sweep(&file.sweep).total();
-        let identity = inputs::identity(&file.sweep, total)?;
+        let identity = inputs::identity(&file.sweep, total, results)?;
         let planner = warm_start::planner(&file.sweep, &identity, None)?;
         let pruner = planner::pruner_for(&file.sweep);
         Ok(Self { file, results, identity, planner, pruner })

@@ -179,7 +179,7 @@ fn beside_inputs(sweep: &Sweep, trials: Option<usize>) -> Result<Option<String>,
     if sweep.warm_start.is_empty() && !results.join(&sweep.name).exists() {
         return Ok(None);
     }
-    let identity = inputs::identity(sweep, trials)?;
+    let identity = inputs::identity(sweep, trials, results)?;
     warm_start::planner(sweep, &identity, None)?;
     let looked = SweepDir::look(results, &identity);
     Ok(looked.err().map(|error| {

@@ -64,7 +64,7 @@ impl<'a> Run<'a> {
         let planner = planner::for_sweep(&file.sweep);
         let pruner = planner::pruner_for(&file.sweep);
         let trials = workload::all_trials(&*planner);
-        let identity = inputs::identity(&file.sweep, planner.total())?;
+        let identity = inputs::identity(&file.sweep, planner.total(), &args.results)?;
         let planner = warm_start::planner(&file.sweep, &identity, None)?;
         Ok(Self { args, file, output, planner, pruner, trials, identity })
     }

@@ -163,7 +163,7 @@ fn workers(folder: &SweepFolder, events: &[Event]) -> Result<Vec<WorkerLine>, Cl
         let files = folder.worker(name);
         let Some(beat) = files.beat() else { continue };
         // On this machine its lock tells; elsewhere the age of its last sign of life.
-        if beat.place == store::this_machine() && files.holder()?.is_none() {
+        if beat.place == store::this_host() && files.holder()?.is_none() {
             continue;
         }
         lines.push(WorkerLine {

@@ -16,6 +16,7 @@ use crate::devices;
 use crate::engine::EngineTrainer;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::inputs::{self, Stamps};
 use crate::output;
 use crate::preflight;
 use crate::sweep_file;
@@ -112,7 +113,7 @@ impl<'a> DriverSign<'a> {
 
     /// How long it has not changed.
     fn silence(&mut self) -> Duration {
-        if let Ok(now) = std::fs::read(self.path)
+        if let Ok(now) = store::read_own_file(self.path)
             && now != self.last
         {
             (self.last, self.changed) = (now, Instant::now());
@@ -138,6 +139,9 @@ enum Prepared {
 /// Loads what is trained and what it is trained on, where that is this program's business.
 fn prepare(args: &WorkerArgs, folder: &SweepFolder) -> Result<(Sweep, Prepared), CliError> {
     let mut sweep = sweep_file::of_folder(folder, &args.file)?;
+    let identity = folder.identity()?;
+    let as_found = Stamps::of(&identity);
+    inputs::refuse_changed(&sweep, &identity)?;
     if let ExecutorKind::Command(settings) = &sweep.executor.kind {
         let trainer = CommandTrainer::new(&sweep, settings.clone(), folder.clone())?;
         return Ok((sweep, Prepared::Command(Box::new(trainer))));
@@ -153,6 +157,7 @@ fn prepare(args: &WorkerArgs, folder: &SweepFolder) -> Result<(Sweep, Prepared),
     let trials = workload::known_trials(&sweep, known.as_deref());
     let memory = MemoryPlan::for_sweep(&sweep, &base, &trials, &data)?;
     let trainer = EngineTrainer::load(&sweep, data, memory.packing)?;
+    as_found.refuse_changed()?;
     Ok((sweep, Prepared::Engine(Box::new(trainer))))
 }
 

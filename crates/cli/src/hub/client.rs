@@ -1,6 +1,6 @@
 //! Asks the hub: which files a model has, and what is in them.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -108,7 +108,7 @@ impl Client {
                 }
                 let download = Download { client: self, name, file, url: &url, facts: &facts };
                 download.run(target, &part)?;
-                fs::rename(&part, &blob).map_err(HubError::io("rename", &part))?;
+                store::rename_own_file(&part, &blob).map_err(HubError::io("rename", &part))?;
             }
         }
         snapshot.link(file, &facts.etag)

@@ -1,7 +1,7 @@
 //! The content of one file: what is missing of it is asked for until it is all there, never more
 //! than was announced, and it is what its name says.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -80,7 +80,7 @@ impl Download<'_> {
         let mut have = target.seek(SeekFrom::End(0)).map_err(HubError::io("read", path))?;
         let most = self.facts.bytes.unwrap_or(MOST_UNANNOUNCED);
         if have > most {
-            target.set_len(0).map_err(write())?;
+            store::truncate(target, 0).map_err(write())?;
             have = 0;
         }
         if have > 0 && self.facts.bytes == Some(have) {
@@ -103,7 +103,7 @@ impl Download<'_> {
                 return Err(self.client.silent(self.name, message).into());
             }
         } else {
-            target.set_len(0).map_err(write())?;
+            store::truncate(target, 0).map_err(write())?;
             have = 0;
         }
         let mut body = response.body_mut().as_reader();
@@ -166,6 +166,6 @@ fn continues(content_range: Option<&str>, have: u64) -> bool {
 
 /// What is wrong at the beginning is not mended by resuming, so it is removed.
 fn damaged(path: &Path, message: String) -> HubError {
-    let _ = fs::remove_file(path);
+    let _ = store::remove_own_file(path);
     HubError::Damaged { path: path.to_owned(), message }
 }

@@ -4,9 +4,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use spec::{
     DataSettings, Evaluation, Event, LrScheduler, Outcome, ReportSettings, TargetModule,
     TrainPoint, TrainSettings, Trial, TrialConfig, TrialId, ValidationSource,
@@ -140,4 +141,52 @@ pub fn interrupted_sweep(dir: &Path) -> PathBuf {
         opened.dir.save_adapter(TrialId(id), adapter).unwrap();
     }
     dir.join("results/small")
+}
+
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// The quickstart's model and data, and a sweep that takes `epochs`.
+pub fn prepare(dir: &Path, epochs: u32, executor: &str) {
+    assert_eq!(lorasweep(dir, &["init", "--quickstart", "."]).code, 0);
+    let sweep = format!(
+        "name: s\nmethod: grid\nmetric: {{name: eval_loss, goal: minimize}}\n\
+         parameters: {{learning_rate: {{values: [0.001, 0.002]}}}}\n\
+         model: quickstart/base\ndata:\n  train: quickstart/train.jsonl\n  \
+         validation: quickstart/validation.jsonl\n\
+         train: {{rank: 4, batch_size: 8, lora_alpha: 16, epochs: {epochs}, max_seq_len: 64}}\n\
+         executor: {{device: cpu, {executor}}}\n"
+    );
+    fs::write(dir.join("s.yaml"), sweep).unwrap();
+}
+
+/// Starts the sweep of [`prepare`].
+pub fn start(dir: &Path) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_lorasweep"))
+        .args(["run", "s.yaml", "--quiet"])
+        .current_dir(dir)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// What `status --json` says of it.
+pub fn status(dir: &Path) -> Value {
+    let ran = lorasweep(dir, &["status", "results/s", "--json"]);
+    serde_json::from_str::<Value>(&ran.stdout).map_or(Value::Null, |all| all[0].clone())
+}
+
+/// Waits until `is_so`, and fails when that takes too long.
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < LONGEST, "waited too long until {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Whether a trial of it has taken a step.
+pub fn is_training(dir: &Path) -> bool {
+    let has_steps = |trial: &Value| trial["step"].as_u64() > Some(0);
+    status(dir)["trials"].as_array().is_some_and(|trials| trials.iter().any(has_steps))
 }

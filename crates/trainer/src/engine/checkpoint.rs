@@ -61,7 +61,11 @@ pub fn save<B: Backend>(backend: &B, slot: &Slot<B>, path: &Path) -> Result<()> 
         .map_err(|e| damaged(e.to_string()))?;
     let json = serde_json::to_string(&scalars).map_err(|e| damaged(e.to_string()))?;
     let metadata = HashMap::from([(KEY.to_owned(), json)]);
-    crate::tensor_file::write(views, Some(metadata), path).map_err(|e| damaged(e.to_string()))
+    crate::tensor_file::write(views, Some(metadata), path).map_err(|error| match error {
+        // A full disk must be seen as one.
+        safetensors::SafeTensorError::IoError(source) => TrainerError::io("write", path)(source),
+        other => damaged(other.to_string()),
+    })
 }
 
 /// Whether a slot's trial goes through the saved state: it is the trial's own, or lies on the

@@ -15,9 +15,8 @@ mod weights;
 
 pub use config::{DecoderConfig, LayerKind, MODEL_TYPES, NormPlacement, QkNorm};
 pub use expected::Tables;
-pub(crate) use files::{
-    format_of, map as map_file, names_in_file, pickle_refusal, pickled_file, weight_files,
-};
+pub use files::weight_files;
+pub(crate) use files::{format_of, map as map_file, names_in_file, pickle_refusal, pickled_file};
 pub use format::Format;
 pub(crate) use format::{NF4_BLOCK, NF4_BLOCK_BYTES, NF4_LEVELS};
 pub use norms::{ShortToken, short_tokens};

@@ -56,7 +56,7 @@ impl Process {
     where
         T: Copy + Send + 'static,
     {
-        let log = OpenOptions::new().create(true).append(true).open(start.log)?;
+        let log = store::open_with(OpenOptions::new().create(true).append(true), start.log)?;
         let (out_log, error_log) = (log.try_clone()?, log.try_clone()?);
         writeln!(&log, "$ {}", start.line)?;
         let mut child = shell(start.line)
@@ -197,7 +197,7 @@ fn last_written(line: &str) -> &str {
 
 fn read_end(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {
     use std::io::{Read, Seek, SeekFrom};
-    let mut file = File::open(path)?;
+    let mut file = store::open_with(OpenOptions::new().read(true), path)?;
     let from = file.metadata()?.len().saturating_sub(bytes);
     file.seek(SeekFrom::Start(from))?;
     let mut end = Vec::new();

@@ -67,9 +67,13 @@ fn text(value: &Value) -> String {
 
 /// The variables of a command's environment.
 pub(super) fn environment(values: &Values) -> BTreeMap<String, String> {
-    let name = |value: CommandValue| format!("LORASWEEP_{}", value.name().to_uppercase());
     // A null byte cannot be handed to a program in any way.
-    values.iter().map(|(value, text)| (name(*value), text.replace('\0', ""))).collect()
+    values.iter().map(|(value, text)| (variable(*value), text.replace('\0', ""))).collect()
+}
+
+/// The variable of a command's environment that holds a value.
+pub(super) fn variable(value: CommandValue) -> String {
+    format!("LORASWEEP_{}", value.name().to_uppercase())
 }
 
 /// The line for the shell.

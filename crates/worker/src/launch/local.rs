@@ -15,6 +15,7 @@ use store::{Holder, SweepFolder};
 use sysinfo::{Pid, ProcessesToUpdate, System};
 
 use super::{DISK_FULL, Handle, Hint, LaunchError, Launcher, Submission, WorkerCommand};
+use crate::error::NO_SPACE;
 
 /// A worker that was asked to end has so long to save.
 const TIME_TO_SAVE: Duration = Duration::from_secs(10);
@@ -52,7 +53,10 @@ impl LocalLauncher {
         let failed = |said: String| LaunchError {
             what: format!("end {name}, which an earlier driver has left ({holder})"),
             said,
-            help: Some(format!("end the process {} yourself", holder.pid)),
+            help: Some(format!(
+                "end the process {} on {} yourself, when it is a worker of this sweep",
+                holder.pid, holder.host
+            )),
         };
         let began = Instant::now();
         let mut is_killed = false;
@@ -62,11 +66,11 @@ impl LocalLauncher {
                 Ok(Some(_)) => {}
                 Err(error) => return Err(failed(error.to_string())),
             }
-            if is_killed && began.elapsed() > 2 * TIME_TO_NOTICE {
+            if began.elapsed() > 2 * TIME_TO_NOTICE {
                 return Err(failed("it does not end".to_owned()));
             }
-            // The lock is held, so that the number in it is that of the process that lives.
-            if !is_killed && began.elapsed() > TIME_TO_NOTICE {
+            // The number in the lock may be that of a process of another machine or container.
+            if !is_killed && began.elapsed() > TIME_TO_NOTICE && holder.is_process_here() {
                 let pid = Pid::from_u32(holder.pid);
                 let mut system = System::new();
                 system.refresh_processes(ProcessesToUpdate::Some(&[pid]), false);
@@ -85,7 +89,8 @@ impl Launcher for LocalLauncher {
             said: error.to_string(),
             help: None,
         };
-        let log = OpenOptions::new().create(true).append(true).open(&worker.log).map_err(failed)?;
+        let log = store::open_with(OpenOptions::new().create(true).append(true), &worker.log)
+            .map_err(failed)?;
         let mut command = Command::new(&worker.program);
         command
             .args(&worker.args)
@@ -190,7 +195,7 @@ impl Running {
         }
         match &self.gone {
             Some(how) => Hint::Gone { how: how.clone() },
-            None => Hint::Running { place: store::this_machine() },
+            None => Hint::Running { place: store::this_host() },
         }
     }
 }
@@ -209,7 +214,7 @@ fn in_words(status: ExitStatus) -> String {
         || status.to_string(),
         |code| match code {
             _ if code == i32::from(DISK_FULL) => {
-                format!("it ended with code {code}: No space left on device")
+                format!("it ended with code {code}: {NO_SPACE}")
             }
             _ => format!("it ended with code {code}"),
         },

@@ -131,7 +131,7 @@ impl<T: Trainer> Serve<T> {
     fn report(&mut self) -> Result<(), ServeError> {
         let started = Event::WorkerStarted {
             worker: self.dir.name().to_owned(),
-            place: store::this_machine(),
+            place: store::this_host(),
             device: self.trainer.device(),
             capacity: self.capacity(),
         };

@@ -69,6 +69,9 @@ impl SlurmLauncher {
         let prepared = std::path::absolute(folder)
             .and_then(|folder| std::fs::create_dir_all(&folder).map(|()| folder));
         let folder = prepared.map_err(|error| unusable(folder, &error))?;
+        let sweep_folder = folder.parent().unwrap_or(&folder);
+        store::check_own_folder(sweep_folder, &folder)
+            .map_err(|error| unusable(&folder, &error))?;
         let mark = Mark {
             sweep: sweep.to_owned(),
             id: id(&folder).map_err(|error| unusable(&folder, &*error))?,
@@ -108,7 +111,8 @@ impl SlurmLauncher {
 /// The id in the folder; a new one where there is none.
 fn id(folder: &Path) -> Result<String, Box<dyn std::error::Error>> {
     let file = folder.join(ID_FILE);
-    if let Ok(id) = std::fs::read_to_string(&file)
+    if let Ok(id) = store::read_own_file(&file)
+        && let id = String::from_utf8_lossy(&id)
         && !id.trim().is_empty()
     {
         return Ok(id.trim().to_owned());
@@ -150,7 +154,7 @@ impl Launcher for SlurmLauncher {
         self.polls += 1;
         let sign = format!("{} {}\n", std::process::id(), self.polls);
         // A sign that is missed is no harm: many are.
-        let _ = std::fs::write(driver_file(&self.folder), sign);
+        let _ = store::write_file_unsynced(&driver_file(&self.folder), sign.as_bytes());
         if workers.is_empty() {
             return Ok(BTreeMap::new());
         }

@@ -1,0 +1,360 @@
+//! The one module that deletes, renames and truncates. It proves that a file is ours before it does.
+//!
+//! Proof is: lorasweep gave the file its name (a name of the layout, of a temporary, or one listed
+//! in a manifest that lorasweep wrote), it is a regular file, and it lies in a folder that is not
+//! reached through a symbolic link. Whatever else lies in a results folder belongs to somebody else
+//! and stays. Within a sweep's folder no link is followed and nothing but a regular file is opened:
+//! a FIFO would block for ever, a device may have no end.
+//!
+//! `.clippy.toml` forbids the deleting functions of `std::fs` in every other place.
+
+#![expect(clippy::disallowed_methods, reason = "this is the module that may")]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::path::{Component, Path, PathBuf};
+
+use crate::adapter;
+use crate::atomic;
+use crate::error::StoreError;
+
+/// Marks files and folders that are still being written.
+pub(crate) const TEMPORARY: &str = ".tmp-";
+/// Marks a folder that is being replaced.
+pub(crate) const REPLACED: &str = ".replaced-";
+/// In a folder that is being filled: says that all in it is of the process in its name.
+pub(crate) const BEING_FILLED: &str = ".lorasweep-being-filled";
+
+/// Why a path within a results folder is neither read nor written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotOurs {
+    /// A symbolic link.
+    #[error("it is a symbolic link, and lorasweep follows none among its own files")]
+    Link,
+    /// A FIFO, socket or device.
+    #[error("it is neither a file nor a folder")]
+    Special,
+    /// A folder where a file belongs.
+    #[error("it is a folder")]
+    Folder,
+    /// A file where a folder belongs.
+    #[error("it is not a folder")]
+    NoFolder,
+    /// What lorasweep never writes there.
+    #[error("it holds something that lorasweep did not write")]
+    Content,
+}
+
+impl From<NotOurs> for io::Error {
+    fn from(reason: NotOurs) -> Self {
+        Self::new(ErrorKind::InvalidInput, reason)
+    }
+}
+
+/// Whether an error says that something else lies where a file of ours belongs.
+pub(crate) fn is_not_ours(error: &io::Error) -> bool {
+    let Some(inner) = error.get_ref() else { return false };
+    inner.is::<NotOurs>()
+}
+
+/// Opens a regular file to read it, never through a link.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    open_with(OpenOptions::new().read(true), path)
+}
+
+/// Opens a regular file as `options` say, never through a link. One that would be truncated must be
+/// truncated afterwards, when it is known to be a regular file.
+pub fn open_with(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    // Where the system has no such flags, this look is all there is.
+    if let Ok(found) = path.symlink_metadata() {
+        check_file(&found)?;
+    }
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        use std::os::unix::fs::OpenOptionsExt;
+        // Without NONBLOCK, opening a FIFO waits for its other end.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        options.custom_flags(flags.bits().cast_signed());
+    }
+    let file = options.open(path)?;
+    check_file(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// The content of a regular file, never through a link.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The text of a regular file, never through a link.
+pub(crate) fn read_to_string(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    open(path)?.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn check_file(found: &fs::Metadata) -> Result<(), NotOurs> {
+    let kind = found.file_type();
+    if kind.is_file() {
+        Ok(())
+    } else if kind.is_symlink() {
+        Err(NotOurs::Link)
+    } else if kind.is_dir() {
+        Err(NotOurs::Folder)
+    } else {
+        Err(NotOurs::Special)
+    }
+}
+
+/// Whether `path` itself is a folder, not a link to one.
+pub(crate) fn is_dir(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|found| found.is_dir())
+}
+
+/// Whether `path` itself is a regular file, not a link to one.
+pub(crate) fn is_file(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|found| found.is_file())
+}
+
+/// An error when a part of `path` below `root` is there and is not a folder (a link to one is not).
+pub fn check_folder(root: &Path, path: &Path) -> Result<(), StoreError> {
+    let below = path.strip_prefix(root).unwrap_or(Path::new(""));
+    let mut at = root.to_path_buf();
+    for part in below.components() {
+        at.push(part);
+        match at.symlink_metadata() {
+            Ok(found) if found.is_dir() => {}
+            Ok(found) => {
+                let link = found.file_type().is_symlink();
+                let reason = if link { NotOurs::Link } else { NotOurs::NoFolder };
+                return Err(StoreError::io("use the folder", &at)(reason.into()));
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(StoreError::io("look at", &at)(error)),
+        }
+    }
+    Ok(())
+}
+
+/// An error when a file of ours cannot be put at `path` below `root`: when something else than a
+/// regular file is there, or when the way there leads through a link.
+pub(crate) fn check_place(root: &Path, path: &Path) -> Result<(), StoreError> {
+    check_folder(root, path.parent().unwrap_or(root))?;
+    check_file_place(path)
+}
+
+/// An error when something else than a regular file is at `path`: that is not replaced.
+pub(crate) fn check_file_place(path: &Path) -> Result<(), StoreError> {
+    match path.symlink_metadata() {
+        Ok(found) => {
+            let ours = check_file(&found);
+            ours.map_err(|reason| StoreError::io("replace", path)(reason.into()))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(StoreError::io("look at", path)(error)),
+    }
+}
+
+/// The paths in the folder `dir`, which must not be a link; sorted, none when there is no folder.
+pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    check_folder(dir.parent().unwrap_or(dir), dir)?;
+    atomic::entries(dir)
+}
+
+/// Creates a file that is not there yet. A name that only this process gives may be left of an
+/// earlier process with its number; that one is removed.
+pub(crate) fn create_temporary(path: &Path) -> io::Result<File> {
+    let create = || OpenOptions::new().write(true).create_new(true).open(path);
+    match create() {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            remove_file(path)?;
+            create()
+        }
+        other => other,
+    }
+}
+
+/// Removes a file whose name lorasweep gives; false when there is none, or something that is not a
+/// regular file.
+pub fn remove_file(path: &Path) -> io::Result<bool> {
+    match path.symlink_metadata() {
+        Ok(found) if found.is_file() => {}
+        Ok(_) => return Ok(false),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a folder in which nothing is left; one that holds anything stays.
+pub(crate) fn remove_empty_dir(path: &Path) -> io::Result<()> {
+    if !is_dir(path) {
+        return Ok(());
+    }
+    match fs::remove_dir(path) {
+        Err(error)
+            if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) =>
+        {
+            Err(error)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Puts the finished file `from` in the place of `to`.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
+}
+
+/// Cuts a file, opened by [`open_with`], to the part that counts.
+pub fn truncate(file: &File, length: u64) -> io::Result<()> {
+    file.set_len(length)
+}
+
+/// Creates a folder under a name that only this process gives, with a mark in it that says so. What
+/// an earlier process with its number left under that name is removed.
+pub(crate) fn create_temporary_dir(path: &Path) -> io::Result<()> {
+    if path.join(BEING_FILLED).symlink_metadata().is_ok() && is_dir(path) {
+        remove_temporary_dir(path)?;
+    } else {
+        remove_empty_dir(path)?;
+    }
+    fs::create_dir(path)?;
+    File::create_new(path.join(BEING_FILLED)).map(|_| ())
+}
+
+/// Removes a folder that a process filled for itself under a temporary name, with all it holds;
+/// links in it are removed, not followed.
+pub(crate) fn remove_temporary_dir(path: &Path) -> io::Result<()> {
+    fs::remove_dir_all(path)
+}
+
+/// Removes what processes that died in the middle of a write left in `dir`: files and folders whose
+/// name is a temporary of one that `is_ours` knows. `keep` ends the names of this process.
+pub(crate) fn remove_leftovers(
+    dir: &Path,
+    keep: &str,
+    is_ours: impl Fn(&str) -> bool,
+) -> Result<(), StoreError> {
+    for path in atomic::entries(dir)? {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        let Some(left) = Leftover::of(name).filter(|left| is_ours(left.of)) else { continue };
+        if left.by == keep {
+            continue;
+        }
+        let removed = if is_file(&path) {
+            remove_file(&path).map(|_| ())
+        } else if is_file(&path.join(BEING_FILLED)) && is_dir(&path) {
+            remove_temporary_dir(&path)
+        } else if is_dir(&path) {
+            remove_replaced(&path)
+        } else {
+            Ok(())
+        };
+        removed.map_err(StoreError::io("remove", &path))?;
+    }
+    Ok(())
+}
+
+/// Removes an adapter's or export's folder that was being replaced, file by file as lorasweep names
+/// them. A person may have put something beside them: that stays, and with it the folder.
+fn remove_replaced(dir: &Path) -> io::Result<()> {
+    const OF_EXPORT: [&str; 3] = ["README.md", "lorasweep.json", "training.png"];
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let name = Path::new(&name);
+        if adapter::is_in_adapter(name) || OF_EXPORT.iter().any(|it| name == Path::new(it)) {
+            remove_file(&dir.join(name))?;
+        }
+    }
+    remove_empty_dir(dir)
+}
+
+/// The parts of a name such as `trial.json.tmp-host-1234`.
+#[derive(Debug, PartialEq, Eq)]
+struct Leftover<'a> {
+    /// What was being written.
+    of: &'a str,
+    /// Which process was writing, as its machine and number.
+    by: &'a str,
+}
+
+impl<'a> Leftover<'a> {
+    fn of(name: &'a str) -> Option<Self> {
+        let (of, by) = [TEMPORARY, REPLACED].iter().find_map(|mark| name.rsplit_once(mark))?;
+        let (host, pid) = by.rsplit_once('-')?;
+        let is_pid = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
+        (is_pid && !host.is_empty()).then_some(Self { of, by })
+    }
+}
+
+/// Whether `name` is a relative path of plain names: one that stays below the folder it is in.
+pub(crate) fn is_below(name: &str) -> bool {
+    let mut parts = Path::new(name).components().peekable();
+    parts.peek().is_some() && parts.all(|part| matches!(part, Component::Normal(_)))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn only_a_name_with_a_machine_and_a_number_is_a_leftover() {
+        let left = Leftover { of: "trial.json", by: "node-7-1234" };
+        assert_eq!(Leftover::of("trial.json.tmp-node-7-1234"), Some(left));
+        for name in
+            ["my.tmp-data.csv", "trial.json", "x.tmp-", "x.tmp-12", "x.tmp-host-", "x.tmp-h-1a"]
+        {
+            assert_eq!(Leftover::of(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn neither_links_nor_special_files_are_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("file"), "text").unwrap();
+        symlink(at("file"), at("link")).unwrap();
+        symlink("/dev/zero", at("device")).unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            at("fifo"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from(0o600),
+            0,
+        )
+        .unwrap();
+        assert_eq!(read(&at("file")).unwrap(), b"text");
+        for name in ["link", "device", "folder", "fifo"] {
+            let error = read(&at(name)).unwrap_err();
+            assert!(is_not_ours(&error), "{name}: {error}");
+            let error = open_with(OpenOptions::new().append(true), &at(name)).unwrap_err();
+            assert!(is_not_ours(&error), "{name}: {error}");
+            assert!(!remove_file(&at(name)).unwrap(), "{name}");
+            assert!(at(name).symlink_metadata().is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn no_file_is_put_where_the_way_leads_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, home) = (dir.path().join("sweep"), dir.path().join("home"));
+        fs::create_dir_all(&root).unwrap();
+        fs::create_dir_all(home.join("runs")).unwrap();
+        symlink(&home, root.join("plots")).unwrap();
+        check_place(&root, &root.join("ranking.csv")).unwrap();
+        check_place(&root, &root.join("trials/trial-001/trial.json")).unwrap();
+        let error = check_place(&root, &root.join("plots/runs/a.png")).unwrap_err();
+        assert!(error.to_string().ends_with("/sweep/plots`"), "{error}");
+    }
+}

@@ -1,0 +1,77 @@
+//! Which machine, and which process: a process number alone names another process after a restart,
+//! on another machine and in another container.
+
+use serde::{Deserialize, Serialize};
+use sysinfo::{Pid, ProcessesToUpdate, System};
+
+/// Where process numbers mean the same: one start of one machine, in one container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The machine's name.
+    #[serde(default)]
+    pub host: String,
+    /// Identifies its last start; empty in files of versions that did not write it.
+    #[serde(default)]
+    pub boot: String,
+    /// The namespace that process numbers belong to, where the system has such a thing.
+    #[serde(default)]
+    pub pid_namespace: String,
+}
+
+impl Place {
+    /// Where this process runs.
+    pub fn this() -> Self {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        let namespace = std::fs::read_link("/proc/self/ns/pid");
+        Self {
+            host: this_host(),
+            // Elsewhere than on Linux, the moment of the start.
+            boot: boot.map_or_else(|_| System::boot_time().to_string(), |id| id.trim().to_owned()),
+            pid_namespace: namespace.map(|id| id.display().to_string()).unwrap_or_default(),
+        }
+    }
+
+    /// Whether a process number from there names the same process here.
+    pub fn is_here(&self) -> bool {
+        !self.boot.is_empty() && *self == Self::this()
+    }
+}
+
+/// When the process of this number started, in seconds since 1970; `None` when there is none.
+pub fn started_at(pid: u32) -> Option<u64> {
+    let pid = Pid::from_u32(pid);
+    let mut system = System::new();
+    system.refresh_processes(ProcessesToUpdate::Some(&[pid]), true);
+    system.process(pid).map(sysinfo::Process::start_time)
+}
+
+/// The name of this machine.
+pub fn this_host() -> String {
+    gethostname::gethostname().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_from_another_machine_start_or_container_names_no_process_here() {
+        let here = Place::this();
+        assert!(here.is_here());
+        let other = |change: fn(&mut Place)| {
+            let mut place = here.clone();
+            change(&mut place);
+            place
+        };
+        assert!(!other(|place| place.host.push('x')).is_here());
+        assert!(!other(|place| place.boot.push('x')).is_here());
+        assert!(!other(|place| place.pid_namespace.push('x')).is_here());
+        assert!(!Place { host: here.host.clone(), ..Place::default() }.is_here());
+    }
+
+    #[test]
+    fn this_process_has_started_and_one_that_cannot_be_has_not() {
+        assert!(started_at(std::process::id()).is_some_and(|at| at > 0));
+        assert_eq!(started_at(u32::MAX - 1), None);
+    }
+}
