@@ -130,7 +130,7 @@ fn no_link_is_followed_and_no_extra_file_leaves() {
     {
         let ran = lorasweep(dir.path(), command);
         assert_eq!(ran.code, 1);
-        assert!(ran.stderr.contains("it is a link"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("it is a symbolic link"), "{}", ran.stderr);
     }
     assert!(!dir.path().join("out2").exists());
     assert!(!sweep.join("best").exists());
