@@ -2,6 +2,7 @@
 //! command prints and writes; and a system that gives no threads.
 
 #![cfg(unix)]
+#![allow(clippy::disallowed_methods, reason = "a test moves its own model")]
 
 mod common;
 
@@ -137,9 +138,15 @@ fn names_of_files_and_columns_do_nothing_to_a_terminal() {
 }
 
 #[test]
-fn the_model_card_of_a_base_with_a_hostile_path_is_still_a_card() {
+fn the_model_card_of_a_base_with_a_hostile_name_is_still_a_card() {
     let (_dir, folder) = hostile_folder();
     interrupted_sweep(&folder);
+    // A card names the base's folder alone and not the way to it.
+    let hostile = "mo`d|el";
+    fs::rename(folder.join("model"), folder.join(hostile)).unwrap();
+    let resolved = folder.join("results/small/resolved.json");
+    let text = fs::read_to_string(&resolved).unwrap();
+    fs::write(&resolved, text.replace("/model\"", &format!("/{hostile}\""))).unwrap();
     let to = folder.join("out").display().to_string();
     let ran = plain(&folder, &["export", "results/small", "--best", "--to", &to]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
