@@ -43,7 +43,7 @@ pub fn idle_rule(sweep: &Sweep, work: &Workload) -> Option<String> {
         format!(
             "`early_terminate` never stops a trial: it acts from evaluation {first} on, and a \
              trial has {most} evaluation{}; an iteration is one evaluation and not a training \
-             step: lower `min_iter` (or `max_iter`), or set `eval.eval_steps`",
+             step: lower `min_iter` (or `max_iter`), or set `train.eval_steps`",
             if most == 1 { "" } else { "s" }
         )
     })
