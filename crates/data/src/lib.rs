@@ -17,6 +17,7 @@ mod flags;
 mod jinja;
 mod json;
 mod load;
+mod masks;
 mod messages;
 mod model_files;
 mod model_tokens;

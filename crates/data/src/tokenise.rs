@@ -1,7 +1,6 @@
 //! Text to token ids, with the mask that says which of them are targets.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::path::Path;
 
 use tokenizers::{Encoding, PostProcessorWrapper, Token, Tokenizer};
@@ -9,6 +8,7 @@ use tokenizers::{Encoding, PostProcessorWrapper, Token, Tokenizer};
 use super::Example;
 use super::chat::{ChatFormat, ChatTemplate, Rendered};
 use super::error::DataError;
+use super::masks::{mask_of_blocks, mask_of_spans};
 use super::model_files::ModelFiles;
 use super::model_tokens::ModelTokens;
 use super::notes::{RowNotes, end_token};
@@ -276,32 +276,6 @@ fn tokenizer_failed(error: &tokenizers::Error) -> SkipReason {
     SkipReason::Tokenizer { message: error.to_string() }
 }
 
-/// Marks the tokens that lie wholly inside one of `spans` (ascending, in bytes, as are the
-/// offsets). A token that begins before its span is partly prompt: generation could not emit it.
-fn mask_of_spans(offsets: &[(usize, usize)], spans: &[Range<usize>]) -> Vec<bool> {
-    let mut spans = spans.iter().peekable();
-    offsets
-        .iter()
-        .map(|&(start, end)| {
-            while spans.next_if(|span| span.end <= start).is_some() {}
-            spans.peek().is_some_and(|span| span.start <= start && end <= span.end)
-        })
-        .collect()
-}
-
-/// Marks tokens as transformers does for a template's `{% generation %}` blocks: from the token
-/// that has a block's first character to the one that has its last. Both ascend, in bytes.
-fn mask_of_blocks(offsets: &[(usize, usize)], blocks: &[Range<usize>]) -> Vec<bool> {
-    let mut blocks = blocks.iter().peekable();
-    offsets
-        .iter()
-        .map(|&(start, end)| {
-            while blocks.next_if(|block| block.end <= start).is_some() {}
-            blocks.peek().is_some_and(|block| block.start < end)
-        })
-        .collect()
-}
-
 /// Ids that the post-processor puts in front of a sequence, seen on a stand-in token.
 fn special_prefix(tokenizer: &Tokenizer) -> tokenizers::Result<Vec<u32>> {
     let stand_in = Encoding::from_tokens(vec![Token::new(0, String::new(), (0, 0))], 0);
@@ -494,19 +468,6 @@ mod tests {
         let template = tokeniser.template.expect("a template");
         let rendered = template.render(&Conversation::default()).expect("a constant template");
         assert_eq!(rendered.text, "D");
-    }
-
-    #[test]
-    fn a_block_of_the_template_has_the_tokens_of_its_first_and_last_characters() {
-        let offsets = [(0, 2), (2, 5), (5, 6), (6, 9), (9, 12)];
-        assert_eq!(mask_of_blocks(&offsets, &[3..6, 9..10]), [false, true, true, false, true]);
-    }
-
-    #[test]
-    fn a_token_that_straddles_the_start_of_a_span_is_no_target() {
-        let offsets = [(0, 2), (2, 5), (5, 6), (6, 9), (9, 12)];
-        let mask = mask_of_spans(&offsets, &[0..2, 3..9, 9..10]);
-        assert_eq!(mask, [true, false, true, true, false]);
     }
 
     proptest! {
