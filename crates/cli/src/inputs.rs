@@ -132,6 +132,13 @@ pub fn check_unchanged_files(identity: &Identity, data: &DataSettings) -> Result
     })
 }
 
+/// The same, of the model's weights alone.
+pub fn check_unchanged_weights(identity: &Identity) -> Result<(), CliError> {
+    check_inputs(identity, |what, file| {
+        what.starts_with("model's ") && file.path.ends_with(".safetensors")
+    })
+}
+
 fn check_inputs(
     identity: &Identity,
     is_used: impl Fn(&str, &InputFile) -> bool,

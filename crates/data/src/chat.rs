@@ -74,8 +74,6 @@ pub(super) struct Rendered {
     pub text: String,
     /// The byte ranges that the assistant generates and that are to be learnt, ascending.
     pub spans: Vec<Range<usize>>,
-    /// The template marks them itself.
-    pub is_marked: bool,
     /// What of the conversation the template leaves out, and of how many turns.
     pub unwritten: BTreeMap<Kind, usize>,
 }
@@ -208,7 +206,7 @@ impl Turns<'_> {
         let marked = Marked::new(self, &text)?;
         let spans = marked.spans()?;
         let unwritten = self.unwritten(&marked, &text);
-        Ok(Rendered { text, spans, is_marked: false, unwritten })
+        Ok(Rendered { text, spans, unwritten })
     }
 
     /// By the template's own blocks.
@@ -230,7 +228,7 @@ impl Turns<'_> {
         } else {
             marked?.of_targets(blocks)?
         };
-        Ok(Rendered { text, spans, is_marked: true, unwritten })
+        Ok(Rendered { text, spans, unwritten })
     }
 
     /// What of the conversation is not in its text.

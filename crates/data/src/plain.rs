@@ -81,7 +81,7 @@ impl PlainForm {
                 spans.push(before + span.start..end);
             }
         }
-        Rendered { text, spans, is_marked: true, unwritten: BTreeMap::new() }
+        Rendered { text, spans, unwritten: BTreeMap::new() }
     }
 
     /// The chat template that writes the text of [`Self::render`]; it refuses what no row of this

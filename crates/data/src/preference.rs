@@ -5,6 +5,7 @@ use super::messages::{asked, conversation, exchange};
 use super::row::{
     Message, Row, instruction_prompt, instruction_text, optional_string, said, said_string,
 };
+use super::schema::keys;
 use super::skip::SkipReason;
 use super::turn::{read_turns, turn, untaught};
 
@@ -43,6 +44,11 @@ pub(super) fn read_chosen(object: &Object) -> Result<Row, SkipReason> {
         }
         (_, Prompt::None) => {
             let chosen = said_string(object, "chosen")?;
+            if rejected.is_void() {
+                // Nothing tells a prompt in it from the answer.
+                let (present, missing) = ("chosen", "prompt");
+                return Err(SkipReason::MissingField { present, missing, keys: keys(object) });
+            }
             let shared = shared_text(&chosen, rejected.as_str().unwrap_or_default());
             if shared == 0 {
                 check_other_prompts(object)?;

@@ -140,11 +140,19 @@ impl Columns {
                 || is_read_beside(column)
                 || super::flags::may_be_row_flag(column)
         } else {
-            self.0.values().any(|named| named == column)
+            self.0.values().any(|named| named == column) || self.keeps(column)
         }
     }
 
-    /// The row with our names: of named columns alone where there are such, else as it is.
+    /// Whether a column that the sweep file does not name counts all the same: what says that a row
+    /// is not to be learnt, or what else is said in it, means the same beside any names.
+    fn keeps(&self, column: &str) -> bool {
+        let is_named = self.0.values().any(|named| named == column) || self.0.contains_key(column);
+        !is_named && (is_read_beside(column) || super::flags::may_be_row_flag(column))
+    }
+
+    /// The row with our names: of named columns, and of those that count beside any, where there
+    /// are such, else as it is.
     pub fn apply(&self, row: Object) -> Result<Object, SkipReason> {
         if self.0.is_empty() {
             return Ok(row);
@@ -154,7 +162,9 @@ impl Columns {
         let fields = named.into_iter().filter_map(|(field, column)| {
             row.get(column).map(|value| (field.to_owned(), value.clone()))
         });
-        Ok(fields.collect())
+        let kept = row.iter().filter(|(column, _)| self.keeps(column));
+        let kept = kept.map(|(column, value)| (column.clone(), value.clone()));
+        Ok(fields.chain(kept).collect())
     }
 
     /// Fields with the columns that are there for them.

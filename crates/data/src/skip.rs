@@ -87,6 +87,16 @@ pub(super) enum SkipReason {
         /// Who speaks.
         found: String,
     },
+    /// A role in another spelling, or by another tool's name.
+    #[error("`{field}` is {found:?}; write {meant:?}")]
+    RoleSpelling {
+        /// Field, as a path.
+        field: String,
+        /// The role.
+        found: String,
+        /// What it seems to mean.
+        meant: &'static str,
+    },
     /// An answer that was judged bad.
     #[error("`{field}` is false: an answer to be avoided is not learnt")]
     NotPreferred {

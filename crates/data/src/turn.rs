@@ -115,6 +115,9 @@ impl<'a> Turn<'a> {
         }
         let role = string_at(self.field("role")?, self.path("role"))?;
         let role = said(role, || self.path("role"))?;
+        if let Some(meant) = meant_role(&role) {
+            return Err(SkipReason::RoleSpelling { field: self.path("role"), found: role, meant });
+        }
         let fields = self.beside("role", "content");
         let content = match self.fields.get("content") {
             None | Some(Json::Null) if fields.contains_key("tool_calls") => None,
@@ -169,6 +172,19 @@ impl<'a> Turn<'a> {
         fields.insert("tool_calls".to_owned(), calls);
         Ok(Message { role: "assistant".to_owned(), content: None, fields, is_target: true })
     }
+}
+
+/// The role that another spelling or another tool's name means: written as it is, an answer would
+/// silently be context.
+fn meant_role(role: &str) -> Option<&'static str> {
+    const ROLES: [&str; 4] = ["system", "user", "assistant", "tool"];
+    let plain = role.trim().to_lowercase();
+    let meant = match plain.as_str() {
+        "model" | "gpt" | "chatgpt" | "bot" | "ai" => "assistant",
+        "human" => "user",
+        other => ROLES.into_iter().find(|known| *known == other)?,
+    };
+    (meant != role).then_some(meant)
 }
 
 /// Whether a message says a thought, under any of the names that transformers knows.

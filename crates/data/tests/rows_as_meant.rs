@@ -438,3 +438,57 @@ fn a_picture_in_a_parquet_file_is_refused_by_name() {
     let reason = &report(&data).skipped[0].reason;
     assert!(reason.contains("`image` is not supported"), "{reason}");
 }
+
+/// Why a row is left out; good rows stand beside it, so that the file is used.
+fn refused(row: &Value) -> String {
+    let good = json!({"prompt": "p", "completion": "c"});
+    let lines = [row, &good, &good].map(Value::to_string).join("\n");
+    let data = prepared("x.jsonl", lines.as_bytes()).expect("good rows");
+    report(&data).skipped[0].reason.clone()
+}
+
+#[test]
+fn what_keeps_a_row_from_being_learnt_counts_beside_named_columns() {
+    let rows = [
+        json!({"q": "Q1", "a": "GOOD", "label": true}),
+        json!({"q": "Q2", "a": "AVOID", "label": false}),
+        json!({"q": "Q3", "a": "SEEN", "images": ["x.png"]}),
+        json!({"q": "Q4", "a": "said", "system": "S"}),
+    ];
+    let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("rows.jsonl");
+    std::fs::write(&path, lines.join("\n")).expect("writing the rows");
+    let mut settings = DataSettings::new(&path, ValidationSource::File(path.clone()));
+    let named = [("prompt", "q"), ("completion", "a")];
+    settings.columns = named.map(|(field, column)| (field.to_owned(), column.to_owned())).into();
+    let model = Path::new("tests/bad_data/model");
+    let data = prepare(&settings, model, 512).expect("usable rows");
+    let file = &data.report.files[0];
+    assert_eq!((file.used, file.left_out()), (2, 1));
+    assert!(file.skipped[1].reason.contains("`images`"), "{:?}", file.skipped);
+    assert_eq!(file.conversations, 1, "the row with a system turn");
+}
+
+#[test]
+fn a_role_in_another_spelling_is_refused_with_the_one_that_is_meant() {
+    for (role, meant) in [("model", "assistant"), ("Assistant", "assistant"), ("human", "user")] {
+        let row = json!({"messages": [{"role": "user", "content": "a"},
+            {"role": role, "content": "b"}, {"role": "assistant", "content": "c"}]});
+        let reason = refused(&row);
+        assert!(reason.contains("messages[1].role") && reason.contains(meant), "{reason}");
+    }
+}
+
+#[test]
+fn a_thought_that_no_template_writes_is_refused_by_name() {
+    let row = json!({"messages": [{"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b", "reasoning_content": "THOUGHT"}]});
+    assert!(refused(&row).contains("`messages[1].reasoning_content` is not supported"));
+}
+
+#[test]
+fn a_chosen_text_alone_is_refused_because_its_prompt_cannot_be_told() {
+    let reason = refused(&json!({"chosen": "Human: why? Assistant: so"}));
+    assert!(reason.contains("`chosen` without `prompt`"), "{reason}");
+}

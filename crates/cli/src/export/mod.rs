@@ -235,6 +235,7 @@ impl Export<'_> {
     /// The base's files with merged weights.
     fn fill_merged(&self, draft: &mut Draft<'_>) -> Result<Merged, CliError> {
         let model = &self.settings.model;
+        inputs::check_unchanged_weights(self.identity)?;
         trainer::merge::write_merged(model, draft.adapter, draft.dir)
             .map_err(|source| CliError::Model { path: model.clone(), source })?;
         // Merging has written what depends on the weights.
