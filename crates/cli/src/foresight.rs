@@ -14,9 +14,10 @@ use crate::workload::Workload;
 /// Special tokens of the training rows that the base in `model` has hardly trained.
 pub fn warnings(model: &Path, base: &Base, data: &PreparedData) -> Result<Vec<String>, CliError> {
     let names = &data.report.model.names;
-    let used: BTreeSet<u32> =
-        data.train.examples.iter().flat_map(|example| &example.input_ids).copied().collect();
-    let special: Vec<u32> = used.into_iter().filter(|id| names.contains_key(id)).collect();
+    let tokens = data.train.examples.iter().flat_map(|example| &example.input_ids);
+    // Few tokens are special, so few are collected.
+    let special: BTreeSet<u32> = tokens.copied().filter(|id| names.contains_key(id)).collect();
+    let special: Vec<u32> = special.into_iter().collect();
     // Tables are the same in every form.
     let Some(source) = base.forms().first() else { return Ok(Vec::new()) };
     let short = short_tokens(source, &special)
