@@ -58,7 +58,7 @@ fn keeps_the_contract(rule: &str, before: &[&[f64]], after: &[&[f64]]) {
 
     // Once promoted it is not promoted again, and not stopped for what it had reached before.
     let Promotion { trial, reason } = promoted;
-    state.apply(&Event::TrialPromoted { trial, reason });
+    state.apply(&Event::TrialPromoted { trial, reason, at: None });
     assert_eq!(make().promote(&state), None);
     let step = state.trials[&trial].checkpoint_step.unwrap_or(0);
     state.apply(&Event::TrialStarted {

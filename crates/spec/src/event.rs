@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::base::BaseForm;
+use crate::logical::LogicalStart;
 use crate::trial::{TargetModule, Trial, TrialId};
 
 /// Version of the journal's records; a reader refuses a higher one. 2 added the losses of single
@@ -72,6 +73,9 @@ pub enum Event {
     TrialProposed {
         /// The trial.
         trial: Trial,
+        /// Its logical start, where decisions depend on the other trials (`crate::logical`).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        start: Option<LogicalStart>,
     },
     /// A trial began training, or went on from a checkpoint.
     TrialStarted {
@@ -146,6 +150,9 @@ pub enum Event {
         trial: TrialId,
         /// Why, in words and numbers.
         reason: String,
+        /// The logical time at which it goes on, where the sweep keeps one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<u64>,
     },
     /// A step needed more memory than there was; training goes on in smaller steps.
     OutOfMemory {
@@ -223,10 +230,15 @@ pub enum Event {
 }
 
 impl Event {
+    /// A proposal without a logical start: nothing that is decided later depends on when it began.
+    pub const fn proposed(trial: Trial) -> Self {
+        Self::TrialProposed { trial, start: None }
+    }
+
     /// The trial that it is about, if it is about one; the base model's losses are trial 0's.
     pub const fn trial(&self) -> Option<TrialId> {
         match self {
-            Self::TrialProposed { trial } => Some(trial.id),
+            Self::TrialProposed { trial, .. } => Some(trial.id),
             Self::TrialStarted { trial, .. }
             | Self::Trained { trial, .. }
             | Self::Evaluated { trial, .. }

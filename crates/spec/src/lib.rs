@@ -19,6 +19,7 @@ mod example;
 mod file;
 mod hub;
 mod locate;
+mod logical;
 mod mistake;
 mod normal;
 mod parameter;
@@ -43,6 +44,7 @@ pub use event::{
 };
 pub use example::EXAMPLE;
 pub use hub::HubModel;
+pub use logical::{EndsSeen, LogicalClock, LogicalStart};
 pub use mistake::Mistake;
 pub use parameter::Parameter;
 pub use resolve::{PathKind, resolve};

@@ -9,6 +9,7 @@ use crate::event::{
     DataFacts, Evaluation, Event, ExampleLosses, Outcome, ReturnCause, StopReason, TestEvaluation,
     TrainPoint,
 };
+use crate::logical::LogicalClock;
 use crate::trial::{Trial, TrialId};
 
 /// Where a trial stands.
@@ -57,6 +58,9 @@ pub struct TrialState {
     /// The times it went on after an early stop.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub promotions: Vec<Promoted>,
+    /// When it began, in logical time, where the sweep keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock: Option<LogicalClock>,
 }
 
 /// A stopped trial went on.
@@ -95,6 +99,7 @@ impl TrialState {
             failure_log: None,
             is_kept: false,
             promotions: Vec::new(),
+            clock: None,
         }
     }
 
@@ -134,9 +139,12 @@ impl TrialState {
     }
 
     /// A stopped trial waits to go on.
-    fn promote(&mut self, reason: &str) {
+    fn promote(&mut self, reason: &str, at: Option<u64>) {
         let Some(stopped) = self.paused().cloned() else { return };
         let step = self.last().map_or(0, |last| last.step);
+        if let Some((clock, at)) = self.clock.as_mut().zip(at) {
+            clock.starts.push((step, at));
+        }
         self.promotions.push(Promoted { step, stopped, reason: reason.to_owned() });
         self.is_kept = false;
         self.status = TrialStatus::Pending;
@@ -249,8 +257,12 @@ impl SweepState {
                     examples: examples.clone(),
                 });
             }
-            Event::TrialProposed { trial } => {
-                self.trials.entry(trial.id).or_insert_with(|| TrialState::new(trial.clone()));
+            Event::TrialProposed { trial, start } => {
+                let new = TrialState {
+                    clock: start.map(LogicalClock::new),
+                    ..TrialState::new(trial.clone())
+                };
+                self.trials.entry(trial.id).or_insert(new);
             }
             Event::TrialStarted { trial, device, from_step, total_steps, continues } => {
                 let sibling = continues.and_then(|other| self.trials.get(&other)).cloned();
@@ -292,7 +304,9 @@ impl SweepState {
                 self.with(*trial, |t| (t.checkpoint_step, t.is_kept) = (Some(*step), true));
             }
             Event::CheckpointDropped { trial } => self.with(*trial, |t| t.is_kept = false),
-            Event::TrialPromoted { trial, reason } => self.with(*trial, |t| t.promote(reason)),
+            Event::TrialPromoted { trial, reason, at } => {
+                self.with(*trial, |t| t.promote(reason, *at));
+            }
             Event::OutOfMemory { .. } => self.out_of_memory += 1,
             Event::TrialFinished { trial, outcome } => {
                 self.with(*trial, |t| {

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use spec::{
-    Evaluation, Event, LrScheduler, Outcome, Promoted, StopReason, SweepState, TargetModule,
-    TrainPoint, Trial, TrialConfig, TrialId, TrialStatus,
+    EndsSeen, Evaluation, Event, LrScheduler, Outcome, Promoted, StopReason, SweepState,
+    TargetModule, TrainPoint, Trial, TrialConfig, TrialId, TrialStatus,
 };
 
 const ID: TrialId = TrialId(1);
@@ -28,7 +28,7 @@ fn config(rank: u32) -> TrialConfig {
 }
 
 fn proposed(rank: u32) -> Event {
-    Event::TrialProposed { trial: Trial { id: ID, config: config(rank) } }
+    Event::proposed(Trial { id: ID, config: config(rank) })
 }
 
 fn started(from_step: u32) -> Event {
@@ -83,7 +83,7 @@ fn stopped() -> Event {
 
 #[test]
 fn a_stopped_trial_whose_checkpoint_is_kept_goes_on_with_its_history_when_it_is_promoted() {
-    let promoted = || Event::TrialPromoted { trial: ID, reason: "ahead now".to_owned() };
+    let promoted = || Event::TrialPromoted { trial: ID, reason: "ahead now".to_owned(), at: None };
     let mut events = vec![proposed(8), started(0), trained(1), evaluated(1, 2.0)];
     events.extend([Event::CheckpointKept { trial: ID, step: 1 }, stopped()]);
     let paused = SweepState::from_events(&events);
@@ -228,4 +228,64 @@ proptest! {
         let json = serde_json::to_string(&event).expect("events are plain data");
         prop_assert_eq!(serde_json::from_str::<Event>(&json).expect("it is ours"), event);
     }
+}
+
+fn began_at(at: u64) -> Event {
+    let start = spec::LogicalStart { at, per_step: 2, slots: 1 };
+    Event::TrialProposed { trial: Trial { id: ID, config: config(8) }, start: Some(start) }
+}
+
+/// A trial of 2 micro-batches a step that began at 100, was stopped after step 5 (at 110), and went
+/// on at 150 to step 10 (at 160).
+fn promoted_history() -> SweepState {
+    let mut state = SweepState::from_events(&[began_at(100), started(0)]);
+    for step in 1..=5 {
+        state.apply(&trained(step));
+    }
+    state.apply(&evaluated(5, 2.0));
+    state.apply(&Event::CheckpointKept { trial: ID, step: 5 });
+    state.apply(&stopped());
+    let reason = "ahead now".to_owned();
+    state.apply(&Event::TrialPromoted { trial: ID, reason, at: Some(150) });
+    state.apply(&started(5));
+    for step in 6..=10 {
+        state.apply(&trained(step));
+    }
+    state.apply(&evaluated(10, 1.5));
+    state.apply(&finished());
+    state
+}
+
+#[test]
+fn an_earlier_view_of_a_sweep_knows_nothing_of_what_came_later() {
+    let state = promoted_history();
+    let at = |time| state.as_of(time, EndsSeen::Before).trials.get(&ID).cloned();
+    assert_eq!(at(99), None, "it had not begun");
+    let training = at(109).unwrap();
+    assert_eq!((training.status, training.evaluations.len()), (TrialStatus::Running, 0));
+    let evaluated = at(110).unwrap();
+    assert_eq!((evaluated.status.clone(), evaluated.evaluations.len()), (TrialStatus::Running, 1));
+    let paused = at(111).unwrap();
+    assert!(paused.paused().is_some() && paused.promotions.is_empty(), "{paused:?}");
+    let again = at(150).unwrap();
+    assert_eq!((again.status, again.promotions.len()), (TrialStatus::Running, 1));
+    let ended = at(161).unwrap();
+    assert_eq!((ended.outcome(), ended.evaluations.len()), (Some(&Outcome::Completed), 2));
+}
+
+#[test]
+fn a_proposal_sees_the_end_that_frees_its_slot() {
+    let state = promoted_history();
+    let has_ended = |time, seen| state.as_of(time, seen).trials[&ID].outcome().is_some();
+    assert!(has_ended(160, EndsSeen::UpTo) && !has_ended(160, EndsSeen::Before));
+    assert!(!has_ended(159, EndsSeen::UpTo));
+}
+
+#[test]
+fn a_sweep_without_logical_times_is_seen_as_it_is() {
+    let mut state = SweepState::from_events(&[proposed(8), started(0), evaluated(5, 2.0)]);
+    state.apply(&finished());
+    let view = state.as_of(0, EndsSeen::Before);
+    assert_eq!(view.trials[&ID].outcome(), Some(&Outcome::Completed));
+    assert_eq!(view.trials[&ID].evaluations, state.trials[&ID].evaluations);
 }

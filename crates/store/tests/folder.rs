@@ -96,7 +96,7 @@ fn the_adapter_of_an_early_stop_is_not_that_of_what_came_after_the_trial_went_on
         evaluated(1, 4, 2.0),
         Event::CheckpointKept { trial: id, step: 4 },
         stopped,
-        Event::TrialPromoted { trial: id, reason: "ahead by now".to_owned() },
+        Event::TrialPromoted { trial: id, reason: "ahead by now".to_owned(), at: None },
     ];
     opened
         .dir

@@ -152,7 +152,7 @@ impl Board<'_> {
             if self.sweep.state.trials.contains_key(&trial.id) {
                 return Err(WorkerError::DuplicateProposal { trial: trial.id });
             }
-            events.push(Event::TrialProposed { trial: trial.clone() });
+            events.push(Event::proposed(trial.clone()));
             events.push(Event::TrialStarted {
                 trial: trial.id,
                 device: DEVICE.to_owned(),

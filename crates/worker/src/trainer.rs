@@ -29,6 +29,9 @@ pub struct Steps {
     /// How many of the first ones it shares with every longer trial of its trajectory (see
     /// [`spec::TrialConfig::trajectory`]); `None` when it shares none.
     pub shared: Option<u32>,
+    /// Micro-batches that one of them takes, as far as that is known beforehand: the unit of logical
+    /// time (`spec::LogicalStart`).
+    pub micro_batches: u32,
 }
 
 /// A frozen base model that trains several trials in the same step. Where trials ask for several forms

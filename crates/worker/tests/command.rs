@@ -74,7 +74,7 @@ impl World {
             settings,
             planner: &ListPlanner(self.trials.clone()),
             pruner: pruner.as_ref().map(|p| p as &dyn Pruner),
-            steps: &|_| Steps { total: 0, shared: None },
+            steps: &|_| Steps { total: 0, shared: None, micro_batches: 1 },
             launcher: &mut launcher,
             workers: 1,
             command: &|berth| WorkerCommand {

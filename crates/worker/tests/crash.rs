@@ -66,7 +66,7 @@ fn check_order(events: &[Event]) -> Result<(), TestCaseError> {
     let (mut proposed, mut ended) = (BTreeSet::new(), BTreeSet::new());
     for event in events {
         match event {
-            Event::TrialProposed { trial } => {
+            Event::TrialProposed { trial, .. } => {
                 prop_assert!(proposed.insert(trial.id), "proposed twice: {:?}", trial.id);
             }
             Event::TrialStarted { trial, .. } => {

@@ -116,7 +116,7 @@ fn only_the_best_of_many_paused_trials_keep_their_checkpoints() {
     let mut trials: Vec<TrialConfig> = (1..=12).map(|i| config(0.001 * f64::from(i), 2)).collect();
     trials.push(config(0.9, 9));
     // Interrupted while the last trial still runs.
-    let stop_after_events = Some(200);
+    let stop_after_events = Some(250);
     let world = World { bound: Some(2.0), promotes: true, ..World::new(trials, 2) };
     let run = run(results.path(), &World { stop_after_events, ..world });
     assert_eq!(run.finish.as_ref().unwrap(), &Finish::Interrupted);

@@ -62,7 +62,7 @@ fn explain(sweep: &Sweep, events: &[Event]) -> Explanation {
     let mut state = SweepState::default();
     let mut proposals: Vec<(Trial, Option<Expectation>)> = Vec::new();
     for event in events {
-        if let Event::TrialProposed { trial } = event {
+        if let Event::TrialProposed { trial, .. } = event {
             let expected = planner::expectation(sweep, &state, &trial.config);
             proposals.push((trial.clone(), expected));
         }

@@ -13,6 +13,7 @@ use reporter::Ranking;
 use spec::{Event, ExecutorKind, Method, Outcome, SweepState, TrialId};
 use store::{Identity, Opened, ReportFile, SweepDir, SweepFolder};
 use trainer::engine::Steps;
+use trainer::plan;
 use worker::launch::local::LocalLauncher;
 use worker::launch::{Launcher, SlurmLauncher};
 use worker::{ChooseTested, Drive, Finish, WorkerError};
@@ -114,6 +115,7 @@ impl<'a> Run<'a> {
         let planner = self.planner_within_memory(&base, &data)?;
         let facts = inputs::facts(&self.file.sweep, &data)?;
         let examples = data.train.examples.len();
+        let tokens_per_example = plan::tokens_per_example(&data.train);
         // Workers prepare it for themselves.
         drop(data);
         let mut opened = self.open()?;
@@ -148,7 +150,9 @@ impl<'a> Run<'a> {
             pruner: self.pruner.as_deref(),
             steps: &|trial| {
                 let Steps { total, shared } = Steps::of(trial, examples, train);
-                worker::Steps { total, shared }
+                let micro_batches =
+                    plan::micro_batches(trial.batch_size, tokens_per_example, train);
+                worker::Steps { total, shared, micro_batches }
             },
             launcher: &mut *launcher,
             workers: start.most(),

@@ -63,7 +63,7 @@ impl Observer for Lines {
             (Event::Evaluated { trial: id, .. }, Some(trial)) if self.is_due(*id) => {
                 evaluated(trial)
             }
-            (Event::TrialPromoted { trial, reason }, _) => {
+            (Event::TrialPromoted { trial, reason, .. }, _) => {
                 format!("trial {trial} goes on after its early stop: {reason}")
             }
             (Event::TrialFinished { outcome, .. }, Some(trial)) => {

@@ -88,7 +88,7 @@ fn trial(id: u32, learning_rate: f64, losses: [f64; 2], outcome: Option<Outcome>
         seconds: f64::from(step),
     };
     let mut events = vec![
-        Event::TrialProposed { trial: Trial { id: trial, config: config(learning_rate) } },
+        Event::proposed(Trial { id: trial, config: config(learning_rate) }),
         Event::TrialStarted {
             trial,
             device: "cpu".into(),

@@ -61,7 +61,7 @@ pub fn begun(base_loss: f64) -> SweepState {
 
 /// Journals a trial and its start.
 pub fn start(state: &mut SweepState, trial: &Trial) {
-    state.apply(&Event::TrialProposed { trial: trial.clone() });
+    state.apply(&Event::proposed(trial.clone()));
     state.apply(&Event::TrialStarted {
         trial: trial.id,
         device: "cpu".to_owned(),

@@ -51,7 +51,7 @@ impl<'a> Simulation<'a> {
         let is_it = |(stopped, _): &(Trial, Run)| stopped.id == trial;
         let place = self.stopped.iter().position(is_it).expect("it was stopped");
         self.running.push(self.stopped.remove(place));
-        self.state.apply(&Event::TrialPromoted { trial, reason });
+        self.state.apply(&Event::TrialPromoted { trial, reason, at: None });
         let from_step = self.state.trials[&trial].checkpoint_step.unwrap_or(0);
         let device = "cpu".to_owned();
         let (total_steps, continues) = (from_step, None);

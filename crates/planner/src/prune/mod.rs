@@ -59,6 +59,11 @@ pub trait Pruner: Send + Sync {
     fn promotes(&self) -> bool {
         false
     }
+
+    /// Whether its judgement of a trial depends on other trials, so that it matters how far those are.
+    fn is_relative(&self) -> bool {
+        true
+    }
 }
 
 /// The pruner of a sweep: its metric's `target` and its `early_terminate`; `None` without either.
@@ -107,6 +112,10 @@ impl Pruner for FirstStop {
     fn promotes(&self) -> bool {
         self.0.iter().any(|pruner| pruner.promotes())
     }
+
+    fn is_relative(&self) -> bool {
+        self.0.iter().any(|pruner| pruner.is_relative())
+    }
 }
 
 /// Stops without a way back.
@@ -115,6 +124,10 @@ struct ForGood(Box<dyn Pruner>);
 impl Pruner for ForGood {
     fn judge(&self, state: &SweepState, trial: TrialId) -> Decision {
         self.0.judge(state, trial)
+    }
+
+    fn is_relative(&self) -> bool {
+        self.0.is_relative()
     }
 }
 
@@ -139,6 +152,10 @@ impl Pruner for NoReplicates {
 
     fn promotes(&self) -> bool {
         self.0.promotes()
+    }
+
+    fn is_relative(&self) -> bool {
+        self.0.is_relative()
     }
 }
 

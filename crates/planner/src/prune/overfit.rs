@@ -60,4 +60,8 @@ impl Pruner for Overfit {
             _ => Decision::Keep,
         }
     }
+
+    fn is_relative(&self) -> bool {
+        false
+    }
 }

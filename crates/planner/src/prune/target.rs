@@ -19,4 +19,8 @@ impl Pruner for Target {
             _ => Decision::Keep,
         }
     }
+
+    fn is_relative(&self) -> bool {
+        false
+    }
 }

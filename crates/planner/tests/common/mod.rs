@@ -21,7 +21,7 @@ pub fn sweep(lines: &str) -> Sweep {
 /// Records proposals in a history.
 pub fn propose(history: &mut SweepState, trials: &[Trial]) {
     for trial in trials {
-        history.apply(&Event::TrialProposed { trial: trial.clone() });
+        history.apply(&Event::proposed(trial.clone()));
     }
 }
 

@@ -48,7 +48,7 @@ fn measured(runs: &[Truth], examples: usize, own: f64, seed: u64) -> SweepState 
         let trial = TrialId(number);
         let examples = draw(run.loss);
         let config = run.config.clone();
-        events.push(Event::TrialProposed { trial: Trial { id: trial, config } });
+        events.push(Event::proposed(Trial { id: trial, config }));
         events.push(Event::Evaluated { trial, evaluation: evaluation(&examples) });
         events.push(Event::ExamplesEvaluated { trial, step: 10, examples });
         events.push(Event::TrialFinished { trial, outcome: Outcome::Completed });

@@ -40,7 +40,7 @@ fn flag_of(losses: &[(f64, f64)]) -> (Flag, Vec<Note>) {
     for (number, losses) in (1..).zip([&good[..], losses]) {
         let config = sweeps::config(8, 1e-4, 4);
         let id = TrialId(number);
-        state.apply(&Event::TrialProposed { trial: spec::Trial { id, config } });
+        state.apply(&Event::proposed(spec::Trial { id, config }));
         for evaluation in curve(losses) {
             state.apply(&Event::Evaluated { trial: id, evaluation });
         }
@@ -122,7 +122,7 @@ fn notes_beside(rank: u32, learning_rate: f64, batch_size: u32) -> Vec<Note> {
     ];
     for (number, (config, losses)) in (1..).zip(runs) {
         let id = TrialId(number);
-        state.apply(&Event::TrialProposed { trial: spec::Trial { id, config } });
+        state.apply(&Event::proposed(spec::Trial { id, config }));
         for evaluation in curve(&losses) {
             state.apply(&Event::Evaluated { trial: id, evaluation });
         }

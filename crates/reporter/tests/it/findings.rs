@@ -19,7 +19,7 @@ fn sweep(runs: &[(TrialConfig, &[f64])]) -> SweepState {
     for (number, (config, losses)) in (1..).zip(runs) {
         let trial = TrialId(number);
         let config = config.clone();
-        events.push(Event::TrialProposed { trial: Trial { id: trial, config } });
+        events.push(Event::proposed(Trial { id: trial, config }));
         for (epoch, loss) in (1..).zip(*losses) {
             events.push(Event::Evaluated { trial, evaluation: evaluation(epoch, *loss) });
         }

@@ -83,7 +83,7 @@ fn a_sweep_in_which_everything_diverged_is_a_sane_picture() {
 #[test]
 fn a_sweep_without_any_evaluation_is_a_sane_picture() {
     let trial = Trial { id: TrialId(1), config: sweeps::config(8, 3e-4, 1) };
-    let pending = SweepState::from_events(&[Event::TrialProposed { trial }]);
+    let pending = SweepState::from_events(&[Event::proposed(trial)]);
     assert_eq!(names(&drawn("pending", &pending)), OF_THE_SWEEP);
     assert_eq!(names(&drawn("empty", &SweepState::default())), OF_THE_SWEEP);
 }

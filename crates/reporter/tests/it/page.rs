@@ -111,7 +111,7 @@ fn one_run_and_twenty_and_none_have_a_page() {
     assert_eq!(data(&page("one", &one, Lang::En))["chosen"], 1);
     assert_eq!(data(&page("none", &SweepState::default(), Lang::En))["chosen"], Value::Null);
     let trial = Trial { id: TrialId(1), config: sweeps::config(8, 3e-4, 1) };
-    let pending = SweepState::from_events(&[Event::TrialProposed { trial }]);
+    let pending = SweepState::from_events(&[Event::proposed(trial)]);
     assert_eq!(data(&page("pending", &pending, Lang::En))["reload"], 5);
 }
 

@@ -95,7 +95,7 @@ pub fn run(number: u32, config: &TrialConfig) -> Vec<Event> {
     let trial = TrialId(number);
     let total_steps = config.epochs * STEPS_PER_EPOCH;
     let mut events = vec![
-        Event::TrialProposed { trial: Trial { id: trial, config: config.clone() } },
+        Event::proposed(Trial { id: trial, config: config.clone() }),
         Event::TrialStarted {
             trial,
             device: "cpu".to_owned(),

@@ -32,7 +32,7 @@ pub fn proposed(id: u32) -> Event {
         variant: spec::LoraVariant::default(),
         quantization: None,
     };
-    Event::TrialProposed { trial: Trial { id: TrialId(id), config } }
+    Event::proposed(Trial { id: TrialId(id), config })
 }
 
 pub fn trained(id: u32, step: u32) -> Event {

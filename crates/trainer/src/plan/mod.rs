@@ -5,7 +5,7 @@ mod work;
 
 pub(crate) use memory::WORTH_KEEPING;
 pub use memory::{Demand, Memory};
-pub use work::{Sets, Work, eval_tokens, works};
+pub use work::{Sets, Work, eval_tokens, micro_batches, tokens_per_example, works};
 
 /// Tokens a step computes on, over all slots, where memory allows: enough rows for products near
 /// the machine's peak. A single longer sequence is never cut.

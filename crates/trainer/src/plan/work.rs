@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use spec::{ConfigKey, TrainSettings, TrialConfig};
 
+use super::TOKENS_PER_MICRO_BATCH;
 use crate::engine::schedule;
 use data::{Dataset, Example, PreparedData};
 
@@ -69,6 +70,20 @@ pub fn works<'a>(
         works[index] = tokens.work(trial, schedule.total_steps, fork.unwrap_or(0), train);
     }
     works
+}
+
+/// Tokens of an example, on average, prompt included; 0 where there is none.
+pub fn tokens_per_example(train: &Dataset) -> f64 {
+    let tokens: usize = train.examples.iter().map(|example| example.input_ids.len()).sum();
+    tokens as f64 / train.examples.len().max(1) as f64
+}
+
+/// Micro-batches of an optimizer step of `batch_size` examples of so many tokens: what the engine
+/// splits it into when rows are of equal length.
+pub fn micro_batches(batch_size: u32, tokens_per_example: f64, train: &TrainSettings) -> u32 {
+    let by_tokens = f64::from(batch_size) * tokens_per_example / TOKENS_PER_MICRO_BATCH as f64;
+    let by_examples = train.micro_batch_size.map_or(1, |most| batch_size.div_ceil(most.max(1)));
+    (by_tokens.ceil() as u32).max(by_examples).max(1)
 }
 
 /// Tokens that one evaluation of a trial computes.

@@ -1,6 +1,6 @@
 //! Which worker gets which trial.
 
-use spec::{Event, Outcome, StopReason, Trial, TrialId, TrialState};
+use spec::{Outcome, StopReason, Trial, TrialId, TrialState};
 
 use super::{Run, is_target_reached, missing_bases};
 use crate::error::WorkerError;
@@ -14,18 +14,23 @@ impl Run<'_> {
             return Ok(());
         }
         loop {
-            let free = self.free_slots();
-            if free == 0 {
-                return Ok(());
-            }
             if is_target_reached(&self.drive) {
                 return self.stop_for_target();
             }
+            let is_ordered = self.is_ordered();
+            if is_ordered {
+                self.decide()?;
+            }
+            let free = self.free_slots();
             let next = self.waiting.iter().position(|&id| !self.must_wait(id));
-            match next.and_then(|place| self.waiting.remove(place)) {
-                Some(trial) => self.start(trial)?,
-                None if self.propose(free)? == 0 => return Ok(()),
-                None => {}
+            let next = next.filter(|_| free > 0).and_then(|place| self.waiting.remove(place));
+            let has_changed = match next {
+                Some(trial) => self.start(trial).map(|()| true)?,
+                None if is_ordered => self.break_deadlock()?,
+                None => free > 0 && self.propose(free)? > 0,
+            };
+            if !has_changed {
+                return Ok(());
             }
         }
     }
@@ -78,13 +83,7 @@ impl Run<'_> {
         let proposed = trials.len();
         self.is_exhausted = proposed == 0;
         for trial in trials {
-            let id = trial.id;
-            if self.drive.sweep.state.trials.contains_key(&id) {
-                return Err(WorkerError::DuplicateProposal { trial: id });
-            }
-            self.note_trajectory(&trial);
-            self.record(&[Event::TrialProposed { trial }])?;
-            self.waiting.push_back(id);
+            self.record_proposal(trial, None)?;
         }
         Ok(proposed)
     }

@@ -171,6 +171,7 @@ impl Run<'_> {
     /// They are the next to be given out, in this order.
     fn put_back(&mut self, trials: Vec<TrialId>) {
         for id in trials.into_iter().rev() {
+            self.pending.forget(id);
             if self.state(id).outcome().is_none() {
                 self.waiting.push_front(id);
             }

@@ -22,6 +22,7 @@ use crate::observer::{Observer, Warning};
 use crate::orders::Order;
 use crate::trainer::Steps;
 
+mod decide;
 mod fill;
 mod fleet;
 mod judge;
@@ -71,6 +72,10 @@ pub struct Settings {
     pub poll_every: Duration,
     /// Workers' journals are read at least so often.
     pub read_every: Duration,
+    /// Decisions that depend on other trials are made in logical order (`spec::LogicalStart`), so that
+    /// nothing that dies changes them. Not where workers come and go as a cluster likes, or where
+    /// nobody knows how long a command takes.
+    pub is_ordered: bool,
 }
 
 impl From<&Sweep> for Settings {
@@ -90,6 +95,7 @@ impl From<&Sweep> for Settings {
             silence: Duration::from_secs(sweep.executor.heartbeat_seconds.into()),
             poll_every: Duration::from_millis(100),
             read_every: Duration::from_millis(100),
+            is_ordered: matches!(sweep.executor.kind, ExecutorKind::Local),
         }
     }
 }
@@ -183,6 +189,8 @@ struct Run<'a> {
     is_exhausted: bool,
     /// Losses of workers on each berth since the last one there got anything done.
     berths: Vec<losses::BerthLosses>,
+    /// Decisions that wait for trials to get further.
+    pending: decide::Pending,
     /// Every trial was told to stop, since one has reached the target.
     is_stopping: bool,
     /// The worker that evaluates the base model.
@@ -207,6 +215,7 @@ impl<'a> Run<'a> {
             failures: Vec::new(),
             is_exhausted: false,
             berths,
+            pending: decide::Pending::default(),
             is_stopping: false,
             base_from: None,
             test_from: None,
@@ -276,8 +285,16 @@ impl<'a> Run<'a> {
             }
             self.look_after_workers()?;
             self.deliver()?;
-            self.drive.launcher.wait(self.drive.settings.read_every);
+            self.drive.launcher.wait(self.wait_before_reading());
         }
+    }
+
+    /// A worker does not report its steps at once. Where a decision waits for one, a slot may be idle.
+    fn wait_before_reading(&self) -> Duration {
+        const WHILE_A_SLOT_IS_IDLE: Duration = Duration::from_millis(5);
+        let read_every = self.drive.settings.read_every;
+        let is_due = self.is_ordered() && self.has_due();
+        if is_due { read_every.min(WHILE_A_SLOT_IS_IDLE) } else { read_every }
     }
 
     /// Whether no trial is left.
@@ -358,6 +375,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         self.fleet.take(id);
+        self.pending.forget(id);
         self.waiting.retain(|&other| other != id);
         self.suspects.remove(&id);
         self.is_exhausted = false;
@@ -370,7 +388,9 @@ impl<'a> Run<'a> {
         }
         self.write_tables(id)?;
         self.discard_fork_behind(id)?;
-        self.keep_paused(MOST_PAUSED)?;
+        if !self.is_ordered() {
+            self.keep_paused(MOST_PAUSED)?;
+        }
         self.give_up_if_all_fail()
     }
 

@@ -48,7 +48,7 @@ impl Run<'_> {
         }
         let covers = |other: &&&TrialState| match other.outcome() {
             Some(Outcome::Diverged { .. }) => true,
-            Some(Outcome::Completed | Outcome::Stopped { .. }) => last_step(other) >= steps.total,
+            Some(Outcome::Completed | Outcome::Stopped { .. }) => other.last_step() >= steps.total,
             Some(Outcome::Failed { .. }) | None => false,
         };
         self.siblings(trial).iter().filter(covers).map(|other| other.trial.id).min()
@@ -59,7 +59,7 @@ impl Run<'_> {
         let total_steps = (self.drive.steps)(&trial.config).total;
         let other = self.state(sibling);
         let device = other.device.clone().unwrap_or_default();
-        let from_step = last_step(other).min(total_steps);
+        let from_step = other.last_step().min(total_steps);
         let outcome = match other.outcome() {
             Some(diverged @ Outcome::Diverged { .. }) if from_step < total_steps => {
                 diverged.clone()
@@ -153,8 +153,4 @@ impl Run<'_> {
         }
         Ok(())
     }
-}
-
-fn last_step(trial: &TrialState) -> u32 {
-    trial.train_points.last().map_or(0, |point| point.step)
 }

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use planner::{Decision, Planner, Promotion, Pruner};
 use spec::{
-    Event, LrScheduler, SaveStrategy, SweepState, TargetModule, TrainSettings, Trial, TrialConfig,
-    TrialId, TrialState,
+    Event, LrScheduler, SaveStrategy, Sweep, SweepState, TargetModule, TrainSettings, Trial,
+    TrialConfig, TrialId, TrialState,
 };
 use store::{Identity, Opened, SweepDir, TrialTables};
 use worker::launch::WorkerCommand;
@@ -136,6 +136,8 @@ impl Observer for Witness<'_> {
 /// How a sweep of the small world is run.
 pub struct World {
     pub trials: Vec<TrialConfig>,
+    /// Its method and its rules are used instead of `trials` and `bound`.
+    pub sweep: Option<Sweep>,
     pub capacity: usize,
     /// Worker processes.
     pub workers: usize,
@@ -160,6 +162,7 @@ impl World {
     pub fn new(trials: Vec<TrialConfig>, capacity: usize) -> Self {
         Self {
             trials,
+            sweep: None,
             capacity,
             workers: 1,
             bound: None,
@@ -199,7 +202,15 @@ pub fn run(results: &Path, world: &World) -> Run {
     let mut opened = open(results);
     let mut launcher = FakeLauncher::new(opened.dir.folder().clone(), world);
     let promotes = world.promotes;
-    let pruner = world.bound.map(|bound| BoundPruner { bound, promotes });
+    let pruner: Option<Box<dyn Pruner>> = match &world.sweep {
+        Some(sweep) => planner::pruner_for(sweep),
+        None => world.bound.map(|bound| Box::new(BoundPruner { bound, promotes }) as Box<_>),
+    };
+    let planner: Box<dyn Planner> = match &world.sweep {
+        Some(sweep) => planner::for_sweep(sweep),
+        None => Box::new(ListPlanner(world.trials.clone())),
+    };
+    let longest = world.trials.iter().map(|trial| trial.epochs).max();
     let mut witness = Witness {
         events: Vec::new(),
         warnings: Vec::new(),
@@ -212,16 +223,17 @@ pub fn run(results: &Path, world: &World) -> Run {
             fingerprint: "print".into(),
             bases: vec![None],
             target: world.target,
-            train: TrainSettings::default(),
-            most_epochs: world.trials.iter().map(|trial| trial.epochs).max(),
+            train: world.sweep.as_ref().map_or_else(TrainSettings::default, |s| s.train.clone()),
+            most_epochs: world.sweep.as_ref().map_or(longest, |s| s.space.most_epochs()),
             max_retries: world.max_retries,
             max_consecutive_failures: 3,
             silence: Duration::MAX,
             poll_every: Duration::ZERO,
             read_every: Duration::ZERO,
+            is_ordered: true,
         },
-        planner: &ListPlanner(world.trials.clone()),
-        pruner: pruner.as_ref().map(|p| p as &dyn Pruner),
+        planner: &*planner,
+        pruner: pruner.as_deref(),
         steps: &trainer::steps,
         launcher: &mut launcher,
         workers: world.workers,

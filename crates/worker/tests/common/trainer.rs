@@ -60,6 +60,7 @@ struct Slot {
     weight: f64,
     best: Option<(u32, f64)>,
     ended: bool,
+    held: bool,
 }
 
 pub struct FakeTrainer {
@@ -99,7 +100,7 @@ pub fn steps(trial: &TrialConfig) -> Steps {
         LrScheduler::WarmupStableDecay => Some(total - DECAY_STEPS),
         LrScheduler::Linear | LrScheduler::Cosine => None,
     };
-    Steps { total, shared }
+    Steps { total, shared, micro_batches: trial.batch_size.div_ceil(4) }
 }
 
 fn evaluation(step: u32, eval_loss: f64) -> Evaluation {
@@ -188,7 +189,7 @@ impl Trainer for FakeTrainer {
         }
         let (step, weight, best) = slot;
         let admitted = Admission::Admitted { from_step: step, total_steps: total_steps(&trial) };
-        self.slots.push(Slot { trial, step, weight, best, ended: false });
+        self.slots.push(Slot { trial, step, weight, best, ended: false, held: false });
         Ok(admitted)
     }
 
@@ -199,7 +200,15 @@ impl Trainer for FakeTrainer {
         if self.fail_shared_step == Some(self.steps) {
             return Err("the device ran out of memory".into());
         }
-        Ok(self.slots.iter_mut().filter(|s| !s.ended).flat_map(Slot::step).collect())
+        let active = self.slots.iter_mut().filter(|slot| !slot.ended && !slot.held);
+        Ok(active.flat_map(Slot::step).collect())
+    }
+
+    fn hold(&mut self, trial: TrialId, held: bool) -> bool {
+        for slot in self.slots.iter_mut().filter(|slot| slot.trial.id == trial) {
+            slot.held = held;
+        }
+        true
     }
 
     fn save_checkpoint(&self, trial: TrialId, path: &Path) -> Result<u32, TrainerError> {

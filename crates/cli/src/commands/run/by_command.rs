@@ -26,7 +26,7 @@ impl Run<'_> {
             planner: &*self.planner,
             pruner: self.pruner.as_deref(),
             // Nobody can tell before; a command's trials share no steps.
-            steps: &|_| Steps { total: 0, shared: None },
+            steps: &|_| Steps { total: 0, shared: None, micro_batches: 1 },
             launcher: &mut LocalLauncher::new(folder),
             workers: 1,
             command: &|berth| start.command(berth),
