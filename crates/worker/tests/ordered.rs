@@ -38,9 +38,51 @@ fn proposals(run: &Run) -> Vec<(TrialId, TrialConfig)> {
     run.state.trials.iter().map(|(id, trial)| (*id, trial.trial.config.clone())).collect()
 }
 
+/// A sweep, how it runs, and what dies meanwhile.
+#[derive(Debug)]
+struct Case {
+    sweep: Sweep,
+    capacity: usize,
+    workers: usize,
+    /// Whether a checkpoint is saved after each step, or only when a worker ends.
+    often: bool,
+    /// Driver and workers die at these shares of a sweep's moments, one after the other.
+    all_die: Vec<f64>,
+    /// A worker dies at this turn.
+    worker_dies: Option<usize>,
+}
+
+/// Runs the sweep left alone and with all that dies, and compares what came of it.
+fn check(case: Case) -> Result<(), TestCaseError> {
+    let Case { sweep, capacity, workers, often, all_die, worker_dies } = case;
+    let world = |fuse: Fuse| World {
+        sweep: Some(sweep.clone()),
+        workers,
+        fuse,
+        max_retries: 100,
+        checkpoint_every: if often { Duration::ZERO } else { Duration::MAX },
+        ..World::new(Vec::new(), capacity)
+    };
+    let (left_alone, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let fuse = Fuse::never();
+    let expected = run(left_alone.path(), &world(fuse.clone()));
+    prop_assert_eq!(expected.finish.as_ref().unwrap(), &Finish::Completed);
+    for share in all_die {
+        let fuse = Fuse::after((share * f64::from(fuse.burnt())) as u32);
+        run_until_killed(killed.path(), &world(fuse));
+    }
+    let kill_after_turns = worker_dies.into_iter().collect();
+    let last = run(killed.path(), &World { kill_after_turns, ..world(Fuse::never()) });
+    prop_assert!(matches!(last.finish, Ok(Finish::Completed | Finish::AlreadyFinished)));
+    prop_assert_eq!(proposals(&last), proposals(&expected));
+    prop_assert_eq!(outcome(&last.state), outcome(&expected.state));
+    prop_assert_eq!(ranking(&last.state), ranking(&expected.state));
+    Ok(())
+}
+
 proptest! {
     // Each case runs several sweeps.
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn whatever_dies_the_proposals_the_stops_and_the_ranking_are_those_of_a_sweep_left_alone(
@@ -53,27 +95,6 @@ proptest! {
         worker_dies in prop::option::of(1_usize..80),
     ) {
         let sweep = sweep(SWEEPS[kind], schedule);
-        let world = |fuse: Fuse| World {
-            sweep: Some(sweep.clone()),
-            workers,
-            fuse,
-            max_retries: 100,
-            checkpoint_every: if often { Duration::ZERO } else { Duration::MAX },
-            ..World::new(Vec::new(), capacity)
-        };
-        let (left_alone, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let fuse = Fuse::never();
-        let expected = run(left_alone.path(), &world(fuse.clone()));
-        prop_assert_eq!(expected.finish.as_ref().unwrap(), &Finish::Completed);
-        for share in all_die {
-            let fuse = Fuse::after((share * f64::from(fuse.burnt())) as u32);
-            run_until_killed(killed.path(), &world(fuse));
-        }
-        let kill_after_turns = worker_dies.into_iter().collect();
-        let last = run(killed.path(), &World { kill_after_turns, ..world(Fuse::never()) });
-        prop_assert!(matches!(last.finish, Ok(Finish::Completed | Finish::AlreadyFinished)));
-        prop_assert_eq!(proposals(&last), proposals(&expected));
-        prop_assert_eq!(outcome(&last.state), outcome(&expected.state));
-        prop_assert_eq!(ranking(&last.state), ranking(&expected.state));
+        check(Case { sweep, capacity, workers, often, all_die, worker_dies })?;
     }
 }
