@@ -137,6 +137,7 @@ impl SweepState {
     /// The sweep as it was at the logical `time`: the trials that had begun, with the evaluations
     /// and ends up to then. A trial that was training then is `Running`, whatever became of it
     /// since.
+    #[must_use]
     pub fn as_of(&self, time: u64, seen: EndsSeen) -> Self {
         let trials = self.trials.iter();
         Self {

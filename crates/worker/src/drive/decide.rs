@@ -208,16 +208,12 @@ impl Run<'_> {
         if let Some(promotion) = self.drive.pruner.and_then(|pruner| pruner.promote(view)) {
             return self.record_promotion(promotion, Some(at));
         }
-        match self.drive.planner.suggest(view, 1).pop() {
-            Some(trial) => {
-                let start = self.start_of(&trial, at);
-                self.record_proposal(trial, Some(start))
-            }
-            None => {
-                self.pending.tried = Some(at);
-                Ok(())
-            }
-        }
+        let Some(trial) = self.drive.planner.suggest(view, 1).pop() else {
+            self.pending.tried = Some(at);
+            return Ok(());
+        };
+        let start = self.start_of(&trial, at);
+        self.record_proposal(trial, Some(start))
     }
 
     fn start_of(&self, trial: &Trial, at: u64) -> LogicalStart {
