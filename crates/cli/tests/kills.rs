@@ -60,6 +60,25 @@ fn sweep_file(seeds: u32) -> String {
     )
 }
 
+/// Decisions that depend on other trials, each kind of them: proposals of a method that learns, early
+/// stops, promotions, and replicates of the best. The values are lists, so that the rounding of a loss
+/// (which depends on the trials beside it) does not show in a proposal.
+fn learning_sweep_file(run_cap: u32) -> String {
+    format!(
+        "name: kills\nmethod: bayes\nrun_cap: {run_cap}\n\
+         metric: {{name: eval_loss, goal: minimize}}\n\
+         early_terminate: {{type: asha, min_iter: 1, eta: 2, promote: true}}\n\
+         replicates: {{top: 2, seeds: 1}}\n\
+         parameters:\n  rank: [2, 4, 8, 16]\n  \
+         learning_rate: [3.0e-4, 1.0e-3, 2.0e-3, 4.0e-3]\n  batch_size: [8, 16, 32]\n\
+         model: quickstart/base\ndata:\n  train: quickstart/train.jsonl\n  \
+         validation: quickstart/validation.jsonl\n\
+         train: {{epochs: 3, lora_alpha: 16, lr_scheduler: cosine, max_seq_len: 64}}\n\
+         executor: {{device: cpu, devices: 1, max_packed: 2, checkpoint_seconds: 1, \
+         max_retries: 1000}}\n"
+    )
+}
+
 fn start(dir: &Path, results: &str) -> Child {
     Command::new(env!("CARGO_BIN_EXE_lorasweep"))
         .args(["run", "kills.yaml", "--quiet", "--results", results])
@@ -126,7 +145,7 @@ fn ranking(state: &SweepState) -> Vec<(TrialId, f64)> {
     ranked
 }
 
-/// No trial begins after its end, and none from before what was saved.
+/// No trial begins after its end unless it was promoted, and none from before what was saved.
 fn check_nothing_is_done_twice(events: &[Event]) {
     let (mut ended, mut saved) = (BTreeSet::new(), BTreeMap::new());
     for event in events {
@@ -141,6 +160,9 @@ fn check_nothing_is_done_twice(events: &[Event]) {
             }
             Event::TrialFinished { trial, .. } => {
                 assert!(ended.insert(*trial), "trial {trial} ended twice");
+            }
+            Event::TrialPromoted { trial, .. } => {
+                assert!(ended.remove(trial), "trial {trial} was promoted before its end");
             }
             _ => {}
         }
@@ -161,13 +183,28 @@ fn check_epochs_are_kept(folder: &SweepFolder, state: &SweepState) {
 
 #[test]
 fn a_sweep_whose_processes_are_killed_at_any_moment_ends_like_one_left_alone() {
+    let (killed, state) = besiege(|kills| sweep_file(kills.div_ceil(KILLS_PER_SEED) + 1));
+    check_epochs_are_kept(&killed, &state);
+}
+
+#[test]
+fn a_sweep_that_learns_proposes_stops_and_promotes_the_same_whatever_is_killed() {
+    besiege(|kills| learning_sweep_file(8 + kills / 3));
+}
+
+/// How a trial ended and after how many evaluations; the reason of a stop names losses.
+fn end(trial: &spec::TrialState) -> (Option<std::mem::Discriminant<spec::Outcome>>, usize) {
+    (trial.outcome().map(std::mem::discriminant), trial.evaluations.len())
+}
+
+/// Runs a sweep left alone and through kills, and compares.
+fn besiege(file: impl Fn(u32) -> String) -> (SweepFolder, SweepState) {
     let kills = number("LORASWEEP_KILLS", KILLS.into()) as u32;
     let seed = number("LORASWEEP_KILLS_SEED", u64::from(std::process::id()));
     let mut dice = Dice(seed);
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(lorasweep(dir.path(), &["init", "--quickstart", "."]).code, 0);
-    fs::write(dir.path().join("kills.yaml"), sweep_file(kills.div_ceil(KILLS_PER_SEED) + 1))
-        .unwrap();
+    fs::write(dir.path().join("kills.yaml"), file(kills)).unwrap();
 
     let left_alone = run_through(dir.path(), "alone", 0, &mut dice);
     assert_eq!(left_alone.drivers + left_alone.workers, 0);
@@ -178,7 +215,7 @@ fn a_sweep_whose_processes_are_killed_at_any_moment_ends_like_one_left_alone() {
     let (expected, state) = (alone.state().unwrap(), killed.state().unwrap());
     let is_lost = |id: &&TrialId| {
         let trial = state.trials.get(id);
-        trial.is_none_or(|t| t.outcome() != expected.trials[id].outcome())
+        trial.is_none_or(|t| end(t) != end(&expected.trials[id]))
             || killed.adapter(**id).is_some() != alone.adapter(**id).is_some()
     };
     let lost: Vec<_> = expected.trials.keys().filter(is_lost).collect();
@@ -202,5 +239,5 @@ fn a_sweep_whose_processes_are_killed_at_any_moment_ends_like_one_left_alone() {
     assert_eq!(lost, Vec::<&TrialId>::new());
     assert_eq!((ours.len(), differing), (theirs.len(), 0), "{ours:?}\n{theirs:?}");
     check_nothing_is_done_twice(&killed.events().unwrap());
-    check_epochs_are_kept(&killed, &state);
+    (killed, state)
 }
