@@ -10,12 +10,14 @@ use crate::checkpoint::{self, Checkpoint, CheckpointDamage, Purpose};
 use crate::error::{BuildError, StoreError};
 use crate::identity::Identity;
 use crate::input::InputFile;
-use crate::journal::News;
+use crate::journal::{News, TornLine};
 use crate::layout::ReportFile;
 use crate::lock::{DriverLock, Holder};
+use crate::lost::Told;
+use crate::ours::Ours;
 use crate::replace::replace_dir;
 use crate::worker::{Orders, new_worker, newest_claim};
-use crate::{adapter, atomic, journal, layout, lock, own_files, plots};
+use crate::{adapter, atomic, journal, layout, lock, lost, own_files, plots, report_files};
 
 /// Written and removed again when a sweep is opened, so that a full disk shows before training.
 const ROOM_NEEDED_BYTES: usize = 1 << 20;
@@ -78,9 +80,21 @@ impl SweepFolder {
         Ok(self.records()?.into_iter().map(|record| record.event).collect())
     }
 
-    /// The journal, in order, with the clock of its writers.
+    /// The journal, in order, with the clock of its writers. An error when it has lost records of
+    /// trials that have left something.
     pub fn records(&self) -> Result<Vec<Record>, StoreError> {
-        journal::replay(&layout::journal(&self.root))
+        let told = |records: &[Record]| Told::of(records.iter().map(|record| &record.event));
+        let records = journal::replay(&layout::journal(&self.root))?;
+        let suspected = told(&records).missing(&self.root)?;
+        if suspected.is_empty() {
+            return Ok(records);
+        }
+        // A trial may have been proposed, and may have begun, after the journal was read.
+        let records = journal::replay(&layout::journal(&self.root))?;
+        let mut missing = told(&records).missing(&self.root)?;
+        missing.retain(|id| suspected.contains(id));
+        lost::refuse(&self.root, missing)?;
+        Ok(records)
     }
 
     /// Size and hash of the whole history, as of an input file.
@@ -180,6 +194,13 @@ impl SweepFolder {
         checkpoint::find(&self.root, trial, purpose)
     }
 
+    /// Bytes of all checkpoints that trials go on from.
+    pub fn checkpoint_bytes(&self) -> Result<u64, StoreError> {
+        let trials = own_files::entries(&layout::trials(&self.root))?;
+        let folders = trials.iter().map(|trial| layout::checkpoint_in(trial, Purpose::Resume));
+        folders.map(|dir| checkpoint::bytes_in(&dir)).sum()
+    }
+
     /// Whether `trial` has left what is told of it when it has ended.
     pub fn has_summary(&self, trial: TrialId) -> bool {
         layout::trial_json(&self.root, trial).is_file()
@@ -188,11 +209,6 @@ impl SweepFolder {
     /// Where a report file is or will be.
     pub fn report_path(&self, file: &ReportFile) -> PathBuf {
         file.path(&self.root)
-    }
-
-    /// Writes a file that is derived from the state.
-    pub fn write_report(&self, file: &ReportFile, contents: &[u8]) -> Result<(), StoreError> {
-        write_own(&self.root, &self.report_path(file), contents)
     }
 }
 
@@ -221,6 +237,8 @@ pub struct Opened {
     pub dir: SweepDir,
     /// What happened so far.
     pub state: SweepState,
+    /// Unfinished lines that an earlier driver left when it died, and that are gone now.
+    pub cut: Vec<TornLine>,
 }
 
 impl SweepDir {
@@ -246,14 +264,17 @@ impl SweepDir {
     ) -> Result<Opened, StoreError> {
         let folder = SweepFolder { root };
         let journals = layout::journal(&folder.root);
-        journal::cut_torn_tails(&journals, DRIVER)?;
         let mut others = journal::Follower::new(journals.clone());
+        let history = others.read(None)?;
+        let told = Told::of(history.iter().map(|news| &news.record.event));
+        lost::refuse(&folder.root, told.missing(&folder.root)?)?;
+        let cut = journal::cut_torn_tails(&journals, DRIVER)?;
         let mut state = SweepState::default();
-        for news in others.read(None)? {
+        for news in history {
             state.apply(&news.record.event);
         }
         let journal = writer(&journals, others.seq())?;
-        Ok(Opened { dir: Self { folder, journal, others, _lock: lock }, state })
+        Ok(Opened { dir: Self { folder, journal, others, _lock: lock }, state, cut })
     }
 
     /// Removes what processes that died left half written. Only while no worker of the sweep lives.
@@ -392,7 +413,7 @@ pub(crate) fn save_if_any(
     save: impl FnOnce(&Path) -> Result<bool, BuildError>,
 ) -> Result<bool, StoreError> {
     own_files::check_folder(root, target)?;
-    let saved = replace_dir(target, adapter::is_in_adapter, |dir| {
+    let saved = replace_dir(target, Ours::by_name(adapter::is_in_adapter), |dir| {
         let saved = save(dir)?;
         if saved {
             adapter::seal(dir)?;
@@ -430,7 +451,10 @@ pub fn set_aside(results: &Path, name: &str) -> Result<Option<PathBuf>, StoreErr
 fn claim(root: &Path, identity: &Identity, written: &str) -> Result<(), StoreError> {
     match refuse_different(root, identity) {
         Ok(()) => {}
-        Err(StoreError::NotASweep { .. }) => refuse_occupied(root, written)?,
+        Err(StoreError::NotASweep { .. }) => {
+            refuse_occupied(root, written)?;
+            report_files::begin(root)?;
+        }
         Err(error) => return Err(error),
     }
     // From here on the folder is a sweep's, and what has its names is ours.
