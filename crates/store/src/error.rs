@@ -175,8 +175,9 @@ impl StoreError {
     /// What the person can do about it, when there is something specific.
     pub fn help(&self) -> Option<String> {
         match self {
-            Self::Io { source, path, .. } => io_help(source, path),
-            Self::NoRoom { source, path, .. } => io_help(source, path),
+            Self::Io { source, path, .. } | Self::NoRoom { source, path, .. } => {
+                io_help(source, path)
+            }
             Self::CorruptJournal { path, line, .. } => Some(format!(
                 "the file was changed or damaged after it was written; restore it, or cut it \
                  before line {line} (`head -n {} {}`) to go on from there",

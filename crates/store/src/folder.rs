@@ -1,12 +1,12 @@
 //! A sweep's folder: [`SweepFolder`] to look at, [`SweepDir`] to drive.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use spec::{Evaluation, Event, Record, SweepState, TrialId, TrialState};
 
 use crate::checkpoint::{self, Checkpoint, CheckpointDamage, Purpose};
+use crate::claim::{claim, refuse_different, refuse_occupied};
 use crate::error::{BuildError, StoreError};
 use crate::identity::Identity;
 use crate::input::InputFile;
@@ -17,11 +17,7 @@ use crate::lost::Told;
 use crate::ours::Ours;
 use crate::replace::replace_dir;
 use crate::worker::{Orders, new_worker, newest_claim};
-use crate::{adapter, atomic, journal, layout, lock, lost, own_files, plots, report_files};
-
-/// Written and removed again when a sweep is opened, so that a full disk shows before training.
-const ROOM_NEEDED_BYTES: usize = 1 << 20;
-const ROOM: &str = "room";
+use crate::{adapter, atomic, journal, layout, lock, lost, own_files, plots, room};
 
 /// The driver's name among the journal's writers.
 const DRIVER: &str = "driver";
@@ -250,7 +246,7 @@ impl SweepDir {
         atomic::create_dir(&root)?;
         let lock = DriverLock::acquire(&root)?;
         claim(&root, identity, written)?;
-        check_room(&root)?;
+        room::try_folder(&root)?;
         let cancel = layout::cancel(&root);
         own_files::remove_file(&cancel).map_err(StoreError::io("remove", &cancel))?;
         Self::read(root, lock, |journals, seq| journal::Writer::create(journals, DRIVER, seq))
@@ -426,67 +422,6 @@ pub(crate) fn save_if_any(
     Ok(saved)
 }
 
-/// Moves the folder of the sweep `name` aside to the first free `<name>.old-<n>` and returns
-/// where it is now; `None` when there was none. Refused while another process drives the sweep.
-pub fn set_aside(results: &Path, name: &str) -> Result<Option<PathBuf>, StoreError> {
-    let root = results.join(name);
-    if !root.exists() {
-        return Ok(None);
-    }
-    let _lock = DriverLock::acquire(&root)?;
-    let mut n = 1;
-    let aside = loop {
-        let candidate = results.join(format!("{name}.old-{n}"));
-        if !candidate.exists() {
-            break candidate;
-        }
-        n += 1;
-    };
-    atomic::rename(&root, &aside)?;
-    Ok(Some(aside))
-}
-
-/// Makes sure that `root` holds this sweep, or nothing yet. Settings outside the identity (the
-/// report's thresholds, comments) follow the sweep file.
-fn claim(root: &Path, identity: &Identity, written: &str) -> Result<(), StoreError> {
-    match refuse_different(root, identity) {
-        Ok(()) => {}
-        Err(StoreError::NotASweep { .. }) => {
-            refuse_occupied(root, written)?;
-            report_files::begin(root)?;
-        }
-        Err(error) => return Err(error),
-    }
-    // From here on the folder is a sweep's, and what has its names is ours.
-    own_files::check_place(root, &layout::resolved_json(root))?;
-    identity.write(root)?;
-    write_own(root, &layout::sweep_yaml(root), written.as_bytes())
-}
-
-/// An error when the folder `root`, which holds no sweep, has something where a sweep's files would
-/// be: that is somebody else's. The sweep file itself may lie there.
-fn refuse_occupied(root: &Path, written: &str) -> Result<(), StoreError> {
-    let is_sweep_file = |path: &Path| {
-        *path == layout::sweep_yaml(root)
-            && (written.is_empty()
-                || own_files::read(path).is_ok_and(|it| it == written.as_bytes()))
-    };
-    let mut places = layout::NAMES.iter().map(|name| root.join(name));
-    match places.find(|path| path.symlink_metadata().is_ok() && !is_sweep_file(path)) {
-        Some(path) => Err(StoreError::Occupied { path }),
-        None => Ok(()),
-    }
-}
-
-fn refuse_different(root: &Path, identity: &Identity) -> Result<(), StoreError> {
-    let differences = identity.differences_from(&Identity::read(root)?);
-    if differences.is_empty() {
-        Ok(())
-    } else {
-        Err(StoreError::DifferentSweep { path: root.to_path_buf(), differences })
-    }
-}
-
 /// What `trial.json` tells: the points themselves are in the tables beside it.
 fn summary(trial: &TrialState) -> serde_json::Value {
     serde_json::json!({
@@ -501,7 +436,7 @@ fn summary(trial: &TrialState) -> serde_json::Value {
 }
 
 /// Writes a file of the sweep in `root`, where nothing that is not ours is in the way.
-fn write_own(root: &Path, path: &Path, contents: &[u8]) -> Result<(), StoreError> {
+pub(crate) fn write_own(root: &Path, path: &Path, contents: &[u8]) -> Result<(), StoreError> {
     own_files::check_place(root, path)?;
     atomic::write_file(path, contents)
 }
@@ -517,7 +452,7 @@ fn remove_leftovers(root: &Path) -> Result<(), StoreError> {
     atomic::remove_leftovers(root, layout::is_sweep_file)?;
     plots::remove_leftovers(root)?;
     let trials = layout::trials(root);
-    atomic::remove_leftovers(&trials, |name| name == ROOM)?;
+    atomic::remove_leftovers(&trials, room::is_tried)?;
     for trial in own_files::entries(&trials)? {
         if !own_files::is_dir(&trial) {
             continue;
@@ -535,19 +470,4 @@ fn remove_leftovers(root: &Path) -> Result<(), StoreError> {
         }
     }
     Ok(())
-}
-
-fn check_room(root: &Path) -> Result<(), StoreError> {
-    let trials = layout::trials(root);
-    own_files::check_folder(root, &trials)?;
-    atomic::create_dir(&trials)?;
-    let probe = atomic::beside(&trials.join(ROOM), atomic::TEMPORARY);
-    let tried = own_files::create_temporary(&probe)
-        .and_then(|mut file| {
-            file.write_all(&vec![0; ROOM_NEEDED_BYTES])?;
-            file.sync_all()
-        })
-        .map_err(StoreError::io("write a megabyte to try the disk at", &probe));
-    let removed = own_files::remove_file(&probe).map_err(StoreError::io("remove", &probe));
-    tried.and(removed.map(|_| ()))
 }

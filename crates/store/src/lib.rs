@@ -41,6 +41,7 @@
 mod adapter;
 mod atomic;
 mod checkpoint;
+mod claim;
 mod error;
 mod folder;
 mod identity;
@@ -66,8 +67,9 @@ pub use adapter::{
 };
 pub use atomic::{write_file, write_unsynced as write_file_unsynced};
 pub use checkpoint::{Checkpoint, CheckpointDamage, Purpose};
+pub use claim::set_aside;
 pub use error::{BuildError, StoreError};
-pub use folder::{Opened, SweepDir, SweepFolder, TrialTables, set_aside};
+pub use folder::{Opened, SweepDir, SweepFolder, TrialTables};
 pub use identity::{Identity, hash_text};
 pub use input::{InputFile, Sampled, hash_file, hash_weights};
 pub use journal::{News, TornLine};

@@ -1,8 +1,14 @@
 //! Room on a disk, asked for before something large is written.
 
+use std::io::Write;
 use std::path::Path;
 
 use crate::error::StoreError;
+use crate::{atomic, layout, own_files};
+
+/// Written and removed again when a sweep is opened, so that a full disk shows before training.
+const TRIED_BYTES: usize = 1 << 20;
+const TRIED: &str = "room";
 
 /// Bytes that this user may write where `path` is or will be; `None` where the system does not tell.
 pub fn free_bytes(path: &Path) -> Option<u64> {
@@ -44,6 +50,27 @@ fn no_space() -> std::io::Error {
     std::io::ErrorKind::StorageFull.into()
 }
 
+/// Writes and removes a file in the sweep's folder `root`.
+pub(crate) fn try_folder(root: &Path) -> Result<(), StoreError> {
+    let trials = layout::trials(root);
+    own_files::check_folder(root, &trials)?;
+    atomic::create_dir(&trials)?;
+    let probe = atomic::beside(&trials.join(TRIED), atomic::TEMPORARY);
+    let tried = own_files::create_temporary(&probe)
+        .and_then(|mut file| {
+            file.write_all(&vec![0; TRIED_BYTES])?;
+            file.sync_all()
+        })
+        .map_err(StoreError::io("write a megabyte to try the disk at", &probe));
+    let removed = own_files::remove_file(&probe).map_err(StoreError::io("remove", &probe));
+    tried.and(removed.map(|_| ()))
+}
+
+/// Whether [`try_folder`] writes under this name.
+pub(crate) fn is_tried(name: &str) -> bool {
+    name == TRIED
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,7 +82,7 @@ mod tests {
         let place = dir.path().join("not/there/yet");
         let free = free_bytes(&place).unwrap();
         assert!(free > 0);
-        ask(&place, 1, || String::new()).unwrap();
+        ask(&place, 1, String::new).unwrap();
         let needed = u64::MAX;
         let error = ask(&place, needed, || "a checkpoint".to_owned()).unwrap_err();
         let said = error.to_string();

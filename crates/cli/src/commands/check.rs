@@ -137,9 +137,10 @@ pub fn run(args: &CheckArgs) -> Result<Exit, CliError> {
 
 /// The command line that goes on from here.
 fn next(command: &str, file: &SweepFile, results: &Path) -> String {
-    let elsewhere = match results == Path::new(RunArgs::RESULTS) {
-        true => String::new(),
-        false => format!(" --results {}", results.display()),
+    let elsewhere = if results == Path::new(RunArgs::RESULTS) {
+        String::new()
+    } else {
+        format!(" --results {}", results.display())
     };
     format!("lorasweep {command} {}{elsewhere}", file.path.display())
 }
