@@ -112,6 +112,9 @@ pub struct InitArgs {
 pub struct CheckArgs {
     /// The sweep file
     pub sweep: PathBuf,
+    /// Where results will go, in a folder named after the sweep
+    #[arg(long, value_name = "DIR", default_value = RunArgs::RESULTS)]
+    pub results: PathBuf,
     /// Print one JSON object instead of text
     #[arg(long)]
     pub json: bool,
@@ -306,7 +309,8 @@ pub struct ConvertArgs {
     /// Write all evaluations and the ranking as Parquet files into this folder
     #[arg(long, value_name = "OUT")]
     pub parquet: Option<PathBuf>,
-    /// Replace what is there
+    /// Replace what an earlier `convert` wrote there: only files that are as it wrote them; refused
+    /// when one was changed or is not its own
     #[arg(long)]
     pub force: bool,
 }
@@ -348,7 +352,8 @@ pub struct ExportArgs {
     /// Add the adapter in llama.cpp's form, adapter.gguf
     #[arg(long, conflicts_with = "merge")]
     pub gguf: bool,
-    /// Replace OUT when it holds an export already
+    /// Replace an earlier export in OUT: only files that are as lorasweep wrote them (SHA256SUMS
+    /// there says so); refused when one was changed or OUT holds anything else
     #[arg(long)]
     pub force: bool,
     /// Add the tokenised validation rows, to check the loss elsewhere

@@ -30,6 +30,8 @@ pub struct Card<'a> {
     pub data_sha256: Option<&'a str>,
     /// PEFT's `adapter_config.json`.
     pub adapter: &'a Value,
+    /// The base model's weights had changed when this was exported.
+    pub has_other_base: bool,
     /// The export has a tokenizer.
     pub has_tokenizer: bool,
     /// How a merged model compares with base and adapter.
@@ -105,6 +107,11 @@ impl Card<'_> {
         row("base model", self.base_in_words());
         if let Some(held) = self.held() {
             row("trained on", held);
+        }
+        if self.has_other_base {
+            let what = "as they were when this was trained; those in the model's folder had changed \
+                        when it was exported";
+            row("base weights", what.to_owned());
         }
         if let Some(sha256) = self.data_sha256 {
             row("SHA-256 of the training data", markdown_code(sha256));

@@ -91,6 +91,10 @@ impl Trainer for EngineTrainer {
         Ok(self.0.save_checkpoint(trial, path)?)
     }
 
+    fn checkpoint_bytes(&self, trial: TrialId) -> Option<u64> {
+        self.0.checkpoint_bytes(trial)
+    }
+
     fn save_best(&self, trial: TrialId, dir: &Path) -> Result<bool, TrainerError> {
         Ok(self.0.save_best(trial, dir)?)
     }

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use data::DataError;
-use spec::{SweepErrors, TrialId};
+use spec::{SweepErrors, TrialId, shown};
 use store::StoreError;
 use trainer::TrainerError;
 use worker::{ServeError, WorkerError};
@@ -16,10 +16,10 @@ use crate::hub::HubError;
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// The operating system refused.
-    #[error("failed to {operation} `{}`", path.display())]
+    #[error("failed to {operation} `{}`", shown(path))]
     Io { operation: &'static str, path: PathBuf, source: std::io::Error },
     /// The sweep file cannot be read.
-    #[error("failed to read the sweep file `{}`", path.display())]
+    #[error("failed to read the sweep file `{}`", shown(path))]
     SweepFile { path: PathBuf, source: std::io::Error },
     /// The sweep file has mistakes. Its text is complete, with places and hints.
     #[error("{0}")]
@@ -28,7 +28,7 @@ pub enum CliError {
     #[error("{0}")]
     Data(#[source] DataError),
     /// The model or the device cannot be used.
-    #[error("the model `{}` cannot be used", path.display())]
+    #[error("the model `{}` cannot be used", shown(path))]
     Model { path: PathBuf, source: TrainerError },
     /// The results folder cannot be used.
     #[error(transparent)]
@@ -37,13 +37,16 @@ pub enum CliError {
     #[error(transparent)]
     Command(#[from] worker::CommandError),
     /// A sweep whose trials lorasweep does not train.
-    #[error("the trials of `{}` are trained elsewhere (`executor: {{type: external}}`)", path.display())]
+    #[error(
+        "the trials of `{}` are trained elsewhere (`executor: {{type: external}}`)",
+        shown(path)
+    )]
     TrainsElsewhere { path: PathBuf },
     /// A sweep whose trials nobody else is asked to train.
-    #[error("the trials of `{}` are trained by `lorasweep run`", path.display())]
+    #[error("the trials of `{}` are trained by `lorasweep run`", shown(path))]
     TrainsItself { path: PathBuf },
     /// An earlier sweep that may still change.
-    #[error("the sweep in `{}`, from which this one is to start, has not ended", path.display())]
+    #[error("the sweep in `{}`, from which this one is to start, has not ended", shown(path))]
     Unfinished { path: PathBuf },
     /// A line that was told cannot be taken.
     #[error("line {number}: {source}")]
@@ -58,16 +61,16 @@ pub enum CliError {
     #[error("failed to write {what} as JSON")]
     Json { what: &'static str, source: serde_json::Error },
     /// A file would be overwritten.
-    #[error("`{}` exists already", path.display())]
+    #[error("`{}` exists already", shown(path))]
     Exists { path: PathBuf },
-    /// A folder would be replaced that holds more than an export.
-    #[error("`{}` is not replaced: {why}", path.display())]
-    NotAnExport { path: PathBuf, why: String },
+    /// A file or folder would be replaced that lorasweep did not write.
+    #[error("`{}` is not replaced: {why}", shown(path))]
+    NotReplaced { path: PathBuf, why: String },
     /// The adapter of a trial is not as it was written.
     #[error("the adapter of trial {trial} cannot be used")]
     DamagedAdapter { trial: TrialId, source: Box<dyn std::error::Error + Send + Sync> },
     /// No such trial.
-    #[error("the sweep in `{}` has no trial {trial}", dir.display())]
+    #[error("the sweep in `{}` has no trial {trial}", shown(dir))]
     NoSuchTrial { dir: PathBuf, trial: TrialId },
     /// The trial has nothing to export.
     #[error("trial {trial} has no adapter yet: {why}")]
@@ -82,7 +85,7 @@ pub enum CliError {
     #[error("the adapter of trial {trial} at the end of epoch {epoch} was not kept: {}", kept_in_words(kept, *best))]
     NoEpochAdapter { trial: TrialId, epoch: u32, kept: Vec<u32>, best: Option<f64> },
     /// The sweep has nothing to export.
-    #[error("no trial of the sweep in `{}` has an adapter yet", dir.display())]
+    #[error("no trial of the sweep in `{}` has an adapter yet", shown(dir))]
     NothingToExport { dir: PathBuf },
     /// A row that a set does not have.
     #[error("the {set} set has {rows} rows; there is no row {number}")]
@@ -97,13 +100,13 @@ pub enum CliError {
     #[error("the inputs are not those that the sweep began with:{}", bullets(changes))]
     ChangedInputs { changes: Vec<String> },
     /// A name under which nothing was found.
-    #[error("there is no sweep at `{}`", path.display())]
+    #[error("there is no sweep at `{}`", shown(path))]
     NoSweepAt { path: PathBuf },
     /// A folder of several sweeps, where one is meant.
-    #[error("`{}` holds {found} sweeps; name one of them", path.display())]
+    #[error("`{}` holds {found} sweeps; name one of them", shown(path))]
     NotOneSweep { path: PathBuf, found: usize },
     /// A worker found another sweep than it was started for.
-    #[error("the sweep file in `{}` is not the sweep of that folder any more", path.display())]
+    #[error("the sweep file in `{}` is not the sweep of that folder any more", shown(path))]
     OtherSweep { path: PathBuf },
     /// A worker cannot go on.
     #[error(transparent)]
@@ -159,7 +162,7 @@ impl CliError {
             | Self::Data(_)
             | Self::Model { .. }
             | Self::Exists { .. }
-            | Self::NotAnExport { .. }
+            | Self::NotReplaced { .. }
             | Self::NoSuchTrial { .. }
             | Self::NoSuchEpoch { .. }
             | Self::NoSuchRow { .. }
@@ -176,6 +179,7 @@ impl CliError {
             | Self::Store(
                 StoreError::DifferentSweep { .. }
                 | StoreError::NotASweep { .. }
+                | StoreError::HoldsForeign { .. }
                 | StoreError::Occupied { .. },
             ) => Exit::BadInput,
             _ => Exit::Failed,
@@ -203,7 +207,7 @@ impl CliError {
             Self::TrainsElsewhere { path } => Some(format!(
                 "`lorasweep ask {0}` gives the next trials and `lorasweep tell {0}` takes their \
                  results",
-                path.display()
+                shown(path)
             )),
             Self::Hub(error) => error.help(),
             Self::Thread(_) => Some(
@@ -223,9 +227,9 @@ impl CliError {
             Self::Exists { .. } => {
                 Some("choose another name, or pass `--force` to overwrite it".to_owned())
             }
-            Self::NotAnExport { .. } => Some(
-                "`--force` replaces only what lorasweep wrote itself: name another folder, or move \
-                 your files away first"
+            Self::NotReplaced { .. } => Some(
+                "lorasweep replaces only what it wrote itself: choose another name, or move what is \
+                 there elsewhere"
                     .to_owned(),
             ),
             Self::DamagedAdapter { .. } => Some(store::AdapterDamage::help()),
@@ -241,7 +245,7 @@ impl CliError {
                     .to_owned(),
             ),
             Self::NoSuchTrial { dir, .. } | Self::NothingToExport { dir } => {
-                Some(format!("`lorasweep status {}` lists the trials", dir.display()))
+                Some(format!("`lorasweep status {}` lists the trials", shown(dir)))
             }
             Self::NoSweepAt { .. } => Some(
                 "give a sweep file, a sweep's results folder (results/<name>), or the folder that \

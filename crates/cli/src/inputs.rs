@@ -132,11 +132,31 @@ pub fn check_unchanged_files(identity: &Identity, data: &DataSettings) -> Result
     })
 }
 
-/// The same, of the model's weights alone.
+/// The same, of the model's weights alone, whichever file they are read from.
 pub fn check_unchanged_weights(identity: &Identity) -> Result<(), CliError> {
     check_inputs(identity, |what, file| {
-        what.starts_with("model's ") && file.path.ends_with(".safetensors")
+        what.starts_with("model's ")
+            && (file.sampled.is_some() || file.path.ends_with(".safetensors"))
     })
+}
+
+/// Why the weights that an adapter would be loaded beside are not known to be those that it was
+/// trained on. `None`: they are, as far as this can be known.
+pub fn other_weights(identity: &Identity) -> Option<String> {
+    let is_there = |file: &InputFile| Path::new(&file.path).exists();
+    match check_unchanged_weights(identity) {
+        Ok(()) => None,
+        Err(CliError::ChangedInput { path, .. }) => {
+            Some(format!("the model's weights `{path}` have changed since the sweep ran"))
+        }
+        // A model that is elsewhere by now is not another one.
+        Err(_)
+            if !identity.inputs.values().any(|file| file.sampled.is_some() && is_there(file)) =>
+        {
+            None
+        }
+        Err(error) => Some(format!("the model's weights cannot be compared: {error}")),
+    }
 }
 
 fn check_inputs(

@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use reporter::Lang;
-use store::{ReportFile, SweepFolder};
+use store::{Kept, ReportFile, SweepFolder};
 
 use crate::error::CliError;
 use crate::inputs::Settings;
@@ -38,8 +38,14 @@ impl Live {
             let mut wait = Duration::ZERO;
             while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
                 let started = Instant::now();
-                if let Err(error) = write(&folder, &settings, lang) {
-                    output.warning(&format!("report.html does not follow the sweep: {error}"));
+                // What stays in its place is named when the sweep has ended, too.
+                let why_not = match write(&folder, &settings, lang) {
+                    Ok(None) => None,
+                    Ok(Some(kept)) => Some(publish::stays(&kept)),
+                    Err(error) => Some(error.to_string()),
+                };
+                if let Some(why) = why_not {
+                    output.warning(&format!("report.html does not follow the sweep: {why}"));
                     return;
                 }
                 let least = Duration::from_secs(EVERY_SECONDS.into());
@@ -58,7 +64,12 @@ impl Live {
     }
 }
 
-fn write(folder: &SweepFolder, settings: &Settings, lang: Lang) -> Result<(), CliError> {
+/// Returns what stays in its place.
+pub fn write(
+    folder: &SweepFolder,
+    settings: &Settings,
+    lang: Lang,
+) -> Result<Option<Kept>, CliError> {
     let page = page_now(folder, settings, lang, true)?;
     Ok(folder.write_report(&ReportFile::ReportHtml, page.as_bytes())?)
 }

@@ -7,6 +7,7 @@
 
 mod args;
 mod card;
+mod checkpoints;
 mod commands;
 mod devices;
 mod engine;
@@ -22,6 +23,7 @@ mod output;
 mod preflight;
 mod progress;
 mod publish;
+mod replace;
 mod rows;
 mod sweep_file;
 mod warm_start;

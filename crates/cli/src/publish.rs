@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use reporter::{Lang, Page, Ranking, Span, TerminalOptions};
-use spec::{Evaluation, SweepState, TrialState};
+use spec::{Evaluation, SweepState, TrialState, shell_word, shown};
 use store::{BuildError, Kept, PlotFile, ReportFile, SweepFolder, TrialTables};
 
 use crate::error::CliError;
@@ -47,49 +47,74 @@ pub fn publish(
         let pictures = std::thread::Builder::new()
             .spawn_scoped(threads, || publish_pictures(target, state, settings))
             .map_err(CliError::Thread)?;
-        let ranking = publish_tables(target, state, spans, settings, lang)?;
-        let warnings = pictures.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        Ok::<_, CliError>((ranking, warnings))
+        let (ranking, mut kept) = publish_tables(target, state, spans, settings, lang)?;
+        kept.extend(pictures.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        Ok::<_, CliError>((ranking, kept.iter().map(stays).collect()))
     })?;
     let mut published = Published { ranking, warnings, best: Ok(()) };
     if let Some(trial) = export::best_trial(folder, state, &published.ranking) {
         let identity = &folder.identity()?;
         let (ranking, form) = (&published.ranking, Form::Adapter);
-        let (epoch, validation) = (None, None);
-        let export =
-            Export { folder, state, settings, trial, epoch, ranking, form, identity, validation };
+        // Large weights are not read for a copy within the results.
+        let export = Export {
+            folder,
+            state,
+            settings,
+            trial,
+            epoch: None,
+            ranking,
+            form,
+            identity,
+            validation: None,
+            other_weights: None,
+        };
         match export.write(&target.best_dir()) {
             Ok(written) => published.warnings.extend(written.warnings),
             Err(damaged @ CliError::DamagedAdapter { .. }) => published.best = Err(damaged),
+            Err(CliError::Store(error)) => published.warnings.push(stays(&error.or_kept()?)),
             Err(error) => return Err(error),
         }
     }
     Ok(published)
 }
 
+/// What to say of something that stays where a part of the report would have been written.
+pub fn stays(Kept { path, reason }: &Kept) -> String {
+    format!(
+        "`{}` stays as it is: {reason}; to get what this report has under that name, move it elsewhere",
+        shown(path)
+    )
+}
+
+/// Returns what stays as it is, too.
 fn publish_tables(
     folder: &SweepFolder,
     state: &SweepState,
     spans: &[Span],
     settings: &Settings,
     lang: Lang,
-) -> Result<Ranking, CliError> {
+) -> Result<(Ranking, Vec<Kept>), CliError> {
     let ranking = reporter::rank(state, &settings.report, lang);
-    let write = |file: &ReportFile, contents: &[u8]| folder.write_report(file, contents);
-    write(&ReportFile::RankingCsv, reporter::ranking_csv(&ranking)?.as_bytes())?;
-    write(&ReportFile::RankingJson, reporter::ranking_json(&ranking)?.as_bytes())?;
-    write(&ReportFile::ReportText, text(&ranking, false).as_bytes())?;
-    let page = page(state, spans, settings, &ranking, lang, None)?;
-    write(&ReportFile::ReportHtml, page.as_bytes())?;
-    Ok(ranking)
+    let files = [
+        (ReportFile::RankingCsv, reporter::ranking_csv(&ranking)?),
+        (ReportFile::RankingJson, reporter::ranking_json(&ranking)?),
+        (ReportFile::ReportText, text(&ranking, false)),
+        (ReportFile::ReportHtml, page(state, spans, settings, &ranking, lang, None)?),
+    ];
+    let mut kept = Vec::new();
+    for (file, contents) in &files {
+        let stays = folder.write_report(file, contents.as_bytes())?;
+        kept.extend(stays.filter(|it| !kept.contains(it)));
+    }
+    Ok((ranking, kept))
 }
 
-/// Returns what to warn of.
+/// Returns what stays as it is.
 fn publish_pictures(
     folder: &SweepFolder,
     state: &SweepState,
     settings: &Settings,
-) -> Result<Vec<String>, CliError> {
+) -> Result<Vec<Kept>, CliError> {
     let mut files = Vec::new();
     for plot in reporter::plot::all_plots(state, &settings.report) {
         let plot = plot?;
@@ -97,13 +122,7 @@ fn publish_pictures(
         files.push(PlotFile { name: svg, bytes: plot.svg.into_bytes() });
         files.push(PlotFile { name: png, bytes: plot.png });
     }
-    let in_words = |Kept { path, reason }| {
-        format!(
-            "`{}` stays as it is: {reason}; to get the plot of this report, move it elsewhere",
-            path.display()
-        )
-    };
-    Ok(folder.write_plots(&files)?.into_iter().map(in_words).collect())
+    Ok(folder.write_plots(&files)?)
 }
 
 /// `report.html`; one that is to follow a running sweep loads itself again.
@@ -144,10 +163,10 @@ pub fn text(ranking: &Ranking, colour: bool) -> String {
 
 /// Where the report files of `sweep` are in `folder`, and what to do with them.
 pub fn places(sweep: &SweepFolder, folder: &SweepFolder) -> String {
-    let dir = sweep.path().display();
+    let dir = shell_word(&sweep.path().to_string_lossy());
     let mut text = String::new();
     let mut line = |what: &str, path: std::path::PathBuf| {
-        let _ = writeln!(text, "{what:<14}{}", path.display());
+        let _ = writeln!(text, "{what:<14}{}", shown(&path));
     };
     line("report", folder.report_path(&ReportFile::ReportHtml));
     line("ranking", folder.report_path(&ReportFile::RankingCsv));

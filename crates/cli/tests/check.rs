@@ -1,5 +1,7 @@
 //! `check` says what `run` refuses, in the same words and with the same exit code.
 
+#![allow(clippy::disallowed_methods, reason = "a test changes its own files")]
+
 mod common;
 
 use std::fs;
@@ -71,7 +73,8 @@ fn a_head_that_the_configuration_ties_is_used_and_both_commands_say_so() {
     let dir = tempfile::tempdir().unwrap();
     write_sweep(dir.path(), "");
     let found = |name: &str| -> Value {
-        let ran = lorasweep(dir.path(), &["check", "sweep.yaml", "--json"]);
+        let args = ["check", "sweep.yaml", "--json", "--results", "elsewhere"];
+        let ran = lorasweep(dir.path(), &args);
         assert_eq!(ran.code, 0, "{name}: {}", ran.stderr);
         serde_json::from_str(&ran.stdout).unwrap()
     };
@@ -156,13 +159,76 @@ fn an_adapter_that_the_model_cannot_carry_is_refused_where_jobs_would_train_it_t
 }
 
 #[test]
-fn results_of_another_sweep_under_this_name_are_warned_of() {
+fn results_of_another_sweep_under_this_name_are_refused_by_both_and_may_go_elsewhere() {
     let dir = tempfile::tempdir().unwrap();
     write_sweep(dir.path(), "");
     let identity = store::Identity::new("spoilt", "another", [].into(), json!({}));
     store::SweepDir::open(&dir.path().join("results"), &identity, "").unwrap();
-    let ran = lorasweep(dir.path(), &["check", "sweep.yaml"]);
+    let check = lorasweep(dir.path(), &["check", "sweep.yaml"]);
+    let run = lorasweep(dir.path(), &["run", "sweep.yaml", "--quiet"]);
+    assert_eq!((check.code, run.code), (2, 2), "{}", check.stderr);
+    assert!(check.stderr.contains("holds the results of a different sweep"), "{}", check.stderr);
+    assert_eq!(check.stderr, run.stderr);
+    assert!(check.stdout.contains("1 trials") && !check.stdout.contains("Next:"), "what it found");
+    let ran = lorasweep(dir.path(), &["check", "sweep.yaml", "--results", "elsewhere"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    assert!(ran.stdout.contains("`lorasweep run` will be refused"), "{}", ran.stdout);
-    assert!(lorasweep(dir.path(), &["run", "sweep.yaml"]).code == 2);
+    assert!(ran.stdout.contains("lorasweep run sweep.yaml --results elsewhere"), "{}", ran.stdout);
+    assert!(!dir.path().join("elsewhere").exists());
+}
+
+#[test]
+fn a_sweep_that_another_process_runs_is_refused_by_both() {
+    let dir = tempfile::tempdir().unwrap();
+    write_sweep(dir.path(), "");
+    let identity = store::Identity::new("spoilt", "another", [].into(), json!({}));
+    let held = store::SweepDir::open(&dir.path().join("results"), &identity, "").unwrap();
+    for command in ["check", "run"] {
+        let ran = lorasweep(dir.path(), &[command, "sweep.yaml"]);
+        assert_eq!(ran.code, 1, "{command}");
+        assert!(ran.stderr.contains("is being run by process"), "{}", ran.stderr);
+    }
+    drop(held);
+}
+
+#[test]
+fn a_command_sweep_whose_folder_is_another_sweeps_is_refused_by_both() {
+    let dir = tempfile::tempdir().unwrap();
+    let sweep = "name: e\nmethod: grid\nparameters: {rank: [2]}\nmodel: x\ndata: {train: x}\n\
+                 executor: {type: command, command: 'true {{trial_dir}}'}\n";
+    fs::write(dir.path().join("e.yaml"), sweep).unwrap();
+    let identity = store::Identity::new("e", "another", [].into(), json!({}));
+    store::SweepDir::open(&dir.path().join("results"), &identity, "").unwrap();
+    for command in ["check", "run"] {
+        let ran = lorasweep(dir.path(), &[command, "e.yaml"]);
+        assert_eq!(ran.code, 2, "{command}");
+        assert!(ran.stderr.contains("holds the results of a different sweep"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_file_that_the_index_of_the_weights_names_and_that_is_not_there_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    write_sweep(dir.path(), "");
+    let model = dir.path().join("model");
+    fs::rename(model.join("model.safetensors"), dir.path().join("elsewhere")).unwrap();
+    let index = json!({ "weight_map": { "lm_head.weight": "model-00001-of-00002.safetensors" } });
+    fs::write(model.join("model.safetensors.index.json"), index.to_string()).unwrap();
+    let said = refusal(dir.path());
+    let names = "names the file `model-00001-of-00002.safetensors`, which is not there";
+    assert!(said.contains(names), "{said}");
+}
+
+#[test]
+fn what_the_sweep_takes_on_disk_is_said_beside_what_is_free() {
+    let dir = tempfile::tempdir().unwrap();
+    write_sweep(dir.path(), "");
+    let ran = lorasweep(dir.path(), &["check", "sweep.yaml"]);
+    let line = ran.stdout.lines().find(|line| line.starts_with("disk: ")).unwrap();
+    assert!(line.contains("for checkpoints of 1 trial at a time"), "{line}");
+    assert!(line.ends_with("are free in `results`"), "{line}");
+    let json = lorasweep(dir.path(), &["check", "sweep.yaml", "--json"]).stdout;
+    let found: Value = serde_json::from_str(&json).unwrap();
+    for what in ["/disk/adapters/bytes", "/disk/checkpoints/bytes_each", "/disk/free"] {
+        assert!(found.pointer(what).and_then(Value::as_u64) > Some(0), "{what}: {json}");
+    }
 }

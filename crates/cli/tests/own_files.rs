@@ -260,6 +260,16 @@ fn a_sweep_that_is_interrupted_and_resumed_leaves_what_a_person_put_beside_its_f
     let before = look();
     assert_eq!(lorasweep(dir.path(), &["cancel", "s.yaml"]).code, 0);
     assert_eq!(driver.wait().unwrap().code(), Some(130));
+    let ran = lorasweep(dir.path(), &["check", "s.yaml", "--json"]);
+    let planned: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    let planned = planned["disk"]["checkpoints"]["bytes_each"].as_u64().unwrap();
+    let manifest = fs::read_to_string(&saved).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    let written = manifest["bytes"].as_u64().unwrap();
+    assert!(
+        (written..2 * written).contains(&planned),
+        "{planned} bytes planned, {written} written"
+    );
     let ran = lorasweep(dir.path(), &["run", "s.yaml", "--quiet"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert_eq!(look(), before);

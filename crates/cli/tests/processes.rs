@@ -89,7 +89,11 @@ fn on_a_full_disk_the_sweep_says_so_and_goes_on_when_there_is_room() {
     prepare(dir.path(), 2, "checkpoint_seconds: 1");
     fs::create_dir(dir.path().join("results")).unwrap();
     let script = format!(
-        "mount -t tmpfs -o size=1200k tmpfs results || exit 77\n\
+        "mount -t tmpfs -o size=200k tmpfs results || exit 77\n\
+         {0} check s.yaml >/dev/null; echo refused $? >&2\n\
+         {0} run s.yaml --quiet; echo refused $? >&2\n\
+         ls results >&2; echo nothing was begun >&2\n\
+         mount -o remount,size=1500k results\n\
          {0} run s.yaml --quiet; echo full $? >&2\n\
          mount -o remount,size=64m results\n\
          {0} run s.yaml --quiet; echo room $? >&2\n\
@@ -107,6 +111,10 @@ fn on_a_full_disk_the_sweep_says_so_and_goes_on_when_there_is_room() {
         return;
     }
     assert!(stderr.contains("No space left on device"), "{stderr}");
+    let refused = "no room for one checkpoint of each of the 2 trials in training in `results/s`: ";
+    assert_eq!(stderr.matches(refused).count(), 2, "{stderr}");
+    assert!(stderr.contains("refused 28\nnothing was begun\n"), "{stderr}");
+    assert_eq!(stderr.matches("refused 28\n").count(), 2, "{stderr}");
     assert!(stderr.contains("full 28\n") && stderr.contains("room 0"), "{stderr}");
     assert!(String::from_utf8_lossy(&ran.stdout).contains("001"), "the report is there");
 }

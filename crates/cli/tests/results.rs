@@ -120,8 +120,11 @@ fn a_sweep_is_converted_for_other_tools_and_nothing_is_overwritten_unasked() {
     assert_eq!(read("all.csv").lines().count(), 1 + 3 * (2 + 1));
     let created = read("study.log").lines().filter(|l| l.contains("\"op_code\":4")).count();
     assert_eq!(created, 3);
-    assert_eq!(fs::read_dir(dir.path().join("events")).unwrap().count(), 1 + 3);
-    assert_eq!(fs::read_dir(dir.path().join("tables")).unwrap().count(), 2);
+    let runs = fs::read_dir(dir.path().join("events")).unwrap();
+    assert_eq!(runs.filter(|entry| entry.as_ref().unwrap().path().is_dir()).count(), 1 + 3);
+    let tables = fs::read_dir(dir.path().join("tables")).unwrap();
+    let names = tables.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.filter(|name| !name.starts_with('.')).count(), 2);
     let experiments = || fs::read_dir(dir.path().join("mlruns")).unwrap().count();
     assert_eq!(experiments(), 1);
     fs::create_dir(dir.path().join("mlruns/0")).unwrap();

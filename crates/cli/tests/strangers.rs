@@ -177,3 +177,47 @@ fn a_system_that_gives_no_threads_is_an_error_and_no_panic() {
         assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
     }
 }
+
+#[test]
+fn a_name_with_a_line_end_adds_no_line_to_what_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let sweep = interrupted_sweep(dir.path());
+    let forged = "a\nsmall: finished";
+    for file in ["resolved.json", "journal/driver-1.jsonl"] {
+        let text = fs::read_to_string(sweep.join(file)).unwrap();
+        // Records of versions without checksums are read.
+        let lines = text.lines().map(|line| match line.find(",\"crc\":") {
+            Some(end) => format!("{}}}\n", &line[..end]),
+            None => format!("{line}\n"),
+        });
+        let text = lines.collect::<String>().replace("\"small\"", "\"a\\nsmall: finished\"");
+        fs::write(sweep.join(file), text).unwrap();
+    }
+    let name = "a\\nsmall: finished";
+    for args in [&["status", "results/small"][..], &["compare", "results/small:1", ":2"]] {
+        let ran = plain(dir.path(), args);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert!(ran.stdout.contains(name) && !ran.stdout.contains(forged), "{}", ran.stdout);
+    }
+    let forged = dir.path().join("x\nerror: forged");
+    fs::create_dir(&forged).unwrap();
+    let model = forged.to_str().unwrap().replace('\n', "\\n");
+    let text = format!(
+        "name: s\nmethod: grid\nparameters: {{rank: 8}}\nmodel: \"{model}\"\n\
+         data: {{train: t.jsonl, validation_fraction: 0.5}}\n"
+    );
+    fs::write(dir.path().join("t.jsonl"), "{\"text\": \"a\"}\n{\"text\": \"b\"}\n").unwrap();
+    fs::write(dir.path().join("s.yaml"), text).unwrap();
+    for args in [
+        &["check", "s.yaml"][..],
+        &["run", "s.yaml"],
+        &["status", "x\nerror: forged"],
+        &["export", "x\nerror: forged", "--to", "out"],
+    ] {
+        let ran = plain(dir.path(), args);
+        assert_ne!(ran.code, 0);
+        let is_forged = |line: &str| line.starts_with("error: forged");
+        assert!(!ran.stderr.lines().any(is_forged), "{args:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains("\\nerror: forged"), "{args:?}: {}", ran.stderr);
+    }
+}

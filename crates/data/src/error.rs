@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use spec::shown;
+
 use super::skip::{ACCEPTED_SCHEMAS, SkippedRow, list_keys};
 
 /// How many of a file's bad rows an error lists.
@@ -11,7 +13,7 @@ const LISTED_ROWS: usize = 10;
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// A file could not be read.
-    #[error("failed to {operation} {}: {source}", path.display())]
+    #[error("failed to {operation} {}: {source}", shown(path))]
     Io {
         /// What was tried.
         operation: &'static str,
@@ -25,21 +27,21 @@ pub enum DataError {
         "cannot tell the format of {}: accepted endings are .jsonl, .jsonlines, .ndjson, .json (a \
          list, or one object a line), .csv, .tsv, .parquet and .txt, all but .parquet also with \
          .gz or .zst behind",
-        path.display()
+        shown(path)
     )]
     UnsupportedExtension {
         /// The file.
         path: PathBuf,
     },
     /// The file is UTF-16.
-    #[error("{} is UTF-16; save it as UTF-8 (`iconv -f UTF-16 -t UTF-8`)", path.display())]
+    #[error("{} is UTF-16; save it as UTF-8 (`iconv -f UTF-16 -t UTF-8`)", shown(path))]
     Utf16 {
         /// The file.
         path: PathBuf,
     },
     /// A setting that means no file.
     #[error(
-        "{} {}", path.display(),
+        "{} {}", shown(path),
         if *is_folder { "holds no data file (.jsonl, .json, .csv, .tsv, .parquet or .txt)" }
         else { "matches no file" }
     )]
@@ -50,7 +52,7 @@ pub enum DataError {
         is_folder: bool,
     },
     /// A pattern that cannot be matched.
-    #[error("cannot follow the pattern {}: {message}", path.display())]
+    #[error("cannot follow the pattern {}: {message}", shown(path))]
     Pattern {
         /// The pattern.
         path: PathBuf,
@@ -60,7 +62,7 @@ pub enum DataError {
     /// A file that ends too early, or whose compressed content is damaged.
     #[error(
         "failed to read {} after line {line}: {source}; the file is damaged or cut off",
-        path.display()
+        shown(path)
     )]
     Broken {
         /// The file.
@@ -71,7 +73,7 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// A JSON list that does not parse: nothing after that place can be read.
-    #[error("{}: line {line}, column {column}: malformed JSON: {message}", path.display())]
+    #[error("{}: line {line}, column {column}: malformed JSON: {message}", shown(path))]
     MalformedJson {
         /// The file.
         path: PathBuf,
@@ -86,7 +88,8 @@ pub enum DataError {
     #[error(
         "{} is one JSON object, not a list of rows; lists stand in its fields {}: write the one that \
          is meant into a file of its own, as a list or one object a line",
-        path.display(), list_keys(fields)
+        shown(path),
+        list_keys(fields)
     )]
     SeveralLists {
         /// The file.
@@ -95,7 +98,7 @@ pub enum DataError {
         fields: Vec<String>,
     },
     /// A Parquet file that cannot be read.
-    #[error("failed to read {} as Parquet{}: {message}", path.display(), at_row(*row))]
+    #[error("failed to read {} as Parquet{}: {message}", shown(path), at_row(*row))]
     Parquet {
         /// The file.
         path: PathBuf,
@@ -105,7 +108,7 @@ pub enum DataError {
         message: String,
     },
     /// Text that is not UTF-8.
-    #[error("{}: line {line}: not UTF-8: byte 0x{byte:02X} at byte {position}", path.display())]
+    #[error("{}: line {line}: not UTF-8: byte 0x{byte:02X} at byte {position}", shown(path))]
     NotUtf8 {
         /// The file.
         path: PathBuf,
@@ -120,7 +123,7 @@ pub enum DataError {
     #[error(
         "{}: the row that begins on line {line} is longer than {} MiB; is a quote or a bracket \
          left open?",
-        path.display(), most >> 20
+        shown(path), most >> 20
     )]
     RowTooLong {
         /// The file.
@@ -131,7 +134,7 @@ pub enum DataError {
         most: usize,
     },
     /// No row at all.
-    #[error("{} has no rows: it is empty, blank, or only a header", path.display())]
+    #[error("{} has no rows: it is empty, blank, or only a header", shown(path))]
     NoRows {
         /// The file.
         path: PathBuf,
@@ -140,7 +143,8 @@ pub enum DataError {
     #[error(
         "{}: its columns are {}; accepted are {ACCEPTED_SCHEMAS}; other names go into the sweep \
          file: `data: {{columns: {{prompt: question, completion: answer}}}}`",
-        path.display(), list_keys(columns)
+        shown(path),
+        list_keys(columns)
     )]
     Header {
         /// The file.
@@ -151,7 +155,8 @@ pub enum DataError {
     /// A column that the sweep file names is not there.
     #[error(
         "{}: there is no column `{column}` (`data.columns.{field}`); its columns are {}",
-        path.display(), list_keys(columns)
+        shown(path),
+        list_keys(columns)
     )]
     MissingColumn {
         /// The file.
@@ -164,13 +169,13 @@ pub enum DataError {
         columns: Vec<String>,
     },
     /// A CSV header that swallows the whole file.
-    #[error("{}: line 1: a quote opened in the header is never closed", path.display())]
+    #[error("{}: line 1: a quote opened in the header is never closed", shown(path))]
     CsvHeaderQuote {
         /// The file.
         path: PathBuf,
     },
     /// Two CSV columns of one name.
-    #[error("{}: line 1: the column `{column}` stands twice in the header", path.display())]
+    #[error("{}: line 1: the column `{column}` stands twice in the header", shown(path))]
     CsvDuplicateColumn {
         /// The file.
         path: PathBuf,
@@ -178,7 +183,7 @@ pub enum DataError {
         column: String,
     },
     /// The CSV reader gave up.
-    #[error("failed to read {} as CSV at line {line}: {source}", path.display())]
+    #[error("failed to read {} as CSV at line {line}: {source}", shown(path))]
     Csv {
         /// The file.
         path: PathBuf,
@@ -190,7 +195,8 @@ pub enum DataError {
     /// All rows of a file say that they are not to be learnt.
     #[error(
         "{}: all {rows} rows are left out on purpose: {reason}; a file needs answers that are to be \
-         learnt", path.display()
+         learnt",
+        shown(path)
     )]
     AllLeftOut {
         /// The file.
@@ -203,7 +209,7 @@ pub enum DataError {
     /// More than half of a file's rows cannot be used.
     #[error(
         "{}: {} of {rows} rows cannot be used (at most half may be bad):\n{}",
-        path.display(), skipped.len(), list_rows(skipped, unit)
+        shown(path), skipped.len(), list_rows(skipped, unit)
     )]
     TooManyBadRows {
         /// The file.
@@ -219,7 +225,7 @@ pub enum DataError {
     #[error(
         "{} has only one distinct row, so it cannot be split into training and validation rows; \
          add rows or name a validation file",
-        path.display()
+        shown(path)
     )]
     OneDistinctRow {
         /// The file.
@@ -235,7 +241,7 @@ pub enum DataError {
     #[error(
         "{} has no tokenizer.json; copy it from where the model came from (it belongs to the \
          model's files)",
-        model_dir.display()
+        shown(model_dir)
     )]
     NoTokenizer {
         /// The model's folder.
@@ -247,7 +253,7 @@ pub enum DataError {
          tokenizer.json of it: `pip install transformers sentencepiece protobuf`, then `python -c \
          \"from transformers import AutoTokenizer as A; \
          A.from_pretrained('{dir}').save_pretrained('{dir}')\"`",
-        dir = model_dir.display()
+        dir = shown(model_dir)
     )]
     SentencePieceOnly {
         /// The model's folder.
@@ -256,10 +262,7 @@ pub enum DataError {
         file: &'static str,
     },
     /// tokenizer.json is there but cannot be used.
-    #[error(
-        "failed to load {}: {message}; download the model's tokenizer.json again",
-        path.display()
-    )]
+    #[error("failed to load {}: {message}; download the model's tokenizer.json again", shown(path))]
     BadTokenizer {
         /// The file.
         path: PathBuf,
@@ -267,7 +270,7 @@ pub enum DataError {
         message: String,
     },
     /// A JSON file of the model is malformed.
-    #[error("failed to parse {}: {source}; download the file again", path.display())]
+    #[error("failed to parse {}: {source}; download the file again", shown(path))]
     ModelFile {
         /// The file.
         path: PathBuf,
@@ -278,7 +281,7 @@ pub enum DataError {
     #[error(
         "{} names no end-of-sequence token; set `eos_token` in tokenizer_config.json or \
          `eos_token_id` in config.json",
-        model_dir.display()
+        shown(model_dir)
     )]
     NoEos {
         /// The model's folder.
@@ -288,7 +291,7 @@ pub enum DataError {
     #[error(
         "{}: the end-of-sequence token {token} is not in tokenizer.json; the two files belong to \
          different models",
-        path.display()
+        shown(path)
     )]
     UnknownEos {
         /// The file that names the token.
@@ -300,7 +303,7 @@ pub enum DataError {
     #[error(
         "{}: the token `{token}` is listed with the id {listed}, but beside tokenizer.json it gets \
          {}; the two files belong to different models",
-        path.display(), given.map_or_else(|| "none".to_owned(), |id| id.to_string())
+        shown(path), given.map_or_else(|| "none".to_owned(), |id| id.to_string())
     )]
     AddedTokenId {
         /// The file that lists it.
@@ -316,7 +319,7 @@ pub enum DataError {
     #[error(
         "the chat template in {} does not parse: {message}; fix it, or write the rows as `prompt` \
          + `completion`",
-        path.display()
+        shown(path)
     )]
     ChatTemplate {
         /// The file that holds it.
@@ -329,7 +332,8 @@ pub enum DataError {
         "the chat template in {} takes too much at line {line} of {}: {message}; it may be damaged or \
          hostile: take the template of the model's publisher, or write the rows as `prompt` + \
          `completion`",
-        template.display(), path.display()
+        shown(template),
+        shown(path)
     )]
     HeavyTemplate {
         /// The file that holds the template.

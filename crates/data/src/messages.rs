@@ -6,7 +6,7 @@ use super::json::{Json, Object};
 use super::preference;
 use super::row::{Conversation, Message, Row, optional_string, said_string};
 use super::skip::SkipReason;
-use super::turn::{read_turns, turn, untaught, wrong_type};
+use super::turn::{read_context, read_turns, turn, wrong_type};
 
 /// Fields that make a conversation of the prompt that they stand beside.
 const SAID_BEFORE: [&str; 3] = ["system", "history", "tools"];
@@ -51,17 +51,23 @@ pub(super) fn read_prompt_and_completion(object: &Object) -> Result<Row, SkipRea
     let prompt = object.get("prompt").unwrap_or(&Json::Null);
     let completion = &object["completion"];
     if prompt.as_array().is_none() && completion.as_array().is_none() {
-        let prompt = optional_string(object, "prompt")?;
         let answer = said_string(object, "completion")?;
+        if *prompt == Json::Null && object.get("history").is_none_or(Json::is_void) {
+            return Err(SkipReason::NullPrompt);
+        }
+        let prompt = optional_string(object, "prompt")?;
         return exchange(object, prompt.clone(), prompt, answer);
     }
     let mut messages = match prompt {
-        Json::Array(_) => untaught(read_turns(prompt, "prompt")?),
+        Json::Array(_) => read_context(prompt, "prompt")?,
         _ => asked(object, optional_string(object, "prompt")?)?,
     };
     match completion {
         Json::Array(_) => messages.extend(read_turns(completion, "completion")?),
         _ => messages.push(turn("assistant", said_string(object, "completion")?)),
+    }
+    if *prompt == Json::Null && messages.iter().all(Message::is_assistant) {
+        return Err(SkipReason::NullPrompt);
     }
     conversation(object, messages)
 }

@@ -7,7 +7,7 @@ use super::row::{
 };
 use super::schema::keys;
 use super::skip::SkipReason;
-use super::turn::{read_turns, turn, untaught};
+use super::turn::{read_context, read_turns, turn, untaught};
 
 /// Names that datasets have for a prompt and that are not read as one.
 const OTHER_PROMPTS: [&str; 5] = ["question", "query", "input", "user", "human"];
@@ -28,6 +28,7 @@ enum Prompt {
 pub(super) fn read_chosen(object: &Object) -> Result<Row, SkipReason> {
     let prompt = read_prompt(object)?;
     let rejected = object.get("rejected").unwrap_or(&Json::Null);
+    refuse_tie(object)?;
     match (&object["chosen"], prompt) {
         (chosen @ (Json::Array(_) | Json::Object(_)), prompt) => {
             let messages = chosen_turns(object, chosen, rejected, prompt)?;
@@ -35,6 +36,7 @@ pub(super) fn read_chosen(object: &Object) -> Result<Row, SkipReason> {
         }
         (_, Prompt::Text { raw, user }) => {
             let answer = said_string(object, "chosen")?;
+            refuse_later_turns(&raw, &answer)?;
             let row = exchange(object, raw, user, answer)?;
             Ok(only_the_last_is_learnt(row))
         }
@@ -54,6 +56,7 @@ pub(super) fn read_chosen(object: &Object) -> Result<Row, SkipReason> {
                 check_other_prompts(object)?;
             }
             let (prompt, completion) = chosen.split_at(shared);
+            refuse_later_turns(prompt, completion)?;
             let completion = said(completion.to_owned(), || "chosen".to_owned())?;
             exchange(object, prompt.to_owned(), prompt.to_owned(), completion)
         }
@@ -63,7 +66,7 @@ pub(super) fn read_chosen(object: &Object) -> Result<Row, SkipReason> {
 fn read_prompt(object: &Object) -> Result<Prompt, SkipReason> {
     if let Some(prompt) = object.get("prompt").filter(|prompt| !prompt.is_void()) {
         if prompt.as_array().is_some() {
-            return Ok(Prompt::Turns(untaught(read_turns(prompt, "prompt")?)));
+            return Ok(Prompt::Turns(read_context(prompt, "prompt")?));
         }
         let raw = optional_string(object, "prompt")?;
         return Ok(Prompt::Text { user: raw.clone(), raw });
@@ -122,6 +125,7 @@ pub(super) fn answered(
     field: &'static str,
     messages: Vec<Message>,
 ) -> Result<Vec<Message>, SkipReason> {
+    refuse_tie(object)?;
     let chosen = match &object["chosen"] {
         Json::String(text) => vec![turn("assistant", text.clone())],
         chosen => side(chosen, "chosen")?,
@@ -177,8 +181,44 @@ fn only_the_last_is_learnt(row: Row) -> Row {
     }
 }
 
-/// Refuses an answer that would be learnt without the prompt that stands under another name.
+/// Refuses an answer that is not preferred to the other one.
+fn refuse_tie(object: &Object) -> Result<(), SkipReason> {
+    let is_same = match (object.get("chosen"), object.get("rejected")) {
+        (Some(Json::String(chosen)), Some(Json::String(rejected))) => {
+            chosen.trim() == rejected.trim()
+        }
+        (chosen, rejected) => chosen == rejected,
+    };
+    let is_said = object.get("chosen").is_some_and(|chosen| !chosen.is_void());
+    if is_same && is_said { Err(SkipReason::NoPreference) } else { Ok(()) }
+}
+
+/// Refuses an answer with text of the user in it, where prompt and answer are a transcript as in
+/// Anthropic's data ("Human: ... Assistant: ...", turns apart by a blank line).
+fn refuse_later_turns(prompt: &str, answer: &str) -> Result<(), SkipReason> {
+    const USER: &str = "\n\nHuman:";
+    const ASSISTANT: &str = "\n\nAssistant:";
+    // A transcript may begin with its first speaker's name.
+    let all = format!("\n\n{}{answer}", prompt.trim_start());
+    if !all.starts_with(USER) {
+        return Ok(());
+    }
+    let before = &all[..all.len() - answer.len()];
+    let user_speaks = before.rfind(USER) > before.rfind(ASSISTANT);
+    // Where the difference begins with the answer's own mark, the user's turn is over.
+    let begins_anew = answer.trim_start().starts_with(ASSISTANT.trim_start());
+    if answer.contains(USER) || (user_speaks && !begins_anew) {
+        return Err(SkipReason::LaterTurns);
+    }
+    Ok(())
+}
+
+/// Refuses an answer that would be learnt without the prompt that stands under another name, or
+/// whose prompt is missing.
 fn check_other_prompts(object: &Object) -> Result<(), SkipReason> {
+    if object.get("prompt") == Some(&Json::Null) {
+        return Err(SkipReason::NullPrompt);
+    }
     let is_there = |field: &&&str| object.get(**field).is_some_and(|value| !value.is_void());
     match OTHER_PROMPTS.iter().find(is_there) {
         Some(field) => Err(SkipReason::NoPrompt { field }),

@@ -152,6 +152,17 @@ pub(super) enum SkipReason {
         /// Whose turn it is.
         role: String,
     },
+    /// A flag that says that an answer within a prompt is to be learnt.
+    #[error(
+        "`{field}` says that an earlier answer is learnt, but of `{list}` nothing is; write all turns \
+         as `messages`, or leave the field out"
+    )]
+    LearnsContext {
+        /// Field, as a path.
+        field: String,
+        /// The list of turns.
+        list: &'static str,
+    },
     /// A row's list of flags is not as long as its list of turns.
     #[error("`loss_mask` has {flags} flag(s) for {turns} turn(s); it needs one for each")]
     MaskLength {
@@ -241,6 +252,21 @@ pub(super) enum SkipReason {
         /// The field that may be the prompt.
         field: &'static str,
     },
+    /// A prompt that is null, as tables have it where a cell is missing.
+    #[error(
+        "`prompt` is null: the answer would be learnt without a prompt; write \"\" where none is meant"
+    )]
+    NullPrompt,
+    /// Two answers that are the same.
+    #[error("`chosen` and `rejected` are the same: neither is preferred")]
+    NoPreference,
+    /// A transcript in which the user speaks after the point where both sides differ.
+    #[error(
+        "the transcript in `chosen` differs from that in `rejected` before the last answer, so that \
+         text of the user (\"Human:\") would be learnt; write the turns as lists, or cut both sides \
+         after the answer that was judged"
+    )]
+    LaterTurns,
     /// A row of a size that only damaged files have.
     #[error("longer than {} MiB", most >> 20)]
     TooLong {
@@ -355,7 +381,7 @@ pub(super) enum SkipReason {
 impl SkipReason {
     /// Whether the row itself says that it is to be left out.
     pub const fn is_on_purpose(&self) -> bool {
-        matches!(self, Self::NotPreferred { .. })
+        matches!(self, Self::NotPreferred { .. } | Self::NoPreference)
     }
 }
 

@@ -19,6 +19,18 @@ pub(super) fn read_turns(value: &Json, field: &'static str) -> Result<Vec<Messag
     turns.map(|(index, value)| Turn::open(field, index, value)?.read()).collect()
 }
 
+/// Reads a list of turns that come before what is learnt.
+pub(super) fn read_context(value: &Json, field: &'static str) -> Result<Vec<Message>, SkipReason> {
+    let messages = read_turns(value, field)?;
+    for (index, value) in value.as_array().into_iter().flatten().enumerate() {
+        let turn = Turn::open(field, index, value)?;
+        if let Some((true, flag)) = turn_flag(turn.fields, |field| turn.path(field))? {
+            return Err(SkipReason::LearnsContext { field: turn.path(flag), list: field });
+        }
+    }
+    Ok(untaught(messages))
+}
+
 /// A turn that says no more than its content.
 pub(super) fn turn(role: &str, content: String) -> Message {
     let (role, fields) = (role.to_owned(), Object::new());

@@ -492,3 +492,83 @@ fn a_chosen_text_alone_is_refused_because_its_prompt_cannot_be_told() {
     let reason = refused(&json!({"chosen": "Human: why? Assistant: so"}));
     assert!(reason.contains("`chosen` without `prompt`"), "{reason}");
 }
+
+#[test]
+fn answers_that_are_the_same_on_both_sides_are_left_out_and_counted() {
+    let ties = [
+        json!({"prompt": "p", "chosen": "same", "rejected": "same "}),
+        json!({"prompt": "p", "chosen": [{"role": "assistant", "content": "a"}],
+               "rejected": [{"role": "assistant", "content": "a"}]}),
+        json!({"chosen": "Human: a\n\nAssistant: b", "rejected": "Human: a\n\nAssistant: b"}),
+        json!({"messages": [{"role": "user", "content": "a"}],
+               "chosen": {"role": "assistant", "content": "b"},
+               "rejected": {"role": "assistant", "content": "b"}}),
+    ];
+    let good = json!({"prompt": "p", "chosen": "a", "rejected": "b"});
+    let lines: Vec<String> = ties.iter().chain([&good]).map(Value::to_string).collect();
+    let data = prepared("x.jsonl", lines.join("\n").as_bytes()).expect("a good row");
+    let file = report(&data);
+    assert_eq!((file.used, file.left_out(), file.rows), (1, 4, 5));
+    let told = data.report.to_string();
+    assert!(told.contains("left out on purpose: 4 rows (lines 1, 2, 3, 4)"), "{told}");
+    assert!(told.contains("`chosen` and `rejected` are the same"), "{told}");
+}
+
+#[test]
+fn text_of_the_user_in_a_chosen_transcript_is_not_learnt() {
+    let hh = |chosen: &str, rejected: &str| json!({"chosen": chosen, "rejected": rejected});
+    for row in [
+        hh(
+            "\n\nHuman: hi\n\nAssistant: yes\n\nHuman: SECRET\n\nAssistant: ok",
+            "\n\nHuman: hi\n\nAssistant: no",
+        ),
+        hh("\n\nHuman: hi there\n\nAssistant: yes", "\n\nHuman: hi you\n\nAssistant: no"),
+        json!({"prompt": "Human: hi\n\nAssistant:", "rejected": "no",
+               "chosen": " yes\n\nHuman: SECRET\n\nAssistant: ok"}),
+    ] {
+        let reason = refused(&row);
+        assert!(reason.contains("text of the user (\"Human:\") would be learnt"), "{reason}");
+    }
+    let good = hh(
+        "\n\nHuman: hi\n\nAssistant: hm\n\nHuman: well?\n\nAssistant: yes",
+        "\n\nHuman: hi\n\nAssistant: hm\n\nHuman: well?\n\nAssistant: no",
+    );
+    let data = prepared("x.jsonl", good.to_string().as_bytes()).expect("a good row");
+    assert_eq!(data.train.examples.len(), 1);
+}
+
+#[test]
+fn a_prompt_that_is_null_is_refused_where_nothing_else_asks_for_the_answer() {
+    let answer = json!([{"role": "assistant", "content": "a"}]);
+    for row in [
+        json!({"prompt": null, "completion": "a"}),
+        json!({"prompt": null, "completion": answer}),
+        json!({"prompt": null, "chosen": "b", "rejected": "c"}),
+        json!({"prompt": null, "chosen": answer, "rejected": "c"}),
+    ] {
+        let reason = refused(&row);
+        assert!(reason.contains("`prompt` is null"), "{reason}");
+    }
+    let lines = "{\"prompt\": NaN, \"completion\": \"a\"}\n".to_owned()
+        + &"{\"prompt\": \"\", \"completion\": \"a\"}\n".repeat(2);
+    let data = prepared("x.jsonl", lines.as_bytes()).expect("good rows");
+    assert_eq!((report(&data).skipped[0].line, report(&data).skipped.len()), (1, 1));
+    let asked = json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]);
+    let row = json!({"prompt": null, "completion": asked});
+    assert!(prepared("x.jsonl", row.to_string().as_bytes()).is_ok());
+}
+
+#[test]
+fn a_flag_that_an_answer_within_the_prompt_is_learnt_is_refused() {
+    for flag in ["train", "weight"] {
+        let earlier = json!({"role": "assistant", "content": "a", flag: 1});
+        let turns = json!([{"role": "user", "content": "q"}, earlier,
+                           {"role": "user", "content": "r"}]);
+        for answer in ["completion", "chosen"] {
+            let row = json!({"prompt": turns, answer: "b", "rejected": "c"});
+            let reason = refused(&row);
+            let said = format!("`prompt[1].{flag}` says that an earlier answer is learnt");
+            assert!(reason.contains(&said), "{reason}");
+        }
+    }
+}

@@ -28,8 +28,9 @@ mod text;
 pub use compare::{Against, Choice, Comparison, Reason, compare};
 pub use error::ReportError;
 pub use export::{
-    ExportFile, MlflowExperiment, evaluations_csv, evaluations_parquet, metrics_csv, mlflow,
-    optuna_journal, ranking_csv, ranking_json, ranking_parquet, steps_csv, tensorboard,
+    ExportFile, MlflowExperiment, evaluations_csv, evaluations_parquet, is_within_evaluations,
+    metrics_csv, mlflow, optuna_journal, ranking_csv, ranking_json, ranking_parquet, steps_csv,
+    tensorboard,
 };
 pub use failures::Failure;
 pub use page::{Importance, Page, Span, html, importance, timeline};

@@ -60,7 +60,8 @@ pub use state::{
 };
 pub use sweep::{Brackets, EarlyTerminate, Goal, Method, Metric, MetricName, Sweep, Warning};
 pub use text::{
-    markdown_code, markdown_name, printable, printable_json, printable_line, spreadsheet_cell,
+    markdown_code, markdown_name, printable, printable_json, printable_line, shown,
+    spreadsheet_cell,
 };
 pub use trial::{ConfigKey, LrScheduler, TargetModule, Trial, TrialConfig, TrialId, lora_scale};
 pub use variant::{InitLoraWeights, LoraVariant};

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::path::Path;
 
 /// Text of several lines for a terminal or a log: control characters other than line ends and tabs,
 /// and those that change the direction of what follows, are shown by their code (`\u{1b}`).
@@ -13,6 +14,11 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 /// Text within a line: like [`printable`], with line ends and tabs shown by their code too.
 pub fn printable_line(text: &str) -> Cow<'_, str> {
     cleaned(text, |_| false)
+}
+
+/// A path within a line.
+pub fn shown(path: &Path) -> String {
+    printable_line(&path.to_string_lossy()).into_owned()
 }
 
 /// Text for a cell of a table that spreadsheets open: like [`printable`], and a cell that would be

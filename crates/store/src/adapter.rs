@@ -5,17 +5,16 @@
 //! link, and never when it is not what its checksums say.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::atomic;
 use crate::error::StoreError;
 use crate::identity::hex;
 use crate::own_files::open;
+use crate::sums::{self, Sums};
 
 /// The file of checksums in an adapter's folder, and in an export.
 pub const CHECKSUMS: &str = "SHA256SUMS";
@@ -70,7 +69,7 @@ impl AdapterDamage {
     /// What the person can do about it.
     pub fn help() -> String {
         "take the adapter of another epoch (`lorasweep export --epoch N`) or of another trial \
-         (`--trial N`), restore the file from a copy, or train that trial again \
+         (`lorasweep export --trial N`), restore the file from a copy, or train that trial again \
          (`lorasweep run --fresh`)"
             .to_owned()
     }
@@ -78,18 +77,11 @@ impl AdapterDamage {
 
 /// Writes the checksums of all files in `dir`, which were just written.
 pub(crate) fn seal(dir: &Path) -> Result<(), StoreError> {
-    let mut text = String::new();
-    for path in atomic::entries(dir)? {
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        if name.starts_with('.') || !path.symlink_metadata().is_ok_and(|found| found.is_file()) {
-            continue;
-        }
-        let sha256 = hash(open(&path).map_err(StoreError::io("read", &path))?, &mut io::sink())
-            .map_err(StoreError::io("read", &path))?;
-        let _ = writeln!(text, "{sha256}  {name}");
-    }
-    let path = dir.join(CHECKSUMS);
-    fs::write(&path, text).map_err(StoreError::io("write", &path))
+    let is_file_of_its = |name: &Path| {
+        let is_hidden = name.to_str().is_some_and(|name| name.starts_with('.'));
+        name.components().count() == 1 && !is_hidden
+    };
+    sums::write_checksums(dir, CHECKSUMS, is_file_of_its, &BTreeMap::new())
 }
 
 /// Whether a file of this name is kept in a trial's adapter folder.
@@ -122,14 +114,14 @@ fn read_files(
 ) -> Result<AdapterCheck, AdapterDamage> {
     let sums = checksums(dir)?;
     let further =
-        more.iter().filter(|name| sums.as_ref().is_some_and(|sums| sums.contains_key(**name)));
+        more.iter().filter(|name| sums.as_ref().is_some_and(|sums| sums.verified(name).is_some()));
     for name in [ADAPTER_CONFIG, ADAPTER_WEIGHTS].iter().chain(further) {
         let path = dir.join(name);
         let unreadable = |error: io::Error| AdapterDamage::new(&path, error.to_string());
         let found = open(&path).and_then(|file| read(name, file)).map_err(unreadable)?;
         let Some(sums) = &sums else { continue };
-        match sums.get(*name) {
-            Some(then) if *then == found => {}
+        match sums.verified(name) {
+            Some(then) if then == found => {}
             Some(_) => return Err(AdapterDamage::new(&path, "its checksum is wrong")),
             None => {
                 let reason = format!("`{CHECKSUMS}` beside it does not name it");
@@ -141,21 +133,9 @@ fn read_files(
 }
 
 /// The checksums by file name; `None` where there is no file of them.
-fn checksums(dir: &Path) -> Result<Option<BTreeMap<String, String>>, AdapterDamage> {
+fn checksums(dir: &Path) -> Result<Option<Sums>, AdapterDamage> {
     let path = dir.join(CHECKSUMS);
-    let mut text = String::new();
-    match open(&path).and_then(|mut file| file.read_to_string(&mut text)) {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(AdapterDamage::new(&path, error.to_string())),
-    }
-    let lines = text.lines().map(|line| {
-        let (sum, name) = line.split_once("  ")?;
-        (sum.len() == 64).then(|| (name.to_owned(), sum.to_owned()))
-    });
-    let sums: Option<BTreeMap<_, _>> = lines.collect();
-    let damaged = || AdapterDamage::new(&path, "it has a line that is no checksum");
-    sums.map(Some).ok_or_else(damaged)
+    Sums::read(&path).map_err(|error| AdapterDamage::new(&path, error.to_string()))
 }
 
 /// Copies `from` and returns the SHA-256 of what was copied, in hexadecimal.
@@ -179,7 +159,10 @@ fn hash(mut from: File, to: &mut impl Write) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::atomic;
 
     fn adapter(dir: &Path) -> PathBuf {
         let adapter = dir.join("adapter");

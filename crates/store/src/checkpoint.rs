@@ -145,6 +145,21 @@ pub(crate) fn find(
     Ok(Some(Checkpoint { path, step: found.step }))
 }
 
+/// Bytes of the checkpoints in the folder `dir`.
+pub(crate) fn bytes_in(dir: &Path) -> Result<u64, StoreError> {
+    if !own_files::is_dir(dir) {
+        return Ok(0);
+    }
+    let is_one =
+        |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(is_checkpoint);
+    let paths = own_files::entries(dir)?;
+    let sizes = paths
+        .iter()
+        .filter(|path| is_one(path))
+        .filter_map(|path| path.symlink_metadata().ok().map(|found| found.len()));
+    Ok(sizes.sum())
+}
+
 /// Removes the trial's checkpoint, if any. What else lies in its folder stays.
 pub(crate) fn discard(root: &Path, trial: TrialId, purpose: Purpose) -> Result<(), StoreError> {
     let dir = layout::checkpoint(root, trial, purpose);

@@ -2,7 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use spec::{TrialId, shown};
+
 use crate::lock::Holder;
+use crate::manifest::Kept;
+use crate::ours::Foreign;
 use crate::own_files;
 
 /// What the closure that fills a file or folder may fail with.
@@ -12,7 +16,7 @@ pub type BuildError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The operating system refused.
-    #[error("failed to {operation} `{}`", path.display())]
+    #[error("failed to {operation} `{}`", shown(path))]
     Io {
         /// What was tried, as a verb phrase.
         operation: &'static str,
@@ -21,8 +25,25 @@ pub enum StoreError {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// The disk has too little room for what is to be written.
+    #[error(
+        "there is no room for {what} in `{}`: {needed} bytes are needed, {free} are free",
+        shown(path)
+    )]
+    NoRoom {
+        /// What is to be written.
+        what: String,
+        /// The folder.
+        path: PathBuf,
+        /// Bytes of it.
+        needed: u64,
+        /// Bytes that this user may still write.
+        free: u64,
+        /// What the system would say.
+        source: std::io::Error,
+    },
     /// The caller's closure that writes the content failed.
-    #[error("failed to write `{}`", path.display())]
+    #[error("failed to write `{}`", shown(path))]
     Build {
         /// The file or folder to be filled.
         path: PathBuf,
@@ -30,7 +51,7 @@ pub enum StoreError {
         source: BuildError,
     },
     /// A complete line of the journal is not a record.
-    #[error("line {line} of the journal `{}` is not a record", path.display())]
+    #[error("line {line} of the journal `{}` is not a record", shown(path))]
     CorruptJournal {
         /// The journal file.
         path: PathBuf,
@@ -39,10 +60,27 @@ pub enum StoreError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// Trials have left something, but the journal does not tell of them.
+    #[error(
+        "records are missing from the journal `{}`{}: {} left files in the sweep's folder, but it does \
+         not tell what became of {}",
+        shown(path),
+        line.map_or_else(String::new, |line| format!(", which ends within line {line}")),
+        numbers(trials),
+        if trials.len() == 1 { "it" } else { "them" }
+    )]
+    LostRecords {
+        /// The file that ends within a line, or the journal's folder where none does.
+        path: PathBuf,
+        /// That line, from 1.
+        line: Option<usize>,
+        /// Of which trials.
+        trials: Vec<TrialId>,
+    },
     /// The folder was written by a later version of lorasweep.
     #[error(
         "`{}` was written by a newer lorasweep (format {found}; this one reads up to {known})",
-        path.display()
+        shown(path)
     )]
     NewerFormat {
         /// The file that says so.
@@ -53,7 +91,7 @@ pub enum StoreError {
         known: u32,
     },
     /// A JSON file of the folder cannot be read as what it should be.
-    #[error("`{}` is damaged", path.display())]
+    #[error("`{}` is damaged", shown(path))]
     DamagedJson {
         /// The file.
         path: PathBuf,
@@ -61,7 +99,7 @@ pub enum StoreError {
         source: serde_json::Error,
     },
     /// Another process drives this sweep.
-    #[error("the sweep in `{}` is being run by {holder}", path.display())]
+    #[error("the sweep in `{}` is being run by {holder}", shown(path))]
     Locked {
         /// The sweep's folder.
         path: PathBuf,
@@ -71,7 +109,7 @@ pub enum StoreError {
     /// The folder holds another sweep of the same name.
     #[error(
         "`{}` holds the results of a different sweep; what differs:{}",
-        path.display(),
+        shown(path),
         bullets(differences)
     )]
     DifferentSweep {
@@ -81,13 +119,25 @@ pub enum StoreError {
         differences: Vec<String>,
     },
     /// Something lies where a new sweep would write.
-    #[error("`{}` is there already, in a folder that holds no sweep", path.display())]
+    #[error("`{}` is there already, in a folder that holds no sweep", shown(path))]
     Occupied {
         /// The file or folder.
         path: PathBuf,
     },
+    /// A folder that was to be replaced has files that are not lorasweep's.
+    #[error(
+        "`{}` stays as it is, for what is not lorasweep's in it:{}",
+        shown(path),
+        bullets(&foreign.iter().map(Foreign::to_string).collect::<Vec<_>>())
+    )]
+    HoldsForeign {
+        /// The folder.
+        path: PathBuf,
+        /// What was not written by lorasweep, or was changed since.
+        foreign: Vec<Foreign>,
+    },
     /// There is no sweep in this folder.
-    #[error("`{}` is not the results folder of a sweep (it has no resolved.json)", path.display())]
+    #[error("`{}` is not the results folder of a sweep (it has no resolved.json)", shown(path))]
     NotASweep {
         /// The folder looked at.
         path: PathBuf,
@@ -95,8 +145,8 @@ pub enum StoreError {
 }
 
 /// What keeps old results out of the way of new ones.
-const ASIDE: &str = "give the sweep another `name:`, or pass `--fresh` to move the old folder aside \
-                     (it is never deleted)";
+const ASIDE: &str = "give the sweep another `name:`, or move the old folder aside with `lorasweep run \
+                     --fresh` (it is never deleted)";
 
 impl StoreError {
     pub(crate) fn io(
@@ -107,15 +157,38 @@ impl StoreError {
         move |source| Self::Io { operation, path, source }
     }
 
+    /// What stays as it is when something that is not lorasweep's is in the way of a file or folder
+    /// that would be written; another error remains one.
+    pub fn or_kept(self) -> Result<Kept, Self> {
+        match self {
+            Self::HoldsForeign { path, foreign } => {
+                let reasons: Vec<String> = foreign.iter().map(Foreign::to_string).collect();
+                Ok(Kept { path, reason: reasons.join(", ") })
+            }
+            Self::Io { path, source, .. } if own_files::is_not_ours(&source) => {
+                Ok(Kept { path, reason: source.to_string() })
+            }
+            other => Err(other),
+        }
+    }
+
     /// What the person can do about it, when there is something specific.
     pub fn help(&self) -> Option<String> {
         match self {
-            Self::Io { source, path, .. } => io_help(source, path),
+            Self::Io { source, path, .. } | Self::NoRoom { source, path, .. } => {
+                io_help(source, path)
+            }
             Self::CorruptJournal { path, line, .. } => Some(format!(
                 "the file was changed or damaged after it was written; restore it, or cut it \
                  before line {line} (`head -n {} {}`) to go on from there",
                 line - 1,
-                path.display()
+                shown(path)
+            )),
+            Self::LostRecords { path, .. } => Some(format!(
+                "nothing was changed. A file was cut or removed after it was written: put `{}` back \
+                 from a copy; without one, `lorasweep run --fresh` moves the sweep's folder aside (it \
+                 is never deleted) and trains anew, and the trials' adapters are in `trials/` there",
+                shown(path)
             )),
             Self::NewerFormat { .. } => {
                 Some("use the version of lorasweep that wrote it, or a later one".to_owned())
@@ -124,7 +197,7 @@ impl StoreError {
             Self::DifferentSweep { path, .. } => Some(format!(
                 "{ASIDE}; under another name, `method: bayes` with `warm_start: {}` learns from the \
                  trials that are there",
-                path.display()
+                shown(path)
             )),
             Self::Locked { .. } => {
                 Some("wait for it or stop it; `lorasweep status` shows how far it is".to_owned())
@@ -132,6 +205,11 @@ impl StoreError {
             Self::Occupied { .. } => Some(
                 "lorasweep replaces only what it wrote itself: give the sweep another `name:`, \
                  choose another folder with `--results DIR`, or move what is there elsewhere"
+                    .to_owned(),
+            ),
+            Self::HoldsForeign { .. } => Some(
+                "lorasweep replaces only files that are as it wrote them: name another folder, or \
+                 move what is listed elsewhere"
                     .to_owned(),
             ),
             Self::Build { .. } | Self::NotASweep { .. } => None,
@@ -145,19 +223,31 @@ fn io_help(source: &std::io::Error, path: &Path) -> Option<String> {
         return Some(format!(
             "lorasweep reads, replaces and removes only files that it wrote itself: move `{}` \
              elsewhere",
-            path.display()
+            shown(path)
         ));
     }
     match source.kind() {
         Kind::StorageFull | Kind::QuotaExceeded => Some(format!(
             "make room on the disk that holds `{}`; the sweep then goes on where it was",
-            path.display()
+            shown(path)
         )),
         Kind::ReadOnlyFilesystem | Kind::PermissionDenied => {
-            Some("choose a folder you may write to with `--results DIR`".to_owned())
+            Some("choose a folder that you may write to".to_owned())
         }
         _ => None,
     }
+}
+
+/// `trials 001, 002, 003 and 4 more`.
+fn numbers(trials: &[TrialId]) -> String {
+    const LISTED: usize = 5;
+    let listed: Vec<String> = trials.iter().take(LISTED).map(TrialId::to_string).collect();
+    let more = match trials.len().saturating_sub(LISTED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let what = if trials.len() == 1 { "trial" } else { "trials" };
+    format!("{what} {}{more}", listed.join(", "))
 }
 
 fn bullets(lines: &[String]) -> String {

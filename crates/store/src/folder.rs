@@ -1,25 +1,23 @@
 //! A sweep's folder: [`SweepFolder`] to look at, [`SweepDir`] to drive.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use spec::{Evaluation, Event, Record, SweepState, TrialId, TrialState};
 
 use crate::checkpoint::{self, Checkpoint, CheckpointDamage, Purpose};
+use crate::claim::{claim, refuse_different, refuse_occupied};
 use crate::error::{BuildError, StoreError};
 use crate::identity::Identity;
 use crate::input::InputFile;
-use crate::journal::News;
+use crate::journal::{News, TornLine};
 use crate::layout::ReportFile;
 use crate::lock::{DriverLock, Holder};
+use crate::lost::Told;
+use crate::ours::Ours;
 use crate::replace::replace_dir;
 use crate::worker::{Orders, new_worker, newest_claim};
-use crate::{adapter, atomic, journal, layout, lock, own_files, plots};
-
-/// Written and removed again when a sweep is opened, so that a full disk shows before training.
-const ROOM_NEEDED_BYTES: usize = 1 << 20;
-const ROOM: &str = "room";
+use crate::{adapter, atomic, journal, layout, lock, lost, own_files, plots, room};
 
 /// The driver's name among the journal's writers.
 const DRIVER: &str = "driver";
@@ -78,9 +76,21 @@ impl SweepFolder {
         Ok(self.records()?.into_iter().map(|record| record.event).collect())
     }
 
-    /// The journal, in order, with the clock of its writers.
+    /// The journal, in order, with the clock of its writers. An error when it has lost records of
+    /// trials that have left something.
     pub fn records(&self) -> Result<Vec<Record>, StoreError> {
-        journal::replay(&layout::journal(&self.root))
+        let told = |records: &[Record]| Told::of(records.iter().map(|record| &record.event));
+        let records = journal::replay(&layout::journal(&self.root))?;
+        let suspected = told(&records).missing(&self.root)?;
+        if suspected.is_empty() {
+            return Ok(records);
+        }
+        // A trial may have been proposed, and may have begun, after the journal was read.
+        let records = journal::replay(&layout::journal(&self.root))?;
+        let mut missing = told(&records).missing(&self.root)?;
+        missing.retain(|id| suspected.contains(id));
+        lost::refuse(&self.root, missing)?;
+        Ok(records)
     }
 
     /// Size and hash of the whole history, as of an input file.
@@ -180,6 +190,13 @@ impl SweepFolder {
         checkpoint::find(&self.root, trial, purpose)
     }
 
+    /// Bytes of all checkpoints that trials go on from.
+    pub fn checkpoint_bytes(&self) -> Result<u64, StoreError> {
+        let trials = own_files::entries(&layout::trials(&self.root))?;
+        let folders = trials.iter().map(|trial| layout::checkpoint_in(trial, Purpose::Resume));
+        folders.map(|dir| checkpoint::bytes_in(&dir)).sum()
+    }
+
     /// Whether `trial` has left what is told of it when it has ended.
     pub fn has_summary(&self, trial: TrialId) -> bool {
         layout::trial_json(&self.root, trial).is_file()
@@ -188,11 +205,6 @@ impl SweepFolder {
     /// Where a report file is or will be.
     pub fn report_path(&self, file: &ReportFile) -> PathBuf {
         file.path(&self.root)
-    }
-
-    /// Writes a file that is derived from the state.
-    pub fn write_report(&self, file: &ReportFile, contents: &[u8]) -> Result<(), StoreError> {
-        write_own(&self.root, &self.report_path(file), contents)
     }
 }
 
@@ -221,6 +233,8 @@ pub struct Opened {
     pub dir: SweepDir,
     /// What happened so far.
     pub state: SweepState,
+    /// Unfinished lines that an earlier driver left when it died, and that are gone now.
+    pub cut: Vec<TornLine>,
 }
 
 impl SweepDir {
@@ -232,7 +246,7 @@ impl SweepDir {
         atomic::create_dir(&root)?;
         let lock = DriverLock::acquire(&root)?;
         claim(&root, identity, written)?;
-        check_room(&root)?;
+        room::try_folder(&root)?;
         let cancel = layout::cancel(&root);
         own_files::remove_file(&cancel).map_err(StoreError::io("remove", &cancel))?;
         Self::read(root, lock, |journals, seq| journal::Writer::create(journals, DRIVER, seq))
@@ -246,14 +260,17 @@ impl SweepDir {
     ) -> Result<Opened, StoreError> {
         let folder = SweepFolder { root };
         let journals = layout::journal(&folder.root);
-        journal::cut_torn_tails(&journals, DRIVER)?;
         let mut others = journal::Follower::new(journals.clone());
+        let history = others.read(None)?;
+        let told = Told::of(history.iter().map(|news| &news.record.event));
+        lost::refuse(&folder.root, told.missing(&folder.root)?)?;
+        let cut = journal::cut_torn_tails(&journals, DRIVER)?;
         let mut state = SweepState::default();
-        for news in others.read(None)? {
+        for news in history {
             state.apply(&news.record.event);
         }
         let journal = writer(&journals, others.seq())?;
-        Ok(Opened { dir: Self { folder, journal, others, _lock: lock }, state })
+        Ok(Opened { dir: Self { folder, journal, others, _lock: lock }, state, cut })
     }
 
     /// Removes what processes that died left half written. Only while no worker of the sweep lives.
@@ -392,7 +409,7 @@ pub(crate) fn save_if_any(
     save: impl FnOnce(&Path) -> Result<bool, BuildError>,
 ) -> Result<bool, StoreError> {
     own_files::check_folder(root, target)?;
-    let saved = replace_dir(target, adapter::is_in_adapter, |dir| {
+    let saved = replace_dir(target, Ours::by_name(adapter::is_in_adapter), |dir| {
         let saved = save(dir)?;
         if saved {
             adapter::seal(dir)?;
@@ -403,64 +420,6 @@ pub(crate) fn save_if_any(
         own_files::remove_empty_dir(target).map_err(StoreError::io("remove the folder", target))?;
     }
     Ok(saved)
-}
-
-/// Moves the folder of the sweep `name` aside to the first free `<name>.old-<n>` and returns
-/// where it is now; `None` when there was none. Refused while another process drives the sweep.
-pub fn set_aside(results: &Path, name: &str) -> Result<Option<PathBuf>, StoreError> {
-    let root = results.join(name);
-    if !root.exists() {
-        return Ok(None);
-    }
-    let _lock = DriverLock::acquire(&root)?;
-    let mut n = 1;
-    let aside = loop {
-        let candidate = results.join(format!("{name}.old-{n}"));
-        if !candidate.exists() {
-            break candidate;
-        }
-        n += 1;
-    };
-    atomic::rename(&root, &aside)?;
-    Ok(Some(aside))
-}
-
-/// Makes sure that `root` holds this sweep, or nothing yet. Settings outside the identity (the
-/// report's thresholds, comments) follow the sweep file.
-fn claim(root: &Path, identity: &Identity, written: &str) -> Result<(), StoreError> {
-    match refuse_different(root, identity) {
-        Ok(()) => {}
-        Err(StoreError::NotASweep { .. }) => refuse_occupied(root, written)?,
-        Err(error) => return Err(error),
-    }
-    // From here on the folder is a sweep's, and what has its names is ours.
-    own_files::check_place(root, &layout::resolved_json(root))?;
-    identity.write(root)?;
-    write_own(root, &layout::sweep_yaml(root), written.as_bytes())
-}
-
-/// An error when the folder `root`, which holds no sweep, has something where a sweep's files would
-/// be: that is somebody else's. The sweep file itself may lie there.
-fn refuse_occupied(root: &Path, written: &str) -> Result<(), StoreError> {
-    let is_sweep_file = |path: &Path| {
-        *path == layout::sweep_yaml(root)
-            && (written.is_empty()
-                || own_files::read(path).is_ok_and(|it| it == written.as_bytes()))
-    };
-    let mut places = layout::NAMES.iter().map(|name| root.join(name));
-    match places.find(|path| path.symlink_metadata().is_ok() && !is_sweep_file(path)) {
-        Some(path) => Err(StoreError::Occupied { path }),
-        None => Ok(()),
-    }
-}
-
-fn refuse_different(root: &Path, identity: &Identity) -> Result<(), StoreError> {
-    let differences = identity.differences_from(&Identity::read(root)?);
-    if differences.is_empty() {
-        Ok(())
-    } else {
-        Err(StoreError::DifferentSweep { path: root.to_path_buf(), differences })
-    }
 }
 
 /// What `trial.json` tells: the points themselves are in the tables beside it.
@@ -477,7 +436,7 @@ fn summary(trial: &TrialState) -> serde_json::Value {
 }
 
 /// Writes a file of the sweep in `root`, where nothing that is not ours is in the way.
-fn write_own(root: &Path, path: &Path, contents: &[u8]) -> Result<(), StoreError> {
+pub(crate) fn write_own(root: &Path, path: &Path, contents: &[u8]) -> Result<(), StoreError> {
     own_files::check_place(root, path)?;
     atomic::write_file(path, contents)
 }
@@ -493,7 +452,7 @@ fn remove_leftovers(root: &Path) -> Result<(), StoreError> {
     atomic::remove_leftovers(root, layout::is_sweep_file)?;
     plots::remove_leftovers(root)?;
     let trials = layout::trials(root);
-    atomic::remove_leftovers(&trials, |name| name == ROOM)?;
+    atomic::remove_leftovers(&trials, room::is_tried)?;
     for trial in own_files::entries(&trials)? {
         if !own_files::is_dir(&trial) {
             continue;
@@ -511,19 +470,4 @@ fn remove_leftovers(root: &Path) -> Result<(), StoreError> {
         }
     }
     Ok(())
-}
-
-fn check_room(root: &Path) -> Result<(), StoreError> {
-    let trials = layout::trials(root);
-    own_files::check_folder(root, &trials)?;
-    atomic::create_dir(&trials)?;
-    let probe = atomic::beside(&trials.join(ROOM), atomic::TEMPORARY);
-    let tried = own_files::create_temporary(&probe)
-        .and_then(|mut file| {
-            file.write_all(&vec![0; ROOM_NEEDED_BYTES])?;
-            file.sync_all()
-        })
-        .map_err(StoreError::io("write a megabyte to try the disk at", &probe));
-    let removed = own_files::remove_file(&probe).map_err(StoreError::io("remove", &probe));
-    tried.and(removed.map(|_| ()))
 }

@@ -3,6 +3,10 @@
 //! A line counts once its newline is written. A process that dies in the middle of a line leaves
 //! a torn tail: readers stop before it, and no other process ever writes to that file.
 //!
+//! A line ends with its own checksum, `,"crc":"1a2b3c4d"}`: the CRC-32C of all that comes before, so
+//! that one changed bit in a number is noticed. Lines of versions that did not write one are taken
+//! as they are.
+//!
 //! Several processes write at a time, each to its own file. Their records are put in order by
 //! their numbers (`spec::Record::seq`): a process numbers above all that it has seen, so that what
 //! follows from something comes after it, whatever the clocks say and however the files grew.
@@ -143,10 +147,34 @@ fn encode(seq: u64, attempt: Option<u32>, events: &[Event]) -> std::io::Result<V
     for (seq, event) in (seq + 1..).zip(events) {
         let event = event.clone();
         let record = Record { v: SCHEMA_VERSION, at_ms, seq: Some(seq), attempt, event };
+        let begin = batch.len();
         serde_json::to_writer(&mut batch, &record).map_err(std::io::Error::other)?;
+        seal(&mut batch, begin);
         batch.push(b'\n');
     }
     Ok(batch)
+}
+
+/// Before and after the checksum at a line's end, and its digits.
+const CRC: &[u8] = b",\"crc\":\"";
+const CRC_END: &[u8] = b"\"}";
+const CRC_DIGITS: usize = 8;
+
+/// Adds its checksum to the JSON object that begins at `begin` and ends the batch.
+fn seal(batch: &mut Vec<u8>, begin: usize) {
+    batch.pop();
+    let crc = crc32c::crc32c(&batch[begin..]);
+    batch.extend(CRC);
+    batch.extend(format!("{crc:0CRC_DIGITS$x}").bytes());
+    batch.extend(CRC_END);
+}
+
+/// Whether a line is what its checksum says; `None` where it has none.
+fn is_whole(line: &[u8]) -> Option<bool> {
+    let rest = line.strip_suffix(CRC_END)?;
+    let (rest, digits) = rest.split_at_checked(rest.len().checked_sub(CRC_DIGITS)?)?;
+    let content = rest.strip_suffix(CRC)?;
+    Some(digits == format!("{:0CRC_DIGITS$x}", crc32c::crc32c(content)).as_bytes())
 }
 
 /// A record with the process that wrote it.
@@ -291,6 +319,22 @@ pub(crate) fn replay(dir: &Path) -> Result<Vec<Record>, StoreError> {
 /// Far above what any sweep writes, and far below where numbers end.
 const MOST_RECORDS: u64 = 1 << 53;
 
+/// What a line's object may have.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    v: u32,
+    at_ms: u64,
+    #[serde(default)]
+    seq: Option<u64>,
+    #[serde(default)]
+    attempt: Option<u32>,
+    event: Event,
+    /// Only where it is not at the line's end, in a form of its own.
+    #[serde(default)]
+    crc: Option<String>,
+}
+
 fn parse(path: &Path, line: usize, text: &[u8]) -> Result<Record, StoreError> {
     #[derive(Deserialize)]
     struct Version {
@@ -298,16 +342,27 @@ fn parse(path: &Path, line: usize, text: &[u8]) -> Result<Record, StoreError> {
     }
     let newer =
         |found| StoreError::NewerFormat { path: path.to_path_buf(), found, known: SCHEMA_VERSION };
-    match serde_json::from_slice::<Record>(text) {
+    let corrupt = |source| StoreError::CorruptJournal { path: path.to_path_buf(), line, source };
+    let damaged = |what: String| corrupt(serde::de::Error::custom(what));
+    let checked = is_whole(text);
+    if checked == Some(false) {
+        return Err(damaged("its checksum is wrong".to_owned()));
+    }
+    match serde_json::from_slice::<Line>(text) {
         Ok(record) if record.v > SCHEMA_VERSION => Err(newer(record.v)),
-        Ok(Record { seq: Some(seq), .. }) if seq > MOST_RECORDS => {
-            let source = serde::de::Error::custom(format!("no record has the number {seq}"));
-            Err(StoreError::CorruptJournal { path: path.to_path_buf(), line, source })
+        Ok(Line { seq: Some(seq), .. }) if seq > MOST_RECORDS => {
+            Err(damaged(format!("no record has the number {seq}")))
         }
-        Ok(record) => Ok(record),
+        // Something has changed what surrounds the checksum, and who knows what else.
+        Ok(Line { crc: Some(_), .. }) if checked.is_none() => {
+            Err(damaged("its checksum is not at its end".to_owned()))
+        }
+        Ok(Line { v, at_ms, seq, attempt, event, crc: _ }) => {
+            Ok(Record { v, at_ms, seq, attempt, event })
+        }
         Err(source) => match serde_json::from_slice::<Version>(text) {
             Ok(Version { v }) if v > SCHEMA_VERSION => Err(newer(v)),
-            _ => Err(StoreError::CorruptJournal { path: path.to_path_buf(), line, source }),
+            _ => Err(corrupt(source)),
         },
     }
 }
@@ -334,20 +389,60 @@ fn files(dir: &Path) -> Result<Vec<(FileName, PathBuf)>, StoreError> {
     Ok(files)
 }
 
-/// Cuts the unfinished last lines that the process `name` left in earlier lives. Only the one that
-/// holds that name now may call this.
-pub(crate) fn cut_torn_tails(dir: &Path, name: &str) -> Result<(), StoreError> {
+/// A journal file that ends within a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TornLine {
+    /// The file.
+    pub path: PathBuf,
+    /// The unfinished line, from 1.
+    pub line: usize,
+    /// Its bytes.
+    pub bytes: usize,
+}
+
+/// Where a file's last line is unfinished, and how many bytes come before that line.
+fn torn(path: &Path) -> Result<Option<(TornLine, usize)>, StoreError> {
+    let content = own_files::read(path).map_err(StoreError::io("read the journal", path))?;
+    let whole = content.iter().rposition(|&b| b == b'\n').map_or(0, |last| last + 1);
+    let line = content[..whole].split(|&b| b == b'\n').count();
+    let torn = TornLine { path: path.to_path_buf(), line, bytes: content.len() - whole };
+    Ok((torn.bytes > 0).then_some((torn, whole)))
+}
+
+/// The first file in `dir` that ends within a line.
+pub(crate) fn first_torn(dir: &Path) -> Result<Option<TornLine>, StoreError> {
+    for (_, path) in files(dir)? {
+        if let Some((torn, _)) = torn(&path)? {
+            return Ok(Some(torn));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a file in `dir` ends within its first line.
+pub(crate) fn has_none_but_a_torn_line(dir: &Path) -> Result<bool, StoreError> {
+    for (_, path) in files(dir)? {
+        if torn(&path)?.is_some_and(|(torn, _)| torn.line == 1) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Cuts the unfinished last lines that the process `name` left in earlier lives, and returns which
+/// they were. Only the one that holds that name now may call this.
+pub(crate) fn cut_torn_tails(dir: &Path, name: &str) -> Result<Vec<TornLine>, StoreError> {
+    let mut cut = Vec::new();
     for (_, path) in files(dir)?.iter().filter(|(file, _)| file.name == name) {
-        let bytes = own_files::read(path).map_err(StoreError::io("read the journal", path))?;
-        let complete = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |last| last + 1);
-        if complete < bytes.len() {
+        if let Some((torn, whole)) = torn(path)? {
             own_files::open_with(OpenOptions::new().write(true), path)
                 .and_then(|file| {
-                    own_files::truncate(&file, complete as u64)?;
+                    own_files::truncate(&file, whole as u64)?;
                     file.sync_all()
                 })
                 .map_err(StoreError::io("cut the torn last line of", path))?;
+            cut.push(torn);
         }
     }
-    Ok(())
+    Ok(cut)
 }

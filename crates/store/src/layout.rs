@@ -14,6 +14,11 @@ pub(crate) fn resolved_json(root: &Path) -> PathBuf {
     root.join("resolved.json")
 }
 
+/// Says which of the report's files are lorasweep's.
+pub(crate) fn report_manifest(root: &Path) -> PathBuf {
+    root.join(REPORT_MANIFEST)
+}
+
 pub(crate) fn lock(root: &Path) -> PathBuf {
     root.join("lock")
 }
@@ -90,14 +95,35 @@ pub(crate) const NAMES: [&str; 13] = [
     "report.html",
 ];
 
+const REPORT_MANIFEST: &str = ".lorasweep-report.json";
+
 /// Whether a file or folder of this name is written, as a whole, in a sweep's own folder.
 pub(crate) fn is_sweep_file(name: &str) -> bool {
-    name == "resolved.json" || NAMES.contains(&name)
+    ["resolved.json", REPORT_MANIFEST].contains(&name) || NAMES.contains(&name)
 }
 
 /// The same in the folder of a trial.
 pub(crate) fn is_trial_file(name: &str) -> bool {
     ["trial.json", "metrics.csv", "steps.csv", "adapter"].contains(&name)
+}
+
+/// What lorasweep puts into the folder of a trial that was proposed.
+pub(crate) const TRIAL_NAMES: [&str; 9] = [
+    "claims",
+    "trial.json",
+    "metrics.csv",
+    "steps.csv",
+    "adapter",
+    "epochs",
+    "checkpoint",
+    "fork",
+    "command",
+];
+
+/// The trial whose folder has this name.
+pub(crate) fn id_of_trial(name: &str) -> Option<TrialId> {
+    let id = TrialId(name.strip_prefix("trial-")?.parse().ok()?);
+    (format!("trial-{id}") == name).then_some(id)
 }
 
 /// The same in the folder of a trial's epochs.
@@ -152,6 +178,10 @@ pub enum ReportFile {
 }
 
 impl ReportFile {
+    /// Those in the sweep's own folder.
+    pub(crate) const OF_SWEEP: [Self; 4] =
+        [Self::RankingCsv, Self::RankingJson, Self::ReportText, Self::ReportHtml];
+
     pub(crate) fn path(&self, root: &Path) -> PathBuf {
         match self {
             Self::RankingCsv => root.join("ranking.csv"),

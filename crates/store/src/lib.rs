@@ -17,8 +17,8 @@
 //!                           claims/ (the attempts at it), command/ (what a command that trains it
 //!                           writes, and its log)
 //!   ranking.csv ranking.json report.txt best/
-//!   plots/                  the plots, and .lorasweep-plots.json: the names and hashes of those
-//!                           that are ours
+//!   .lorasweep-report.json  the names and hashes of those of these files that are ours
+//!   plots/                  the plots, and .lorasweep-plots.json: the same of them
 //! ```
 //!
 //! An adapter's folder has its checksums in `SHA256SUMS`.
@@ -41,6 +41,7 @@
 mod adapter;
 mod atomic;
 mod checkpoint;
+mod claim;
 mod error;
 mod folder;
 mod identity;
@@ -48,10 +49,16 @@ mod input;
 mod journal;
 mod layout;
 mod lock;
+mod lost;
+mod manifest;
+mod ours;
 mod own_files;
 mod place;
 mod plots;
 mod replace;
+mod report_files;
+mod room;
+mod sums;
 mod worker;
 
 pub use adapter::{
@@ -60,18 +67,23 @@ pub use adapter::{
 };
 pub use atomic::{write_file, write_unsynced as write_file_unsynced};
 pub use checkpoint::{Checkpoint, CheckpointDamage, Purpose};
+pub use claim::set_aside;
 pub use error::{BuildError, StoreError};
-pub use folder::{Opened, SweepDir, SweepFolder, TrialTables, set_aside};
+pub use folder::{Opened, SweepDir, SweepFolder, TrialTables};
 pub use identity::{Identity, hash_text};
 pub use input::{InputFile, Sampled, hash_file, hash_weights};
-pub use journal::News;
+pub use journal::{News, TornLine};
 pub use layout::ReportFile;
 pub use lock::Holder;
+pub use manifest::Kept;
+pub use ours::{Foreign, Ours};
 pub use own_files::{
     check_folder as check_own_folder, open_with, read as read_own_file,
     remove_file as remove_own_file, rename as rename_own_file, truncate,
 };
 pub use place::{Place, started_at, this_host};
-pub use plots::{Kept, PlotFile};
-pub use replace::{IsOurs, replace_dir};
+pub use plots::PlotFile;
+pub use replace::replace_dir;
+pub use room::{ask as ask_for_room, free_bytes};
+pub use sums::write_checksums;
 pub use worker::{Beat, Orders, WorkerDir, WorkerFiles};

@@ -10,13 +10,15 @@
 
 #![expect(clippy::disallowed_methods, reason = "this is the module that may")]
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::adapter;
 use crate::atomic;
 use crate::error::StoreError;
+use crate::ours::Ours;
 
 /// Marks files and folders that are still being written.
 pub(crate) const TEMPORARY: &str = ".tmp-";
@@ -263,18 +265,35 @@ pub(crate) fn remove_leftovers(
     Ok(())
 }
 
-/// Removes an adapter's or export's folder that was being replaced, file by file as lorasweep names
-/// them. A person may have put something beside them: that stays, and with it the folder.
+/// Removes an adapter's or export's folder that was being replaced, as far as its checksums, or where
+/// it has none its names, say that it is ours. A person may have put something beside them: that
+/// stays, and with it the folder.
 fn remove_replaced(dir: &Path) -> io::Result<()> {
-    const OF_EXPORT: [&str; 3] = ["README.md", "lorasweep.json", "training.png"];
-    for entry in fs::read_dir(dir)? {
-        let name = entry?.file_name();
-        let name = Path::new(&name);
-        if adapter::is_in_adapter(name) || OF_EXPORT.iter().any(|it| name == Path::new(it)) {
-            remove_file(&dir.join(name))?;
+    let ours = if is_file(&dir.join(adapter::CHECKSUMS)) {
+        Ours::by_checksums(|_| true, adapter::CHECKSUMS)
+    } else {
+        Ours::by_name(adapter::is_in_adapter)
+    };
+    ours.in_folder(dir).remove_ours()?;
+    remove_empty_dir(dir)
+}
+
+/// Holds other processes that ask for the same off a folder, until dropped. Where the file system has
+/// no such locks, or the other process is slow, `None`: what is done then is done without.
+pub(crate) fn lock_folder(dir: &Path) -> Option<File> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(5);
+    let folder = File::open(dir).ok()?;
+    let began = Instant::now();
+    loop {
+        match folder.try_lock() {
+            Ok(()) => return Some(folder),
+            Err(TryLockError::WouldBlock) if began.elapsed() < PATIENCE => {
+                std::thread::sleep(BETWEEN_ATTEMPTS);
+            }
+            Err(_) => return None,
         }
     }
-    remove_empty_dir(dir)
 }
 
 /// The parts of a name such as `trial.json.tmp-host-1234`.

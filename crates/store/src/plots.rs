@@ -1,22 +1,17 @@
 //! The plots of a sweep, with a manifest of those that lorasweep wrote: a person may keep figures
 //! of their own beside them, and those stay.
 //!
-//! The manifest is written before the plots, with the hashes of the old and of the new ones, and
-//! again when the old ones are gone: after a crash at any moment every plot of ours is in it.
+//! The manifest is written again when the plots of an earlier report are gone.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
-
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::path::Path;
 
 use crate::error::StoreError;
 use crate::folder::SweepFolder;
-use crate::identity::hash_bytes;
+use crate::manifest::{Kept, Manifest};
 use crate::{atomic, layout, own_files};
 
 const MANIFEST: &str = ".lorasweep-plots.json";
-const FORMAT: u32 = 1;
 
 /// A plot: its file name below the plots' folder (`runs/trial-003.svg`) and its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,73 +22,6 @@ pub struct PlotFile {
     pub bytes: Vec<u8>,
 }
 
-/// What stays as it is where a plot would have been written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
-    /// The file or folder.
-    pub path: PathBuf,
-    /// Why lorasweep does not touch it.
-    pub reason: String,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Manifest {
-    v: u32,
-    /// The SHA-256 of what was, or was about to be, written under each name.
-    files: BTreeMap<String, BTreeSet<String>>,
-}
-
-impl Manifest {
-    fn of(plots: &[PlotFile]) -> Self {
-        let hashed = |plot: &PlotFile| (plot.name.clone(), [hash_bytes(&plot.bytes)].into());
-        Self { v: FORMAT, files: plots.iter().map(hashed).collect() }
-    }
-
-    /// `None`: there is none, as in folders of earlier versions. One that cannot be read proves
-    /// nothing of any file.
-    fn read(dir: &Path) -> Option<Self> {
-        match own_files::read(&dir.join(MANIFEST)) {
-            Ok(bytes) => {
-                let read = serde_json::from_slice::<Self>(&bytes);
-                Some(read.ok().filter(|read| read.v == FORMAT).unwrap_or_default())
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(_) => Some(Self::default()),
-        }
-    }
-
-    /// Before there were manifests, its name was all that told that a plot is ours.
-    fn adopt(dir: &Path, plots: &[PlotFile]) -> Self {
-        let hashed = |plot: &PlotFile| {
-            let path = dir.join(&plot.name);
-            own_files::check_place(dir, &path).ok()?;
-            Some((plot.name.clone(), [hash_bytes(&own_files::read(&path).ok()?)].into()))
-        };
-        Self { v: FORMAT, files: plots.iter().filter_map(hashed).collect() }
-    }
-
-    fn write(&self, dir: &Path) -> Result<(), StoreError> {
-        let path = dir.join(MANIFEST);
-        let text = serde_json::to_vec_pretty(self)
-            .map_err(|source| StoreError::DamagedJson { path: path.clone(), source })?;
-        atomic::write_file(&path, &text)
-    }
-
-    fn and(&self, other: &Self) -> Self {
-        let mut both = self.clone();
-        for (name, hashes) in &other.files {
-            both.files.entry(name.clone()).or_default().extend(hashes.iter().cloned());
-        }
-        Self { v: FORMAT, ..both }
-    }
-
-    /// Whether the file at `path` is one that was written under `name`.
-    fn vouches_for(&self, name: &str, path: &Path) -> bool {
-        let content = || own_files::read(path).ok().map(|bytes| hash_bytes(&bytes));
-        self.files.get(name).is_some_and(|hashes| content().is_some_and(|it| hashes.contains(&it)))
-    }
-}
-
 impl SweepFolder {
     /// Writes the sweep's plots and removes those of an earlier report that are not among them.
     /// Files that lorasweep did not write, or that were changed since, stay; those in whose place a
@@ -101,17 +29,24 @@ impl SweepFolder {
     pub fn write_plots(&self, plots: &[PlotFile]) -> Result<Vec<Kept>, StoreError> {
         let dir = layout::plots(self.path());
         if let Err(error) = own_files::check_folder(self.path(), &dir) {
-            return keep_or_fail(&dir, error).map(|kept| vec![kept]);
+            return error.or_kept().map(|kept| vec![kept]);
         }
-        let new = Manifest::of(plots);
-        let old = Manifest::read(&dir).unwrap_or_else(|| Manifest::adopt(&dir, plots));
+        atomic::create_dir(&dir)?;
+        // Another process may write the plots of the same sweep.
+        let _lock = own_files::lock_folder(&dir);
+        let manifest = dir.join(MANIFEST);
+        let new = Manifest::of(plots.iter().map(|plot| (plot.name.as_str(), &plot.bytes[..])));
+        let names = || plots.iter().map(|plot| plot.name.as_str());
+        let old = Manifest::read(&manifest).unwrap_or_else(|| Manifest::adopt(&dir, names()));
         let known = old.and(&new);
-        known.write(&dir)?;
+        if let Err(error) = known.write(&manifest) {
+            return error.or_kept().map(|kept| vec![kept]);
+        }
         let mut kept = Vec::new();
         for plot in plots {
             let path = dir.join(&plot.name);
             if let Err(error) = own_files::check_place(&dir, &path) {
-                let stays = keep_or_fail(&path, error)?;
+                let stays = error.or_kept()?;
                 if !kept.contains(&stays) {
                     kept.push(stays);
                 }
@@ -120,8 +55,7 @@ impl SweepFolder {
             if !path.exists() || known.vouches_for(&plot.name, &path) {
                 atomic::write_file(&path, &plot.bytes)?;
             } else {
-                let reason = "lorasweep did not write it, or it was changed since".to_owned();
-                kept.push(Kept { path, reason });
+                kept.push(Kept::not_as_written(path));
             }
         }
         for name in old.files.keys().filter(|name| !new.files.contains_key(*name)) {
@@ -132,19 +66,8 @@ impl SweepFolder {
                     .map_err(StoreError::io("remove the old plot", &path))?;
             }
         }
-        new.write(&dir)?;
+        new.write(&manifest)?;
         Ok(kept)
-    }
-}
-
-/// What stays when something that is not ours is in the way; another error remains one.
-fn keep_or_fail(path: &Path, error: StoreError) -> Result<Kept, StoreError> {
-    match error {
-        StoreError::Io { path: at, source, .. } if own_files::is_not_ours(&source) => {
-            let path = if path.starts_with(&at) { at } else { path.to_path_buf() };
-            Ok(Kept { path, reason: source.to_string() })
-        }
-        other => Err(other),
     }
 }
 
@@ -154,7 +77,7 @@ pub(crate) fn remove_leftovers(root: &Path) -> Result<(), StoreError> {
     if !own_files::is_dir(&dir) {
         return Ok(());
     }
-    let names = Manifest::read(&dir).unwrap_or_default().files;
+    let names = Manifest::read(&dir.join(MANIFEST)).unwrap_or_default().files;
     let in_folder = |folder: &str, name: &str| names.contains_key(&format!("{folder}{name}"));
     atomic::remove_leftovers(&dir, |name| name == MANIFEST || in_folder("", name))?;
     let folders: BTreeSet<&str> =
@@ -170,10 +93,13 @@ pub(crate) fn remove_leftovers(root: &Path) -> Result<(), StoreError> {
 
 #[cfg(all(test, unix))]
 mod tests {
+    use std::collections::BTreeMap;
     use std::fs;
     use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
 
     use super::*;
+    use crate::identity::hash_bytes;
 
     fn plot(name: &str, content: &str) -> PlotFile {
         PlotFile { name: name.to_owned(), bytes: content.as_bytes().to_vec() }
@@ -251,7 +177,9 @@ mod tests {
         let files = [hash_bytes(b"x")];
         for name in ["../../precious", precious.to_str().unwrap()] {
             let files = BTreeMap::from([(name.to_owned(), files.clone().into())]);
-            Manifest { v: FORMAT, files }.write(&plots).unwrap();
+            let mut manifest = Manifest::default();
+            manifest.files = files;
+            manifest.write(&plots.join(MANIFEST)).unwrap();
             folder.write_plots(&[]).unwrap();
             assert_eq!(text(&precious), "x");
         }

@@ -2,33 +2,34 @@
 //! step where the system can.
 //!
 //! A folder is filled as `X.tmp-HOST-PID`, renamed to `X.replaced-HOST-PID` and exchanged with `X`;
-//! what was in `X` is then removed, file by file as its writer names them. Whatever else a person
-//! put there moves into the new folder. What a killed process leaves of this, the next call for `X`
-//! removes.
+//! what was in `X` is then removed, file by file, as far as it is provably ours. Whatever else a person
+//! put there moves into the new folder; where the new folder has something of that name, `X` stays as
+//! it is. What a killed process leaves of this, the next call for `X` removes.
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::atomic::{self, REPLACED, TEMPORARY};
 use crate::error::{BuildError, StoreError};
-use crate::own_files::{self, BEING_FILLED};
-
-/// Whether a file below a folder, by its relative path, is one that the folder's writer makes.
-pub type IsOurs = fn(&Path) -> bool;
+use crate::ours::Ours;
+use crate::own_files::{self, BEING_FILLED, NotOurs};
 
 /// Fills a new folder with `build` and puts it in the place of `target`. Of what was there, files
 /// that are `ours` are deleted once the new folder stands, everything else moves into it. Nothing
-/// changes when `build` fails. A link is not replaced.
+/// changes when `build` fails, or when the new folder has a file in whose place there is one that is
+/// known by checksums not to be ours. A link is not replaced.
 pub fn replace_dir<T>(
     target: &Path,
-    ours: IsOurs,
+    ours: Ours,
     build: impl FnOnce(&Path) -> Result<T, BuildError>,
 ) -> Result<T, StoreError> {
-    if target.symlink_metadata().is_ok_and(|found| !found.is_dir()) {
-        let error = io::Error::new(ErrorKind::NotADirectory, "it is a link or a file");
-        return Err(StoreError::io("replace the folder", target)(error));
+    if let Ok(found) = target.symlink_metadata()
+        && !found.is_dir()
+    {
+        let reason = if found.is_symlink() { NotOurs::Link } else { NotOurs::NoFolder };
+        return Err(StoreError::io("replace the folder", target)(reason.into()));
     }
     atomic::create_parent(target)?;
     remove_leftovers_of(target, ours)?;
@@ -39,6 +40,10 @@ pub fn replace_dir<T>(
         .map_err(|source| StoreError::Build { path: target.to_path_buf(), source })
         .and_then(|value| {
             own_files::remove_file(&marker).map_err(StoreError::io("remove", &marker))?;
+            let foreign = ours.in_folder(target).in_the_way_of(&temporary)?;
+            if !foreign.is_empty() {
+                return Err(StoreError::HoldsForeign { path: target.to_path_buf(), foreign });
+            }
             atomic::sync_tree(&temporary).map(|()| value)
         });
     match built {
@@ -51,7 +56,7 @@ pub fn replace_dir<T>(
     }
 }
 
-fn put(temporary: &Path, target: &Path, ours: IsOurs) -> Result<(), StoreError> {
+fn put(temporary: &Path, target: &Path, ours: Ours) -> Result<(), StoreError> {
     if !target.exists() {
         return atomic::rename(temporary, target);
     }
@@ -73,7 +78,7 @@ fn exchange(a: &Path, b: &Path) -> io::Result<()> {
 
 #[cfg(not(target_os = "linux"))]
 fn exchange(_a: &Path, _b: &Path) -> io::Result<()> {
-    Err(ErrorKind::Unsupported.into())
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Where two names cannot be exchanged in one step: between the first rename and the second one
@@ -91,8 +96,8 @@ fn exchange_in_steps(new: &Path, target: &Path) -> Result<(), StoreError> {
 
 /// Removes what is ours below `from`, and moves everything else to its place below `to`, where that
 /// is free; else it stays, and with it the folder.
-fn clear(from: &Path, to: &Path, ours: IsOurs) -> io::Result<()> {
-    remove_ours(from, Path::new(""), ours)?;
+fn clear(from: &Path, to: &Path, ours: Ours) -> io::Result<()> {
+    ours.in_folder(from).remove_ours()?;
     move_rest(from, to)?;
     own_files::remove_empty_dir(from)
 }
@@ -113,25 +118,8 @@ fn move_rest(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes the regular files below `dir` that are ours, and the folders that held nothing else.
-/// No link is followed or removed.
-fn remove_ours(root: &Path, below: &Path, ours: IsOurs) -> io::Result<()> {
-    for entry in fs::read_dir(root.join(below))? {
-        let entry = entry?;
-        let name = below.join(entry.file_name());
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            remove_ours(root, &name, ours)?;
-            own_files::remove_empty_dir(&entry.path())?;
-        } else if kind.is_file() && ours(&name) {
-            own_files::remove_file(&entry.path()).map(|_| ())?;
-        }
-    }
-    Ok(())
-}
-
 /// Removes what processes of this machine that have died left of replacing `target`.
-fn remove_leftovers_of(target: &Path, ours: IsOurs) -> Result<(), StoreError> {
+fn remove_leftovers_of(target: &Path, ours: Ours) -> Result<(), StoreError> {
     let Some(name) = target.file_name() else { return Ok(()) };
     let parent = match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -147,7 +135,8 @@ fn remove_leftovers_of(target: &Path, ours: IsOurs) -> Result<(), StoreError> {
         let removed = if path.join(BEING_FILLED).is_file() {
             own_files::remove_temporary_dir(path)
         } else {
-            remove_ours(path, Path::new(""), ours).and_then(|()| own_files::remove_empty_dir(path))
+            let removed = ours.in_folder(path).remove_ours();
+            removed.and_then(|()| own_files::remove_empty_dir(path))
         };
         removed.map_err(StoreError::io("remove the leftover", path))?;
     }
@@ -190,12 +179,89 @@ mod tests {
         atomic::entries(dir).unwrap().iter().map(name).collect()
     }
 
-    fn ours(path: &Path) -> bool {
-        ["a", "b", "in/c"].iter().any(|name| path == Path::new(name))
-    }
+    const OURS: Ours =
+        Ours::by_name(|path| ["a", "b", "in/c"].iter().any(|name| path == Path::new(name)));
+    const PROVEN: Ours = Ours::by_checksums(
+        |path| ["a", "b", "in/c"].iter().any(|name| path == Path::new(name)),
+        "SUMS",
+    );
 
     fn put_file(target: &Path, name: &str, text: &str) {
-        replace_dir(target, ours, |new| Ok(fs::write(new.join(name), text)?)).unwrap();
+        replace_dir(target, OURS, |new| Ok(fs::write(new.join(name), text)?)).unwrap();
+    }
+
+    fn put_proven(target: &Path, files: &[(&str, &str)]) -> Result<(), StoreError> {
+        replace_dir(target, PROVEN, |new| {
+            for (name, text) in files {
+                let path = new.join(name);
+                fs::create_dir_all(path.parent().unwrap())?;
+                fs::write(path, text)?;
+            }
+            Ok(PROVEN.write_checksums(new)?)
+        })
+    }
+
+    fn text(path: &Path) -> String {
+        fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn with_checksums_a_changed_file_is_in_the_way_and_nothing_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("out");
+        put_proven(&target, &[("a", "1"), ("in/c", "1")]).unwrap();
+        put_proven(&target, &[("a", "2"), ("in/c", "2")]).unwrap();
+        fs::write(target.join("in/c"), "mine").unwrap();
+        fs::write(target.join("b"), "mine").unwrap();
+        let error = put_proven(&target, &[("a", "3"), ("b", "3"), ("in/c", "3")]).unwrap_err();
+        let said = error.to_string();
+        assert!(said.contains("`b` was not written by lorasweep"), "{said}");
+        assert!(said.contains("`in/c` was changed since lorasweep wrote it"), "{said}");
+        assert_eq!((text(&target.join("a")), text(&target.join("b"))), ("2".into(), "mine".into()));
+        assert_eq!(text(&target.join("in/c")), "mine");
+        assert_eq!(names(dir.path()), ["out"]);
+    }
+
+    #[test]
+    fn with_checksums_a_foreign_file_that_is_not_in_the_way_moves_along() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("out");
+        put_proven(&target, &[("a", "1"), ("in/c", "1")]).unwrap();
+        fs::write(target.join("b"), "mine").unwrap();
+        fs::write(target.join("in/c"), "annotated").unwrap();
+        put_proven(&target, &[("a", "2")]).unwrap();
+        assert_eq!(names(&target), ["SUMS", "a", "b", "in"]);
+        assert_eq!(text(&target.join("b")), "mine");
+        assert_eq!(text(&target.join("in/c")), "annotated");
+        assert_eq!(names(dir.path()), ["out"]);
+    }
+
+    #[test]
+    fn checksums_that_a_person_wrote_prove_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("out");
+        put_proven(&target, &[("a", "1")]).unwrap();
+        fs::write(target.join("notes"), "mine").unwrap();
+        let more = format!("{}  notes\n", crate::identity::hash_bytes(b"mine"));
+        fs::write(target.join("SUMS"), text(&target.join("SUMS")) + &more).unwrap();
+        assert!(put_proven(&target, &[("a", "2")]).is_err());
+        assert_eq!(text(&target.join("notes")), "mine");
+        assert!(text(&target.join("SUMS")).ends_with(&more));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_a_killed_replacement_left_is_removed_by_its_own_checksums() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("out");
+        put_proven(&target, &[("a", "1"), ("b", "1")]).unwrap();
+        fs::write(target.join("b"), "mine").unwrap();
+        let host = gethostname::gethostname().into_string().unwrap();
+        let left = dir.path().join(format!("out{REPLACED}{host}-{}", dead()));
+        fs::rename(&target, &left).unwrap();
+        put_proven(&target, &[("a", "2")]).unwrap();
+        assert_eq!(names(&left), ["b"]);
+        assert_eq!(text(&left.join("b")), "mine");
     }
 
     #[test]
@@ -203,7 +269,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("adapter");
         put_file(&target, "a", "old");
-        let failed = replace_dir(&target, ours, |new| {
+        let failed = replace_dir(&target, OURS, |new| {
             fs::write(new.join("a"), "half")?;
             Err::<(), _>("no room".into())
         });
@@ -216,7 +282,7 @@ mod tests {
     fn a_replaced_folder_keeps_nothing_of_the_former_one() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("adapter");
-        replace_dir(&target, ours, |new| {
+        replace_dir(&target, OURS, |new| {
             fs::create_dir(new.join("in"))?;
             fs::write(new.join("in/c"), "")?;
             Ok(fs::write(new.join("a"), "")?)
@@ -257,7 +323,7 @@ mod tests {
         fs::write(home.join("a"), "theirs").unwrap();
         let target = dir.path().join("adapter");
         std::os::unix::fs::symlink(&home, &target).unwrap();
-        let error = replace_dir(&target, ours, |_| Ok(())).unwrap_err();
+        let error = replace_dir(&target, OURS, |_| Ok(())).unwrap_err();
         assert!(error.to_string().starts_with("failed to replace the folder"), "{error}");
         assert_eq!(fs::read_to_string(home.join("a")).unwrap(), "theirs");
         assert_eq!(names(dir.path()), ["adapter", "home"]);

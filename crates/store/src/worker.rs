@@ -18,7 +18,7 @@ use crate::folder::{self, SweepFolder};
 use crate::journal::{self, now_ms};
 use crate::lock::{self, Alive, Holder};
 use crate::place::this_host;
-use crate::{atomic, layout, own_files};
+use crate::{atomic, layout, own_files, room};
 
 const ORDERS: &str = "orders.jsonl";
 const HEARTBEAT: &str = "heartbeat.json";
@@ -278,14 +278,20 @@ impl WorkerDir {
     }
 
     /// Saves a checkpoint of `trial` with `save`, which writes the given file and returns the
-    /// step. The journal is durable up to that step before the checkpoint counts.
+    /// step. Nothing is written where its `bytes`, as far as they are known, do not fit on the disk.
+    /// The journal is durable up to that step before the checkpoint counts.
     pub fn save_checkpoint(
         &mut self,
         trial: TrialId,
         purpose: Purpose,
+        bytes: Option<u64>,
         save: impl FnOnce(&Path) -> Result<u32, BuildError>,
     ) -> Result<u32, StoreError> {
         self.journal.sync()?;
+        if let Some(bytes) = bytes {
+            let what = || format!("a checkpoint of trial {trial}");
+            room::ask(&layout::trials(self.folder.path()), bytes, what)?;
+        }
         checkpoint::save(self.folder.path(), trial, purpose, save)
     }
 

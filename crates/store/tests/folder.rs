@@ -60,7 +60,9 @@ fn a_sweep_that_is_being_driven_is_neither_opened_nor_set_aside() {
 fn what_dead_processes_left_half_written_is_removed() {
     let results = tempfile::tempdir().unwrap();
     let trial = results.path().join("s/trials/trial-001");
-    drop(SweepDir::open(results.path(), &identity(1), "").unwrap());
+    let mut opened = SweepDir::open(results.path(), &identity(1), "").unwrap();
+    opened.dir.record(&[proposed(1)]).unwrap();
+    drop(opened);
     fs::create_dir_all(trial.join("adapter.tmp-node-1")).unwrap();
     fs::create_dir_all(trial.join("checkpoint")).unwrap();
     fs::write(trial.join("checkpoint/checkpoint.tmp-node-1"), "half").unwrap();

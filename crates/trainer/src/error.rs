@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use spec::shown;
+
 /// What can go wrong while loading a model, training or writing adapters.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainerError {
     /// A file or folder could not be read or written.
-    #[error("failed to {operation} {}", path.display())]
+    #[error("failed to {operation} {}", shown(path))]
     Io {
         /// The verb, for instance `read`.
         operation: &'static str,
@@ -17,7 +19,7 @@ pub enum TrainerError {
         source: std::io::Error,
     },
     /// `config.json` says something this trainer does not do.
-    #[error("{}: {message}", path.display())]
+    #[error("{}: {message}", shown(path))]
     Config {
         /// The configuration file.
         path: PathBuf,
@@ -25,7 +27,7 @@ pub enum TrainerError {
         message: String,
     },
     /// A weight file is damaged or does not fit the configuration.
-    #[error("{}: {message}", path.display())]
+    #[error("{}: {message}", shown(path))]
     Weights {
         /// The weight file.
         path: PathBuf,
@@ -33,7 +35,7 @@ pub enum TrainerError {
         message: String,
     },
     /// A checkpoint or adapter file is damaged or belongs to another trial.
-    #[error("{}: {message}", path.display())]
+    #[error("{}: {message}", shown(path))]
     Checkpoint {
         /// The file.
         path: PathBuf,

@@ -88,7 +88,7 @@ impl WorkerError {
             Self::Store(error) => error.help(),
             Self::OnlyFailures { .. } => Some(
                 "remove the cause and run the sweep again: it goes on with the trials that are \
-                 left; `--fresh` begins anew"
+                 left; `lorasweep run --fresh` begins anew"
                     .to_owned(),
             ),
             Self::WorkersDie { .. } => Some(

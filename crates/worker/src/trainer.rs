@@ -96,6 +96,12 @@ pub trait Trainer {
     /// then a rename).
     fn save_checkpoint(&self, trial: TrialId, path: &Path) -> Result<u32, TrainerError>;
 
+    /// Bytes that [`Trainer::save_checkpoint`] will write for a trial that has a slot, at most;
+    /// `None` where nobody knows.
+    fn checkpoint_bytes(&self, _trial: TrialId) -> Option<u64> {
+        None
+    }
+
     /// Writes the adapter of the best evaluation so far in PEFT's format into the folder `dir`,
     /// which exists. Returns false when the trial was never evaluated, and then writes nothing.
     fn save_best(&self, trial: TrialId, dir: &Path) -> Result<bool, TrainerError>;

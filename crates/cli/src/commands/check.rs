@@ -7,7 +7,7 @@ use std::path::Path;
 use data::{DataReport, PreparedData};
 use serde::Serialize;
 use spec::{ConfigKey, Sweep, TrainSettings, Trial, TrialConfig};
-use store::SweepDir;
+use store::{SweepDir, SweepFolder};
 use trainer::TrainerError;
 use trainer::model::Format;
 use trainer::plan::{self, Memory, Packing};
@@ -15,8 +15,9 @@ use trainer::plan::{self, Memory, Packing};
 mod disk;
 mod elsewhere;
 
-use self::disk::Disk;
+use self::disk::{Disk, Room};
 use crate::args::{CheckArgs, RunArgs};
+use crate::checkpoints::Checkpoints;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::foresight;
@@ -47,13 +48,17 @@ struct Findings<'a> {
     /// Absent where workers run on other machines, whose memory is not known here.
     memory: Option<MemoryPlan>,
     memory_total: Option<u64>,
-    /// Absent for trials without end.
-    disk: Option<Disk>,
+    disk: Room,
+    #[serde(skip)]
+    results: &'a Path,
     /// The script of the first job, where workers are jobs.
     #[serde(skip_serializing_if = "Option::is_none")]
     job_script: Option<String>,
     data: &'a DataReport,
     warnings: Vec<String>,
+    /// Why `run` would not begin.
+    #[serde(skip)]
+    refusal: Option<CliError>,
 }
 
 /// Number formats, each once.
@@ -114,21 +119,37 @@ pub fn run(args: &CheckArgs) -> Result<Exit, CliError> {
         return elsewhere::run(args, &file);
     }
     let (base, data) = preflight::prepare(sweep)?;
-    let findings = find(&file, &base, &data)?;
+    let findings = find(&file, &base, &data, &args.results)?;
     if args.json {
         output::json("the findings", &findings)?;
     } else {
         file.warn();
         output::result(&render(&findings));
-        output::result(&format!("\nNext:\n  lorasweep run {}", file.path.display()));
+    }
+    if let Some(refusal) = findings.refusal {
+        return Err(refusal);
+    }
+    if !args.json {
+        output::result(&format!("\nNext:\n  {}", next("run", &file, &args.results)));
     }
     Ok(Exit::Done)
+}
+
+/// The command line that goes on from here.
+fn next(command: &str, file: &SweepFile, results: &Path) -> String {
+    let elsewhere = if results == Path::new(RunArgs::RESULTS) {
+        String::new()
+    } else {
+        format!(" --results {}", results.display())
+    };
+    format!("lorasweep {command} {}{elsewhere}", file.path.display())
 }
 
 fn find<'a>(
     file: &'a SweepFile,
     base: &Base,
     data: &'a PreparedData,
+    results: &'a Path,
 ) -> Result<Findings<'a>, CliError> {
     let sweep = &file.sweep;
     let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
@@ -152,7 +173,16 @@ fn find<'a>(
     warnings.extend(foresight::warnings(&sweep.model, base, data)?);
     warnings.extend(foresight::idle_rule(sweep, &work));
     warnings.extend(note);
-    warnings.extend(beside_inputs(sweep, planner.total())?);
+    let (at_most, validation_rows) = (planner.total(), data.validation.examples.len());
+    let checkpoints =
+        Checkpoints::of(sweep, base.config(), &trials, validation_rows, memory.as_ref(), at_most)?;
+    let adapters = at_most.map(|n| Disk::of(base.config(), &trials, &work, &sweep.train, n));
+    let disk = Room { adapters, checkpoints, free: store::free_bytes(results) };
+    warnings.extend(disk.warning(results));
+    let no_room = || {
+        let folder = SweepFolder::at(results.join(&sweep.name));
+        checkpoints.ask_for_room(&folder, at_most).err()
+    };
     Ok(Findings {
         name: &sweep.name,
         fingerprint: sweep.fingerprint(),
@@ -160,35 +190,33 @@ fn find<'a>(
         device,
         parameters: base.config().parameters(),
         weights: Weights::of(base).map_err(unusable)?,
-        trials: planner.total(),
+        trials: at_most,
         total: all.is_some().then(|| total(&trials, &work, &sweep.train)),
         per_trial: rows(&trials, &work),
         memory,
         memory_total: memory.map(|plan| plan.total()),
-        disk: planner.total().map(|n| Disk::of(base.config(), &trials, &work, &sweep.train, n)),
-        job_script: jobs::script(file, Path::new(RunArgs::RESULTS))?,
+        disk,
+        results,
+        job_script: jobs::script(file, results)?,
         data: &data.report,
         warnings,
+        refusal: refusal(sweep, at_most, results)?.or_else(no_room),
     })
 }
 
 /// What `run` needs beside its inputs: earlier sweeps that have ended, and a folder for its results.
-/// Another folder can be named, so that this one is a warning.
-fn beside_inputs(sweep: &Sweep, trials: Option<usize>) -> Result<Option<String>, CliError> {
-    let results = Path::new(RunArgs::RESULTS);
+/// Returns what it would be refused with.
+fn refusal(
+    sweep: &Sweep,
+    trials: Option<usize>,
+    results: &Path,
+) -> Result<Option<CliError>, CliError> {
     if sweep.warm_start.is_empty() && !results.join(&sweep.name).exists() {
         return Ok(None);
     }
     let identity = inputs::identity(sweep, trials, results)?;
     warm_start::planner(sweep, &identity, None)?;
-    let looked = SweepDir::look(results, &identity);
-    Ok(looked.err().map(|error| {
-        format!(
-            "`lorasweep run` will be refused: {} (`--fresh` begins anew, `--results` takes another \
-             folder)",
-            worker::chain(&error)
-        )
-    }))
+    Ok(SweepDir::look(results, &identity).err().map(CliError::Store))
 }
 
 /// Tokens that schedules which do not depend on the number of epochs would save: of trials that
@@ -256,7 +284,7 @@ fn render(found: &Findings) -> String {
         .memory
         .as_ref()
         .map_or_else(|| "memory: each job plans with what its node gives it\n".to_owned(), memory);
-    out += &found.disk.map(|disk| disk.in_words()).unwrap_or_default();
+    out += &found.disk.in_words(found.results);
     for warning in &found.warnings {
         if !out.contains(warning.as_str()) {
             let _ = writeln!(out, "warning: {warning}");

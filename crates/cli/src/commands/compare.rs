@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use reporter::{Lang, SideBySide};
-use spec::{SweepState, TrialId};
+use spec::{SweepState, TrialId, printable_line};
 use store::SweepFolder;
 
 use crate::args::CompareArgs;
@@ -65,6 +65,6 @@ fn find(named: &str, before: Option<&std::path::Path>) -> Result<Named, CliError
     if !state.trials.contains_key(&trial) {
         return Err(CliError::NoSuchTrial { dir, trial });
     }
-    let name = format!("{}:{trial}", state.name);
+    let name = format!("{}:{trial}", printable_line(&state.name));
     Ok(Named { folder, state, trial, name })
 }

@@ -1,11 +1,11 @@
 //! `lorasweep convert`: a sweep's results in the form of other tools.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use reporter::diagnose::diagnose_all;
 use reporter::{ExportFile, Lang};
-use store::{BuildError, IsOurs, SweepFolder};
+use store::{BuildError, Ours, SweepFolder};
 
 use crate::args::ConvertArgs;
 use crate::error::CliError;
@@ -13,25 +13,31 @@ use crate::exit::Exit;
 use crate::inputs::Settings;
 use crate::output;
 use crate::publish;
+use crate::replace;
 
 /// The files of `--parquet`.
 const EVALUATIONS: &str = "evaluations.parquet";
 const RANKING: &str = "ranking.parquet";
 
+/// Says what `convert` wrote into a folder. Its name begins with a dot, so that readers of such folders
+/// pass it over.
+const CHECKSUMS: &str = ".lorasweep-SHA256SUMS";
+const EVENT_FILES: Ours = Ours::by_checksums(is_in_events, CHECKSUMS);
+const TABLES: Ours = Ours::by_checksums(is_in_tables, CHECKSUMS);
+const EXPERIMENT: Ours = Ours::by_checksums(is_in_experiment, CHECKSUMS);
+
 pub fn run(args: &ConvertArgs) -> Result<Exit, CliError> {
     let folder = SweepFolder::open(&args.dir)?;
     let settings = Settings::of(&folder.identity()?)?;
     let (state, spans) = publish::history(&folder)?;
-    for (path, is_ours) in
-        [(&args.tensorboard, is_in_events as IsOurs), (&args.parquet, is_in_tables)]
-    {
+    for (path, ours) in [(&args.tensorboard, EVENT_FILES), (&args.parquet, TABLES)] {
         if let Some(path) = path {
-            refuse_replacing(path, args.force, is_ours)?;
+            refuse_replacing(path, args.force, ours)?;
         }
     }
     if let Some(path) = &args.tensorboard {
         let files = reporter::tensorboard(&state, &spans);
-        store::replace_dir(path, is_in_events, |dir| write_files(dir, &files))?;
+        store::replace_dir(path, EVENT_FILES, |dir| write_files(dir, &files, EVENT_FILES))?;
         output::result(&format!("tensorboard --logdir {}", path.display()));
     }
     if let Some(path) = &args.optuna {
@@ -49,14 +55,12 @@ pub fn run(args: &ConvertArgs) -> Result<Exit, CliError> {
         let experiment = reporter::mlflow(&state, &diagnoses, &spans, &store);
         // Other experiments beside it stay as they are.
         let target = path.join(&experiment.id);
-        if target.exists() && !args.force {
-            return Err(CliError::Exists { path: target });
-        }
-        store::replace_dir(&target, is_in_experiment, |dir| {
+        refuse_replacing(&target, args.force, EXPERIMENT)?;
+        store::replace_dir(&target, EXPERIMENT, |dir| {
             for folder in &experiment.folders {
                 fs::create_dir_all(dir.join(folder))?;
             }
-            write_files(dir, &experiment.files)
+            write_files(dir, &experiment.files, EXPERIMENT)
         })?;
         // Later versions read file stores only when they are told to.
         let command = "MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri";
@@ -64,7 +68,8 @@ pub fn run(args: &ConvertArgs) -> Result<Exit, CliError> {
     }
     if let Some(path) = &args.csv {
         let table = reporter::evaluations_csv(&state)?;
-        let is_ours = |there: &str| there.lines().next() == table.lines().next();
+        // Nothing is lost where all that is there is in the new table.
+        let is_ours = |there: &str| reporter::is_within_evaluations(there, &table);
         write_over(path, &table, args.force, is_ours)?;
         output::result(&path.display().to_string());
     }
@@ -74,7 +79,7 @@ pub fn run(args: &ConvertArgs) -> Result<Exit, CliError> {
             (reporter::evaluations_parquet(&state)?, reporter::ranking_parquet(&ranking)?);
         let file = |name: &str, bytes| ExportFile { path: name.to_owned(), bytes };
         let files = [file(EVALUATIONS, evaluations), file(RANKING, ranking)];
-        store::replace_dir(path, is_in_tables, |dir| write_files(dir, &files))?;
+        store::replace_dir(path, TABLES, |dir| write_files(dir, &files, TABLES))?;
         for file in &files {
             output::result(&path.join(&file.path).display().to_string());
         }
@@ -82,13 +87,13 @@ pub fn run(args: &ConvertArgs) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-fn write_files(dir: &Path, files: &[ExportFile]) -> Result<(), BuildError> {
+fn write_files(dir: &Path, files: &[ExportFile], ours: Ours) -> Result<(), BuildError> {
     for file in files {
         let path = dir.join(&file.path);
         fs::create_dir_all(path.parent().unwrap_or(dir))?;
         fs::write(&path, &file.bytes)?;
     }
-    Ok(())
+    Ok(ours.write_checksums(dir)?)
 }
 
 /// Whether `--tensorboard` writes a file of this relative path.
@@ -118,40 +123,17 @@ fn is_in_tables(path: &Path) -> bool {
     path == Path::new(EVALUATIONS) || path == Path::new(RANKING)
 }
 
-/// `--force` replaces files and folders that `convert` wrote, never something else.
-fn refuse_replacing(path: &Path, force: bool, is_ours: IsOurs) -> Result<(), CliError> {
+/// `--force` replaces a folder that `convert` wrote and nobody has changed since.
+fn refuse_replacing(path: &Path, force: bool, ours: Ours) -> Result<(), CliError> {
     let Ok(found) = path.symlink_metadata() else { return Ok(()) };
-    let refused = |why: String| Err(CliError::NotAnExport { path: path.to_path_buf(), why });
     if !force {
         return Err(CliError::Exists { path: path.to_path_buf() });
     }
     if !found.is_dir() {
-        return refused("it is a link or a file, not a folder".to_owned());
+        let why = "it is a link or a file, not a folder".to_owned();
+        return Err(CliError::NotReplaced { path: path.to_path_buf(), why });
     }
-    match foreign(path, Path::new(""), is_ours)? {
-        Some(name) => refused(format!("`{}` is not one of its files", name.display())),
-        None => Ok(()),
-    }
-}
-
-/// The first thing below `root` that is not ours.
-fn foreign(root: &Path, below: &Path, is_ours: IsOurs) -> Result<Option<PathBuf>, CliError> {
-    let dir = root.join(below);
-    let entries: Vec<fs::DirEntry> =
-        fs::read_dir(&dir).and_then(Iterator::collect).map_err(CliError::io("list", &dir))?;
-    for entry in entries {
-        let name = below.join(entry.file_name());
-        let kind = entry.file_type().map_err(CliError::io("look at", entry.path()))?;
-        let found = if kind.is_dir() {
-            foreign(root, &name, is_ours)?
-        } else {
-            (!kind.is_file() || !is_ours(&name)).then_some(name)
-        };
-        if found.is_some() {
-            return Ok(found);
-        }
-    }
-    Ok(None)
+    replace::refuse_foreign(path, ours)
 }
 
 /// `--force` replaces a file of which `is_ours` says that `convert` wrote it.
@@ -167,8 +149,9 @@ fn write_over(
         }
         let there = || fs::read_to_string(path).unwrap_or_default();
         if !found.is_file() || (found.len() > 0 && !is_ours(&there())) {
-            let why = "it was not written by `lorasweep convert`".to_owned();
-            return Err(CliError::NotAnExport { path: path.to_path_buf(), why });
+            let why =
+                "`lorasweep convert` did not write it for this sweep, or it was changed since";
+            return Err(CliError::NotReplaced { path: path.to_path_buf(), why: why.to_owned() });
         }
     }
     Ok(store::write_file(path, text.as_bytes())?)

@@ -9,8 +9,9 @@ use crate::args::ExportArgs;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::export::{self, Export, Form, ORIGIN};
-use crate::inputs::Settings;
+use crate::inputs::{self, Settings};
 use crate::output::{self, Output};
+use crate::replace;
 
 pub fn run(args: &ExportArgs, output: Output) -> Result<Exit, CliError> {
     let folder = SweepFolder::open(&args.dir)?;
@@ -34,6 +35,11 @@ pub fn run(args: &ExportArgs, output: Output) -> Result<Exit, CliError> {
         (false, true) => Form::AdapterAndGguf,
         (false, false) => Form::Adapter,
     };
+    // Merging refuses other weights by itself.
+    let other_weights = match form {
+        Form::Merged => None,
+        Form::Adapter | Form::AdapterAndGguf => inputs::other_weights(&identity),
+    };
     let export = Export {
         folder: &folder,
         state: &state,
@@ -44,6 +50,7 @@ pub fn run(args: &ExportArgs, output: Output) -> Result<Exit, CliError> {
         form,
         identity: &identity,
         validation,
+        other_weights,
     };
     let written = export.write(&args.to)?;
     for warning in &written.warnings {
@@ -57,14 +64,13 @@ pub fn run(args: &ExportArgs, output: Output) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-/// `--force` replaces an earlier export, never a folder of something else or one with something
-/// else in it.
+/// `--force` replaces an earlier export that is as it was written, never something else.
 fn refuse_replacing(target: &Path, force: bool) -> Result<(), CliError> {
     let path = target.to_path_buf();
     let Ok(found) = target.symlink_metadata() else { return Ok(()) };
+    let refused = |why: String| Err(CliError::NotReplaced { path: path.clone(), why });
     if !found.is_dir() {
-        let why = "it is a link or a file, not a folder".to_owned();
-        return Err(CliError::NotAnExport { path, why });
+        return refused("it is a link or a file, not a folder".to_owned());
     }
     if target.read_dir().is_ok_and(|mut entries| entries.next().is_none()) {
         return Ok(());
@@ -73,14 +79,7 @@ fn refuse_replacing(target: &Path, force: bool) -> Result<(), CliError> {
         return Err(CliError::Exists { path });
     }
     if !target.join(ORIGIN).is_file() {
-        let why = format!("it has no {ORIGIN}, so that it is no export of lorasweep");
-        return Err(CliError::NotAnExport { path, why });
+        return refused(format!("it has no {ORIGIN}, so that it is no export of lorasweep"));
     }
-    match export::foreign_file(target)? {
-        None => Ok(()),
-        Some(foreign) => {
-            let why = format!("`{}` is no file of an export", foreign.display());
-            Err(CliError::NotAnExport { path, why })
-        }
-    }
+    replace::refuse_foreign(target, export::OURS)
 }

@@ -60,12 +60,9 @@ pub fn run(args: &ReportArgs, output: Output) -> Result<Exit, CliError> {
 /// A folder of something else may have files of the report's names.
 fn refuse_replacing(to: &Path) -> Result<(), CliError> {
     let Ok(mut entries) = to.read_dir() else { return Ok(()) };
-    let target = SweepFolder::at(to);
-    let files = [ReportFile::RankingJson, ReportFile::ReportText, ReportFile::ReportHtml];
-    let is_report = || files.iter().all(|file| target.report_path(file).is_file());
-    if entries.next().is_none() || is_report() {
+    if entries.next().is_none() || SweepFolder::at(to).has_report() {
         return Ok(());
     }
     let why = "it holds something other than an earlier report".to_owned();
-    Err(CliError::NotAnExport { path: to.to_path_buf(), why })
+    Err(CliError::NotReplaced { path: to.to_path_buf(), why })
 }

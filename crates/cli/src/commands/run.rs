@@ -11,7 +11,7 @@ use data::PreparedData;
 use planner::{Planner, Pruner};
 use reporter::Ranking;
 use spec::{Event, ExecutorKind, Method, Outcome, SweepState, TrialId};
-use store::{Identity, Opened, ReportFile, SweepDir, SweepFolder};
+use store::{Identity, Opened, ReportFile, SweepDir, SweepFolder, TornLine};
 use trainer::engine::Steps;
 use trainer::plan;
 use worker::launch::local::LocalLauncher;
@@ -19,6 +19,7 @@ use worker::launch::{Launcher, SlurmLauncher};
 use worker::{ChooseTested, Drive, Finish, WorkerError};
 
 use crate::args::RunArgs;
+use crate::checkpoints::Checkpoints;
 use crate::devices;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -113,6 +114,7 @@ impl<'a> Run<'a> {
         let plan = self.plan(&data);
         let memory = self.plan_memory(&base, &data)?;
         let planner = self.planner_within_memory(&base, &data)?;
+        self.ask_for_room(&base, &data, memory.as_ref())?;
         let facts = inputs::facts(&self.file.sweep, &data)?;
         let examples = data.train.examples.len();
         let tokens_per_example = plan::tokens_per_example(&data.train);
@@ -213,6 +215,23 @@ impl<'a> Run<'a> {
         MemoryPlan::for_sweep(&sweep, base, &trials, data).map(Some)
     }
 
+    /// Refuses to begin where the disk has no room for one checkpoint of each trial in training.
+    fn ask_for_room(
+        &self,
+        base: &Base,
+        data: &PreparedData,
+        memory: Option<&MemoryPlan>,
+    ) -> Result<(), CliError> {
+        let (sweep, total) = (&self.file.sweep, self.planner.total());
+        let trials = workload::known_trials(sweep, self.trials.as_deref());
+        let rows = data.validation.examples.len();
+        let planned = Checkpoints::of(sweep, base.config(), &trials, rows, memory, total)?;
+        let name = &self.identity.name;
+        // With `--fresh` the old results are moved aside on the same disk.
+        let there = if self.args.fresh { format!("{name}.new") } else { name.clone() };
+        planned.ask_for_room(&SweepFolder::at(self.args.results.join(there)), total)
+    }
+
     /// A planner that does not propose what cannot fit on the first worker's device, where there is
     /// one that heeds it.
     fn planner_within_memory(
@@ -236,8 +255,8 @@ impl<'a> Run<'a> {
         let page = folder.report_path(&ReportFile::ReportHtml);
         if self.args.open {
             let lang = self.args.lang.into();
-            let text = live::page_now(&folder, &settings, lang, true)?;
-            folder.write_report(&ReportFile::ReportHtml, text.as_bytes())?;
+            // What stays in its place is named by what follows the sweep.
+            live::write(&folder, &settings, lang)?;
             live::open(&page.display().to_string(), self.output);
         }
         Live::start(folder, settings, self.args.lang.into(), self.output)
@@ -271,7 +290,15 @@ impl<'a> Run<'a> {
         if *fresh && let Some(aside) = store::set_aside(results, &self.identity.name)? {
             output::note(&format!("The old results are now in {}", aside.display()));
         }
-        Ok(SweepDir::open(results, &self.identity, &self.file.text)?)
+        let opened = SweepDir::open(results, &self.identity, &self.file.text)?;
+        for TornLine { path, line, bytes } in &opened.cut {
+            output::note(&format!(
+                "The journal `{}` ended within line {line}: its {bytes} bytes are cut, as the process \
+                 that wrote them died before the line counted",
+                path.display()
+            ));
+        }
+        Ok(opened)
     }
 
     fn mode(&self) -> Mode {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use spec::{Event, Outcome, StopReason, SweepState, TrialState, TrialStatus};
+use spec::{Event, Outcome, StopReason, SweepState, TrialState, TrialStatus, printable_line};
 use store::SweepFolder;
 use worker::launch::{Handle, Hint};
 
@@ -256,9 +256,11 @@ pub fn outcome_name(outcome: &Outcome) -> String {
 }
 
 fn headline(sweep: &Status) -> String {
+    // The name is that in the folder, which somebody else may have given away.
+    let name = printable_line(&sweep.name);
     let planned = sweep.planned_trials.map_or_else(String::new, |n| format!(" of {n}"));
     let mut line =
-        format!("{}: {}, {}{planned} trials ended", sweep.name, sweep.state, sweep.finished_trials);
+        format!("{name}: {}, {}{planned} trials ended", sweep.state, sweep.finished_trials);
     if let (Some(trial), Some(loss)) = (sweep.best_trial, sweep.best_eval_loss) {
         let _ = write!(line, ", best {trial:03} with eval_loss {loss:.4}");
     }

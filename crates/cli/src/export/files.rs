@@ -1,12 +1,11 @@
 //! The files of an export: their names, where they come from, and their checksums.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use store::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, CHECKSUMS, Identity, TOKENIZER_FILES};
+use store::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, CHECKSUMS, Identity, Ours, TOKENIZER_FILES};
 
 use crate::error::CliError;
 
@@ -14,7 +13,9 @@ use crate::error::CliError;
 pub const LOGITS: &str = "lorasweep_check.safetensors";
 /// The tokenised validation rows.
 pub const VALIDATION: &str = "validation_tokens.jsonl";
-/// Says where an export comes from; its presence is what `--force` may replace.
+/// The files of an export: `--force` replaces those that are as its checksums say.
+pub const OURS: Ours = Ours::by_checksums(is_in_export, CHECKSUMS);
+/// Says where an export comes from.
 pub const ORIGIN: &str = "lorasweep.json";
 /// The adapter in llama.cpp's form.
 pub const GGUF: &str = "adapter.gguf";
@@ -150,31 +151,10 @@ impl BaseFiles<'_> {
     }
 }
 
-/// Writes the checksums of all files of the export, one line a file, sorted by name. Of what was
-/// not verified it says that, instead of vouching for it.
+/// Writes the checksums of all files of the export. Of what was not verified it says that, instead of
+/// vouching for it. While the export is written there are marks of that beside its files.
 pub fn write_checksums(dir: &Path, unverified: &Unverified) -> Result<(), CliError> {
-    let mut names = Vec::new();
-    for path in list(dir)? {
-        if path.is_dir() {
-            names.extend(list(&path)?);
-        } else {
-            names.push(path);
-        }
-    }
-    names.sort();
-    // While the export is written there are marks of that beside its files.
-    names.retain(|path| is_in_export(path.strip_prefix(dir).unwrap_or(path)));
-    let mut text = String::new();
-    for path in names {
-        let name = path.strip_prefix(dir).unwrap_or(&path).display().to_string();
-        let _ = if let Some(reason) = unverified.get(&name) {
-            writeln!(text, "# {name} is not verified: {reason}")
-        } else {
-            let sha256 = store::hash_file(&path)?.sha256.unwrap_or_default();
-            writeln!(text, "{sha256}  {name}")
-        };
-    }
-    write(&dir.join(CHECKSUMS), text)
+    Ok(store::write_checksums(dir, CHECKSUMS, is_in_export, unverified)?)
 }
 
 pub fn write(path: &Path, contents: impl AsRef<[u8]>) -> Result<(), CliError> {
@@ -194,33 +174,6 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, CliError> {
     fs::read_dir(dir)
         .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
         .map_err(CliError::io("list", dir))
-}
-
-/// Of the folder `dir`, the first thing by name that no export has, links included.
-pub fn foreign_file(dir: &Path) -> Result<Option<PathBuf>, CliError> {
-    let mut entries = list(dir)?;
-    entries.sort();
-    for path in entries {
-        let is_link = path.is_symlink();
-        if path.is_dir() && !is_link && path.file_name().is_some_and(|name| name == MORE_TEMPLATES)
-        {
-            let mut inside = list(&path)?;
-            inside.sort();
-            let is_foreign = |file: &PathBuf| {
-                let name = file.strip_prefix(dir).unwrap_or(file);
-                !is_in_export(name) || !file.is_file() || file.is_symlink()
-            };
-            if let Some(found) = inside.into_iter().find(is_foreign) {
-                return Ok(Some(found));
-            }
-            continue;
-        }
-        let name = path.strip_prefix(dir).unwrap_or(&path);
-        if is_link || !path.is_file() || !is_in_export(name) {
-            return Ok(Some(path));
-        }
-    }
-    Ok(None)
 }
 
 #[cfg(test)]

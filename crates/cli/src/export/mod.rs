@@ -21,12 +21,10 @@ use crate::inputs::{self, Settings};
 use crate::rows;
 
 pub use base::BaseName;
-pub use files::{GGUF, ORIGIN, foreign_file};
+pub use files::{GGUF, ORIGIN, OURS};
 pub use merged::Merged;
 
-use files::{
-    BaseFiles, CARD, CHAT_TEMPLATE, LOGITS, MODEL_FILES, PLOT, Unverified, VALIDATION, is_in_export,
-};
+use files::{BaseFiles, CARD, CHAT_TEMPLATE, LOGITS, MODEL_FILES, PLOT, Unverified, VALIDATION};
 
 /// In which form an adapter leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +50,8 @@ pub struct Export<'a> {
     pub identity: &'a Identity,
     /// The tokenised validation rows, when they are to be added.
     pub validation: Option<Dataset>,
+    /// Why the base's weights are not known to be those of the sweep, where that was looked at.
+    pub other_weights: Option<String>,
 }
 
 /// The trial that the report chose; where that left no adapter, the one with the lowest validation
@@ -112,11 +112,12 @@ pub struct Written {
 }
 
 impl Export<'_> {
-    /// Writes the export into the folder `target`, replacing what an earlier one wrote there.
+    /// Writes the export into the folder `target`, replacing what an earlier one wrote there, unless
+    /// that was changed since.
     pub fn write(&self, target: &Path) -> Result<Written, CliError> {
         let (adapter, evaluation) = self.find()?;
         let check = self.verify(&adapter)?;
-        let written = store::replace_dir(target, is_in_export, |dir| {
+        let written = store::replace_dir(target, OURS, |dir| {
             Ok(self.fill(dir, &adapter, evaluation, check)?)
         })?;
         Ok(written)
@@ -222,6 +223,7 @@ impl Export<'_> {
             let reason = "an earlier version wrote it without checksums".to_owned();
             draft.unverified.insert(ADAPTER_WEIGHTS.to_owned(), reason);
         }
+        draft.warnings.extend(self.other_base());
         self.name_base(&dir.join(ADAPTER_CONFIG))?;
         if self.form == Form::AdapterAndGguf {
             let (model, target) = (&self.settings.model, dir.join(GGUF));
@@ -230,6 +232,16 @@ impl Export<'_> {
                 .map_err(|source| CliError::Model { path: model.clone(), source })?;
         }
         Ok(())
+    }
+
+    /// What to say of a base model that is not the one that the adapter was trained on.
+    fn other_base(&self) -> Option<String> {
+        let why = self.other_weights.as_ref()?;
+        Some(format!(
+            "the adapter belongs to other weights than those in the model's folder: {why}. Beside the \
+             weights that are there now it says something else than what was measured: put back \
+             those of then, or train it again"
+        ))
     }
 
     /// The base's files with merged weights.
@@ -330,6 +342,7 @@ impl Export<'_> {
             held: &self.held(),
             data_sha256: inputs::training_data_sha256(self.identity),
             adapter,
+            has_other_base: self.other_weights.is_some(),
             has_tokenizer: TOKENIZER_FILES.iter().any(|name| draft.dir.join(name).exists()),
             merged,
         };
@@ -382,6 +395,7 @@ impl Export<'_> {
             "base_eval_loss": trial.and_then(|trial| self.state.base_of(trial)).map(|e| e.eval_loss),
             "base_quantization": self.held().quantization,
             "adapter_is_verified": draft.check == AdapterCheck::Verified,
+            "base_weights_have_changed": self.other_weights.is_some(),
             "lorasweep": env!("CARGO_PKG_VERSION"),
         });
         if let Some(merged) = merged {

@@ -2,9 +2,11 @@
 
 #![allow(dead_code, reason = "each test file uses its share")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -21,7 +23,7 @@ pub struct Ran {
     pub stderr: String,
 }
 
-/// Runs `lorasweep` in `dir`.
+/// Runs `lorasweep` in `dir`. Whatever it says, the options that it names must be there.
 pub fn lorasweep(dir: &Path, args: &[&str]) -> Ran {
     let output = Command::new(env!("CARGO_BIN_EXE_lorasweep"))
         .args(args)
@@ -29,7 +31,9 @@ pub fn lorasweep(dir: &Path, args: &[&str]) -> Ran {
         .env_remove("NO_COLOR")
         .output()
         .unwrap();
-    output.into()
+    let ran = Ran::from(output);
+    assert_options_exist(args, &ran.stderr);
+    ran
 }
 
 impl From<Output> for Ran {
@@ -189,4 +193,39 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 pub fn is_training(dir: &Path) -> bool {
     let has_steps = |trial: &Value| trial["step"].as_u64() > Some(0);
     status(dir)["trials"].as_array().is_some_and(|trials| trials.iter().any(has_steps))
+}
+
+/// Fails when a message names an option that its command lacks. What stands in backquotes and begins
+/// with another program, or with `lorasweep` and another command, is looked for there.
+fn assert_options_exist(args: &[&str], stderr: &str) {
+    // What clap says quotes the command line.
+    let Some(own) = args.first().filter(|_| !stderr.contains("Usage:")) else { return };
+    for (number, part) in stderr.split('`').enumerate() {
+        let quoted = number % 2 == 1;
+        let words: Vec<&str> = part.split_whitespace().collect();
+        let command = match words[..] {
+            ["lorasweep", command, ..] if quoted => command,
+            [first, ..] if quoted && !first.starts_with("--") => continue,
+            _ => own,
+        };
+        for word in words.iter().filter(|word| word.starts_with("--")) {
+            let is_of_name = |c: char| c.is_ascii_lowercase() || c == '-';
+            let option = word.split(|c| !is_of_name(c)).next().unwrap_or_default();
+            let is_there = option == "--" || options(command).contains(option);
+            assert!(is_there, "`{command}` has no {option}: {stderr}");
+        }
+    }
+}
+
+/// The options of a command.
+fn options(command: &str) -> BTreeSet<String> {
+    static KNOWN: Mutex<BTreeMap<String, BTreeSet<String>>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap();
+    let read = || {
+        let help = Command::new(env!("CARGO_BIN_EXE_lorasweep")).args([command, "--help"]).output();
+        let help = String::from_utf8(help.unwrap().stdout).unwrap();
+        let words = help.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
+        words.filter(|word| word.starts_with("--")).map(str::to_owned).collect()
+    };
+    known.entry(command.to_owned()).or_insert_with(read).clone()
 }

@@ -2,6 +2,8 @@
 //! different numbers of rows, so they are two tables: `metrics.csv` (one row an evaluation, the
 //! base model's as step 0 first) and `steps.csv` (one row an optimizer step).
 
+use std::collections::HashSet;
+
 use spec::{Evaluation, SweepState, TrialState};
 
 use super::{measured, table};
@@ -44,6 +46,30 @@ pub fn evaluations_csv(state: &SweepState) -> Result<String, ReportError> {
         })
     });
     table("evaluations.csv", &header, all)
+}
+
+/// Whether every row of an earlier table of evaluations is in a later one, so that nothing is lost
+/// with it. As a sweep goes on, another evaluation may become the best; one that was taken again
+/// after an interruption took another time.
+pub fn is_within_evaluations(earlier: &str, later: &str) -> bool {
+    const MAY_CHANGE: [&str; 2] = ["is_best", "seconds"];
+    let read = |text: &str| -> Option<(Vec<String>, HashSet<Vec<String>>)> {
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let header: Vec<String> = reader.headers().ok()?.iter().map(str::to_owned).collect();
+        let kept = |row: csv::StringRecord| -> Vec<String> {
+            let cells = header.iter().zip(&row);
+            let cells = cells.filter(|(name, _)| !MAY_CHANGE.contains(&name.as_str()));
+            cells.map(|(_, cell)| cell.to_owned()).collect()
+        };
+        let rows = reader.records().map(|row| row.map(kept)).collect::<Result<_, _>>().ok()?;
+        Some((header, rows))
+    };
+    match (read(earlier), read(later)) {
+        (Some((columns, earlier)), Some((same_columns, later))) => {
+            columns == same_columns && earlier.is_subset(&later)
+        }
+        _ => false,
+    }
 }
 
 fn rows(trial: &TrialState, base: Option<&Evaluation>) -> Vec<Vec<String>> {

@@ -8,7 +8,7 @@ mod protobuf;
 mod ranking;
 mod tensorboard;
 
-pub use metrics::{evaluations_csv, metrics_csv, steps_csv};
+pub use metrics::{evaluations_csv, is_within_evaluations, metrics_csv, steps_csv};
 pub use mlflow::{MlflowExperiment, mlflow};
 pub use optuna::optuna_journal;
 pub use parquet::{evaluations_parquet, ranking_parquet};

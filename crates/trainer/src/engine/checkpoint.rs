@@ -28,6 +28,17 @@ struct Scalars {
     best: Option<Evaluation>,
 }
 
+/// Bytes of the scalars and of the tensors' names, at most but for long lists in a trial's settings.
+const HEADER_BYTES: u64 = 16 << 10;
+
+/// The bytes of a checkpoint of an adapter with `values` values, once it was evaluated on
+/// `validation_examples` examples: parameters, two moments and the best parameters, and each
+/// example's loss.
+pub fn size(values: usize, validation_examples: usize) -> u64 {
+    let floats = 4 * values as u64 * size_of::<f32>() as u64;
+    floats + validation_examples as u64 * size_of::<f64>() as u64 + HEADER_BYTES
+}
+
 /// Writes the slot's state.
 pub fn save<B: Backend>(backend: &B, slot: &Slot<B>, path: &Path) -> Result<()> {
     let scalars = Scalars {

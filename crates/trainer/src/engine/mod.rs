@@ -26,6 +26,7 @@ mod order;
 mod packed;
 mod slot;
 
+pub use checkpoint::size as checkpoint_bytes;
 pub use order::steps_per_epoch;
 pub use packed::{Admission, Packed, Steps};
 pub use slot::schedule;
@@ -175,6 +176,11 @@ impl Engine {
     /// See [`Packed::save_checkpoint`].
     pub fn save_checkpoint(&self, trial: TrialId, path: &Path) -> Result<u32> {
         on_each!(&self.on, p => p.save_checkpoint(trial, path))
+    }
+
+    /// See [`Packed::checkpoint_bytes`].
+    pub fn checkpoint_bytes(&self, trial: TrialId) -> Option<u64> {
+        on_each!(&self.on, p => p.checkpoint_bytes(trial))
     }
 
     /// See [`Packed::save_best`].

@@ -405,6 +405,12 @@ impl<B: Backend> Packed<B> {
         Ok(slot.step)
     }
 
+    /// Bytes of the trial's checkpoint, at most; `None` where it has no slot.
+    pub fn checkpoint_bytes(&self, trial: TrialId) -> Option<u64> {
+        let values = self.slot(trial).ok()?.layout.len;
+        Some(checkpoint::size(values, self.data.validation.examples.len()))
+    }
+
     /// Writes the adapter of the trial's best evaluation in PEFT's format into `dir`; false when
     /// there was no evaluation.
     pub fn save_best(&self, trial: TrialId, dir: &Path) -> Result<bool> {

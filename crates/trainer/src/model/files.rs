@@ -173,7 +173,7 @@ pub fn weight_files(model_dir: &Path) -> Result<Vec<PathBuf>> {
     names.into_iter().map(|name| shard(model_dir, &index_path, &name)).collect()
 }
 
-/// A shard's path; it must lie in the model's own folder.
+/// A shard's path; it must lie in the model's own folder, and be there.
 fn shard(model_dir: &Path, index: &Path, name: &str) -> Result<PathBuf> {
     let relative = Path::new(name);
     if name.is_empty() {
@@ -188,7 +188,15 @@ fn shard(model_dir: &Path, index: &Path, name: &str) -> Result<PathBuf> {
             format!("names a file that is not read: {}", pickle_refusal(name)),
         ));
     }
-    Ok(model_dir.join(relative))
+    let path = model_dir.join(relative);
+    if !path.is_file() {
+        let message = format!(
+            "names the file `{name}`, which is not there: copy or download the model again, with all \
+             of its files"
+        );
+        return Err(weights(index, message));
+    }
+    Ok(path)
 }
 
 /// Whether a file's name is one of those that PyTorch's own format goes by.

@@ -23,7 +23,8 @@ impl<T: Trainer> Serve<T> {
         }
         let trainer = &self.trainer;
         let save = |path: &Path| trainer.save_checkpoint(id, path);
-        let step = self.dir.save_checkpoint(id, Purpose::Resume, save)?;
+        let bytes = trainer.checkpoint_bytes(id);
+        let step = self.dir.save_checkpoint(id, Purpose::Resume, bytes, save)?;
         if step > 0 {
             self.record(Some(attempt), &[Event::CheckpointKept { trial: id, step }])?;
         } else if !std::mem::replace(&mut self.has_told_of_nothing_kept, true) {
@@ -121,7 +122,8 @@ impl<T: Trainer> Serve<T> {
             return Ok(());
         }
         let trainer = &self.trainer;
-        self.dir.save_checkpoint(id, Purpose::Fork, |path| trainer.save_checkpoint(id, path))?;
+        let save = |path: &Path| trainer.save_checkpoint(id, path);
+        self.dir.save_checkpoint(id, Purpose::Fork, trainer.checkpoint_bytes(id), save)?;
         Ok(())
     }
 
@@ -135,7 +137,8 @@ impl<T: Trainer> Serve<T> {
             }
             let trainer = &self.trainer;
             let save = |path: &Path| trainer.save_checkpoint(trial, path);
-            let step = self.dir.save_checkpoint(trial, Purpose::Resume, save)?;
+            let bytes = trainer.checkpoint_bytes(trial);
+            let step = self.dir.save_checkpoint(trial, Purpose::Resume, bytes, save)?;
             self.record(Some(attempt), &[Event::Checkpointed { trial, step }])?;
         }
         self.last_checkpoint = Instant::now();

@@ -1,4 +1,6 @@
-//! What a sweep's adapters will take on disk.
+//! What a sweep's adapters and checkpoints will take on disk.
+
+use std::path::Path;
 
 use serde::Serialize;
 use spec::{SaveStrategy, TrainSettings, Trial};
@@ -7,10 +9,54 @@ use trainer::model::DecoderConfig;
 use trainer::plan::Work;
 
 use super::{bytes, grouped};
+use crate::checkpoints::Checkpoints;
 use crate::workload::Workload;
 
 /// Bytes of one of an adapter's values on disk.
 const VALUE_BYTES: u64 = 4;
+
+/// What a sweep writes, and what there is room for.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Room {
+    /// Absent for trials without end.
+    pub adapters: Option<Disk>,
+    /// While it runs.
+    pub checkpoints: Checkpoints,
+    /// Bytes free where the results go; absent where the system does not tell.
+    pub free: Option<u64>,
+}
+
+impl Room {
+    /// One line for people.
+    pub fn in_words(&self, results: &Path) -> String {
+        let adapters = match &self.adapters {
+            Some(adapters) => adapters.in_words(),
+            None => "the adapter of each trial".to_owned(),
+        };
+        let free = match self.free {
+            Some(free) => format!("; {} are free in `{}`", bytes(free), results.display()),
+            None => String::new(),
+        };
+        let trials = match self.checkpoints.trials() {
+            1 => "1 trial".to_owned(),
+            several => format!("{} trials", grouped(several)),
+        };
+        let checkpoints = bytes(self.checkpoints.bytes());
+        format!("disk: {adapters}, and {checkpoints} for checkpoints of {trials} at a time{free}\n")
+    }
+
+    /// What to warn of.
+    pub fn warning(&self, results: &Path) -> Option<String> {
+        let adapters = self.adapters.map_or(0, |adapters| adapters.bytes);
+        let needed = self.checkpoints.bytes().saturating_add(adapters);
+        let free = self.free.filter(|free| *free < needed)?;
+        Some(format!(
+            "the sweep may not fit on the disk: adapters and checkpoints take up to {needed} bytes, \
+             and {free} are free in `{}`",
+            results.display()
+        ))
+    }
+}
 
 /// The adapters that a sweep leaves at most, and their bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -52,14 +98,13 @@ impl Disk {
         }
     }
 
-    /// One line for people.
-    pub fn in_words(&self) -> String {
+    fn in_words(&self) -> String {
         let each = match self.epoch_adapters {
             0 => String::new(),
             count => format!(" and of {} epochs", grouped(count)),
         };
         format!(
-            "disk: up to {} for the adapters of {} best evaluations{each}\n",
+            "up to {} for the adapters of {} best evaluations{each}",
             bytes(self.bytes),
             grouped(self.best_adapters - 1)
         )

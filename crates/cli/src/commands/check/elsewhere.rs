@@ -8,7 +8,8 @@ use spec::{CommandSettings, ExecutorKind, Sweep, Trial};
 use store::SweepFolder;
 use worker::CommandTrainer;
 
-use crate::args::{CheckArgs, RunArgs};
+use super::{next, refusal};
+use crate::args::CheckArgs;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output;
@@ -29,17 +30,24 @@ struct Findings<'a> {
 }
 
 pub(super) fn run(args: &CheckArgs, file: &SweepFile) -> Result<Exit, CliError> {
-    let findings = find(&file.sweep)?;
+    let findings = find(&file.sweep, &args.results)?;
     if args.json {
         output::json("the findings", &findings)?;
-        return Ok(Exit::Done);
+    } else {
+        file.warn();
+        output::result(&render(&findings));
     }
-    file.warn();
-    output::result(&render(&findings, &file.path.display().to_string()));
+    if let Some(refusal) = refusal(&file.sweep, findings.trials, &args.results)? {
+        return Err(refusal);
+    }
+    if !args.json {
+        let command = if findings.command.is_some() { "run" } else { "ask" };
+        output::result(&format!("\nNext:\n  {}", next(command, file, &args.results)));
+    }
     Ok(Exit::Done)
 }
 
-fn find(sweep: &Sweep) -> Result<Findings<'_>, CliError> {
+fn find<'a>(sweep: &'a Sweep, results: &Path) -> Result<Findings<'a>, CliError> {
     let planner = planner::for_sweep(sweep);
     let all = workload::all_trials(&*planner);
     let first = workload::known_trials(sweep, all.as_deref()).into_iter().next();
@@ -47,7 +55,7 @@ fn find(sweep: &Sweep) -> Result<Findings<'_>, CliError> {
         ExecutorKind::Command(settings) => Some(settings),
         _ => None,
     };
-    let folder = SweepFolder::at(Path::new(RunArgs::RESULTS).join(&sweep.name));
+    let folder = SweepFolder::at(results.join(&sweep.name));
     let preview = |(settings, trial): (&CommandSettings, Trial)| {
         CommandTrainer::preview(sweep, settings, &trial, &folder)
     };
@@ -62,7 +70,7 @@ fn find(sweep: &Sweep) -> Result<Findings<'_>, CliError> {
     })
 }
 
-fn render(found: &Findings, path: &str) -> String {
+fn render(found: &Findings) -> String {
     let mut out = format!("sweep `{}`, {}, ", found.name, found.method);
     let _ = match found.trials {
         Some(trials) => writeln!(out, "at most {trials} trials"),
@@ -70,14 +78,11 @@ fn render(found: &Findings, path: &str) -> String {
     };
     match (&found.command, found.max_parallel) {
         (Some(command), Some(parallel)) => {
-            let _ = writeln!(
-                out,
-                "each is a command, {parallel} at a time; for instance\n  {command}\n\nNext:\n  \
-                 lorasweep run {path}"
-            );
+            let _ =
+                writeln!(out, "each is a command, {parallel} at a time; for instance\n  {command}");
         }
         _ => {
-            let _ = writeln!(out, "they are trained elsewhere\n\nNext:\n  lorasweep ask {path}");
+            out += "they are trained elsewhere\n";
         }
     }
     out

@@ -1,0 +1,70 @@
+//! Whose a results folder is: this sweep's, another one's, or somebody else's.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::StoreError;
+use crate::folder::write_own;
+use crate::identity::Identity;
+use crate::lock::DriverLock;
+use crate::{atomic, layout, own_files, report_files};
+
+/// Moves the folder of the sweep `name` aside to the first free `<name>.old-<n>` and returns
+/// where it is now; `None` when there was none. Refused while another process drives the sweep.
+pub fn set_aside(results: &Path, name: &str) -> Result<Option<PathBuf>, StoreError> {
+    let root = results.join(name);
+    if !root.exists() {
+        return Ok(None);
+    }
+    let _lock = DriverLock::acquire(&root)?;
+    let mut n = 1;
+    let aside = loop {
+        let candidate = results.join(format!("{name}.old-{n}"));
+        if !candidate.exists() {
+            break candidate;
+        }
+        n += 1;
+    };
+    atomic::rename(&root, &aside)?;
+    Ok(Some(aside))
+}
+
+/// Makes sure that `root` holds this sweep, or nothing yet. Settings outside the identity (the
+/// report's thresholds, comments) follow the sweep file.
+pub(crate) fn claim(root: &Path, identity: &Identity, written: &str) -> Result<(), StoreError> {
+    match refuse_different(root, identity) {
+        Ok(()) => {}
+        Err(StoreError::NotASweep { .. }) => {
+            refuse_occupied(root, written)?;
+            report_files::begin(root)?;
+        }
+        Err(error) => return Err(error),
+    }
+    // From here on the folder is a sweep's, and what has its names is ours.
+    own_files::check_place(root, &layout::resolved_json(root))?;
+    identity.write(root)?;
+    write_own(root, &layout::sweep_yaml(root), written.as_bytes())
+}
+
+/// An error when the folder `root`, which holds no sweep, has something where a sweep's files would
+/// be: that is somebody else's. The sweep file itself may lie there.
+pub(crate) fn refuse_occupied(root: &Path, written: &str) -> Result<(), StoreError> {
+    let is_sweep_file = |path: &Path| {
+        *path == layout::sweep_yaml(root)
+            && (written.is_empty()
+                || own_files::read(path).is_ok_and(|it| it == written.as_bytes()))
+    };
+    let mut places = layout::NAMES.iter().map(|name| root.join(name));
+    match places.find(|path| path.symlink_metadata().is_ok() && !is_sweep_file(path)) {
+        Some(path) => Err(StoreError::Occupied { path }),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn refuse_different(root: &Path, identity: &Identity) -> Result<(), StoreError> {
+    let differences = identity.differences_from(&Identity::read(root)?);
+    if differences.is_empty() {
+        Ok(())
+    } else {
+        Err(StoreError::DifferentSweep { path: root.to_path_buf(), differences })
+    }
+}
