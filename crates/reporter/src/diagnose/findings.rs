@@ -21,6 +21,8 @@ pub enum FindingKind {
     Leakage,
     /// Too few validation examples to tell runs apart.
     DataTooSmall,
+    /// The seeds' share alone ties the best configurations.
+    SeedsDecide,
     /// The best value of a parameter is the last one tried.
     EdgeOfSpace,
     /// The chosen run would have gone on improving.
@@ -73,6 +75,7 @@ pub(crate) fn find(input: VerdictInput<'_>, verdict: &Verdict) -> Vec<Finding> {
         leakage(input),
         worse_than_base(input),
         too_small(input),
+        seeds_decide(input),
         more_epochs(input, verdict),
         overfitting(input),
         underfitting(input),
@@ -151,12 +154,13 @@ fn worse_than_base(input: VerdictInput<'_>) -> Option<Finding> {
     Some(finding(FindingKind::WorseThanBase, trials, evidence, advice))
 }
 
-/// Too small when a third of the configurations are tied, or when the base model is.
+/// Too small when the rows alone tie a third of the configurations, or the base model.
 fn too_small(input: VerdictInput<'_>) -> Option<Finding> {
     let comparison = input.comparison?;
-    let (tied, all) = (comparison.tied.len(), comparison.candidates);
+    let (tied, all) = (comparison.tied_on_rows.len(), comparison.candidates);
     let many_tied = all >= 3 && tied * 3 >= all && tied >= 2;
-    if !many_tied && !comparison.is_base_tied {
+    let base = comparison.against_best.get(&TrialId::BASE);
+    if !many_tied && base.is_none_or(|base| !base.is_tied_on_rows) {
         return None;
     }
     let examples = comparison.examples.to_string();
@@ -166,7 +170,21 @@ fn too_small(input: VerdictInput<'_>) -> Option<Finding> {
         advice += " ";
         advice += &say!(input.lang, TooSmallNeeded, short_count(needed as f64));
     }
-    Some(finding(FindingKind::DataTooSmall, comparison.tied.clone(), evidence, advice))
+    Some(finding(FindingKind::DataTooSmall, comparison.tied_on_rows.clone(), evidence, advice))
+}
+
+/// Configurations that more rows would not tell apart, but more seeds may.
+fn seeds_decide(input: VerdictInput<'_>) -> Option<Finding> {
+    let comparison = input.comparison.filter(|_| input.state.finished)?;
+    let repeat = comparison.repeat?;
+    let evidence = say!(input.lang, SeedsDecide, repeat.tied.to_string());
+    let (advice, seeds) = match repeat.seeds {
+        Some(seeds) => (say!(input.lang, SeedsDecideAdvice, seeds.to_string()), seeds - 1),
+        None => (say!(input.lang, SeedsTooMany), 2),
+    };
+    let yaml = Some(format!("replicates: {{top: {}, seeds: {seeds}}}\n", repeat.top));
+    let trials = comparison.tied.clone();
+    Some(Finding { yaml, ..finding(FindingKind::SeedsDecide, trials, evidence, advice) })
 }
 
 fn edge_of_space(input: VerdictInput<'_>, edge: &Edge) -> Finding {

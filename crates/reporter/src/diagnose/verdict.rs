@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use spec::{ReportSettings, SweepState, TestEvaluation, TrialConfig, TrialId, TrialState};
+use spec::{
+    Outcome, ReportSettings, StopReason, SweepState, TestEvaluation, TrialConfig, TrialId,
+    TrialState, TrialStatus,
+};
 
 use super::capacity::Capacity;
 use super::findings::{self, Finding};
@@ -216,8 +219,13 @@ fn sentences(verdict: &Verdict, input: VerdictInput<'_>) -> Vec<String> {
     let Some(choice) = &verdict.choice else {
         return vec![say!(lang, NothingYet, flags_in_words(verdict, lang))];
     };
-    let mut sentences = vec![take(choice, lang)];
+    let mut sentences: Vec<String> = preliminary(state, lang).into_iter().collect();
+    sentences.push(take(choice, lang));
     match comparison {
+        Some(comparison) if !state.finished => {
+            let (ended, best) = (comparison.candidates.to_string(), comparison.best.to_string());
+            sentences.push(say!(lang, BestSoFar, ended, best));
+        }
         Some(comparison) => {
             sentences.extend(certainty(verdict, comparison, lang));
             sentences.extend(expectation(comparison, lang));
@@ -232,6 +240,7 @@ fn sentences(verdict: &Verdict, input: VerdictInput<'_>) -> Vec<String> {
             }
         })),
     }
+    sentences.extend(stopped_early(state, lang));
     sentences.extend(choice.test.as_ref().map(|test| {
         let (rows, value) = (test.examples.to_string(), loss(test.loss));
         let error = loss(test.loss_stderr);
@@ -248,6 +257,42 @@ fn sentences(verdict: &Verdict, input: VerdictInput<'_>) -> Vec<String> {
     let runs = state.trials.len().to_string();
     sentences.push(say!(lang, Flags, runs, flags_in_words(verdict, lang)));
     sentences
+}
+
+/// What is missing, while the sweep has not ended.
+fn preliminary(state: &SweepState, lang: Lang) -> Option<String> {
+    if state.finished {
+        return None;
+    }
+    let count = |is: fn(&TrialState) -> bool| state.trials.values().filter(|t| is(t)).count();
+    let running = count(|trial| trial.status == TrialStatus::Running);
+    let waiting = count(|trial| trial.status == TrialStatus::Pending);
+    let all = state.trials.len();
+    if running + waiting == 0 {
+        return Some(say!(lang, PreliminaryMoreToCome, all.to_string()));
+    }
+    let mut rest = String::new();
+    if running > 0 {
+        rest += &say!(lang, PreliminaryRunning, running.to_string());
+    }
+    if waiting > 0 {
+        rest += &say!(lang, PreliminaryWaiting, waiting.to_string());
+    }
+    let ended = (all - running - waiting).to_string();
+    Some(say!(lang, Preliminary, ended, all.to_string(), rest))
+}
+
+/// How many runs were stopped early: their losses are of shorter training than the others'.
+fn stopped_early(state: &SweepState, lang: Lang) -> Option<String> {
+    let stopped = state.trials.values().filter(|trial| is_stopped_early(trial)).count();
+    let all = state.trials.len().to_string();
+    (stopped > 0).then(|| say!(lang, StoppedRuns, stopped.to_string(), all))
+}
+
+/// A rule of `early_terminate` ended it; reaching the target is no early stop.
+pub(crate) fn is_stopped_early(trial: &TrialState) -> bool {
+    let Some(Outcome::Stopped { reason }) = trial.outcome() else { return false };
+    matches!(reason, StopReason::EarlyTerminate { .. })
 }
 
 fn in_brackets(settings: &str) -> String {
@@ -290,7 +335,7 @@ fn certainty(verdict: &Verdict, comparison: &Comparison, lang: Lang) -> Vec<Stri
         (Reason::ClearlyBest, None) => {}
         _ if behind > 0.0 => {
             let (lowest, behind) = (comparison.best.to_string(), loss(behind));
-            sentences.push(if comparison.seed_deviation.is_some() {
+            sentences.push(if comparison.seeds.is_measured {
                 say!(lang, TiedChosenOfSeeds, tied, all, why, lowest, behind)
             } else {
                 say!(lang, TiedChosen, tied, all, why, lowest, behind)
@@ -298,21 +343,40 @@ fn certainty(verdict: &Verdict, comparison: &Comparison, lang: Lang) -> Vec<Stri
         }
         _ => sentences.push(say!(lang, TiedBest, tied, all, why)),
     }
+    match comparison.tied_on_rows.len() {
+        fewer if fewer >= comparison.tied.len() => {}
+        1 => sentences.push(say!(lang, BestOnRows, comparison.best.to_string())),
+        fewer => sentences.push(say!(lang, FewerOnRows, fewer.to_string())),
+    }
     if comparison.is_base_tied {
         sentences.push(say!(lang, BaseTied));
     }
-    if let Some(deviation) = comparison.seed_deviation {
-        sentences.push(say!(lang, SeedSpread, loss(deviation)));
+    let deviation = loss(comparison.seeds.deviation);
+    if comparison.seeds.is_measured {
+        sentences.push(say!(lang, SeedSpread, deviation));
+    } else if comparison.candidates > 1 {
+        sentences.push(say!(lang, SeedEstimate, deviation));
     }
     sentences
 }
 
-/// Only where the correction shows in the digits that are printed.
-fn expectation(comparison: &Comparison, lang: Lang) -> Option<String> {
-    let (optimism, expected) = comparison.optimism.zip(comparison.expected_loss)?;
-    let shown = optimism >= 0.000_05 && comparison.candidates > 1;
-    let losses = comparison.candidates.to_string();
-    shown.then(|| say!(lang, Expect, losses, loss(optimism), loss(expected)))
+/// The correction only where it shows in the digits that are printed.
+fn expectation(comparison: &Comparison, lang: Lang) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if comparison.candidates < 2 {
+        return sentences;
+    }
+    if let Some((optimism, expected)) = comparison.optimism.zip(comparison.expected_loss)
+        && optimism >= 0.000_05
+    {
+        let losses = comparison.candidates.to_string();
+        sentences.push(say!(lang, Expect, losses, loss(optimism), loss(expected)));
+    }
+    sentences.extend(comparison.expected.map(|expected| {
+        let (low, high) = (loss(expected.low), loss(expected.high));
+        say!(lang, ExpectWithSeeds, loss(expected.loss), low, high)
+    }));
+    sentences
 }
 
 fn flags_in_words(verdict: &Verdict, lang: Lang) -> String {

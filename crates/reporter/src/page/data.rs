@@ -3,9 +3,10 @@
 use serde_json::{Map, Value, json};
 use spec::{TrialConfig, TrialId};
 
-use super::{Page, curves, importance};
+use super::{Page, curves};
 use crate::compare::Comparison;
 use crate::diagnose::{BestRun, Note, detect_overfit};
+use crate::importance::importance;
 use crate::number;
 use crate::parameters::{self, PARAMETERS, Parameter};
 use crate::rank::Row;

@@ -6,7 +6,6 @@
 
 mod curves;
 mod data;
-mod importance;
 mod timeline;
 
 use minijinja::{AutoEscape, Environment, context};
@@ -16,7 +15,6 @@ use crate::error::ReportError;
 use crate::rank::{Ranking, Row};
 use crate::text::Lang;
 
-pub use importance::{Importance, importance};
 pub use timeline::{Span, timeline};
 
 const TEMPLATE: &str = include_str!("assets/report.html");

@@ -40,14 +40,30 @@ texts! {
         ", thấp hơn mô hình gốc {0}";
     NotBelowBase: ", which is no better than the base model ({0})",
         ", không tốt hơn mô hình gốc ({0})";
-    ClearlyBest: "It is better than every other run beyond chance; the next, trial {0}, is {1} behind.",
-        "Lượt này tốt hơn mọi lượt khác một cách rõ ràng; lượt kế tiếp là {0}, kém {1}.";
+    ClearlyBest: "It is better than every other configuration, and expected to stay so with other seeds (95 %); the next, trial {0}, is {1} behind.",
+        "Cấu hình này tốt hơn mọi cấu hình khác và dự kiến vẫn vậy với seed khác (95 %); lượt kế tiếp là {0}, kém {1}.";
     TiedChosen: "{0} of {1} configurations cannot be told apart at the top (95 %); of the closest it {2}. The lowest loss, trial {3}, is {4} lower.",
-        "{0} trên {1} cấu hình ở đầu bảng không phân biệt được với nhau (95 %); trong số gần nhất lượt này {2}. Mất mát thấp nhất là lượt {3}, thấp hơn {4}.";
+        "{0}/{1} cấu hình đầu bảng không phân biệt được với nhau (95 %); trong số gần nhất, lượt này {2}. Loss thấp nhất là của lượt {3}, thấp hơn {4}.";
     TiedChosenOfSeeds: "{0} of {1} configurations cannot be told apart at the top (95 %); of the closest it {2}. Over its seeds, the configuration of trial {3} is lowest, by {4}.",
         "{0} trên {1} cấu hình ở đầu bảng không phân biệt được với nhau (95 %); trong số gần nhất lượt này {2}. Tính trung bình qua các seed, cấu hình của lượt {3} thấp nhất, thấp hơn {4}.";
     TiedBest: "{0} of {1} configurations cannot be told apart at the top (95 %); of the closest it {2}.",
         "{0} trên {1} cấu hình ở đầu bảng không phân biệt được với nhau (95 %); trong số gần nhất lượt này {2}.";
+    BestOnRows: "On rows like these and with these seeds, trial {0} is better than every other run; with other seeds that may turn around.",
+        "Trên dữ liệu như thế này và với các seed này, lượt {0} tốt hơn mọi lượt khác; với seed khác kết quả có thể đảo ngược.";
+    FewerOnRows: "With these seeds alone, on rows like these, {0} would be tied; the rest is the seeds' share.",
+        "Chỉ với các seed này, trên dữ liệu như thế này, sẽ có {0} cấu hình ngang nhau; phần còn lại là do seed.";
+    BestSoFar: "Of the {0} configurations that have ended, trial {1} has the lowest validation loss; runs that have not ended are not compared.",
+        "Trong {0} cấu hình đã kết thúc, lượt {1} có validation loss thấp nhất; các lượt chưa kết thúc chưa được so sánh.";
+    Preliminary: "Preliminary: {0} of {1} runs have ended{2}; the rest may change everything below.",
+        "Tạm thời: {0}/{1} lượt đã kết thúc{2}; các lượt còn lại có thể thay đổi mọi kết luận dưới đây.";
+    PreliminaryRunning: ", {0} are in training",
+        ", {0} lượt đang chạy";
+    PreliminaryWaiting: ", {0} wait",
+        ", {0} lượt đang chờ";
+    PreliminaryMoreToCome: "Preliminary: all {0} runs proposed so far have ended, but the sweep has not; more may be proposed.",
+        "Tạm thời: {0} lượt đã đề xuất đều kết thúc, nhưng lần dò thì chưa; có thể còn đề xuất thêm.";
+    StoppedRuns: "{0} of {1} runs were stopped early; each is judged by what it had reached, not by what it would have.",
+        "{0}/{1} lượt bị dừng sớm; mỗi lượt được đánh giá theo mức đã đạt, không theo mức có thể đạt.";
     HasLowestRank: "has the lowest rank",
         "có rank thấp nhất";
     HasSmallestGap: "has the smallest gap at the lowest rank",
@@ -56,8 +72,10 @@ texts! {
         "quên ít nhất ở rank thấp nhất";
     HasLowestLoss: "is as simple as any and has the lowest loss",
         "đơn giản nhất và có mất mát thấp nhất";
-    Expect: "As the lowest of {0} losses that one is about {1} too low: expect {2} on new rows.",
-        "Là giá trị thấp nhất trong {0} giá trị nên nó thấp hơn thực tế khoảng {1}: hãy kỳ vọng {2} trên dữ liệu mới.";
+    Expect: "As the lowest of {0} losses that one is about {1} too low: expect {2} of this adapter on new rows.",
+        "Là giá trị thấp nhất trong {0} giá trị nên loss này thấp hơn thực tế khoảng {1}: với dữ liệu mới, dự kiến adapter này đạt khoảng {2}.";
+    ExpectWithSeeds: "The same settings under another seed: expect {0} on new rows (95 % {1} to {2}).",
+        "Cùng cấu hình với seed khác: dự kiến {0} trên dữ liệu mới (95 %: {1} đến {2}).";
     Test: "On {0} held-out test rows: {1} ± {2}.",
         "Trên {0} dòng kiểm tra để riêng: {1} ± {2}.";
     TestWithBase: "On {0} held-out test rows: {1} ± {2}; the base model has {3}.",
@@ -69,7 +87,9 @@ texts! {
     RunnerUpEqual: "Second: trial {0}{1}, {2} behind, less than one standard error: take them as equal.",
         "Thứ hai: lượt {0}{1}, kém {2}, chưa đến một sai số chuẩn: coi như bằng nhau.";
     SeedSpread: "Between seeds the loss differs by {0} (standard deviation), which the comparison includes.",
-        "Giữa các seed, mất mát lệch nhau {0} (độ lệch chuẩn); phép so sánh đã tính đến điều này.";
+        "Giữa các seed, loss lệch nhau {0} (độ lệch chuẩn); phép so sánh đã tính điều này.";
+    SeedEstimate: "No configuration was trained under a second seed: by an estimate from near configurations and from earlier replicated runs, seeds move a loss by {0} (standard deviation), which the comparison includes.",
+        "Chưa cấu hình nào được huấn luyện với seed thứ hai: ước tính từ các cấu hình lân cận và từ các lượt lặp lại trước đây, seed làm loss lệch {0} (độ lệch chuẩn); phép so sánh đã tính điều này.";
     BestIsFlagged: "It is flagged {0}: {1}",
         "Lượt này bị đánh dấu {0}: {1}";
     Flags: "Of {0} runs: {1}.",
@@ -148,6 +168,12 @@ texts! {
         "Thêm dòng kiểm định, hoặc chấp nhận kết quả ngang nhau.";
     TooSmallNeeded: "About {0} would tell the best from the next, unless they are equally good.",
         "Cần khoảng {0} mẫu để phân biệt lượt tốt nhất với lượt kế tiếp, trừ khi chúng thật sự ngang nhau.";
+    SeedsDecide: "{0} configurations are tied by what a seed can do, not by the rows: with these seeds they can be told apart.",
+        "{0} cấu hình ngang nhau vì ảnh hưởng của seed, không phải vì ít dữ liệu: với các seed này vẫn phân biệt được.";
+    SeedsDecideAdvice: "Repeat the closest: with {0} seeds each, the best can be told from the next if the difference is real.",
+        "Hãy lặp lại các cấu hình gần nhất: với {0} seed mỗi cấu hình, có thể phân biệt lượt tốt nhất với lượt kế tiếp nếu khác biệt là thật.";
+    SeedsTooMany: "It would take many seeds to tell them apart: take the simplest, or repeat the closest to be surer of the order.",
+        "Cần rất nhiều seed mới phân biệt được: hãy chọn cấu hình đơn giản nhất, hoặc lặp lại các cấu hình gần nhất để chắc hơn.";
     Leakage: "{0} validation rows are also training rows, and {1} more share their prompt with one.",
         "{0} dòng kiểm định cũng có trong tập huấn luyện, và {1} dòng khác trùng câu hỏi.";
     LeakageAdvice: "Remove them (`lorasweep check` lists their lines): their losses look better than new rows' would.",

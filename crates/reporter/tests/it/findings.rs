@@ -25,6 +25,7 @@ fn sweep(runs: &[(TrialConfig, &[f64])]) -> SweepState {
         }
         events.push(Event::TrialFinished { trial, outcome: Outcome::Completed });
     }
+    events.push(Event::SweepFinished);
     SweepState::from_events(&events)
 }
 
