@@ -173,6 +173,9 @@ fn cells(row: &Row, parameters: &[&Parameter]) -> Vec<Cell> {
     if row.notes.contains(&Note::Forgetting) {
         flag.push_str(" forgets");
     }
+    if row.outcome == "stopped" {
+        flag.push_str(" stopped");
+    }
     cells.push(Cell { text: flag, paint: paint(row.flag) });
     cells
 }

@@ -35,11 +35,11 @@ pub struct Intervals {
 
 /// The two parts of the error of a difference.
 #[derive(Debug, Clone, Copy)]
-struct Errors {
+pub struct Errors {
     /// Variance over examples.
-    examples: f64,
+    pub examples: f64,
     /// Variance over seeds.
-    seeds: f64,
+    pub seeds: f64,
 }
 
 impl Errors {
@@ -61,8 +61,7 @@ impl Intervals {
     pub fn new(found: &Candidates, best: usize) -> Self {
         let rough = |at: usize| {
             let (own, other) = (&found.list[at], &found.list[best]);
-            let examples =
-                if at == best { 0.0 } else { paired(found, &own.nll, &other.nll).powi(2) };
+            let examples = if at == best { 0.0 } else { paired(found, &own.nll, &other.nll) };
             (own.loss - other.loss, Errors { examples, seeds: of_seeds(found, at, best) })
         };
         let mut errors: Vec<(f64, Errors)> = (0..found.list.len()).map(rough).collect();
@@ -99,7 +98,7 @@ impl Intervals {
 /// Something that was not trained, such as the base model, against the candidate at `best`, by at least
 /// the critical value `critical`.
 pub fn against_untrained(found: &Candidates, nll: &[f64], best: usize, critical: f64) -> Against {
-    let examples = paired(found, nll, &found.list[best].nll).powi(2);
+    let examples = paired(found, nll, &found.list[best].nll);
     let seeds = found.seeds.of_run(best) / found.list[best].trials.len() as f64;
     let errors = Errors { examples, seeds };
     let difference = found.loss(nll) - found.list[best].loss;
@@ -111,15 +110,19 @@ pub fn against_untrained(found: &Candidates, nll: &[f64], best: usize, critical:
 /// One run of the candidate `a` against one of `b`: the first's losses minus the second's, with a 95 %
 /// interval of this one comparison.
 pub fn pair(found: &Candidates, a: (usize, &[f64]), b: (usize, &[f64])) -> Against {
-    let examples = paired(found, a.1, b.1).powi(2);
+    let examples = paired(found, a.1, b.1);
     let seeds = if a.0 == b.0 { 0.0 } else { found.seeds.of_run(a.0) + found.seeds.of_run(b.0) };
     let difference = found.loss(a.1) - found.loss(b.1);
-    let errors = Errors { examples, seeds };
+    alone(found, difference, Errors { examples, seeds })
+}
+
+/// The 95 % interval of a difference that stands alone.
+pub fn alone(found: &Candidates, difference: f64, errors: Errors) -> Against {
     let apart = interval(difference, errors, single(found, errors, TWO_SIDED));
-    let on_rows = single(found, Errors { seeds: 0.0, ..errors }, TWO_SIDED) * examples.sqrt();
+    let of_rows = single(found, Errors { seeds: 0.0, ..errors }, TWO_SIDED);
     Against {
         is_tied: apart.low <= 0.0 && apart.high >= 0.0,
-        is_tied_on_rows: difference.abs() <= on_rows,
+        is_tied_on_rows: difference.abs() <= of_rows * errors.examples.sqrt(),
         ..apart
     }
 }
@@ -146,10 +149,10 @@ fn of_seeds(found: &Candidates, a: usize, b: usize) -> f64 {
     if a == b { 0.0 } else { of(a) + of(b) }
 }
 
-/// Standard error over examples of the difference of two losses.
+/// Variance over examples of the difference of two losses.
 fn paired(found: &Candidates, a: &[f64], b: &[f64]) -> f64 {
-    let pairs = a.iter().zip(b).zip(&found.targets).map(|((a, b), t)| (a - b, *t));
-    ratio_error(pairs, found.loss(a) - found.loss(b), found.targets.iter().sum())
+    let apart: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+    found.row_variance(&apart)
 }
 
 /// Standard error of `ratio`, the sum of the pairs' first values over the sum `total` of their

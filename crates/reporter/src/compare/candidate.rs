@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use spec::{ConfigKey, ExampleLosses, Outcome, SweepState, TrialConfig, TrialId, TrialState};
 
+use super::bootstrap::ratio_error;
 use super::seeds::SeedShare;
 
 /// A configuration, under one seed or several.
@@ -103,6 +104,12 @@ impl Candidates {
     /// Loss per target token of summed losses.
     pub fn loss(&self, nll: &[f64]) -> f64 {
         nll.iter().sum::<f64>() / self.targets.iter().sum::<f64>()
+    }
+
+    /// Variance over examples of the loss per target token of summed losses, or of their differences.
+    pub fn row_variance(&self, nll: &[f64]) -> f64 {
+        let pairs = nll.iter().copied().zip(self.targets.iter().copied());
+        ratio_error(pairs, self.loss(nll), self.targets.iter().sum()).powi(2)
     }
 
     /// Index of the candidate that a run belongs to.

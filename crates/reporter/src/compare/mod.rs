@@ -44,6 +44,7 @@ mod bootstrap;
 mod candidate;
 mod choice;
 mod optimism;
+mod pooled;
 mod repeat;
 mod seeds;
 mod student;
@@ -60,7 +61,10 @@ pub use repeat::Repeat;
 pub use seeds::SeedSpread;
 
 use bootstrap::Intervals;
-use candidate::{Candidate, Candidates};
+use candidate::Candidate;
+pub(crate) use candidate::Candidates;
+pub(crate) use pooled::pooled;
+pub(crate) use student::student;
 
 /// Standard normal quantile of a two-sided 95 % interval.
 pub(crate) use student::TWO_SIDED as Z95;
@@ -166,9 +170,13 @@ fn losses((state, trial): Run<'_>) -> Option<Vec<f64>> {
 
 /// Compares the runs whose losses are known example by example; `None` when there are none.
 pub fn compare(state: &SweepState) -> Option<Comparison> {
-    let found = Candidates::of(state)?;
+    Candidates::of(state).as_ref().map(compare_found)
+}
+
+/// As [`compare`], for candidates that are already known.
+pub(crate) fn compare_found(found: &Candidates) -> Comparison {
     let best = found.best();
-    let intervals = Intervals::new(&found, best);
+    let intervals = Intervals::new(found, best);
     let mut against_best = BTreeMap::new();
     for (candidate, interval) in found.list.iter().zip(&intervals.of) {
         against_best.extend(candidate.trials.iter().map(|trial| (*trial, *interval)));
@@ -176,7 +184,7 @@ pub fn compare(state: &SweepState) -> Option<Comparison> {
     let base = found
         .base
         .as_ref()
-        .map(|base| bootstrap::against_untrained(&found, &base.nll, best, intervals.critical));
+        .map(|base| bootstrap::against_untrained(found, &base.nll, best, intervals.critical));
     against_best.extend(base.map(|base| (TrialId::BASE, base)));
 
     let those = |is: &dyn Fn(usize) -> bool| -> Vec<&Candidate> {
@@ -186,26 +194,26 @@ pub fn compare(state: &SweepState) -> Option<Comparison> {
     let close = those(&|at| intervals.is_close[at]);
     let choice = choice::choose(&close, tied.len(), &found.list[best]);
     let chosen = found.list.iter().position(|c| c.trials.contains(&choice.trial));
-    let optimism = optimism::of(&found);
+    let optimism = optimism::of(found);
     let expected = optimism.zip(chosen);
-    Some(Comparison {
+    Comparison {
         examples: found.targets.len(),
         candidates: found.list.len(),
         seeds: found.seeds.in_short(best),
         best: found.list[best].trial,
-        runner_up: runner_up(&found, best),
+        runner_up: runner_up(found, best),
         critical: intervals.critical,
         is_base_tied: base.is_some_and(|base| base.is_tied),
-        examples_needed: examples_needed(&found, &intervals, best),
+        examples_needed: examples_needed(found, &intervals, best),
         expected_loss: expected.map(|(optimism, chosen)| found.list[chosen].loss + optimism),
-        expected: expected.map(|(optimism, chosen)| Expected::of(&found, chosen, optimism)),
-        repeat: repeat::of(&found, &intervals, best),
+        expected: expected.map(|(optimism, chosen)| Expected::of(found, chosen, optimism)),
+        repeat: repeat::of(found, &intervals, best),
         tied: by_difference(&tied, &against_best),
         tied_on_rows: by_difference(&those(&|at| intervals.of[at].is_tied_on_rows), &against_best),
         against_best,
         choice,
         optimism,
-    })
+    }
 }
 
 fn by_difference(

@@ -5,7 +5,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use super::bootstrap::{normal, ratio_error};
+use super::bootstrap::normal;
 use super::candidate::Candidates;
 use super::student::{TWO_SIDED, freedom_of_sum, student};
 
@@ -35,9 +35,7 @@ impl Expected {
     /// known from m seeds: `phi v (1 + 1 / m)`.
     pub fn of(found: &Candidates, chosen: usize, optimism: f64) -> Self {
         let candidate = &found.list[chosen];
-        let pairs = candidate.nll.iter().copied().zip(found.targets.iter().copied());
-        let tokens = found.targets.iter().sum();
-        let rows = ratio_error(pairs, candidate.loss, tokens).powi(2);
+        let rows = found.row_variance(&candidate.nll);
         let seeds = found.seeds.of_run(chosen) * (1.0 + 1.0 / candidate.trials.len() as f64);
         let of_rows = (found.targets.len() as f64 - 1.0).max(1.0);
         let freedom = freedom_of_sum([(rows, of_rows), (seeds, found.seeds.freedom)]);

@@ -16,8 +16,8 @@
 //! between seeds of the loss of k is `phi v(k)`: `phi` is the share of the differences on single examples
 //! that all examples have in common (an intraclass correlation; Fisher 1925). Runs that diverge, or that
 //! hardly move away from the base model, differ by more and by less on every example, so that `v(k)`
-//! follows them. In seven sets of 240 replicated runs `phi` differs by a factor of 7, the variance itself
-//! by one of 10,000 (`scripts/bench/seed_share.py`, `results/bench/claims.txt`).
+//! follows them. In seven sets of 200 replicated runs `phi` differs by a factor of 6, the variance itself
+//! by one of more than 10,000 (`scripts/bench/seed_share.py`, `results/bench/claims.txt`).
 //!
 //! - **Before this sweep** `phi` is scaled-inverse-chi-squared (Gelman et al. 2013, Bayesian Data
 //!   Analysis, section 2.6) with [`PRIOR_FREEDOM`] degrees of freedom and scale [`PRIOR_SHARE`].

@@ -2,8 +2,9 @@
 
 use spec::{BaseForm, Quantization, SweepState, TrialConfig};
 
-use super::findings::{ByValue, Finding, FindingKind, finding};
-use super::verdict::{Verdict, VerdictInput};
+use super::findings::{Finding, FindingKind, finding};
+use super::matched::Matched;
+use super::verdict::VerdictInput;
 use crate::number::loss;
 use crate::text::say;
 
@@ -25,8 +26,9 @@ fn place(config: &TrialConfig) -> u32 {
 }
 
 /// Whether the form of the base matters, and which of those that do no worse is the smallest.
-pub(super) fn quantization(input: VerdictInput<'_>, verdict: &Verdict) -> Option<Finding> {
-    let forms = ByValue::of(input, verdict, place)?;
+pub(super) fn quantization(input: VerdictInput<'_>) -> Option<Finding> {
+    let forms = Matched::of(input, "quantization", place)?;
+    let tied = forms.unbeaten();
     let lang = input.lang;
     let name = |at: &u32| BY_SIZE[*at as usize].to_string();
     let of_form =
@@ -35,18 +37,22 @@ pub(super) fn quantization(input: VerdictInput<'_>, verdict: &Verdict) -> Option
             Some(base) => {
                 say!(lang, ByForm, name(at), loss(*best), loss(base.evaluation.eval_loss))
             }
-            None => format!("{}: {}", name(at), loss(*best)),
+            None => say!(lang, ByValueAlone, name(at), loss(*best)),
         };
     let words = forms.best.iter().map(of_form).collect::<Vec<_>>().join("; ");
-    let behind: Vec<String> =
-        forms.best.keys().filter(|at| !forms.tied.contains(at)).map(name).collect();
+    let behind: Vec<String> = forms.best.keys().filter(|at| !tied.contains(at)).map(name).collect();
+    if tied.is_empty() {
+        let evidence = say!(lang, QuantizationUnclear, words);
+        let advice = say!(lang, UnclearAdvice, "quantization");
+        return Some(finding(FindingKind::Quantization, forms.trials(), evidence, advice));
+    }
     let evidence = if behind.is_empty() {
         say!(lang, QuantizationFree, words)
     } else {
-        let tied: Vec<String> = forms.tied.iter().map(name).collect();
-        say!(lang, QuantizationCosts, tied.join(", "), behind.join(", "), words)
+        let equal: Vec<String> = tied.iter().map(name).collect();
+        say!(lang, QuantizationCosts, equal.join(", "), behind.join(", "), words)
     };
-    let advice = say!(lang, QuantizationAdvice, name(forms.tied.first()?));
+    let advice = say!(lang, QuantizationAdvice, name(tied.first()?));
     Some(finding(FindingKind::Quantization, forms.trials(), evidence, advice))
 }
 

@@ -8,10 +8,11 @@ use spec::{
     TrialState, TrialStatus,
 };
 
-use super::capacity::Capacity;
 use super::findings::{self, Finding};
+use super::matched::Matched;
 use super::{Diagnosis, Flag, Reference, diagnose_all};
-use crate::compare::{Comparison, Reason, Z95, compare};
+use crate::compare::{Candidates, Comparison, Reason, Z95, compare_found};
+use crate::extend;
 use crate::number::{change, epoch, loss};
 use crate::parameters;
 use crate::text::{Lang, say};
@@ -96,14 +97,17 @@ pub(crate) struct VerdictInput<'a> {
     pub state: &'a SweepState,
     pub diagnoses: &'a BTreeMap<TrialId, Diagnosis>,
     pub comparison: Option<&'a Comparison>,
+    pub found: Option<&'a Candidates>,
     pub lang: Lang,
 }
 
 /// Sums a sweep up.
 pub fn verdict(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Verdict {
     let diagnoses = &diagnose_all(state, settings, lang);
-    let comparison = compare(state);
-    verdict_of(VerdictInput { state, diagnoses, comparison: comparison.as_ref(), lang })
+    let found = Candidates::of(state);
+    let comparison = found.as_ref().map(compare_found);
+    let (found, comparison) = (found.as_ref(), comparison.as_ref());
+    verdict_of(VerdictInput { state, diagnoses, comparison, found, lang })
 }
 
 /// As [`verdict`], for runs that are already diagnosed and compared.
@@ -174,48 +178,53 @@ fn runner_up(input: VerdictInput<'_>, best: &TrialState) -> Option<RunnerUp> {
 }
 
 /// Of the parameters whose ranges are open-ended: a best run at the edge says that the optimum may
-/// lie beyond it, unless a run elsewhere is as good.
+/// lie beyond it. For rank and batch size, runs that differ in nothing else must say so too; a rate
+/// at the edge counts unless a run at another one is as good. Where nothing sensible lies beyond, there is
+/// no edge.
 fn edges(input: VerdictInput<'_>, best: &TrialConfig) -> Vec<Edge> {
+    let whole = |name: &'static str, value: fn(&TrialConfig) -> u32| {
+        let matched = Matched::of(input, name, value)?;
+        let own = value(best);
+        let side = if Some(&own) == matched.best.keys().next_back() {
+            Side::Highest
+        } else if Some(&own) == matched.best.keys().next() {
+            Side::Lowest
+        } else {
+            return None;
+        };
+        let edge = Edge { parameter: name, value: f64::from(own), side };
+        matched.wins(own).then_some(edge)
+    };
     let found = [
-        edge(input, best, "learning_rate", |config| config.learning_rate),
-        edge(input, best, "rank", |config| f64::from(config.rank)),
-        edge(input, best, "batch_size", |config| f64::from(config.batch_size)),
+        rate_edge(input, best),
+        whole("rank", |config| config.rank),
+        whole("batch_size", |config| config.batch_size),
     ];
-    found.into_iter().flatten().collect()
+    let leads_on = |edge: &Edge| extend::leads_on(input.state, edge);
+    found.into_iter().flatten().filter(leads_on).collect()
 }
 
-fn edge(
-    input: VerdictInput<'_>,
-    best: &TrialConfig,
-    parameter: &'static str,
-    of: fn(&TrialConfig) -> f64,
-) -> Option<Edge> {
+fn rate_edge(input: VerdictInput<'_>, best: &TrialConfig) -> Option<Edge> {
+    let of = |trial: &TrialState| trial.trial.config.learning_rate;
     let trials = &input.state.trials;
-    let evaluated = trials.values().filter(|trial| trial.best().is_some());
-    let tried: Vec<f64> = evaluated.map(|trial| of(&trial.trial.config)).collect();
-    let low = tried.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = tried.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let value = of(best);
+    let tried = || trials.values().filter(|trial| trial.best().is_some()).map(of);
+    let low = tried().fold(f64::INFINITY, f64::min);
+    let high = tried().fold(f64::NEG_INFINITY, f64::max);
+    let value = best.learning_rate;
     let mut tied = input.comparison.iter().flat_map(|c| &c.tied).filter_map(|id| trials.get(id));
-    let is_elsewhere = tied.any(|trial| of(&trial.trial.config) != value);
-    // More rank than the rows can fill leads nowhere.
-    let is_filled = || {
-        let capacity = (parameter == "rank").then(|| Capacity::of(input.state, best.rank));
-        capacity.flatten().is_some_and(|capacity| capacity.is_far_beyond())
-    };
-    if low >= high || is_elsewhere || (value == high && is_filled()) {
-        None
-    } else if value == high {
-        Some(Edge { parameter, value, side: Side::Highest })
-    } else if value == low {
-        Some(Edge { parameter, value, side: Side::Lowest })
+    if low >= high || tied.any(|trial| of(trial) != value) {
+        return None;
+    }
+    let edge = |side| Edge { parameter: "learning_rate", value, side };
+    if value == high {
+        Some(edge(Side::Highest))
     } else {
-        None
+        (value == low).then(|| edge(Side::Lowest))
     }
 }
 
 fn sentences(verdict: &Verdict, input: VerdictInput<'_>) -> Vec<String> {
-    let VerdictInput { state, diagnoses, comparison, lang } = input;
+    let VerdictInput { state, diagnoses, comparison, lang, .. } = input;
     let Some(choice) = &verdict.choice else {
         return vec![say!(lang, NothingYet, flags_in_words(verdict, lang))];
     };
@@ -271,15 +280,9 @@ fn preliminary(state: &SweepState, lang: Lang) -> Option<String> {
     if running + waiting == 0 {
         return Some(say!(lang, PreliminaryMoreToCome, all.to_string()));
     }
-    let mut rest = String::new();
-    if running > 0 {
-        rest += &say!(lang, PreliminaryRunning, running.to_string());
-    }
-    if waiting > 0 {
-        rest += &say!(lang, PreliminaryWaiting, waiting.to_string());
-    }
     let ended = (all - running - waiting).to_string();
-    Some(say!(lang, Preliminary, ended, all.to_string(), rest))
+    let (running, waiting) = (running.to_string(), waiting.to_string());
+    Some(say!(lang, Preliminary, ended, all.to_string(), running, waiting))
 }
 
 /// How many runs were stopped early: their losses are of shorter training than the others'.

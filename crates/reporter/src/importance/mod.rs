@@ -10,7 +10,7 @@
 //! a bootstrap sample of the runs.
 //!
 //! The page and `lorasweep explain` both show these numbers; Optuna's `FanovaImportanceEvaluator` gives
-//! the same on the same runs (`tests/it/importance.rs`, `scripts/golden/make_importance_golden.py`).
+//! the same on the same runs, if it is given the logarithms (`tests/it/importance.rs`, `scripts/golden/make_importance_golden.py`).
 
 mod forest;
 

@@ -104,6 +104,8 @@ fn run(page: Page<'_>, row: &Row, varying: &[&Parameter], points: usize) -> Valu
         "trial": row.trial.0,
         "position": row.position,
         "flag": row.flag.name(),
+        "outcome": row.outcome,
+        "stopped": row.stopped,
         "notes": row.notes.iter().copied().map(Note::name).collect::<Vec<_>>(),
         "loss": short(row.eval_loss),
         "low": short(row.eval_loss_interval.map(|interval| interval[0])),

@@ -108,6 +108,6 @@ mod tests {
     fn values_stand_where_the_language_wants_them() {
         let of = |lang: Lang| say!(lang, RunsOf, "3", "24");
         assert_eq!(of(Lang::En), "3 of 24 runs");
-        assert_eq!(of(Lang::Vi), "3 trên 24 lượt chạy");
+        assert_eq!(of(Lang::Vi), "3/24 lượt");
     }
 }

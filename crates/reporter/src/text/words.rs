@@ -25,7 +25,9 @@ macro_rules! texts {
 
 texts! {
     RunsOf: "{0} of {1} runs",
-        "{0} trên {1} lượt chạy";
+        "{0}/{1} lượt";
+    OnlyRun: "The only run",
+        "Lượt duy nhất";
 
     // The verdict.
     NothingYet: "No run has been evaluated yet ({0}).",
@@ -54,16 +56,12 @@ texts! {
         "Chỉ với các seed này, trên dữ liệu như thế này, sẽ có {0} cấu hình ngang nhau; phần còn lại là do seed.";
     BestSoFar: "Of the {0} configurations that have ended, trial {1} has the lowest validation loss; runs that have not ended are not compared.",
         "Trong {0} cấu hình đã kết thúc, lượt {1} có validation loss thấp nhất; các lượt chưa kết thúc chưa được so sánh.";
-    Preliminary: "Preliminary: {0} of {1} runs have ended{2}; the rest may change everything below.",
-        "Tạm thời: {0}/{1} lượt đã kết thúc{2}; các lượt còn lại có thể thay đổi mọi kết luận dưới đây.";
-    PreliminaryRunning: ", {0} are in training",
-        ", {0} lượt đang chạy";
-    PreliminaryWaiting: ", {0} wait",
-        ", {0} lượt đang chờ";
-    PreliminaryMoreToCome: "Preliminary: all {0} runs proposed so far have ended, but the sweep has not; more may be proposed.",
-        "Tạm thời: {0} lượt đã đề xuất đều kết thúc, nhưng lần dò thì chưa; có thể còn đề xuất thêm.";
-    StoppedRuns: "{0} of {1} runs were stopped early; each is judged by what it had reached, not by what it would have.",
-        "{0}/{1} lượt bị dừng sớm; mỗi lượt được đánh giá theo mức đã đạt, không theo mức có thể đạt.";
+    Preliminary: "Preliminary: {0} of {1} runs have ended (in training: {2}, waiting: {3}); the rest may change everything below.",
+        "Tạm thời: {0}/{1} lượt đã kết thúc (đang chạy: {2}, đang chờ: {3}); các lượt còn lại có thể thay đổi mọi kết luận dưới đây.";
+    PreliminaryMoreToCome: "Preliminary: of the runs proposed so far all have ended ({0}), but the sweep has not; more may be proposed.",
+        "Tạm thời: mọi lượt đã đề xuất đều kết thúc ({0}), nhưng lần dò thì chưa; có thể còn đề xuất thêm.";
+    StoppedRuns: "Stopped early: {0} of {1} runs. Each is judged by what it had reached, not by what it would have.",
+        "Dừng sớm: {0}/{1} lượt. Mỗi lượt được đánh giá theo mức đã đạt, không theo mức lẽ ra có thể đạt.";
     HasLowestRank: "has the lowest rank",
         "có rank thấp nhất";
     HasSmallestGap: "has the smallest gap at the lowest rank",
@@ -96,14 +94,14 @@ texts! {
         "Trong {0} lượt chạy: {1}.";
 
     // Sweep-wide findings: what was seen, and what to do.
-    Overfitting: "{0} runs overfit, typically after epoch {1}; the worst (trial {2}) lost {3} of its validation loss by the end.",
-        "{0} lượt bị quá khớp, thường sau epoch {1}; lượt tệ nhất ({2}) đến cuối mất {3} mất mát kiểm định.";
+    Overfitting: "{0} overfit, typically after epoch {1}; the validation loss of the worst (trial {2}) rose by {3} until the end.",
+        "{0} bị overfit, thường sau epoch {1}; lượt tệ nhất ({2}) có validation loss tăng {3} cho đến cuối.";
     OverfittingAdvice: "Train for about {0} epochs or lower the learning rate; the adapters kept are those of the best epoch.",
         "Huấn luyện khoảng {0} epoch hoặc giảm learning rate; adapter được giữ là của epoch tốt nhất.";
-    Underfitting: "{0} runs levelled off far behind the best run.",
-        "{0} lượt chững lại khi còn cách xa lượt tốt nhất.";
-    UnderfittingAdvice: "Give them no more time: what they lack is rank, learning rate or layers (see the best run's settings).",
-        "Đừng cho thêm thời gian: chúng thiếu rank, learning rate hoặc số lớp gắn adapter (xem cấu hình của lượt tốt nhất).";
+    Underfitting: "{0} levelled off far behind the best run.",
+        "{0} chững lại khi còn cách xa lượt tốt nhất.";
+    UnderfittingAdvice: "More of the same training would not help: see each run's advice for what it lacks compared with the best.",
+        "Huấn luyện thêm như cũ sẽ không giúp ích: xem lời khuyên của từng lượt để biết còn thiếu gì so với lượt tốt nhất.";
     RateTooHigh: "At learning_rate {0} and above, {1} of {2} runs diverged, spiked, stayed above the base model or came less far than at a lower rate.",
         "Từ learning_rate {0} trở lên, {1} trên {2} lượt phân kỳ, có đỉnh nhọn, ở trên mô hình gốc hoặc kém hơn khi dùng learning rate thấp hơn.";
     RateTooHighAdvice: "Search below {0}.",
@@ -112,26 +110,44 @@ texts! {
         "Từ learning_rate {0} trở xuống, {1} trên {2} lượt vẫn đang giảm khi kết thúc và còn xa lượt tốt nhất.";
     RateTooLowAdvice: "Search above {0}, or train for more epochs.",
         "Hãy tìm trên {0}, hoặc huấn luyện nhiều epoch hơn.";
-    RankSaturates: "Rank saturates at {0} ({1}): higher ranks are not better beyond chance ({2}).",
-        "Rank bão hòa ở {0} ({1}): rank cao hơn không tốt hơn một cách rõ ràng ({2}).";
-    RankSaturatesAdvice: "Keep rank {0}: more rank costs memory and, if anything, widens the gap.",
-        "Giữ rank {0}: tăng rank tốn bộ nhớ và chỉ làm khoảng cách rộng hơn.";
-    RankTooSmall: "The highest rank tried, {0}, is better beyond chance than any lower one ({1}).",
-        "Rank cao nhất đã thử, {0}, tốt hơn rõ ràng so với mọi rank thấp hơn ({1}).";
+    RankSaturates: "At the same other settings, ranks above {0} are not better beyond chance ({1}).",
+        "Với các thiết lập khác giống nhau, rank trên {0} không tốt hơn có ý nghĩa thống kê ({1}).";
+    RankSaturatesAdvice: "Of the ranks tried, take {0}: more rank costs memory and did not lower the validation loss.",
+        "Trong các rank đã thử, hãy chọn {0}: rank cao hơn tốn bộ nhớ mà không giảm validation loss.";
+    RankBetween: "No rank between {0} and {1} was tried.",
+        "Chưa thử rank nào giữa {0} và {1}.";
+    RankEqual: "At the same other settings, the ranks cannot be told apart ({0}).",
+        "Với các thiết lập khác giống nhau, không phân biệt được các rank ({0}).";
+    RankLowestAdvice: "Take rank {0}, the lowest tried; whether a lower one is enough was not tried.",
+        "Chọn rank {0}, giá trị thấp nhất đã thử; chưa thử xem rank thấp hơn có đủ không.";
+    RankSmallerAdvice: "Take rank {0}; it is the lowest tried and better than the others, so try lower ones too.",
+        "Chọn rank {0}; đây là giá trị thấp nhất đã thử và tốt hơn các giá trị khác, nên hãy thử thấp hơn nữa.";
+    RankUnclear: "Which rank is best cannot be told: no two good runs differ in the rank alone (best loss by rank: {0}).",
+        "Chưa thể kết luận rank nào tốt nhất: không có hai lượt tốt nào chỉ khác nhau ở rank (loss tốt nhất theo rank: {0}).";
+    UnclearAdvice: "To know it, vary {0} and keep everything else as in the best run.",
+        "Muốn biết, hãy chỉ thay đổi {0} và giữ nguyên phần còn lại như lượt tốt nhất.";
+    MatchedEffect: "{0} instead of {1}: {2}, 95 % {3} to {4}",
+        "{0} thay cho {1}: {2}, 95 % từ {3} đến {4}";
+    RankTooSmall: "At the same other settings, the highest rank tried, {0}, is better beyond chance than the lower ones ({1}).",
+        "Với các thiết lập khác giống nhau, rank cao nhất đã thử, {0}, tốt hơn các rank thấp hơn có ý nghĩa thống kê ({1}).";
     RankTooSmallAdvice: "Try higher ranks.",
         "Hãy thử rank cao hơn.";
-    RankHelpsAdvice: "It is not for want of capacity: rank {0} could hold the rows {1} times over. Tune learning_rate, lora_alpha and epochs at rank {0} instead of raising it.",
-        "Không phải vì thiếu dung lượng: rank {0} chứa được dữ liệu gấp {1} lần. Hãy chỉnh learning_rate, lora_alpha và số epoch ở rank {0} thay vì tăng rank.";
+    RankHelpsAdvice: "Capacity is not the limit: rank {0} could hold the rows {1} times over. Tune learning_rate, lora_alpha and epochs at rank {0} instead of raising it.",
+        "Dung lượng không phải là giới hạn: rank {0} chứa được dữ liệu gấp {1} lần. Hãy chỉnh learning_rate, lora_alpha và số epoch ở rank {0} thay vì tăng rank.";
     Capacity: " The training rows hold about {0} bits for the base model; rank {1} can hold about {2} (2 bits a parameter).",
         " Dữ liệu huấn luyện chứa khoảng {0} bit đối với mô hình gốc; rank {1} chứa được khoảng {2} (2 bit mỗi tham số).";
-    BatchMatters: "batch_size {0} is better beyond chance than the others ({1}).",
-        "batch_size {0} tốt hơn rõ ràng so với các giá trị khác ({1}).";
-    BatchMattersAdvice: "Keep batch_size {0}.",
-        "Giữ batch_size {0}.";
-    BatchSmallerAdvice: "Keep batch_size {0}; it is the smallest tried, so try smaller ones too (they also need less memory).",
-        "Giữ batch_size {0}; đây là giá trị nhỏ nhất đã thử, nên thử nhỏ hơn nữa (cũng tốn ít bộ nhớ hơn).";
-    BatchEqual: "The batch sizes cannot be told apart ({0}).",
-        "Không phân biệt được các batch size ({0}).";
+    BatchMatters: "At the same other settings, batch_size {0} is better beyond chance than the others ({1}).",
+        "Với các thiết lập khác giống nhau, batch_size {0} tốt hơn các giá trị khác có ý nghĩa thống kê ({1}).";
+    BatchMattersAdvice: "Of the batch sizes tried, take {0}.",
+        "Trong các batch size đã thử, hãy chọn {0}.";
+    BatchSmallerAdvice: "Take batch_size {0}; it is the smallest tried, so try smaller ones too (they also need less memory).",
+        "Chọn batch_size {0}; đây là giá trị nhỏ nhất đã thử, nên hãy thử nhỏ hơn nữa (cũng tốn ít bộ nhớ hơn).";
+    BatchLargerAdvice: "Take batch_size {0}; it is the largest tried, so try larger ones too.",
+        "Chọn batch_size {0}; đây là giá trị lớn nhất đã thử, nên hãy thử lớn hơn nữa.";
+    BatchUnclear: "Which batch size is best cannot be told: no two good runs differ in it alone (best loss by batch size: {0}).",
+        "Chưa thể kết luận batch size nào tốt nhất: không có hai lượt tốt nào chỉ khác nhau ở batch size (loss tốt nhất theo batch size: {0}).";
+    BatchEqual: "At the same other settings, the batch sizes cannot be told apart ({0}).",
+        "Với các thiết lập khác giống nhau, không phân biệt được các batch size ({0}).";
     BatchEqualAdvice: "Take batch_size {0} for the fewest steps, or {1} for the least memory.",
         "Chọn batch_size {0} để ít bước nhất, hoặc {1} để tốn ít bộ nhớ nhất.";
     ByForm: "{0}: {1}, untouched {2}",
@@ -140,6 +156,8 @@ texts! {
         "Sau khi huấn luyện không phân biệt được các dạng của mô hình gốc ({0}).";
     QuantizationCosts: "Training on the base as {0} is better beyond chance than as {1} ({2}).",
         "Huấn luyện trên mô hình gốc dạng {0} tốt hơn rõ ràng so với dạng {1} ({2}).";
+    QuantizationUnclear: "Whether the form of the base matters cannot be told: no two good runs differ in it alone ({0}).",
+        "Chưa thể kết luận dạng của mô hình gốc có ảnh hưởng không: không có hai lượt tốt nào chỉ khác nhau ở đó ({0}).";
     QuantizationAdvice: "Take quantization {0}: of the forms that are not worse it takes the least memory.",
         "Chọn quantization {0}: trong các dạng không kém hơn, dạng này tốn ít bộ nhớ nhất.";
     MoreEpochs: "The chosen run was at its best at its last evaluation and still falling.",
@@ -151,13 +169,13 @@ texts! {
     EdgeLowest: "The best {0} ({1}) is the lowest tried.",
         "{0} tốt nhất ({1}) là giá trị thấp nhất đã thử.";
     EdgeAdvice: "The optimum may lie beyond: extend the search space.",
-        "Điểm tối ưu có thể nằm ngoài: hãy mở rộng không gian tìm kiếm.";
-    Forgets: "{0} runs forget what the base model could do; the chosen run's retention loss changes by {1}.",
-        "{0} lượt quên những gì mô hình gốc làm được; retention loss của lượt được chọn thay đổi {1}.";
+        "Điểm tối ưu có thể nằm ngoài phạm vi đã thử: hãy mở rộng không gian tìm kiếm.";
+    Forgets: "{0} forgot part of what the base model could do; the chosen run's retention loss changes by {1}.",
+        "{0} quên một phần những gì mô hình gốc làm được; retention loss của lượt được chọn thay đổi {1}.";
     ForgetsAdvice: "Mix rows of the old skill into the training data, or lower the learning rate or the rank.",
         "Trộn thêm dữ liệu của kỹ năng cũ vào tập huấn luyện, hoặc giảm learning rate hay rank.";
-    WorseThanBase: "{0} runs never got below the base model's validation loss of {1}.",
-        "{0} lượt không bao giờ xuống dưới mất mát kiểm định {1} của mô hình gốc.";
+    WorseThanBase: "{0} never got below the base model's validation loss of {1}.",
+        "{0} không bao giờ xuống dưới validation loss {1} của mô hình gốc.";
     WorseThanBaseAdvice: "Do not use their adapters; lower the learning rate.",
         "Đừng dùng adapter của chúng; hãy giảm learning rate.";
     AllWorseAdvice: "No adapter of this sweep should be used: check the data's format and lower the learning rate.",
@@ -180,6 +198,8 @@ texts! {
         "Hãy bỏ chúng (`lorasweep check` liệt kê số dòng): mất mát của chúng đẹp hơn so với dữ liệu mới.";
     ByValue: "{0}: {1}, gap {2}",
         "{0}: {1}, khoảng cách {2}";
+    ByValueAlone: "{0}: {1} nats",
+        "{0}: {1} nat";
 
     // One run.
     BaseModel: "The base model without an adapter: what a run must beat.",
@@ -248,8 +268,16 @@ texts! {
         "Hãy đọc lỗi; lần dò vẫn tiếp tục mà không có lượt này.";
     MayFallFurther: "The last evaluation is the best one: more epochs may bring it further down.",
         "Lần đánh giá cuối là tốt nhất: thêm epoch có thể giảm nữa.";
-    MoveTowards: "Move towards trial {0}, the best: {1}.",
-        "Chuyển về phía lượt {0}, lượt tốt nhất: {1}.";
+    MoveTowards: "Trial {0}, the best, differs in one setting: {1}. Move towards it.",
+        "Lượt {0}, lượt tốt nhất, chỉ khác ở một thiết lập: {1}. Hãy chuyển về phía đó.";
+    MoveTowardsAny: "Move towards trial {0}, the best: {1}; which of these it is cannot be told from these two runs.",
+        "Hãy chuyển về phía lượt {0}, lượt tốt nhất: {1}; chỉ với hai lượt này chưa thể biết yếu tố nào quyết định.";
+    RateIsTooLow: "The learning rate is too low: at {2}, with all else the same, trial {1} reached the best loss (here {0}).",
+        "Learning rate quá thấp: ở {2}, các thiết lập khác giống hệt, lượt {1} đạt loss tốt nhất (ở đây là {0}).";
+    RateIsTooHigh: "Lower the learning rate (now {0}): at {2}, with all else the same, trial {1} reached the best loss.",
+        "Hãy giảm learning rate (hiện là {0}): ở {2}, các thiết lập khác giống hệt, lượt {1} đạt loss tốt nhất.";
+    StoppedAdvice: "It was stopped early, so that its losses say little about its settings.",
+        "Lượt này bị dừng sớm nên các loss của nó nói lên rất ít về cấu hình.";
     Here: "{0} {1} (here {2})",
         "{0} {1} (ở đây {2})";
 }
