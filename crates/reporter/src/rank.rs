@@ -15,6 +15,9 @@ use crate::text::{Lang, say};
 /// The runs of a sweep, best first, with what they say together.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ranking {
+    /// The language of its sentences.
+    #[serde(skip)]
+    pub lang: Lang,
     /// Name of the sweep.
     pub sweep: String,
     /// Hash of the resolved sweep.
@@ -122,6 +125,7 @@ pub fn rank(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Rankin
         row.position = at + 1;
     }
     Ranking {
+        lang,
         sweep: state.name.clone(),
         fingerprint: state.fingerprint.clone(),
         finished: state.finished,

@@ -14,6 +14,7 @@ use trainer::plan::{self, Memory, Packing};
 
 mod disk;
 mod elsewhere;
+mod replicates;
 
 use self::disk::Disk;
 use crate::args::{CheckArgs, RunArgs};
@@ -153,6 +154,7 @@ fn find<'a>(
     warnings.extend(foresight::idle_rule(sweep, &work));
     warnings.extend(note);
     warnings.extend(beside_inputs(sweep, planner.total())?);
+    warnings.extend(replicates::hint(sweep));
     Ok(Findings {
         name: &sweep.name,
         fingerprint: sweep.fingerprint(),

@@ -255,7 +255,7 @@ pub fn best_in_words(matched: &Matched, lang: Lang) -> String {
     let step = (matched.best.len() - 1).div_ceil(MOST - 1).max(1);
     let words = matched.best.iter().step_by(step).map(|(value, (_, best, gap))| match gap {
         Some(gap) => say!(lang, ByValue, value.to_string(), loss(*best), change(*gap)),
-        None => say!(lang, ByValueAlone, value.to_string(), loss(*best)),
+        None => format!("{value}: {}", lang.number(&loss(*best))),
     });
     words.collect::<Vec<_>>().join("; ")
 }

@@ -37,7 +37,7 @@ pub(super) fn quantization(input: VerdictInput<'_>) -> Option<Finding> {
             Some(base) => {
                 say!(lang, ByForm, name(at), loss(*best), loss(base.evaluation.eval_loss))
             }
-            None => say!(lang, ByValueAlone, name(at), loss(*best)),
+            None => format!("{}: {}", name(at), lang.number(&loss(*best))),
         };
     let words = forms.best.iter().map(of_form).collect::<Vec<_>>().join("; ");
     let behind: Vec<String> = forms.best.keys().filter(|at| !tied.contains(at)).map(name).collect();
