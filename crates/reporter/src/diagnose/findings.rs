@@ -79,8 +79,8 @@ pub(crate) fn find(input: VerdictInput<'_>, verdict: &Verdict) -> Vec<Finding> {
         underfitting(input),
         rate_too_high(input),
         rate_too_low(input),
-        settings::rank(input),
-        settings::batch_size(input),
+        settings::rank(input, verdict),
+        settings::batch_size(input, verdict),
         quantization(input),
         forgetting(input, verdict),
     ]

@@ -3,14 +3,15 @@
 use super::capacity::Capacity;
 use super::findings::{Finding, FindingKind, finding};
 use super::matched::{Matched, best_in_words};
-use super::verdict::VerdictInput;
+use super::verdict::{Verdict, VerdictInput};
 use crate::extend;
 use crate::number::short_count;
 use crate::text::{Lang, say};
 
 /// Which rank is enough, as far as runs tell that differ in it alone.
-pub fn rank(input: VerdictInput<'_>) -> Option<Finding> {
+pub fn rank(input: VerdictInput<'_>, verdict: &Verdict) -> Option<Finding> {
     let lang = input.lang;
+    let chosen = input.state.trials.get(&verdict.choice.as_ref()?.trial)?.trial.config.rank;
     let ranks = Matched::of(input, "rank", |config| config.rank)?;
     let highest = *ranks.best.last_key_value()?.0;
     let Some(&enough) = ranks.unbeaten().first() else {
@@ -19,6 +20,11 @@ pub fn rank(input: VerdictInput<'_>) -> Option<Finding> {
         return Some(finding(FindingKind::RankSaturates, ranks.trials(), evidence, advice));
     };
     let words = ranks.in_words(lang);
+    if chosen < enough {
+        // The choice is not told from the best although it has a rank that is beaten on average: to advise
+        // another one would contradict it.
+        return None;
+    }
     if enough == highest {
         return ranks.wins(highest).then(|| higher_is_better(input, &ranks, highest, &words));
     }
@@ -41,6 +47,10 @@ pub fn rank(input: VerdictInput<'_>) -> Option<Finding> {
         }
         None => (say!(lang, RankEqual, words), say!(lang, RankSaturatesAdvice, "1")),
     };
+    // Where rows and seeds leave a higher rank open, the choice may have it.
+    let is_open = chosen > enough && input.comparison.is_some();
+    let open = is_open.then(|| say!(lang, RankOpen, enough.to_string(), chosen.to_string()));
+    let advice = open.unwrap_or(advice);
     Some(finding(FindingKind::RankSaturates, ranks.trials(), evidence, advice))
 }
 
@@ -71,8 +81,9 @@ fn bits(capacity: Capacity, rank: u32, lang: Lang) -> String {
 }
 
 /// Which batch size, and whether it matters.
-pub fn batch_size(input: VerdictInput<'_>) -> Option<Finding> {
+pub fn batch_size(input: VerdictInput<'_>, verdict: &Verdict) -> Option<Finding> {
     let lang = input.lang;
+    let chosen = input.state.trials.get(&verdict.choice.as_ref()?.trial)?.trial.config.batch_size;
     let sizes = Matched::of(input, "batch_size", |config| config.batch_size)?;
     let unbeaten = sizes.unbeaten();
     let (Some(&low), Some(&high)) = (unbeaten.first(), unbeaten.last()) else {
@@ -85,7 +96,7 @@ pub fn batch_size(input: VerdictInput<'_>) -> Option<Finding> {
     let (evidence, advice) = if low != high {
         let (low, high) = (low.to_string(), high.to_string());
         (say!(lang, BatchEqual, words), say!(lang, BatchEqualAdvice, high, low))
-    } else if !sizes.wins(low) {
+    } else if !sizes.wins(low) || chosen != low {
         return None;
     } else {
         let own = low.to_string();

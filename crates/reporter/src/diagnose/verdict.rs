@@ -122,12 +122,16 @@ pub(crate) fn verdict_of(input: VerdictInput<'_>) -> Verdict {
         .and_then(|comparison| state.trials.get(&comparison.choice.trial))
         .or(best)
         .map(|trial| trial.trial.id);
+    let chosen = choice.and_then(|id| state.trials.get(&id));
     let mut verdict = Verdict {
         best: best.and_then(|trial| best_run(state, trial)),
-        choice: choice.and_then(|id| best_run(state, state.trials.get(&id)?)),
+        choice: chosen.and_then(|trial| best_run(state, trial)),
         runner_up: best.and_then(|trial| runner_up(input, trial)),
         flags,
-        edges: best.map(|trial| edges(input, &trial.trial.config)).unwrap_or_default(),
+        edges: best
+            .zip(chosen)
+            .map(|(best, chosen)| edges(input, best, chosen))
+            .unwrap_or_default(),
         findings: Vec::new(),
         sentences: Vec::new(),
     };
@@ -179,12 +183,13 @@ fn runner_up(input: VerdictInput<'_>, best: &TrialState) -> Option<RunnerUp> {
 
 /// Of the parameters whose ranges are open-ended: a best run at the edge says that the optimum may
 /// lie beyond it. For rank and batch size, runs that differ in nothing else must say so too; a rate
-/// at the edge counts unless a run at another one is as good. Where nothing sensible lies beyond, there is
-/// no edge.
-fn edges(input: VerdictInput<'_>, best: &TrialConfig) -> Vec<Edge> {
+/// at the edge counts unless a run at another one is as good. Where nothing sensible lies beyond, or the
+/// run to take is not at the edge, there is none.
+fn edges(input: VerdictInput<'_>, best: &TrialState, chosen: &TrialState) -> Vec<Edge> {
+    let (best, chosen) = (&best.trial.config, &chosen.trial.config);
     let whole = |name: &'static str, value: fn(&TrialConfig) -> u32| {
         let matched = Matched::of(input, name, value)?;
-        let own = value(best);
+        let own = Some(value(best)).filter(|own| *own == value(chosen))?;
         let side = if Some(&own) == matched.best.keys().next_back() {
             Side::Highest
         } else if Some(&own) == matched.best.keys().next() {
@@ -196,7 +201,7 @@ fn edges(input: VerdictInput<'_>, best: &TrialConfig) -> Vec<Edge> {
         matched.wins(own).then_some(edge)
     };
     let found = [
-        rate_edge(input, best),
+        rate_edge(input, best).filter(|edge| edge.value == chosen.learning_rate),
         whole("rank", |config| config.rank),
         whole("batch_size", |config| config.batch_size),
     ];

@@ -128,8 +128,10 @@ texts! {
         "Hãy thử giá trị lớn hơn {0}, hoặc huấn luyện nhiều epoch hơn.";
     RankSaturates: "At the same other settings, ranks above {0} are not better beyond chance ({1}).",
         "Với các thiết lập khác giống nhau, rank trên {0} không tốt hơn có ý nghĩa thống kê ({1}).";
-    RankSaturatesAdvice: "Of the ranks tried, take {0}: more rank costs memory and did not lower the validation loss.",
-        "Trong các rank đã thử, hãy chọn {0}: rank cao hơn tốn bộ nhớ mà không giảm validation loss.";
+    RankSaturatesAdvice: "Of the ranks tried, take {0}: more rank costs memory and was not shown to lower the validation loss.",
+        "Trong các rank đã thử, hãy chọn {0}: rank cao hơn tốn bộ nhớ mà chưa cho thấy giảm được validation loss.";
+    RankOpen: "Whether more rank than {0} helps is open: the chosen run has rank {1}. More seeds (`replicates`) or more validation rows would tell.",
+        "Chưa rõ rank trên {0} có giúp ích không: lượt được chọn có rank {1}. Thêm seed (`replicates`) hoặc thêm dòng validation sẽ cho biết.";
     RankBetween: "No rank between {0} and {1} was tried.",
         "Chưa thử rank nào giữa {0} và {1}.";
     RankEqual: "At the same other settings, the ranks cannot be told apart ({0}).",

@@ -7,6 +7,7 @@ use reporter::diagnose::FindingKind;
 use spec::{DataFacts, Event, Outcome, StopReason, SweepState, TargetModule, TrialConfig, TrialId};
 
 use crate::findings::{FALLING, FLAT, GOOD, config, findings, has, sweep, the};
+use crate::replicated::sets;
 
 const BETTER: &[f64] = &[1.2, 0.9, 0.8, 0.8];
 
@@ -152,4 +153,42 @@ fn runs_with_nearly_the_same_curve_have_the_same_flag() {
         sweep(&[(config(8, 1e-4), GOOD), (config(4, 1e-4), &below), (config(2, 1e-4), &above)]);
     let all = diagnose_all(&state, &settings, Lang::En);
     assert_eq!(all[&TrialId(2)].flag, all[&TrialId(3)].flag);
+}
+
+#[test]
+fn on_real_runs_no_advice_contradicts_the_choice() {
+    use reporter::Lang;
+    use reporter::diagnose::{Side, verdict};
+    for set in sets() {
+        let rows: Vec<usize> = (0..set.targets.len()).collect();
+        let configs: Vec<usize> = (0..set.runs.len()).collect();
+        for seed in 0..set.seeds() {
+            let state = set.sweep(&configs, &[seed], &rows);
+            let found = verdict(&state, &spec::ReportSettings::default(), Lang::En);
+            let choice = found.choice.expect("a choice").trial;
+            let config = &state.trials[&choice].trial.config;
+            for edge in &found.edges {
+                let (own, values): (f64, Vec<f64>) = match edge.parameter {
+                    "rank" => (config.rank.into(), of(&state, |c| c.rank.into())),
+                    "batch_size" => (config.batch_size.into(), of(&state, |c| c.batch_size.into())),
+                    _ => (config.learning_rate, of(&state, |c| c.learning_rate)),
+                };
+                let beyond = values.iter().any(|value| match edge.side {
+                    Side::Highest => *value > own,
+                    Side::Lowest => *value < own,
+                });
+                assert!(!beyond, "{} {seed}: {edge:?} but {own} is chosen", set.name);
+            }
+            for finding in &found.findings {
+                if let Some((_, taken)) = finding.advice.split_once("Of the ranks tried, take ") {
+                    let taken = taken.split(':').next().expect("a rank");
+                    assert_eq!(taken, config.rank.to_string(), "{} {seed}", set.name);
+                }
+            }
+        }
+    }
+}
+
+fn of(state: &SweepState, value: fn(&TrialConfig) -> f64) -> Vec<f64> {
+    state.trials.values().map(|trial| value(&trial.trial.config)).collect()
 }
