@@ -140,7 +140,7 @@ impl Matched {
 }
 
 /// The ended configurations; those with losses of single examples where there are any.
-fn points<'a>(input: VerdictInput<'a>) -> Vec<Point<'a>> {
+fn points(input: VerdictInput<'_>) -> Vec<Point<'_>> {
     let ended = |id: TrialId| input.state.trials.get(&id).filter(|trial| is_whole(trial));
     if let Some(found) = input.found {
         let known = found.list.iter().enumerate().filter_map(|(at, candidate)| {
