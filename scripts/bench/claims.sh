@@ -3,7 +3,7 @@
 #
 #   scripts/bench/claims.sh > results/bench/claims.txt
 #
-# The runs are in crates/reporter/tests/replicated/runs.csv (scripts/bench/replicated.py trains them).
+# The runs are in crates/reporter/tests/replicated (scripts/bench/replicated.py trains them).
 set -eu
 cd "$(dirname "$0")/../.."
 echo "# The seed's share: what replicated runs say beforehand"
@@ -14,4 +14,4 @@ echo "# other rows: a report on half of the rows against the other seeds on the 
 echo "# same rows: the seeds' part of the interval alone, against the other seeds on the same rows"
 echo "# left out: the interval over rows alone, against the other seeds on the same rows"
 cargo test -q -p lorasweep-reporter --test it -- claims --nocapture --test-threads 1 2>/dev/null |
-  grep -E '^(set|all|noisy|old|long|clean|mixed|[0-9]+ claims)'
+  grep -E '^(set |all |[a-z]+[-0-9_a-z]* +[0-9.]+ %|[0-9]+ claims)'

@@ -3,7 +3,12 @@ report's share of the seed is derived from and held to. About 10 minutes of one 
 
     python scripts/bench/replicated.py target/release/lorasweep
 
-writes crates/reporter/tests/replicated/runs.csv; scripts/bench/seed_share.py reads it.
+writes crates/reporter/tests/replicated/quickstart.csv. With the runs of the benchmark of diagnoses (eight regimes
+on two bases, scripts/bench/diagnosis_runs.py), of whose 400 validation rows 150 are kept,
+
+    python scripts/bench/replicated.py --diagnoses OUT
+
+writes crates/reporter/tests/replicated/diagnoses.csv. scripts/bench/seed_share.py reads both.
 """
 
 import json
@@ -14,7 +19,8 @@ from pathlib import Path
 import replicated_rows
 
 ROOT = Path(__file__).resolve().parents[2]
-TARGET = ROOT / "crates/reporter/tests/replicated/runs.csv"
+TARGET = ROOT / "crates/reporter/tests/replicated"
+HEADER = "set,rank,learning_rate,batch_size,seed,losses"
 FOLDER = ROOT / "results/replicated"
 
 SWEEP = """name: {name}
@@ -74,8 +80,9 @@ def events(folder):
     return [record["event"] for record in records]
 
 
-def table(name, found):
-    """A line a run: its set, settings and losses; the base model's and the targets' lines first."""
+def table(name, found, rows=None):
+    """A line a run: its set, settings and losses (of so many rows); the targets and the base model
+    first."""
     configs = {e["trial"]["id"]: e["trial"]["config"] for e in found if e["type"] == "trial_proposed"}
     examples = {e["trial"]: e["examples"] for e in found if e["type"] == "examples_evaluated"}
     seeds = {config["seed"] for config in configs.values()}
@@ -84,8 +91,8 @@ def table(name, found):
     for trial, config in configs.items():
         if trial in examples:
             runs.setdefault(key(config), {})[config["seed"]] = examples[trial]
-    losses = lambda values: " ".join(f"{value:.3f}".rstrip("0").rstrip(".") for value in values)
-    yield f"{name},targets,,,," + " ".join(map(str, examples[0]["targets"]))
+    losses = lambda values: " ".join(f"{value:.3f}".rstrip("0").rstrip(".") for value in values[:rows])
+    yield f"{name},targets,,,," + " ".join(map(str, examples[0]["targets"][:rows]))
     yield f"{name},base,,,," + losses(examples[0]["nll"])
     for (rank, rate, batch), of_seed in sorted(runs.items()):
         if of_seed.keys() == seeds:
@@ -93,14 +100,19 @@ def table(name, found):
                 yield f"{name},{rank},{rate:g},{batch},{seed}," + losses(example["nll"])
 
 
-def main(lorasweep):
+def write(name, lines):
+    TARGET.mkdir(parents=True, exist_ok=True)
+    (TARGET / name).write_text("\n".join([HEADER, *lines]) + "\n", encoding="utf-8")
+    print(f"{name}: {len(lines)} lines")
+
+
+def main(lorasweep, diagnoses=None):
+    if lorasweep == "--diagnoses":
+        folders = sorted(path for path in Path(diagnoses).iterdir() if path.is_dir())
+        found = ((path.name, events(path / "results" / path.name)) for path in folders)
+        return write("diagnoses.csv", [line for name, of in found for line in table(name, of, 150)])
     replicated_rows.main(FOLDER / "rows")
-    lines = ["set,rank,learning_rate,batch_size,seed,losses"]
-    for entry in SETS:
-        lines += table(entry[0], train(lorasweep, entry))
-    TARGET.parent.mkdir(parents=True, exist_ok=True)
-    TARGET.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(f"{TARGET}: {len(lines)} lines")
+    write("quickstart.csv", [line for s in SETS for line in table(s[0], train(lorasweep, s))])
 
 
 if __name__ == "__main__":

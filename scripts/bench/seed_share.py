@@ -1,5 +1,5 @@
 """What replicated real runs say beforehand of the seed's share: the constants PRIOR_SHARE,
-PRIOR_FREEDOM and IMPROVEMENT_SHARE of crates/reporter/src/compare. Needs nothing but Python.
+PRIOR_FREEDOM of crates/reporter/src/compare/seeds.rs and SEED_SHARE of diagnose/matched.rs. Needs nothing but Python.
 
     python scripts/bench/seed_share.py >> results/bench/claims.txt
 
@@ -22,16 +22,18 @@ from pathlib import Path
 from statistics import mean, median, variance
 
 ROOT = Path(__file__).resolve().parents[2]
-RUNS = ROOT / "crates/reporter/tests/replicated/runs.csv"
+RUNS = ROOT / "crates/reporter/tests/replicated"
 GRID = ROOT / "results/bench/real_grid.csv"
 GRID_BASE_LOSS = 6.954  # of the quickstart's base model on the same validation rows
 NEIGHBOURS = 6
+FILES = ["quickstart.csv", "diagnoses.csv"]
 
 
 def read_sets():
     """Set -> (targets, {configuration: {seed: losses}})."""
     sets = {}
-    for row in csv.DictReader(RUNS.open()):
+    rows = [row for name in FILES for row in csv.DictReader((RUNS / name).open())]
+    for row in rows:
         losses = [float(x) for x in row["losses"].split()]
         targets, runs = sets.setdefault(row["set"], ([], {}))
         if row["rank"] == "targets":
@@ -95,11 +97,11 @@ def grid_shares():
 
 
 def main():
-    print("set          configurations  seeds  share of the seed (phi)")
+    print("set              configurations  seeds  share of the seed (phi)")
     shares = []
     for name, (targets, runs) in read_sets().items():
         shares.append(share(targets, runs))
-        print(f"{name:<12} {len(runs):>14} {len(next(iter(runs.values()))):>6} {shares[-1]:>24.4f}")
+        print(f"{name:<16} {len(runs):>14} {len(next(iter(runs.values()))):>6} {shares[-1]:>24.4f}")
     scale, freedom = scaled_inverse_chi_square(shares)
     print(f"prior: scale {scale:.4f}, {freedom:.1f} degrees of freedom\n")
     print("real_grid.csv: epochs  configurations near the best  deviation between seeds / improvement")

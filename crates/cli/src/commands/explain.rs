@@ -75,7 +75,7 @@ fn explain(sweep: &Sweep, events: &[Event]) -> Explanation {
     Explanation {
         name: sweep.name.clone(),
         trials: lines.collect(),
-        importance: reporter::importance(&state).into_iter().map(importance_line).collect(),
+        importance: reporter::importance(&state).iter().map(importance_line).collect(),
         conclusion: planner::for_sweep(sweep).conclusion(&state),
     }
 }
@@ -109,8 +109,8 @@ fn settings(sweep: &Sweep, trial: &TrialState) -> String {
     shown.collect::<Vec<_>>().join(", ")
 }
 
-fn importance_line(importance: Importance) -> ImportanceLine {
-    let Importance { name, share, stderr } = importance;
+fn importance_line(importance: &Importance) -> ImportanceLine {
+    let Importance { name, share, stderr } = *importance;
     ImportanceLine { parameter: name, share, stderr }
 }
 

@@ -1,5 +1,5 @@
-//! Seven sets of real runs under three or four seeds each, with the loss of every validation example
-//! (`scripts/bench/replicated.py`).
+//! Fifteen sets of real runs on two bases under three or four seeds each, with the loss of every
+//! validation example (`scripts/bench/replicated.py`).
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,8 @@ use spec::{Evaluation, Event, ExampleLosses, Outcome, SweepState, Trial, TrialCo
 
 use crate::sweeps;
 
-const RUNS: &str = include_str!("../replicated/runs.csv");
+const FILES: [&str; 2] =
+    [include_str!("../replicated/quickstart.csv"), include_str!("../replicated/diagnoses.csv")];
 
 /// Rank, learning rate and batch size, as written.
 type Key = (String, String, String);
@@ -21,11 +22,11 @@ pub struct Set {
     pub runs: Vec<(TrialConfig, Vec<Vec<f64>>)>,
 }
 
-/// Every set.
+/// Every set; the first seven are those of `quickstart.csv`.
 pub fn sets() -> Vec<Set> {
     let mut sets: Vec<Set> = Vec::new();
     let mut configs: BTreeMap<Key, usize> = BTreeMap::new();
-    for line in RUNS.lines().skip(1) {
+    for line in FILES.iter().flat_map(|file| file.lines().skip(1)) {
         let cells: Vec<&str> = line.split(',').collect();
         let losses: Vec<f64> = cells[5].split(' ').map(|x| x.parse().expect("a loss")).collect();
         if cells[1] == "targets" {
