@@ -268,7 +268,10 @@ fn sentences(verdict: &Verdict, input: VerdictInput<'_>) -> Vec<String> {
     {
         sentences.push(say!(lang, BestIsFlagged, diagnosis.flag.name(), diagnosis.explanation));
     }
-    let runs = state.trials.len().to_string();
+    let runs = match state.trials.len() {
+        1 => say!(lang, OneRun),
+        all => say!(lang, AllRuns, all.to_string()),
+    };
     sentences.push(say!(lang, Flags, runs, flags_in_words(verdict, lang)));
     sentences
 }

@@ -26,6 +26,10 @@ macro_rules! texts {
 texts! {
     RunsOf: "{0} of {1} runs",
         "{0}/{1} lượt";
+    AllRuns: "{0} runs",
+        "{0} lượt";
+    OneRun: "1 run",
+        "1 lượt";
     OnlyRun: "The only run",
         "Lượt duy nhất";
 
@@ -68,8 +72,8 @@ texts! {
         "Trên dữ liệu như thế này và với các seed này, lượt {0} tốt hơn mọi lượt khác; với seed khác kết quả có thể đảo ngược.";
     FewerOnRows: "With these seeds alone, on rows like these, {0} would be tied; the rest is the seeds' share.",
         "Chỉ với các seed này, trên dữ liệu như thế này, sẽ có {0} cấu hình ngang nhau; phần còn lại là do seed.";
-    BestSoFar: "Of the {0} configurations that have ended, trial {1} has the lowest validation loss; runs that have not ended are not compared.",
-        "Trong {0} cấu hình đã kết thúc, lượt {1} có validation loss thấp nhất; các lượt chưa kết thúc chưa được so sánh.";
+    BestSoFar: "Configurations that have ended: {0}; of these trial {1} has the lowest validation loss. Runs that have not ended are not compared.",
+        "Số cấu hình đã kết thúc: {0}; trong đó lượt {1} có validation loss thấp nhất. Các lượt chưa kết thúc chưa được so sánh.";
     Preliminary: "Preliminary: {0} of {1} runs have ended (in training: {2}, waiting: {3}); the rest may change everything below.",
         "Tạm thời: {0}/{1} lượt đã kết thúc (đang chạy: {2}, đang chờ: {3}); các lượt còn lại có thể thay đổi mọi kết luận dưới đây.";
     PreliminaryMoreToCome: "Preliminary: of the runs proposed so far all have ended ({0}), but the sweep has not; more may be proposed.",
@@ -106,14 +110,14 @@ texts! {
         "Chưa cấu hình nào được huấn luyện với seed thứ hai: ước tính từ các cấu hình lân cận và từ các lượt lặp lại trước đây, seed làm loss lệch {0} (độ lệch chuẩn); phép so sánh đã tính điều này.";
     BestIsFlagged: "It is flagged {0}: {1}",
         "Lượt này có trạng thái {0}: {1}";
-    Flags: "Of {0} runs: {1}.",
-        "Trong {0} lượt: {1}.";
+    Flags: "Of {0}: {1}.",
+        "Trong {0}: {1}.";
 
     // Sweep-wide findings: what was seen, and what to do.
     Overfitting: "{0} overfit, typically after epoch {1}; the validation loss of the worst (trial {2}) rose by {3} until the end.",
         "{0} bị overfit, thường sau epoch {1}; lượt tệ nhất ({2}) có validation loss tăng {3} cho đến cuối.";
-    OverfittingAdvice: "Train for about {0} epochs or lower the learning rate; the adapters kept are those of the best epoch.",
-        "Huấn luyện khoảng {0} epoch hoặc giảm learning rate; adapter được giữ lại là của epoch tốt nhất.";
+    OverfittingAdvice: "Stop at about epoch {0} or lower the learning rate; the adapters kept are those of the best epoch.",
+        "Dừng ở khoảng epoch {0} hoặc giảm learning rate; adapter được giữ lại là của epoch tốt nhất.";
     Underfitting: "{0} levelled off far behind the best run.",
         "{0} chững lại khi còn cách xa lượt tốt nhất.";
     UnderfittingAdvice: "More of the same training would not help: see each run's advice for what it lacks compared with the best.",

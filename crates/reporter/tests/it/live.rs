@@ -31,7 +31,7 @@ fn a_live_verdict_says_that_it_is_preliminary_and_what_is_missing() {
     let all = words.join(" ");
     assert!(!all.contains("better than every"), "{all}");
     assert!(!all.contains("cannot be told apart"), "{all}");
-    assert!(all.contains("runs that have not ended are not compared"), "{all}");
+    assert!(all.contains("Runs that have not ended are not compared"), "{all}");
     let words = ranking(&live(), Lang::Vi).verdict.sentences;
     assert!(words[0].starts_with("Tạm thời"), "{words:?}");
     assert!(!ranking(&finished(), Lang::En).verdict.sentences[0].starts_with("Preliminary"));
