@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use reporter::diagnose::FindingKind;
 use reporter::{Against, Lang, compare, rank, side_by_side};
 use spec::{ReportSettings, SweepState, TrialId};
 
@@ -226,4 +227,30 @@ fn the_words_tell_this_seed_from_other_seeds() {
     assert!(one.contains("The same settings under another seed: expect"), "{one}");
     let all = words(&set.sweep(&configs, &[0, 1, 2, 3], &rows));
     assert!(all.contains("Between seeds the loss differs by"), "{all}");
+}
+
+#[test]
+fn replicates_are_suggested_where_seeds_and_not_rows_tie_the_best() {
+    let mut suggested = 0;
+    for set in sets() {
+        let rows: Vec<usize> = (0..set.targets.len()).collect();
+        let configs: Vec<usize> = (0..set.runs.len()).collect();
+        for seed in 0..set.seeds() {
+            let state = set.sweep(&configs, &[seed], &rows);
+            let comparison = compare(&state).expect("examples");
+            let found = rank(&state, &ReportSettings::default(), Lang::En).verdict.findings;
+            let finding = found.into_iter().find(|f| f.kind == FindingKind::SeedsDecide);
+            let are_tied_by_seeds = comparison.tied.len() > comparison.tied_on_rows.len();
+            assert_eq!(finding.is_some(), are_tied_by_seeds, "{}, seed {seed}", set.name);
+            let Some(finding) = finding else { continue };
+            suggested += 1;
+            let yaml = finding.yaml.expect("lines of a sweep file");
+            assert!(yaml.starts_with("replicates: {top: "), "{yaml}");
+            let mut live = state.clone();
+            live.finished = false;
+            let found = rank(&live, &ReportSettings::default(), Lang::En).verdict.findings;
+            assert!(found.iter().all(|f| f.kind != FindingKind::SeedsDecide), "it has not ended");
+        }
+    }
+    assert!(suggested > 10, "{suggested}");
 }
