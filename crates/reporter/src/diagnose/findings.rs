@@ -138,7 +138,7 @@ fn leakage(input: VerdictInput<'_>) -> Option<Finding> {
 
 fn worse_than_base(input: VerdictInput<'_>) -> Option<Finding> {
     let trials = noted(input, Note::WorseThanBase);
-    let base = bases_in_words(input.state)?;
+    let base = bases_in_words(input.state, input.lang)?;
     if trials.is_empty() {
         return None;
     }

@@ -6,7 +6,7 @@ use super::findings::{Finding, FindingKind, finding};
 use super::matched::Matched;
 use super::verdict::VerdictInput;
 use crate::number::loss;
-use crate::text::say;
+use crate::text::{Lang, say};
 
 /// The forms of a base, fewest bits a weight first.
 const BY_SIZE: [BaseForm; 7] = [
@@ -57,14 +57,15 @@ pub(super) fn quantization(input: VerdictInput<'_>) -> Option<Finding> {
 }
 
 /// The base model's validation loss, in each of its forms; `None` before it is known.
-pub(super) fn bases_in_words(state: &SweepState) -> Option<String> {
+pub(super) fn bases_in_words(state: &SweepState, lang: Lang) -> Option<String> {
     let forms = &state.quantized_bases;
     if forms.len() < 2 {
         return Some(loss(state.base.as_ref()?.eval_loss));
     }
     let words = forms
         .iter()
-        .map(|base| format!("{} {}", base.quantization, loss(base.evaluation.eval_loss)));
+        .map(|base| (base.quantization, loss(base.evaluation.eval_loss)))
+        .map(|(form, loss)| format!("{form} {}", lang.number(&loss)));
     Some(words.collect::<Vec<_>>().join(", "))
 }
 

@@ -54,7 +54,7 @@ impl Lang {
     /// as a learning rate to be copied into a sweep file (`1.5e-4`) or a sentence, is unchanged.
     pub fn number(self, text: &str) -> Cow<'_, str> {
         let is_number = text.chars().any(|c| c.is_ascii_digit())
-            && text.chars().all(|c| c.is_ascii_digit() || "+-.±–% kMG".contains(c));
+            && text.chars().all(|c| c.is_ascii_digit() || "+-.±–()% kMG".contains(c));
         match self {
             Self::Vi if is_number && text.contains('.') => Cow::Owned(text.replace('.', ",")),
             _ => Cow::Borrowed(text),
@@ -124,6 +124,7 @@ mod tests {
         assert_eq!(say!(Lang::En, BelowBase, "5.8876"), ", 5.8876 below the base model");
         for (text, expected) in [
             ("1.4 %", "1,4 %"),
+            ("0.4765 (3.6 %)", "0,4765 (3,6 %)"),
             ("3.4 M", "3,4 M"),
             ("1.5e-4", "1.5e-4"),
             ("rank 16, learning_rate 1.5e-4, lora_dropout 0.05", ""),

@@ -77,3 +77,24 @@ fn a_run_that_was_stopped_early_is_seen_to_be_everywhere() {
     let words = found.verdict.sentences.join(" ");
     assert!(words.contains("Stopped early: 1 of 8 runs"), "{words}");
 }
+
+#[test]
+fn a_vietnamese_report_has_no_decimal_point_but_in_settings() {
+    for state in [finished(), crate::sweeps::quickstart()] {
+        let found = ranking(&state, Lang::Vi);
+        let findings = found.verdict.findings.iter();
+        let texts = findings.flat_map(|f| [f.evidence.clone(), f.advice.clone()]);
+        // Why a run diverged is in the trainer's own words.
+        let rows = found.rows.iter().filter(|row| row.outcome != "diverged");
+        let rows = rows.map(|row| row.explanation.clone());
+        for text in found.verdict.sentences.iter().cloned().chain(texts).chain(rows) {
+            for word in text.split([' ', '(', ')', ';', ':']) {
+                let has_point = word.trim_end_matches(['.', ',']).contains('.');
+                let is_number = word.chars().all(|c| c.is_ascii_digit() || "+-.,".contains(c));
+                assert!(!(has_point && is_number), "{word} in {text}");
+            }
+        }
+        let table = terminal(&found, TerminalOptions::default());
+        assert!(table.contains("được chọn") || found.comparison.is_none(), "{table}");
+    }
+}
