@@ -36,7 +36,7 @@
 //! The lowest of many noisy losses is too low. So the choice is repeated on four fifths of the
 //! examples and measured on the fifth that it was not chosen by, over all fifths and many
 //! divisions (Varma & Simon 2006, BMC Bioinformatics 7:91). What that lies above the lowest loss is
-//! the *optimism*, and is added: the adapter at hand is expected there on new rows. Its seed was chosen
+//! the *optimism*, and is added: what was trained is expected there on new rows. Its seed was chosen
 //! for its luck as well, so that the same configuration under another seed is expected higher, by the
 //! luck of the winner among the candidates' losses moved by their seeds; that interval has both errors.
 
@@ -103,8 +103,8 @@ pub struct Comparison {
     pub choice: Choice,
     /// How much too low the lowest loss is, as the winner of its comparison; at least 0.
     pub optimism: Option<f64>,
-    /// The choice's validation loss and the optimism: what to expect of its adapter on new rows like
-    /// these.
+    /// The choice's validation loss (the mean over its seeds) and the optimism: what to expect of it on new
+    /// rows like these.
     pub expected_loss: Option<f64>,
     /// What to expect on new rows of the choice's configuration under another seed.
     pub expected: Option<Expected>,

@@ -88,8 +88,8 @@ texts! {
         "quên ít nhất ở rank thấp nhất";
     HasLowestLoss: "is as simple as any and has the lowest loss",
         "đơn giản ngang các lượt khác và có loss thấp nhất";
-    Expect: "As the lowest of {0} losses that one is about {1} too low: expect {2} of this adapter on new rows.",
-        "Là giá trị thấp nhất trong {0} giá trị nên loss này thấp hơn thực tế khoảng {1}: với dữ liệu mới, dự kiến adapter này đạt khoảng {2}.";
+    Expect: "As the lowest of {0} losses that one is about {1} too low: expect {2} on new rows.",
+        "Là giá trị thấp nhất trong {0} giá trị nên loss này thấp hơn thực tế khoảng {1}: với dữ liệu mới, dự kiến khoảng {2}.";
     ExpectWithSeeds: "The same settings under another seed: expect {0} on new rows (95 % {1} to {2}).",
         "Cùng cấu hình với seed khác: dự kiến {0} trên dữ liệu mới (95 %: {1} đến {2}).";
     Test: "On {0} held-out test rows: {1} ± {2}.",
