@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use spec::{Method, Sweep, SweepState, Trial, TrialConfig};
 
-pub use bayes::{Earlier, Expectation, Importance, Incumbent, expectation, importance, incumbent};
+pub use bayes::{Earlier, Expectation, Incumbent, expectation, incumbent};
 pub use prune::{Decision, Promotion, Pruner, pruner_for};
 
 /// Proposes trials.

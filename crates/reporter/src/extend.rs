@@ -1,9 +1,13 @@
 //! The search space extended beyond an edge, as lines of a sweep file.
+//!
+//! Only to what makes sense for the data: no rank that could hold the training rows many times over
+//! (`diagnose::capacity`), and no batch that leaves fewer than [`LEAST_STEPS`] optimizer steps an epoch.
 
 use std::fmt::Write as _;
 
 use spec::{SweepState, TrialConfig};
 
+use crate::diagnose::capacity::Capacity;
 use crate::diagnose::{Edge, Side};
 use crate::number::learning_rate;
 
@@ -12,6 +16,29 @@ const MOST_LISTED: usize = 10;
 
 /// New values beyond the edge.
 const BEYOND: i32 = 2;
+
+/// Fewer optimizer steps an epoch than this make a batch too large for the rows.
+const LEAST_STEPS: u64 = 16;
+
+/// Something sensible lies beyond the edge.
+pub fn leads_on(state: &SweepState, edge: &Edge) -> bool {
+    match (edge.parameter, edge.side) {
+        ("rank", Side::Highest) => !is_far_beyond(state, edge.value),
+        ("batch_size", Side::Highest) => is_batch_possible(state, 2 * edge.value as u32),
+        ("learning_rate", _) => true,
+        _ => edge.value > 1.0,
+    }
+}
+
+/// The rows are enough for batches of this size.
+pub fn is_batch_possible(state: &SweepState, batch_size: u32) -> bool {
+    let rows = state.facts.as_ref().map_or(0, |facts| facts.train_examples);
+    rows == 0 || rows / u64::from(batch_size.max(1)) >= LEAST_STEPS
+}
+
+fn is_far_beyond(state: &SweepState, rank: f64) -> bool {
+    Capacity::of(state, rank as u32).is_some_and(|capacity| capacity.is_far_beyond())
+}
 
 /// The parameter with what was tried around the edge and what to try beyond it; `None` where
 /// nothing lies beyond (a rank below 1, a learning rate above 1).
@@ -37,7 +64,11 @@ pub fn yaml(state: &SweepState, edge: &Edge) -> Option<String> {
         };
         if is_rate { value } else { value.round() }
     };
-    let is_possible = |value: &f64| if is_rate { *value <= 1.0 } else { *value >= 1.0 };
+    let is_possible = |value: &f64| match edge.parameter {
+        "learning_rate" => *value <= 1.0,
+        "rank" => *value >= 1.0 && !is_far_beyond(state, *value),
+        _ => *value >= 1.0 && is_batch_possible(state, *value as u32),
+    };
     let new: Vec<f64> = (1..=BEYOND).map(beyond).filter(is_possible).collect();
     let last = *new.last().filter(|last| **last != edge.value)?;
 

@@ -16,6 +16,7 @@ mod error;
 mod export;
 mod extend;
 mod failures;
+mod importance;
 mod number;
 mod page;
 mod parameters;
@@ -25,7 +26,7 @@ mod side_by_side;
 mod terminal;
 mod text;
 
-pub use compare::{Against, Choice, Comparison, Reason, compare};
+pub use compare::{Against, Choice, Comparison, Expected, Reason, Repeat, SeedSpread, compare};
 pub use error::ReportError;
 pub use export::{
     ExportFile, MlflowExperiment, evaluations_csv, evaluations_parquet, is_within_evaluations,
@@ -33,7 +34,8 @@ pub use export::{
     tensorboard,
 };
 pub use failures::Failure;
-pub use page::{Importance, Page, Span, html, importance, timeline};
+pub use importance::{Importance, importance};
+pub use page::{Page, Span, html, timeline};
 pub use rank::{Ranking, Row, rank};
 pub use side_by_side::{Difference, Side, SideBySide, side_by_side};
 pub use terminal::{TerminalOptions, terminal};

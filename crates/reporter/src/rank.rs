@@ -1,16 +1,23 @@
 //! The ranking: one row per run and one for the base model, by lowest validation loss.
 
 use serde::Serialize;
-use spec::{Evaluation, ReportSettings, SweepState, TrialConfig, TrialId, TrialState};
+use spec::{
+    Evaluation, Outcome, ReportSettings, StopReason, SweepState, TrialConfig, TrialId, TrialState,
+    TrialStatus,
+};
 
-use crate::compare::{Against, Comparison, Z95, compare};
+use crate::compare::{Against, Candidates, Comparison, Z95, compare_found};
 use crate::diagnose::{Diagnosis, Flag, Note, Verdict, VerdictInput, diagnose_all, verdict_of};
 use crate::failures::{Failure, failures};
+use crate::number::loss;
 use crate::text::{Lang, say};
 
 /// The runs of a sweep, best first, with what they say together.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ranking {
+    /// The language of its sentences.
+    #[serde(skip)]
+    pub lang: Lang,
     /// Name of the sweep.
     pub sweep: String,
     /// Hash of the resolved sweep.
@@ -36,6 +43,11 @@ pub struct Row {
     pub position: usize,
     /// Number of the trial; 0 is the base model.
     pub trial: TrialId,
+    /// How it ended: `completed`, `stopped`, `diverged` or `failed`; `running` and `pending` before that,
+    /// `base` for the base model.
+    pub outcome: &'static str,
+    /// Why it was stopped early, if it was: its losses are of shorter training than the others'.
+    pub stopped: Option<String>,
     /// What to think of it.
     pub flag: Flag,
     /// What else is worth knowing.
@@ -85,11 +97,13 @@ pub struct Row {
 /// Ranks the runs of a sweep. A base model that is as good as a run stands above it.
 pub fn rank(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Ranking {
     let diagnoses = diagnose_all(state, settings, lang);
-    let comparison = compare(state);
+    let found = Candidates::of(state);
+    let comparison = found.as_ref().map(compare_found);
     let verdict = verdict_of(VerdictInput {
         state,
         diagnoses: &diagnoses,
         comparison: comparison.as_ref(),
+        found: found.as_ref(),
         lang,
     });
     let mut rows = vec![base_row(state.base.as_ref(), lang)];
@@ -111,6 +125,7 @@ pub fn rank(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Rankin
         row.position = at + 1;
     }
     Ranking {
+        lang,
         sweep: state.name.clone(),
         fingerprint: state.fingerprint.clone(),
         finished: state.finished,
@@ -135,6 +150,8 @@ fn base_row(base: Option<&Evaluation>, lang: Lang) -> Row {
     Row {
         position: 0,
         trial: TrialId::BASE,
+        outcome: "base",
+        stopped: None,
         flag: Flag::Base,
         notes: Vec::new(),
         eval_loss: base.map(|e| e.eval_loss),
@@ -160,6 +177,27 @@ fn base_row(base: Option<&Evaluation>, lang: Lang) -> Row {
     }
 }
 
+fn outcome(trial: &TrialState) -> &'static str {
+    match &trial.status {
+        TrialStatus::Pending => "pending",
+        TrialStatus::Running => "running",
+        TrialStatus::Finished { outcome } => match outcome {
+            Outcome::Completed => "completed",
+            Outcome::Stopped { .. } => "stopped",
+            Outcome::Diverged { .. } => "diverged",
+            Outcome::Failed { .. } => "failed",
+        },
+    }
+}
+
+fn stopped(trial: &TrialState) -> Option<String> {
+    let Some(Outcome::Stopped { reason }) = trial.outcome() else { return None };
+    Some(match reason {
+        StopReason::TargetReached { target } => format!("target {} reached", loss(*target)),
+        StopReason::EarlyTerminate { reason } => reason.clone(),
+    })
+}
+
 fn run_row(trial: &TrialState, diagnosis: Diagnosis, base: Option<&Evaluation>) -> Row {
     let base_retention = base.and_then(|base| base.retention_loss);
     let (best, last, point) = (trial.best(), trial.last(), trial.train_points.last());
@@ -167,6 +205,8 @@ fn run_row(trial: &TrialState, diagnosis: Diagnosis, base: Option<&Evaluation>) 
     Row {
         position: 0,
         trial: trial.trial.id,
+        outcome: outcome(trial),
+        stopped: stopped(trial),
         flag: diagnosis.flag,
         notes: diagnosis.notes,
         eval_loss: best.map(|e| e.eval_loss),

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use spec::{Evaluation, SweepState, TrialId, TrialState};
 
-use crate::compare::{Against, against};
+use crate::compare::{Against, pair};
 use crate::number::{change, epoch, loss, plain};
 use crate::parameters::PARAMETERS;
 
@@ -42,9 +42,13 @@ pub struct SideBySide {
     pub b: Side,
     /// Settings in which they differ.
     pub settings: Vec<Difference>,
-    /// The second run's loss minus the first's, example by example; `None` when they were not
-    /// measured on the same examples.
+    /// The second run's loss minus the first's, example by example, with what other seeds may do; `None`
+    /// when they were not measured on the same examples, or one has not ended.
     pub difference: Option<Against>,
+    /// Runs of the two that have not ended: what is said of them is preliminary.
+    pub not_ended: Vec<String>,
+    /// They are runs of one configuration, under two seeds.
+    pub are_replicates: bool,
 }
 
 /// Sets two runs side by side; `None` when one of them was never evaluated.
@@ -59,12 +63,19 @@ pub fn side_by_side(
         .map(|p| Difference { parameter: p.name, a: p.value(own), b: p.value(other) })
         .filter(|difference| difference.a != difference.b)
         .collect();
-    let examples = first.examples.as_ref().zip(second.examples.as_ref());
+    let (a_side, b_side) = (side(a.0, a.1, first)?, side(b.0, b.1, second)?);
+    let not_ended = [(first, &a_side.name), (second, &b_side.name)]
+        .into_iter()
+        .filter(|(trial, _)| trial.outcome().is_none())
+        .map(|(_, name)| name.clone());
     Some(SideBySide {
-        a: side(a.0, a.1, first)?,
-        b: side(b.0, b.1, second)?,
         settings,
-        difference: examples.and_then(|(first, second)| against(second, first)),
+        difference: pair((b.1, b.2), (a.1, a.2)),
+        not_ended: not_ended.collect(),
+        are_replicates: own.key_without_seed() == other.key_without_seed()
+            && own.seed != other.seed,
+        a: a_side,
+        b: b_side,
     })
 }
 
@@ -95,6 +106,20 @@ impl fmt::Display for SideBySide {
             line(difference.parameter, &difference.a, &difference.b)?;
         }
         writeln!(f)?;
+        self.conclusion(f)
+    }
+}
+
+impl SideBySide {
+    fn conclusion(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { a, b, .. } = self;
+        if !self.not_ended.is_empty() {
+            let names = self.not_ended.join(" and ");
+            return writeln!(
+                f,
+                "Preliminary: {names} has not ended, so that they are not compared."
+            );
+        }
         let Some(apart) = self.difference else {
             return writeln!(
                 f,
@@ -102,15 +127,31 @@ impl fmt::Display for SideBySide {
                  which did not keep single losses): only their means can be set side by side."
             );
         };
-        let interval = format!("95 % {} to {}", change(apart.low), change(apart.high));
         let difference = change(apart.difference);
-        if apart.low <= 0.0 && apart.high >= 0.0 {
-            writeln!(f, "Tied: {} minus {} is {difference} ({interval}).", b.name, a.name)
-        } else {
-            let (better, worse) = if apart.difference < 0.0 { (b, a) } else { (a, b) };
+        let interval = format!("95 % {} to {}", change(apart.low), change(apart.high));
+        let (better, worse) = if apart.difference < 0.0 { (b, a) } else { (a, b) };
+        if self.are_replicates {
             writeln!(
                 f,
-                "{} is better than {} beyond chance: {difference} ({interval}), example by example.",
+                "They differ in the seed alone: {} minus {} is {difference}.",
+                b.name, a.name
+            )
+        } else if apart.low > 0.0 || apart.high < 0.0 {
+            writeln!(
+                f,
+                "{} is better than {}, and its configuration is expected to be with other seeds: \
+                 {difference} ({interval}, rows and seeds).",
+                better.name, worse.name
+            )
+        } else if apart.is_tied_on_rows {
+            let (b, a) = (&b.name, &a.name);
+            writeln!(f, "Tied: {b} minus {a} is {difference} ({interval}, rows and seeds).")
+        } else {
+            writeln!(
+                f,
+                "On rows like these, this run of {} is better than this run of {}; with other seeds \
+                 that may turn around: {difference} ({interval}, rows and seeds). Trials of both under \
+                 more seeds (`replicates`) would tell.",
                 better.name, worse.name
             )
         }

@@ -8,6 +8,7 @@ use crate::diagnose::{Flag, Note};
 use crate::number;
 use crate::parameters::{self, PARAMETERS, Parameter};
 use crate::rank::{Ranking, Row};
+use crate::text::{Lang, say};
 
 /// Columns of the screen.
 const WIDTH: usize = 100;
@@ -69,7 +70,7 @@ fn failures(ranking: &Ranking) -> String {
     }
     let left = ranking.failures.len().saturating_sub(SHOWN);
     if left > 0 {
-        let _ = writeln!(out, "! {} in report.html", number::count(left, "more failure"));
+        let _ = writeln!(out, "! {}", say!(ranking.lang, MoreFailures, left.to_string()));
     }
     out
 }
@@ -101,10 +102,10 @@ fn table(ranking: &Ranking, top: usize, colour: bool) -> String {
     let rows: Vec<Vec<Cell>> = shown
         .iter()
         .map(|row| {
-            let mut cells = cells(row, &parameters);
+            let mut cells = cells(row, &parameters, ranking.lang);
             let remark = remark(ranking, row);
             if let Some(flag) = cells.last_mut() {
-                flag.text.push_str(remark);
+                flag.text.push_str(&remark);
             }
             cells
         })
@@ -124,7 +125,7 @@ fn table(ranking: &Ranking, top: usize, colour: bool) -> String {
     }
     let left = ranking.rows.len() - shown.len();
     if left > 0 {
-        let _ = writeln!(out, "  {} in ranking.csv", number::count(left, "more row"));
+        let _ = writeln!(out, "  {}", say!(ranking.lang, MoreRows, left.to_string()));
     }
     out
 }
@@ -150,9 +151,9 @@ fn shown_parameters(ranking: &Ranking) -> Vec<&'static Parameter> {
         .collect()
 }
 
-fn cells(row: &Row, parameters: &[&Parameter]) -> Vec<Cell> {
+fn cells(row: &Row, parameters: &[&Parameter], lang: Lang) -> Vec<Cell> {
     let optional = |value: Option<f64>, write: fn(f64) -> String| {
-        Cell::plain(value.map_or_else(|| "-".to_owned(), write))
+        Cell::plain(value.map_or_else(|| "-".to_owned(), |x| lang.number(&write(x)).into_owned()))
     };
     let name = if row.flag == Flag::Base { "base".to_owned() } else { row.trial.to_string() };
     let mut cells = vec![
@@ -171,22 +172,27 @@ fn cells(row: &Row, parameters: &[&Parameter]) -> Vec<Cell> {
         flag.push_str(" <base");
     }
     if row.notes.contains(&Note::Forgetting) {
-        flag.push_str(" forgets");
+        flag.push(' ');
+        flag.push_str(&say!(lang, Forgetful));
+    }
+    if row.outcome == "stopped" {
+        flag.push(' ');
+        flag.push_str(&say!(lang, Stopped));
     }
     cells.push(Cell { text: flag, paint: paint(row.flag) });
     cells
 }
 
 /// What the comparison says of a run: the one to take, or one as good for all that can be told.
-fn remark(ranking: &Ranking, row: &Row) -> &'static str {
-    let Some(comparison) = &ranking.comparison else { return "" };
+fn remark(ranking: &Ranking, row: &Row) -> String {
+    let Some(comparison) = &ranking.comparison else { return String::new() };
     let is_tied = row.against_best.is_some_and(|against| against.is_tied);
     if comparison.choice.trial == row.trial {
-        " chosen"
+        format!(" {}", say!(ranking.lang, Chosen))
     } else if is_tied {
-        " tied"
+        format!(" {}", say!(ranking.lang, Tied))
     } else {
-        ""
+        String::new()
     }
 }
 

@@ -14,6 +14,7 @@ use trainer::plan::{self, Memory, Packing};
 
 mod disk;
 mod elsewhere;
+mod replicates;
 
 use self::disk::{Disk, Room};
 use crate::args::{CheckArgs, RunArgs};
@@ -183,6 +184,7 @@ fn find<'a>(
         let folder = SweepFolder::at(results.join(&sweep.name));
         checkpoints.ask_for_room(&folder, at_most).err()
     };
+    warnings.extend(replicates::hint(sweep));
     Ok(Findings {
         name: &sweep.name,
         fingerprint: sweep.fingerprint(),

@@ -3,7 +3,8 @@
 
 use std::fmt::Write as _;
 
-use planner::{Expectation, Importance};
+use planner::Expectation;
+use reporter::Importance;
 use serde::Serialize;
 use spec::{Event, Sweep, SweepState, Trial, TrialState};
 use store::SweepFolder;
@@ -74,7 +75,7 @@ fn explain(sweep: &Sweep, events: &[Event]) -> Explanation {
     Explanation {
         name: sweep.name.clone(),
         trials: lines.collect(),
-        importance: planner::importance(sweep, &state).into_iter().map(importance_line).collect(),
+        importance: reporter::importance(&state).iter().map(importance_line).collect(),
         conclusion: planner::for_sweep(sweep).conclusion(&state),
     }
 }
@@ -108,9 +109,9 @@ fn settings(sweep: &Sweep, trial: &TrialState) -> String {
     shown.collect::<Vec<_>>().join(", ")
 }
 
-fn importance_line(importance: Importance) -> ImportanceLine {
-    let Importance { parameter, share, stderr } = importance;
-    ImportanceLine { parameter: parameter.name(), share, stderr }
+fn importance_line(importance: &Importance) -> ImportanceLine {
+    let Importance { name, share, stderr } = *importance;
+    ImportanceLine { parameter: name, share, stderr }
 }
 
 fn render(found: &Explanation) -> String {
@@ -136,11 +137,14 @@ fn render(found: &Explanation) -> String {
         );
     }
     if !found.importance.is_empty() {
-        out += "\nShare of the loss' variation over the space that each parameter has a part in:\n";
+        out += "\nShare of the loss' variance that each parameter explains alone (the report's page \
+                shows the same):\n";
         for ImportanceLine { parameter, share, stderr } in &found.importance {
             let _ =
                 writeln!(out, "{parameter:>16}  {:>3.0}% +- {:.0}", share * 100.0, stderr * 100.0);
         }
+        let alone: f64 = found.importance.iter().map(|line| line.share).sum();
+        let _ = writeln!(out, "{:>16}  {:>3.0}%", "together only", (1.0 - alone).max(0.0) * 100.0);
     }
     if let Some(conclusion) = &found.conclusion {
         let _ = writeln!(out, "\nNo further trial was proposed: {conclusion}.");

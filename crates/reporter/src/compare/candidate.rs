@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use spec::{ConfigKey, ExampleLosses, Outcome, SweepState, TrialId, TrialState};
+use spec::{ConfigKey, ExampleLosses, Outcome, SweepState, TrialConfig, TrialId, TrialState};
+
+use super::bootstrap::ratio_error;
+use super::seeds::SeedShare;
 
 /// A configuration, under one seed or several.
 #[derive(Debug, Clone)]
@@ -11,8 +14,12 @@ pub struct Candidate {
     pub trials: Vec<TrialId>,
     /// The run with the lowest loss among them.
     pub trial: TrialId,
+    /// Settings of that run.
+    pub config: TrialConfig,
     /// Mean summed loss of each example.
     pub nll: Vec<f64>,
+    /// Summed losses of each example run by run, where there are several runs.
+    pub runs: Vec<Vec<f64>>,
     /// Loss per target token.
     pub loss: f64,
     /// LoRA rank.
@@ -25,17 +32,35 @@ pub struct Candidate {
     pub stderr: f64,
 }
 
+impl Candidate {
+    /// Summed losses of each example of one of its runs.
+    pub fn one_run(&self) -> &[f64] {
+        self.runs.first().unwrap_or(&self.nll)
+    }
+}
+
+/// The base model on the same examples.
+#[derive(Debug, Clone)]
+pub struct Base {
+    /// Summed loss of each example.
+    pub nll: Vec<f64>,
+    /// Loss per target token.
+    pub loss: f64,
+}
+
 /// Everything that is compared.
 #[derive(Debug, Clone)]
 pub struct Candidates {
     /// Never empty.
     pub list: Vec<Candidate>,
     /// The base model.
-    pub base: Option<Candidate>,
+    pub base: Option<Base>,
     /// Target tokens of each example.
     pub targets: Vec<f64>,
-    /// Variance of the loss between seeds, pooled over candidates that repeat them.
-    pub seed_variance: Option<f64>,
+    /// Validation examples; more than `targets` has where the journal adds some of them together.
+    pub examples: f64,
+    /// How much of each loss is the seed's.
+    pub seeds: SeedShare,
 }
 
 impl Candidates {
@@ -64,21 +89,32 @@ impl Candidates {
             groups[at].push((trial, nll));
         }
         let list: Vec<Candidate> = groups.iter().filter_map(|runs| candidate(runs, loss)).collect();
-        let base = state.base.as_ref().zip(usable(state.base_examples.as_ref(), reference));
-        let base = base.and_then(|(evaluation, nll)| {
-            Some(Candidate {
-                trials: vec![TrialId::BASE],
-                trial: TrialId::BASE,
-                loss: loss(&nll),
-                nll,
-                rank: 0,
-                gap: evaluation.gap()?,
-                retention: evaluation.retention_loss,
-                stderr: evaluation.eval_loss_stderr,
-            })
-        });
-        let seed_variance = pooled_variance(&groups, loss);
-        (!list.is_empty()).then_some(Self { list, base, targets, seed_variance })
+        let base = state.base.as_ref().and(usable(state.base_examples.as_ref(), reference));
+        let base = base.map(|nll| Base { loss: loss(&nll), nll });
+        if list.is_empty() {
+            return None;
+        }
+        let counted = state.facts.as_ref().map_or(0, |facts| facts.validation_examples);
+        let examples = (counted as f64).max(targets.len() as f64);
+        let mut found = Self { list, base, targets, examples, seeds: SeedShare::default() };
+        found.seeds = SeedShare::of(&found);
+        Some(found)
+    }
+
+    /// Loss per target token of summed losses.
+    pub fn loss(&self, nll: &[f64]) -> f64 {
+        nll.iter().sum::<f64>() / self.targets.iter().sum::<f64>()
+    }
+
+    /// Variance over examples of the loss per target token of summed losses, or of their differences.
+    pub fn row_variance(&self, nll: &[f64]) -> f64 {
+        let pairs = nll.iter().copied().zip(self.targets.iter().copied());
+        ratio_error(pairs, self.loss(nll), self.targets.iter().sum()).powi(2)
+    }
+
+    /// Index of the candidate that a run belongs to.
+    pub fn at(&self, trial: TrialId) -> Option<usize> {
+        self.list.iter().position(|candidate| candidate.trials.contains(&trial))
     }
 
     /// Index of the lowest loss.
@@ -120,25 +156,17 @@ fn candidate(runs: &[(&TrialState, Vec<f64>)], loss: impl Fn(&[f64]) -> f64) -> 
     Some(Candidate {
         trials: runs.iter().map(|(trial, _)| trial.trial.id).collect(),
         trial: best.trial.id,
+        config: best.trial.config.clone(),
         loss: loss(&nll),
         nll,
+        runs: if runs.len() > 1 {
+            runs.iter().map(|(_, nll)| nll.clone()).collect()
+        } else {
+            vec![]
+        },
         rank: best.trial.config.rank,
         gap: mean(evaluations.iter().map(|e| e.gap()).collect::<Option<_>>()?),
         retention: retention.map(mean),
         stderr: evaluation.eval_loss_stderr,
     })
-}
-
-fn pooled_variance(
-    groups: &[Vec<(&TrialState, Vec<f64>)>],
-    loss: impl Fn(&[f64]) -> f64,
-) -> Option<f64> {
-    let (mut squares, mut freedom) = (0.0, 0);
-    for runs in groups.iter().filter(|runs| runs.len() > 1) {
-        let losses: Vec<f64> = runs.iter().map(|(_, nll)| loss(nll)).collect();
-        let mean = losses.iter().sum::<f64>() / losses.len() as f64;
-        squares += losses.iter().map(|x| (x - mean).powi(2)).sum::<f64>();
-        freedom += losses.len() - 1;
-    }
-    (freedom > 0).then(|| squares / freedom as f64)
 }

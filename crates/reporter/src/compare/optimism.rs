@@ -3,14 +3,66 @@
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
 
+use super::bootstrap::normal;
 use super::candidate::Candidates;
+use super::student::{TWO_SIDED, freedom_of_sum, student};
 
 /// Random divisions that are averaged over.
 const DIVISIONS: usize = 20;
 
 /// Parts of a division.
 const PARTS: usize = 5;
+
+/// Draws of what other seeds would do.
+const DRAWS: usize = 500;
+
+/// A configuration under a seed that was not tried, on new rows.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Expected {
+    /// The middle.
+    pub loss: f64,
+    /// Lower end of the 95 % interval, of rows and seeds.
+    pub low: f64,
+    /// Upper end of it.
+    pub high: f64,
+}
+
+impl Expected {
+    /// Of the candidate at `chosen`, whose loss is too low by `optimism` on these rows. A new run's loss
+    /// differs from the configuration's mean by as much as those that were measured, and the mean is
+    /// known from m seeds: `phi v (1 + 1 / m)`.
+    pub fn of(found: &Candidates, chosen: usize, optimism: f64) -> Self {
+        let candidate = &found.list[chosen];
+        let rows = found.row_variance(&candidate.nll);
+        let seeds = found.seeds.of_run(chosen) * (1.0 + 1.0 / candidate.trials.len() as f64);
+        let of_rows = (found.targets.len() as f64 - 1.0).max(1.0);
+        let freedom = freedom_of_sum([(rows, of_rows), (seeds, found.seeds.freedom)]);
+        let half = student(TWO_SIDED, freedom) * (rows + seeds).sqrt();
+        let loss = candidate.loss + optimism + luck(found);
+        Self { loss, low: loss - half, high: loss + half }
+    }
+}
+
+/// By how much the seed of the lowest loss is luckier than the average one: the mean, over draws of
+/// other seeds, of what the lowest one was moved down by.
+fn luck(found: &Candidates) -> f64 {
+    let mut random = ChaCha8Rng::seed_from_u64(0x05ee_d1cc);
+    let deviations: Vec<f64> = (0..found.list.len())
+        .map(|at| (found.seeds.of_run(at) / found.list[at].trials.len() as f64).sqrt())
+        .collect();
+    let mut sum = 0.0;
+    for _ in 0..DRAWS {
+        let moved = found.list.iter().zip(&deviations).map(|(candidate, deviation)| {
+            let own = deviation * normal(&mut random);
+            (candidate.loss + own, own)
+        });
+        let lowest = moved.min_by(|a, b| a.0.total_cmp(&b.0));
+        sum -= lowest.map_or(0.0, |(_, own)| own);
+    }
+    (sum / DRAWS as f64).max(0.0)
+}
 
 /// The loss on parts that the choice was not made by, above the lowest loss; `None` with fewer
 /// examples than parts. By chance it may come out below it, and is then 0.

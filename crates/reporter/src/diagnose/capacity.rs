@@ -20,13 +20,14 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// Of adapters of a rank that the sweep tried; `None` where the data or the model are not
-    /// known.
+    /// Of adapters of a rank, on the modules that a run of this rank trained, or else the first run;
+    /// `None` where the data or the model are not known.
     pub fn of(state: &SweepState, rank: u32) -> Option<Self> {
         let facts = state.facts.as_ref()?;
         let loss = state.base.as_ref()?.train_loss?;
-        let mut of_rank = state.trials.values().filter(|t| t.trial.config.rank == rank);
-        let modules = &of_rank.next()?.trial.config.target_modules;
+        let of_rank = state.trials.values().find(|t| t.trial.config.rank == rank);
+        let trial = of_rank.or_else(|| state.trials.values().next())?;
+        let modules = &trial.trial.config.target_modules;
         let per_rank: u64 = modules.iter().filter_map(|m| facts.parameters_per_rank.get(m)).sum();
         let rows = loss / std::f64::consts::LN_2 * facts.train_targets as f64;
         let adapter = BITS_PER_PARAMETER * f64::from(rank) * per_rank as f64;
@@ -38,7 +39,7 @@ impl Capacity {
         self.adapter / self.rows
     }
 
-    /// It is not for want of capacity that a lower rank does worse.
+    /// Capacity is not what a lower rank lacks.
     pub fn is_far_beyond(&self) -> bool {
         self.times() >= FAR_BEYOND
     }

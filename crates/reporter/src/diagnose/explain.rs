@@ -2,8 +2,10 @@
 
 use spec::{Evaluation, Outcome, StopReason, TrialState};
 
+use super::verdict::is_stopped_early;
 use super::{Flag, Note, Overfit, Reference};
 use crate::number::{change, epoch, learning_rate, loss, percent};
+use crate::parameters::{self, Parameter};
 use crate::text::{Lang, say};
 
 /// What is known of a run when its diagnosis is put into words.
@@ -47,6 +49,10 @@ pub fn explanation(facts: &Facts<'_>) -> String {
 pub fn advice(facts: &Facts<'_>) -> Option<String> {
     let lang = facts.lang;
     let rate = learning_rate(facts.trial.trial.config.learning_rate);
+    let is_judged_short = matches!(facts.flag, Flag::TooSlow | Flag::Underfit | Flag::Ok);
+    if is_judged_short && is_stopped_early(facts.trial) {
+        return Some(say!(lang, StoppedAdvice));
+    }
     match facts.flag {
         Flag::Overfit => facts.overfit.map(|overfit| {
             if overfit.best_step == 0 {
@@ -55,7 +61,9 @@ pub fn advice(facts: &Facts<'_>) -> Option<String> {
                 say!(lang, StopAt, epoch(overfit.best_epoch), rate)
             }
         }),
-        Flag::TooSlow | Flag::Underfit if facts.further_at_lower_rate.is_some() => {
+        Flag::TooSlow | Flag::Underfit
+            if facts.spikes > 0 || facts.further_at_lower_rate.is_some() =>
+        {
             Some(say!(lang, LowerRate, rate))
         }
         Flag::TooSlow => Some(say!(lang, RaiseRate, rate)),
@@ -143,26 +151,34 @@ fn overfit(lang: Lang, overfit: &Overfit, base: Option<&Evaluation>) -> String {
     }
 }
 
+/// Where one setting alone differs from the best run's, that is the likely cause; of several it cannot be
+/// told which.
 fn difference_from_best(facts: &Facts<'_>) -> Option<String> {
+    let lang = facts.lang;
     let best = &facts.reference.best?.trial;
     let (own, theirs) = (&facts.trial.trial.config, &best.config);
-    let here = |name: &str, theirs: String, own: String| say!(facts.lang, Here, name, theirs, own);
-    let mut differences = Vec::new();
-    if own.rank != theirs.rank {
-        differences.push(here("rank", theirs.rank.to_string(), own.rank.to_string()));
+    let differing: Vec<_> = parameters::varying(&[own, theirs])
+        .into_iter()
+        .filter(|parameter| parameter.name != "seed")
+        .collect();
+    let here = |p: &&Parameter| say!(lang, Here, p.name, p.value(theirs), p.value(own));
+    let id = best.id.to_string();
+    match differing[..] {
+        [] => None,
+        [only] if only.name == "learning_rate" => {
+            let rates = (learning_rate(own.learning_rate), learning_rate(theirs.learning_rate));
+            Some(if own.learning_rate < theirs.learning_rate {
+                say!(lang, RateIsTooLow, rates.0, id, rates.1)
+            } else {
+                say!(lang, RateIsTooHigh, rates.0, id, rates.1)
+            })
+        }
+        [ref only] => Some(say!(lang, MoveTowards, id, here(only))),
+        _ => {
+            let all: Vec<String> = differing.iter().map(here).collect();
+            Some(say!(lang, MoveTowardsAny, id, all.join(", ")))
+        }
     }
-    if own.learning_rate != theirs.learning_rate {
-        let (theirs, own) = (learning_rate(theirs.learning_rate), learning_rate(own.learning_rate));
-        differences.push(here("learning_rate", theirs, own));
-    }
-    if own.batch_size != theirs.batch_size {
-        let (theirs, own) = (theirs.batch_size.to_string(), own.batch_size.to_string());
-        differences.push(here("batch_size", theirs, own));
-    }
-    if differences.is_empty() {
-        return None;
-    }
-    Some(say!(facts.lang, MoveTowards, best.id.to_string(), differences.join(", ")))
 }
 
 fn note_sentence(note: Note, facts: &Facts<'_>) -> Option<String> {

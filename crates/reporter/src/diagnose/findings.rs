@@ -1,17 +1,15 @@
 //! What stands out in a sweep, each with its evidence and what to do about it.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::Serialize;
-use spec::{TrialConfig, TrialId, TrialState};
+use spec::{TrialId, TrialState};
 
-use super::capacity::Capacity;
 use super::quantization::{bases_in_words, quantization};
+use super::settings;
 use super::verdict::{Edge, Side, Verdict, VerdictInput};
 use super::{Flag, Note};
 use crate::extend;
-use crate::number::{change, epoch, learning_rate, loss, percent, short_count};
-use crate::text::{Lang, say};
+use crate::number::{change, epoch, learning_rate, percent, short_count};
+use crate::text::say;
 
 /// What kind of thing was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -21,6 +19,8 @@ pub enum FindingKind {
     Leakage,
     /// Too few validation examples to tell runs apart.
     DataTooSmall,
+    /// The seeds' share alone ties the best configurations.
+    SeedsDecide,
     /// The best value of a parameter is the last one tried.
     EdgeOfSpace,
     /// The chosen run would have gone on improving.
@@ -73,14 +73,15 @@ pub(crate) fn find(input: VerdictInput<'_>, verdict: &Verdict) -> Vec<Finding> {
         leakage(input),
         worse_than_base(input),
         too_small(input),
+        seeds_decide(input),
         more_epochs(input, verdict),
         overfitting(input),
         underfitting(input),
         rate_too_high(input),
         rate_too_low(input),
-        rank(input, verdict),
-        batch_size(input, verdict),
-        quantization(input, verdict),
+        settings::rank(input, verdict),
+        settings::batch_size(input, verdict),
+        quantization(input),
         forgetting(input, verdict),
     ]
     .into_iter()
@@ -115,13 +116,13 @@ fn noted(input: VerdictInput<'_>, note: Note) -> Vec<TrialId> {
     all.filter(|(_, diagnosis)| diagnosis.notes.contains(&note)).map(|(id, _)| *id).collect()
 }
 
-/// `3 of 24`, for sentences that go on with "runs".
+/// `3 of 24 runs`, the beginning of a sentence.
 fn of_all(input: VerdictInput<'_>, trials: &[TrialId]) -> String {
     let all = input.state.trials.len();
-    match input.lang {
-        Lang::En => format!("{} of {all}", trials.len()),
-        Lang::Vi => format!("{} trên {all}", trials.len()),
+    if all == 1 {
+        return say!(input.lang, OnlyRun);
     }
+    say!(input.lang, RunsOf, trials.len().to_string(), all.to_string())
 }
 
 fn leakage(input: VerdictInput<'_>) -> Option<Finding> {
@@ -137,7 +138,7 @@ fn leakage(input: VerdictInput<'_>) -> Option<Finding> {
 
 fn worse_than_base(input: VerdictInput<'_>) -> Option<Finding> {
     let trials = noted(input, Note::WorseThanBase);
-    let base = bases_in_words(input.state)?;
+    let base = bases_in_words(input.state, input.lang)?;
     if trials.is_empty() {
         return None;
     }
@@ -151,12 +152,13 @@ fn worse_than_base(input: VerdictInput<'_>) -> Option<Finding> {
     Some(finding(FindingKind::WorseThanBase, trials, evidence, advice))
 }
 
-/// Too small when a third of the configurations are tied, or when the base model is.
+/// Too small when the rows alone tie a third of the configurations, or the base model.
 fn too_small(input: VerdictInput<'_>) -> Option<Finding> {
     let comparison = input.comparison?;
-    let (tied, all) = (comparison.tied.len(), comparison.candidates);
+    let (tied, all) = (comparison.tied_on_rows.len(), comparison.candidates);
     let many_tied = all >= 3 && tied * 3 >= all && tied >= 2;
-    if !many_tied && !comparison.is_base_tied {
+    let base = comparison.against_best.get(&TrialId::BASE);
+    if !many_tied && base.is_none_or(|base| !base.is_tied_on_rows) {
         return None;
     }
     let examples = comparison.examples.to_string();
@@ -166,7 +168,21 @@ fn too_small(input: VerdictInput<'_>) -> Option<Finding> {
         advice += " ";
         advice += &say!(input.lang, TooSmallNeeded, short_count(needed as f64));
     }
-    Some(finding(FindingKind::DataTooSmall, comparison.tied.clone(), evidence, advice))
+    Some(finding(FindingKind::DataTooSmall, comparison.tied_on_rows.clone(), evidence, advice))
+}
+
+/// Configurations that more rows would not tell apart, but more seeds may.
+fn seeds_decide(input: VerdictInput<'_>) -> Option<Finding> {
+    let comparison = input.comparison.filter(|_| input.state.finished)?;
+    let repeat = comparison.repeat?;
+    let evidence = say!(input.lang, SeedsDecide, repeat.tied.to_string());
+    let (advice, seeds) = match repeat.seeds {
+        Some(seeds) => (say!(input.lang, SeedsDecideAdvice, seeds.to_string()), seeds - 1),
+        None => (say!(input.lang, SeedsTooMany), 2),
+    };
+    let yaml = Some(format!("replicates: {{top: {}, seeds: {seeds}}}\n", repeat.top));
+    let trials = comparison.tied.clone();
+    Some(Finding { yaml, ..finding(FindingKind::SeedsDecide, trials, evidence, advice) })
 }
 
 fn edge_of_space(input: VerdictInput<'_>, edge: &Edge) -> Finding {
@@ -281,106 +297,6 @@ fn mostly(rates: &[AtRate]) -> bool {
 fn together(rates: &[AtRate]) -> (Vec<TrialId>, usize) {
     let trials = rates.iter().flat_map(|at| at.noted.iter().copied()).collect();
     (trials, rates.iter().map(|at| at.count).sum())
-}
-
-/// The best run of each value of a parameter, and the values of runs that are tied with the best.
-pub(super) struct ByValue {
-    pub best: BTreeMap<u32, (TrialId, f64, Option<f64>)>,
-    pub tied: BTreeSet<u32>,
-}
-
-impl ByValue {
-    pub fn of(
-        input: VerdictInput<'_>,
-        verdict: &Verdict,
-        value: fn(&TrialConfig) -> u32,
-    ) -> Option<Self> {
-        let lowest = verdict.best.as_ref()?;
-        let mut best: BTreeMap<u32, (TrialId, f64, Option<f64>)> = BTreeMap::new();
-        let mut tied = BTreeSet::new();
-        for trial in input.state.trials.values() {
-            let Some(evaluation) = trial.best() else { continue };
-            let (own, id) = (value(&trial.trial.config), trial.trial.id);
-            let entry = (id, evaluation.eval_loss, evaluation.gap());
-            let known = best.entry(own).or_insert(entry);
-            if evaluation.eval_loss < known.1 {
-                *known = entry;
-            }
-            let is_tied = input.comparison.map_or(
-                evaluation.eval_loss <= lowest.eval_loss + lowest.eval_loss_stderr,
-                |comparison| comparison.against_best.get(&id).is_some_and(|a| a.is_tied),
-            );
-            if is_tied {
-                tied.insert(own);
-            }
-        }
-        (best.len() > 1 && !tied.is_empty()).then_some(Self { best, tied })
-    }
-
-    /// Of many values, a few along the range.
-    fn in_words(&self, lang: Lang) -> String {
-        const MOST: usize = 6;
-        let step = (self.best.len() - 1).div_ceil(MOST - 1).max(1);
-        let words = self.best.iter().step_by(step).map(|(value, (_, best, gap))| match gap {
-            Some(gap) => say!(lang, ByValue, value.to_string(), loss(*best), change(*gap)),
-            None => format!("{value}: {}", loss(*best)),
-        });
-        words.collect::<Vec<_>>().join("; ")
-    }
-
-    pub fn trials(&self) -> Vec<TrialId> {
-        self.best.values().map(|(id, ..)| *id).collect()
-    }
-
-    /// The lowest tied value and the highest value tried.
-    fn ends(&self) -> Option<(u32, u32)> {
-        Some((*self.tied.first()?, *self.best.last_key_value()?.0))
-    }
-}
-
-fn rank(input: VerdictInput<'_>, verdict: &Verdict) -> Option<Finding> {
-    let lang = input.lang;
-    let ranks = ByValue::of(input, verdict, |config| config.rank)?;
-    let (enough, highest) = ranks.ends()?;
-    let words = ranks.in_words(lang);
-    if enough < highest {
-        let own = ranks.best.get(&enough).map(|best| loss(best.1)).unwrap_or_default();
-        let evidence = say!(lang, RankSaturates, enough.to_string(), own, words);
-        let advice = say!(lang, RankSaturatesAdvice, enough.to_string());
-        return Some(finding(FindingKind::RankSaturates, ranks.trials(), evidence, advice));
-    }
-    let mut evidence = say!(lang, RankTooSmall, highest.to_string(), words);
-    let capacity = Capacity::of(input.state, highest);
-    evidence += &capacity.map(|own| bits(own, highest, lang)).unwrap_or_default();
-    let beyond = capacity.filter(Capacity::is_far_beyond).map(|own| short_count(own.times()));
-    let (kind, advice) = match beyond {
-        None => (FindingKind::RankTooSmall, say!(lang, RankTooSmallAdvice)),
-        Some(times) => {
-            (FindingKind::RankHelps, say!(lang, RankHelpsAdvice, highest.to_string(), times))
-        }
-    };
-    Some(finding(kind, ranks.trials(), evidence, advice))
-}
-
-/// What the rows hold and what adapters of `rank` can, in words.
-fn bits(capacity: Capacity, rank: u32, lang: Lang) -> String {
-    let (rows, adapter) = (short_count(capacity.rows), short_count(capacity.adapter));
-    say!(lang, Capacity, rows, rank.to_string(), adapter)
-}
-
-fn batch_size(input: VerdictInput<'_>, verdict: &Verdict) -> Option<Finding> {
-    let lang = input.lang;
-    let sizes = ByValue::of(input, verdict, |config| config.batch_size)?;
-    let words = sizes.in_words(lang);
-    let (low, high) = (sizes.tied.first()?.to_string(), sizes.tied.last()?.to_string());
-    let (evidence, advice) = if sizes.tied.len() > 1 {
-        (say!(lang, BatchEqual, words), say!(lang, BatchEqualAdvice, high, low))
-    } else if sizes.tied.first() == sizes.best.keys().next() {
-        (say!(lang, BatchMatters, low, words), say!(lang, BatchSmallerAdvice, low))
-    } else {
-        (say!(lang, BatchMatters, low, words), say!(lang, BatchMattersAdvice, low))
-    };
-    Some(finding(FindingKind::BatchSize, sizes.trials(), evidence, advice))
 }
 
 fn forgetting(input: VerdictInput<'_>, verdict: &Verdict) -> Option<Finding> {

@@ -30,7 +30,8 @@
 //!    - `too_slow`: still falling, and share < `report.too_slow_share`;
 //!    - `underfit`: no longer falling, and share < `report.underfit_share`.
 //!
-//!    Without an evaluation of the base model neither can be said.
+//!    Without an evaluation of the base model neither can be said. Both thresholds give way a little
+//!    (`thresholds`), so that runs with nearly the same curve have the same flag.
 //! 4. `ok`: anything else.
 //!
 //! # Notes, beside the flag
@@ -46,13 +47,16 @@
 //!
 //! What the sweep as a whole shows is in `findings`.
 
-mod capacity;
+pub(crate) mod capacity;
 mod explain;
 mod findings;
+mod matched;
 mod overfit;
 mod progress;
 mod quantization;
+mod settings;
 mod spikes;
+mod thresholds;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -196,6 +200,7 @@ pub fn diagnose_all(
     lang: Lang,
 ) -> BTreeMap<TrialId, Diagnosis> {
     let (reference, peers) = (Reference::of(state), Peers::of(state));
+    let settings = &thresholds::settled(settings, state);
     let diagnosed =
         |trial| diagnose(trial, reference.for_trial(trial, state), &peers, settings, lang);
     state.trials.iter().map(|(&id, trial)| (id, diagnosed(trial))).collect()
@@ -209,7 +214,8 @@ pub fn diagnose_one(
     lang: Lang,
 ) -> Diagnosis {
     let reference = Reference::of(state).for_trial(trial, state);
-    diagnose(trial, reference, &Peers::of(state), settings, lang)
+    let settings = thresholds::settled(settings, state);
+    diagnose(trial, reference, &Peers::of(state), &settings, lang)
 }
 
 fn diagnose(

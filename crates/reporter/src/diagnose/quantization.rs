@@ -2,10 +2,11 @@
 
 use spec::{BaseForm, Quantization, SweepState, TrialConfig};
 
-use super::findings::{ByValue, Finding, FindingKind, finding};
-use super::verdict::{Verdict, VerdictInput};
+use super::findings::{Finding, FindingKind, finding};
+use super::matched::Matched;
+use super::verdict::VerdictInput;
 use crate::number::loss;
-use crate::text::say;
+use crate::text::{Lang, say};
 
 /// The forms of a base, fewest bits a weight first.
 const BY_SIZE: [BaseForm; 7] = [
@@ -25,8 +26,9 @@ fn place(config: &TrialConfig) -> u32 {
 }
 
 /// Whether the form of the base matters, and which of those that do no worse is the smallest.
-pub(super) fn quantization(input: VerdictInput<'_>, verdict: &Verdict) -> Option<Finding> {
-    let forms = ByValue::of(input, verdict, place)?;
+pub(super) fn quantization(input: VerdictInput<'_>) -> Option<Finding> {
+    let forms = Matched::of(input, "quantization", place)?;
+    let tied = forms.unbeaten();
     let lang = input.lang;
     let name = |at: &u32| BY_SIZE[*at as usize].to_string();
     let of_form =
@@ -35,30 +37,35 @@ pub(super) fn quantization(input: VerdictInput<'_>, verdict: &Verdict) -> Option
             Some(base) => {
                 say!(lang, ByForm, name(at), loss(*best), loss(base.evaluation.eval_loss))
             }
-            None => format!("{}: {}", name(at), loss(*best)),
+            None => format!("{}: {}", name(at), lang.number(&loss(*best))),
         };
     let words = forms.best.iter().map(of_form).collect::<Vec<_>>().join("; ");
-    let behind: Vec<String> =
-        forms.best.keys().filter(|at| !forms.tied.contains(at)).map(name).collect();
+    let behind: Vec<String> = forms.best.keys().filter(|at| !tied.contains(at)).map(name).collect();
+    if tied.is_empty() {
+        let evidence = say!(lang, QuantizationUnclear, words);
+        let advice = say!(lang, UnclearAdvice, "quantization");
+        return Some(finding(FindingKind::Quantization, forms.trials(), evidence, advice));
+    }
     let evidence = if behind.is_empty() {
         say!(lang, QuantizationFree, words)
     } else {
-        let tied: Vec<String> = forms.tied.iter().map(name).collect();
-        say!(lang, QuantizationCosts, tied.join(", "), behind.join(", "), words)
+        let equal: Vec<String> = tied.iter().map(name).collect();
+        say!(lang, QuantizationCosts, equal.join(", "), behind.join(", "), words)
     };
-    let advice = say!(lang, QuantizationAdvice, name(forms.tied.first()?));
+    let advice = say!(lang, QuantizationAdvice, name(tied.first()?));
     Some(finding(FindingKind::Quantization, forms.trials(), evidence, advice))
 }
 
 /// The base model's validation loss, in each of its forms; `None` before it is known.
-pub(super) fn bases_in_words(state: &SweepState) -> Option<String> {
+pub(super) fn bases_in_words(state: &SweepState, lang: Lang) -> Option<String> {
     let forms = &state.quantized_bases;
     if forms.len() < 2 {
         return Some(loss(state.base.as_ref()?.eval_loss));
     }
     let words = forms
         .iter()
-        .map(|base| format!("{} {}", base.quantization, loss(base.evaluation.eval_loss)));
+        .map(|base| (base.quantization, loss(base.evaluation.eval_loss)))
+        .map(|(form, loss)| format!("{form} {}", lang.number(&loss)));
     Some(words.collect::<Vec<_>>().join(", "))
 }
 

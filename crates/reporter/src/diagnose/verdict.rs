@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use spec::{ReportSettings, SweepState, TestEvaluation, TrialConfig, TrialId, TrialState};
+use spec::{
+    Outcome, ReportSettings, StopReason, SweepState, TestEvaluation, TrialConfig, TrialId,
+    TrialState, TrialStatus,
+};
 
-use super::capacity::Capacity;
 use super::findings::{self, Finding};
+use super::matched::Matched;
 use super::{Diagnosis, Flag, Reference, diagnose_all};
-use crate::compare::{Comparison, Reason, Z95, compare};
+use crate::compare::{Candidates, Comparison, Reason, Z95, compare_found};
+use crate::extend;
 use crate::number::{change, epoch, loss};
 use crate::parameters;
 use crate::text::{Lang, say};
@@ -93,14 +97,17 @@ pub(crate) struct VerdictInput<'a> {
     pub state: &'a SweepState,
     pub diagnoses: &'a BTreeMap<TrialId, Diagnosis>,
     pub comparison: Option<&'a Comparison>,
+    pub found: Option<&'a Candidates>,
     pub lang: Lang,
 }
 
 /// Sums a sweep up.
 pub fn verdict(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Verdict {
     let diagnoses = &diagnose_all(state, settings, lang);
-    let comparison = compare(state);
-    verdict_of(VerdictInput { state, diagnoses, comparison: comparison.as_ref(), lang })
+    let found = Candidates::of(state);
+    let comparison = found.as_ref().map(compare_found);
+    let (found, comparison) = (found.as_ref(), comparison.as_ref());
+    verdict_of(VerdictInput { state, diagnoses, comparison, found, lang })
 }
 
 /// As [`verdict`], for runs that are already diagnosed and compared.
@@ -115,12 +122,16 @@ pub(crate) fn verdict_of(input: VerdictInput<'_>) -> Verdict {
         .and_then(|comparison| state.trials.get(&comparison.choice.trial))
         .or(best)
         .map(|trial| trial.trial.id);
+    let chosen = choice.and_then(|id| state.trials.get(&id));
     let mut verdict = Verdict {
         best: best.and_then(|trial| best_run(state, trial)),
-        choice: choice.and_then(|id| best_run(state, state.trials.get(&id)?)),
+        choice: chosen.and_then(|trial| best_run(state, trial)),
         runner_up: best.and_then(|trial| runner_up(input, trial)),
         flags,
-        edges: best.map(|trial| edges(input, &trial.trial.config)).unwrap_or_default(),
+        edges: best
+            .zip(chosen)
+            .map(|(best, chosen)| edges(input, best, chosen))
+            .unwrap_or_default(),
         findings: Vec::new(),
         sentences: Vec::new(),
     };
@@ -171,53 +182,64 @@ fn runner_up(input: VerdictInput<'_>, best: &TrialState) -> Option<RunnerUp> {
 }
 
 /// Of the parameters whose ranges are open-ended: a best run at the edge says that the optimum may
-/// lie beyond it, unless a run elsewhere is as good.
-fn edges(input: VerdictInput<'_>, best: &TrialConfig) -> Vec<Edge> {
+/// lie beyond it. For rank and batch size, runs that differ in nothing else must say so too; a rate
+/// at the edge counts unless a run at another one is as good. Where nothing sensible lies beyond, or the
+/// run to take is not at the edge, there is none.
+fn edges(input: VerdictInput<'_>, best: &TrialState, chosen: &TrialState) -> Vec<Edge> {
+    let (best, chosen) = (&best.trial.config, &chosen.trial.config);
+    let whole = |name: &'static str, value: fn(&TrialConfig) -> u32| {
+        let matched = Matched::of(input, name, value)?;
+        let own = Some(value(best)).filter(|own| *own == value(chosen))?;
+        let side = if Some(&own) == matched.best.keys().next_back() {
+            Side::Highest
+        } else if Some(&own) == matched.best.keys().next() {
+            Side::Lowest
+        } else {
+            return None;
+        };
+        let edge = Edge { parameter: name, value: f64::from(own), side };
+        matched.wins(own).then_some(edge)
+    };
     let found = [
-        edge(input, best, "learning_rate", |config| config.learning_rate),
-        edge(input, best, "rank", |config| f64::from(config.rank)),
-        edge(input, best, "batch_size", |config| f64::from(config.batch_size)),
+        rate_edge(input, best).filter(|edge| edge.value == chosen.learning_rate),
+        whole("rank", |config| config.rank),
+        whole("batch_size", |config| config.batch_size),
     ];
-    found.into_iter().flatten().collect()
+    let leads_on = |edge: &Edge| extend::leads_on(input.state, edge);
+    found.into_iter().flatten().filter(leads_on).collect()
 }
 
-fn edge(
-    input: VerdictInput<'_>,
-    best: &TrialConfig,
-    parameter: &'static str,
-    of: fn(&TrialConfig) -> f64,
-) -> Option<Edge> {
+fn rate_edge(input: VerdictInput<'_>, best: &TrialConfig) -> Option<Edge> {
+    let of = |trial: &TrialState| trial.trial.config.learning_rate;
     let trials = &input.state.trials;
-    let evaluated = trials.values().filter(|trial| trial.best().is_some());
-    let tried: Vec<f64> = evaluated.map(|trial| of(&trial.trial.config)).collect();
-    let low = tried.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = tried.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let value = of(best);
+    let tried = || trials.values().filter(|trial| trial.best().is_some()).map(of);
+    let low = tried().fold(f64::INFINITY, f64::min);
+    let high = tried().fold(f64::NEG_INFINITY, f64::max);
+    let value = best.learning_rate;
     let mut tied = input.comparison.iter().flat_map(|c| &c.tied).filter_map(|id| trials.get(id));
-    let is_elsewhere = tied.any(|trial| of(&trial.trial.config) != value);
-    // More rank than the rows can fill leads nowhere.
-    let is_filled = || {
-        let capacity = (parameter == "rank").then(|| Capacity::of(input.state, best.rank));
-        capacity.flatten().is_some_and(|capacity| capacity.is_far_beyond())
-    };
-    if low >= high || is_elsewhere || (value == high && is_filled()) {
-        None
-    } else if value == high {
-        Some(Edge { parameter, value, side: Side::Highest })
-    } else if value == low {
-        Some(Edge { parameter, value, side: Side::Lowest })
+    if low >= high || tied.any(|trial| of(trial) != value) {
+        return None;
+    }
+    let edge = |side| Edge { parameter: "learning_rate", value, side };
+    if value == high {
+        Some(edge(Side::Highest))
     } else {
-        None
+        (value == low).then(|| edge(Side::Lowest))
     }
 }
 
 fn sentences(verdict: &Verdict, input: VerdictInput<'_>) -> Vec<String> {
-    let VerdictInput { state, diagnoses, comparison, lang } = input;
+    let VerdictInput { state, diagnoses, comparison, lang, .. } = input;
     let Some(choice) = &verdict.choice else {
         return vec![say!(lang, NothingYet, flags_in_words(verdict, lang))];
     };
-    let mut sentences = vec![take(choice, lang)];
+    let mut sentences: Vec<String> = preliminary(state, lang).into_iter().collect();
+    sentences.push(take(choice, lang));
     match comparison {
+        Some(comparison) if !state.finished => {
+            let (ended, best) = (comparison.candidates.to_string(), comparison.best.to_string());
+            sentences.push(say!(lang, BestSoFar, ended, best));
+        }
         Some(comparison) => {
             sentences.extend(certainty(verdict, comparison, lang));
             sentences.extend(expectation(comparison, lang));
@@ -232,6 +254,7 @@ fn sentences(verdict: &Verdict, input: VerdictInput<'_>) -> Vec<String> {
             }
         })),
     }
+    sentences.extend(stopped_early(state, lang));
     sentences.extend(choice.test.as_ref().map(|test| {
         let (rows, value) = (test.examples.to_string(), loss(test.loss));
         let error = loss(test.loss_stderr);
@@ -245,9 +268,42 @@ fn sentences(verdict: &Verdict, input: VerdictInput<'_>) -> Vec<String> {
     {
         sentences.push(say!(lang, BestIsFlagged, diagnosis.flag.name(), diagnosis.explanation));
     }
-    let runs = state.trials.len().to_string();
+    let runs = match state.trials.len() {
+        1 => say!(lang, OneRun),
+        all => say!(lang, AllRuns, all.to_string()),
+    };
     sentences.push(say!(lang, Flags, runs, flags_in_words(verdict, lang)));
     sentences
+}
+
+/// What is missing, while the sweep has not ended.
+fn preliminary(state: &SweepState, lang: Lang) -> Option<String> {
+    if state.finished {
+        return None;
+    }
+    let count = |is: fn(&TrialState) -> bool| state.trials.values().filter(|t| is(t)).count();
+    let running = count(|trial| trial.status == TrialStatus::Running);
+    let waiting = count(|trial| trial.status == TrialStatus::Pending);
+    let all = state.trials.len();
+    if running + waiting == 0 {
+        return Some(say!(lang, PreliminaryMoreToCome, all.to_string()));
+    }
+    let ended = (all - running - waiting).to_string();
+    let (running, waiting) = (running.to_string(), waiting.to_string());
+    Some(say!(lang, Preliminary, ended, all.to_string(), running, waiting))
+}
+
+/// How many runs were stopped early: their losses are of shorter training than the others'.
+fn stopped_early(state: &SweepState, lang: Lang) -> Option<String> {
+    let stopped = state.trials.values().filter(|trial| is_stopped_early(trial)).count();
+    let all = state.trials.len().to_string();
+    (stopped > 0).then(|| say!(lang, StoppedRuns, stopped.to_string(), all))
+}
+
+/// A rule of `early_terminate` ended it; reaching the target is no early stop.
+pub(crate) fn is_stopped_early(trial: &TrialState) -> bool {
+    let Some(Outcome::Stopped { reason }) = trial.outcome() else { return false };
+    matches!(reason, StopReason::EarlyTerminate { .. })
 }
 
 fn in_brackets(settings: &str) -> String {
@@ -290,7 +346,7 @@ fn certainty(verdict: &Verdict, comparison: &Comparison, lang: Lang) -> Vec<Stri
         (Reason::ClearlyBest, None) => {}
         _ if behind > 0.0 => {
             let (lowest, behind) = (comparison.best.to_string(), loss(behind));
-            sentences.push(if comparison.seed_deviation.is_some() {
+            sentences.push(if comparison.seeds.is_measured {
                 say!(lang, TiedChosenOfSeeds, tied, all, why, lowest, behind)
             } else {
                 say!(lang, TiedChosen, tied, all, why, lowest, behind)
@@ -298,21 +354,40 @@ fn certainty(verdict: &Verdict, comparison: &Comparison, lang: Lang) -> Vec<Stri
         }
         _ => sentences.push(say!(lang, TiedBest, tied, all, why)),
     }
+    match comparison.tied_on_rows.len() {
+        fewer if fewer >= comparison.tied.len() => {}
+        1 => sentences.push(say!(lang, BestOnRows, comparison.best.to_string())),
+        fewer => sentences.push(say!(lang, FewerOnRows, fewer.to_string())),
+    }
     if comparison.is_base_tied {
         sentences.push(say!(lang, BaseTied));
     }
-    if let Some(deviation) = comparison.seed_deviation {
-        sentences.push(say!(lang, SeedSpread, loss(deviation)));
+    let deviation = loss(comparison.seeds.deviation);
+    if comparison.seeds.is_measured {
+        sentences.push(say!(lang, SeedSpread, deviation));
+    } else if comparison.candidates > 1 {
+        sentences.push(say!(lang, SeedEstimate, deviation));
     }
     sentences
 }
 
-/// Only where the correction shows in the digits that are printed.
-fn expectation(comparison: &Comparison, lang: Lang) -> Option<String> {
-    let (optimism, expected) = comparison.optimism.zip(comparison.expected_loss)?;
-    let shown = optimism >= 0.000_05 && comparison.candidates > 1;
-    let losses = comparison.candidates.to_string();
-    shown.then(|| say!(lang, Expect, losses, loss(optimism), loss(expected)))
+/// The correction only where it shows in the digits that are printed.
+fn expectation(comparison: &Comparison, lang: Lang) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if comparison.candidates < 2 {
+        return sentences;
+    }
+    if let Some((optimism, expected)) = comparison.optimism.zip(comparison.expected_loss)
+        && optimism >= 0.000_05
+    {
+        let losses = comparison.candidates.to_string();
+        sentences.push(say!(lang, Expect, losses, loss(optimism), loss(expected)));
+    }
+    sentences.extend(comparison.expected.map(|expected| {
+        let (low, high) = (loss(expected.low), loss(expected.high));
+        say!(lang, ExpectWithSeeds, loss(expected.loss), low, high)
+    }));
+    sentences
 }
 
 fn flags_in_words(verdict: &Verdict, lang: Lang) -> String {

@@ -50,6 +50,7 @@ pub fn ranking_parquet(ranking: &Ranking) -> Result<Vec<u8>, ReportError> {
     let mut columns = vec![
         rows.whole("position", |row| Some(row.position as i64)),
         rows.whole("trial", |row| Some(row.trial.0.into())),
+        rows.text("outcome", |row| Some(row.outcome.to_owned())),
         rows.text("flag", |row| Some(row.flag.name().to_owned())),
         rows.real("eval_loss", |row| row.eval_loss),
         rows.real("eval_loss_stderr", |row| row.eval_loss_stderr),
@@ -59,6 +60,7 @@ pub fn ranking_parquet(ranking: &Ranking) -> Result<Vec<u8>, ReportError> {
         rows.real("behind_low", |row| against(row).map(|against| against.low)),
         rows.real("behind_high", |row| against(row).map(|against| against.high)),
         rows.truth("is_tied", |row| against(row).map(|against| against.is_tied)),
+        rows.truth("is_tied_on_rows", |row| against(row).map(|against| against.is_tied_on_rows)),
         rows.whole("best_step", |row| row.best_step.map(Into::into)),
         rows.real("best_epoch", |row| row.best_epoch),
         rows.real("train_loss", |row| row.train_loss),

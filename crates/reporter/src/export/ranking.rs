@@ -6,9 +6,10 @@ use crate::error::ReportError;
 use crate::parameters::PARAMETERS;
 use crate::rank::{Ranking, Row};
 
-const MEASURED: [&str; 24] = [
+const MEASURED: [&str; 26] = [
     "position",
     "trial",
+    "outcome",
     "flag",
     "eval_loss",
     "eval_loss_stderr",
@@ -18,6 +19,7 @@ const MEASURED: [&str; 24] = [
     "behind_low",
     "behind_high",
     "is_tied",
+    "is_tied_on_rows",
     "best_step",
     "best_epoch",
     "train_loss",
@@ -56,6 +58,7 @@ fn cells(row: &Row) -> Vec<String> {
     let mut cells = vec![
         row.position.to_string(),
         row.trial.0.to_string(),
+        row.outcome.to_owned(),
         row.flag.name().to_owned(),
         measured(row.eval_loss),
         measured(row.eval_loss_stderr),
@@ -65,6 +68,7 @@ fn cells(row: &Row) -> Vec<String> {
         measured(row.against_best.map(|against| against.low)),
         measured(row.against_best.map(|against| against.high)),
         row.against_best.map_or_else(String::new, |against| against.is_tied.to_string()),
+        row.against_best.map_or_else(String::new, |against| against.is_tied_on_rows.to_string()),
         counted(row.best_step),
         measured(row.best_epoch),
         measured(row.train_loss),

@@ -3,12 +3,14 @@
 use serde_json::{Map, Value, json};
 use spec::{TrialConfig, TrialId};
 
-use super::{Page, curves, importance};
+use super::{Page, curves};
 use crate::compare::Comparison;
 use crate::diagnose::{BestRun, Note, detect_overfit};
+use crate::importance::importance;
 use crate::number;
 use crate::parameters::{self, PARAMETERS, Parameter};
 use crate::rank::Row;
+use crate::text::{Lang, say};
 
 /// Points of all curves together; more are thinned, so that the page stays small.
 const MOST_POINTS: usize = 100_000;
@@ -41,28 +43,35 @@ pub fn of(page: Page<'_>) -> Value {
 }
 
 /// The facts beside the verdict's first sentence.
-pub fn headline(choice: &BestRun, row: Option<&Row>) -> Value {
+pub fn headline(choice: &BestRun, row: Option<&Row>, lang: Lang) -> Value {
+    let loss = |value: f64| lang.number(&number::loss(value)).into_owned();
     let interval = row.and_then(|row| row.eval_loss_interval);
     let settings = choice.settings.split(", ").filter(|setting| !setting.is_empty());
     json!({
         "trial": choice.trial.to_string(),
         "number": choice.trial.0,
         "settings": settings.collect::<Vec<_>>(),
-        "eval_loss": number::loss(choice.eval_loss),
-        "interval": interval.map(|[low, high]| {
-            format!("{} – {}", number::loss(low), number::loss(high))
-        }),
-        "epoch": number::epoch(choice.epoch),
-        "base": choice.improvement.map(|drop| number::loss(choice.eval_loss + drop)),
+        "eval_loss": loss(choice.eval_loss),
+        "interval": interval.map(|[low, high]| format!("{} – {}", loss(low), loss(high))),
+        "epoch": lang.number(&number::epoch(choice.epoch)),
+        "base": choice.improvement.map(|drop| loss(choice.eval_loss + drop)),
         "test": choice.test.as_ref().map(|test| {
-            format!("{} ± {}", number::loss(test.loss), number::loss(test.loss_stderr))
+            format!("{} ± {}", loss(test.loss), loss(test.loss_stderr))
         }),
     })
 }
 
-/// What to expect on new rows, as text.
-pub fn expected(comparison: &Comparison) -> Option<String> {
-    comparison.expected_loss.map(number::loss)
+/// What to expect on new rows, as text: of the adapter, and of its settings under another seed.
+pub fn expected(comparison: &Comparison, lang: Lang) -> Option<String> {
+    let loss = |value: f64| lang.number(&number::loss(value)).into_owned();
+    let own = comparison.expected_loss.map(loss)?;
+    Some(match comparison.expected.filter(|_| comparison.candidates > 1) {
+        Some(other) => {
+            let ends = (loss(other.low), loss(other.high));
+            say!(lang, ExpectedShort, own, loss(other.loss), ends.0, ends.1)
+        }
+        None => own,
+    })
 }
 
 /// A parameter that the sweep varied: whether its values are numbers, and spread over decades.
@@ -103,6 +112,8 @@ fn run(page: Page<'_>, row: &Row, varying: &[&Parameter], points: usize) -> Valu
         "trial": row.trial.0,
         "position": row.position,
         "flag": row.flag.name(),
+        "outcome": row.outcome,
+        "stopped": row.stopped,
         "notes": row.notes.iter().copied().map(Note::name).collect::<Vec<_>>(),
         "loss": short(row.eval_loss),
         "low": short(row.eval_loss_interval.map(|interval| interval[0])),

@@ -6,7 +6,6 @@
 
 mod curves;
 mod data;
-mod importance;
 mod timeline;
 
 use minijinja::{AutoEscape, Environment, context};
@@ -16,7 +15,6 @@ use crate::error::ReportError;
 use crate::rank::{Ranking, Row};
 use crate::text::Lang;
 
-pub use importance::{Importance, importance};
 pub use timeline::{Span, timeline};
 
 const TEMPLATE: &str = include_str!("assets/report.html");
@@ -72,8 +70,13 @@ pub fn html(page: Page<'_>) -> Result<String, ReportError> {
                 failures => page.ranking.failures.iter().map(|failure| {
                     context! { whose => failure.whose(), ..minijinja::Value::from_serialize(failure) }
                 }).collect::<Vec<_>>(),
-                choice => verdict.choice.as_ref().map(|choice| data::headline(choice, chosen)),
-                expected => page.ranking.comparison.as_ref().and_then(data::expected),
+                choice => verdict.choice.as_ref().map(|choice| data::headline(choice, chosen, page.lang)),
+                expected => page
+                    .ranking
+                    .comparison
+                    .as_ref()
+                    .filter(|_| page.ranking.finished)
+                    .and_then(|comparison| data::expected(comparison, page.lang)),
                 style => STYLE,
                 script => SCRIPT,
                 data => embedded(&data::of(page)),

@@ -7,6 +7,8 @@
 mod page;
 mod words;
 
+use std::borrow::Cow;
+
 pub use words::Text;
 
 /// A language of the report.
@@ -48,6 +50,17 @@ impl Lang {
         })
     }
 
+    /// A number as the language writes it: Vietnamese has a decimal comma. What is not a number alone, such
+    /// as a learning rate to be copied into a sweep file (`1.5e-4`) or a sentence, is unchanged.
+    pub fn number(self, text: &str) -> Cow<'_, str> {
+        let is_number = text.chars().any(|c| c.is_ascii_digit())
+            && text.chars().all(|c| c.is_ascii_digit() || "+-.±–()% kMG".contains(c));
+        match self {
+            Self::Vi if is_number && text.contains('.') => Cow::Owned(text.replace('.', ",")),
+            _ => Cow::Borrowed(text),
+        }
+    }
+
     /// The text with `values` in its places.
     pub fn say(self, text: Text, values: &[&str]) -> String {
         let mut rest = self.template(text);
@@ -55,7 +68,8 @@ impl Lang {
         while let Some((before, after)) = rest.split_once('{') {
             out.push_str(before);
             let Some((place, after)) = after.split_once('}') else { break };
-            out.push_str(place.parse().ok().and_then(|at: usize| values.get(at)).unwrap_or(&""));
+            let value = place.parse().ok().and_then(|at: usize| values.get(at));
+            out.push_str(&self.number(value.unwrap_or(&"")));
             rest = after;
         }
         out.push_str(rest);
@@ -105,9 +119,37 @@ mod tests {
     }
 
     #[test]
+    fn vietnamese_numbers_have_a_decimal_comma_and_settings_stay_as_they_are_written() {
+        assert_eq!(say!(Lang::Vi, BelowBase, "5.8876"), ", thấp hơn mô hình gốc một khoảng 5,8876");
+        assert_eq!(say!(Lang::En, BelowBase, "5.8876"), ", 5.8876 below the base model");
+        for (text, expected) in [
+            ("1.4 %", "1,4 %"),
+            ("0.4765 (3.6 %)", "0,4765 (3,6 %)"),
+            ("3.4 M", "3,4 M"),
+            ("1.5e-4", "1.5e-4"),
+            ("rank 16, learning_rate 1.5e-4, lora_dropout 0.05", ""),
+            ("8", "8"),
+        ] {
+            let expected = if expected.is_empty() { text } else { expected };
+            assert_eq!(Lang::Vi.number(text), expected);
+        }
+    }
+
+    #[test]
+    fn fields_own_names_stay_english_in_vietnamese() {
+        let vietnamese = Text::ALL.iter().map(|text| Lang::Vi.template(*text));
+        for text in vietnamese.chain(page::LABELS.iter().map(|(_, _, text)| *text)) {
+            for translated in ["mất mát", "quá khớp", "tốc độ học", "hạng ", "kỷ nguyên"]
+            {
+                assert!(!text.to_lowercase().contains(translated), "{text}");
+            }
+        }
+    }
+
+    #[test]
     fn values_stand_where_the_language_wants_them() {
         let of = |lang: Lang| say!(lang, RunsOf, "3", "24");
         assert_eq!(of(Lang::En), "3 of 24 runs");
-        assert_eq!(of(Lang::Vi), "3 trên 24 lượt chạy");
+        assert_eq!(of(Lang::Vi), "3/24 lượt");
     }
 }

@@ -25,7 +25,27 @@ macro_rules! texts {
 
 texts! {
     RunsOf: "{0} of {1} runs",
-        "{0} trên {1} lượt chạy";
+        "{0}/{1} lượt";
+    AllRuns: "{0} runs",
+        "{0} lượt";
+    OneRun: "1 run",
+        "1 lượt";
+    OnlyRun: "The only run",
+        "Lượt duy nhất";
+
+    // Words of the terminal's table.
+    Chosen: "chosen",
+        "được chọn";
+    Tied: "tied",
+        "ngang";
+    Forgetful: "forgets",
+        "quên";
+    Stopped: "stopped",
+        "dừng sớm";
+    MoreRows: "{0} more in ranking.csv",
+        "còn {0} dòng nữa trong ranking.csv";
+    MoreFailures: "{0} more in report.html",
+        "còn {0} lỗi nữa trong report.html";
 
     // The verdict.
     NothingYet: "No run has been evaluated yet ({0}).",
@@ -33,85 +53,123 @@ texts! {
     NoRuns: "no runs",
         "không có lượt chạy";
     Take: "Take trial {0}{1}: validation loss {2}{3} at epoch {4}{5}.",
-        "Nên chọn lượt {0}{1}: mất mát kiểm định {2}{3} tại epoch {4}{5}.";
+        "Nên chọn lượt {0}{1}: validation loss {2}{3} tại epoch {4}{5}.";
     Interval: " (95 % {0} to {1})",
-        " (95 %: {0} đến {1})";
+        " (95 %: từ {0} đến {1})";
     BelowBase: ", {0} below the base model",
-        ", thấp hơn mô hình gốc {0}";
+        ", thấp hơn mô hình gốc một khoảng {0}";
     NotBelowBase: ", which is no better than the base model ({0})",
         ", không tốt hơn mô hình gốc ({0})";
-    ClearlyBest: "It is better than every other run beyond chance; the next, trial {0}, is {1} behind.",
-        "Lượt này tốt hơn mọi lượt khác một cách rõ ràng; lượt kế tiếp là {0}, kém {1}.";
+    ClearlyBest: "It is better than every other configuration, and expected to stay so with other seeds (95 %); the next, trial {0}, is {1} behind.",
+        "Cấu hình này tốt hơn mọi cấu hình khác và dự kiến vẫn vậy với seed khác (95 %); lượt kế tiếp là {0}, kém {1}.";
     TiedChosen: "{0} of {1} configurations cannot be told apart at the top (95 %); of the closest it {2}. The lowest loss, trial {3}, is {4} lower.",
-        "{0} trên {1} cấu hình ở đầu bảng không phân biệt được với nhau (95 %); trong số gần nhất lượt này {2}. Mất mát thấp nhất là lượt {3}, thấp hơn {4}.";
+        "{0}/{1} cấu hình đầu bảng không phân biệt được với nhau (95 %); trong số gần nhất, lượt này {2}. Loss thấp nhất là của lượt {3}, thấp hơn {4}.";
     TiedChosenOfSeeds: "{0} of {1} configurations cannot be told apart at the top (95 %); of the closest it {2}. Over its seeds, the configuration of trial {3} is lowest, by {4}.",
-        "{0} trên {1} cấu hình ở đầu bảng không phân biệt được với nhau (95 %); trong số gần nhất lượt này {2}. Tính trung bình qua các seed, cấu hình của lượt {3} thấp nhất, thấp hơn {4}.";
+        "{0}/{1} cấu hình đầu bảng không phân biệt được với nhau (95 %); trong số gần nhất, lượt này {2}. Tính trung bình qua các seed, cấu hình của lượt {3} thấp nhất, thấp hơn {4}.";
     TiedBest: "{0} of {1} configurations cannot be told apart at the top (95 %); of the closest it {2}.",
-        "{0} trên {1} cấu hình ở đầu bảng không phân biệt được với nhau (95 %); trong số gần nhất lượt này {2}.";
+        "{0}/{1} cấu hình đầu bảng không phân biệt được với nhau (95 %); trong số gần nhất, lượt này {2}.";
+    BestOnRows: "On rows like these and with these seeds, trial {0} is better than every other run; with other seeds that may turn around.",
+        "Trên dữ liệu như thế này và với các seed này, lượt {0} tốt hơn mọi lượt khác; với seed khác kết quả có thể đảo ngược.";
+    FewerOnRows: "With these seeds alone, on rows like these, {0} would be tied; the rest is the seeds' share.",
+        "Chỉ với các seed này, trên dữ liệu như thế này, sẽ có {0} cấu hình ngang nhau; phần còn lại là do seed.";
+    BestSoFar: "Configurations that have ended: {0}; of these trial {1} has the lowest validation loss. Runs that have not ended are not compared.",
+        "Số cấu hình đã kết thúc: {0}; trong đó lượt {1} có validation loss thấp nhất. Các lượt chưa kết thúc chưa được so sánh.";
+    Preliminary: "Preliminary: {0} of {1} runs have ended (in training: {2}, waiting: {3}); the rest may change everything below.",
+        "Tạm thời: {0}/{1} lượt đã kết thúc (đang chạy: {2}, đang chờ: {3}); các lượt còn lại có thể thay đổi mọi kết luận dưới đây.";
+    PreliminaryMoreToCome: "Preliminary: of the runs proposed so far all have ended ({0}), but the sweep has not; more may be proposed.",
+        "Tạm thời: mọi lượt đã đề xuất đều kết thúc ({0}), nhưng sweep thì chưa; có thể còn đề xuất thêm.";
+    StoppedRuns: "Stopped early: {0} of {1} runs. Each is judged by what it had reached, not by what it would have.",
+        "Dừng sớm: {0}/{1} lượt. Mỗi lượt được đánh giá theo mức đã đạt, không theo mức lẽ ra có thể đạt.";
     HasLowestRank: "has the lowest rank",
         "có rank thấp nhất";
     HasSmallestGap: "has the smallest gap at the lowest rank",
-        "có khoảng cách nhỏ nhất ở rank thấp nhất";
+        "có gap nhỏ nhất ở rank thấp nhất";
     ForgetsLeast: "forgets least at the lowest rank",
         "quên ít nhất ở rank thấp nhất";
     HasLowestLoss: "is as simple as any and has the lowest loss",
-        "đơn giản nhất và có mất mát thấp nhất";
+        "đơn giản ngang các lượt khác và có loss thấp nhất";
     Expect: "As the lowest of {0} losses that one is about {1} too low: expect {2} on new rows.",
-        "Là giá trị thấp nhất trong {0} giá trị nên nó thấp hơn thực tế khoảng {1}: hãy kỳ vọng {2} trên dữ liệu mới.";
+        "Là giá trị thấp nhất trong {0} giá trị nên loss này thấp hơn thực tế khoảng {1}: với dữ liệu mới, dự kiến khoảng {2}.";
+    ExpectWithSeeds: "The same settings under another seed: expect {0} on new rows (95 % {1} to {2}).",
+        "Cùng cấu hình với seed khác: dự kiến {0} trên dữ liệu mới (95 %: {1} đến {2}).";
     Test: "On {0} held-out test rows: {1} ± {2}.",
-        "Trên {0} dòng kiểm tra để riêng: {1} ± {2}.";
+        "Trên {0} dòng test để riêng: {1} ± {2}.";
     TestWithBase: "On {0} held-out test rows: {1} ± {2}; the base model has {3}.",
-        "Trên {0} dòng kiểm tra để riêng: {1} ± {2}; mô hình gốc là {3}.";
+        "Trên {0} dòng test để riêng: {1} ± {2}; mô hình gốc: {3}.";
     BaseTied: "It cannot be told from the base model: the sweep has not shown that training helps.",
-        "Không phân biệt được với mô hình gốc: lần dò này chưa cho thấy huấn luyện có ích.";
+        "Không phân biệt được với mô hình gốc: sweep này chưa cho thấy huấn luyện có ích.";
     RunnerUp: "Second: trial {0}{1}, {2} behind.",
         "Thứ hai: lượt {0}{1}, kém {2}.";
     RunnerUpEqual: "Second: trial {0}{1}, {2} behind, less than one standard error: take them as equal.",
-        "Thứ hai: lượt {0}{1}, kém {2}, chưa đến một sai số chuẩn: coi như bằng nhau.";
+        "Thứ hai: lượt {0}{1}, kém {2}, chưa đến một sai số chuẩn: xem như ngang nhau.";
+    ExpectedShort: "{0}; under another seed {1} (95 % {2} to {3})",
+        "{0}; với seed khác {1} (95 %: từ {2} đến {3})";
     SeedSpread: "Between seeds the loss differs by {0} (standard deviation), which the comparison includes.",
-        "Giữa các seed, mất mát lệch nhau {0} (độ lệch chuẩn); phép so sánh đã tính đến điều này.";
+        "Giữa các seed, loss lệch nhau {0} (độ lệch chuẩn); phép so sánh đã tính điều này.";
+    SeedEstimate: "No configuration was trained under a second seed: by an estimate from near configurations and from earlier replicated runs, seeds move a loss by {0} (standard deviation), which the comparison includes.",
+        "Chưa cấu hình nào được huấn luyện với seed thứ hai: ước tính từ các cấu hình lân cận và từ các lượt lặp lại trước đây, seed làm loss lệch {0} (độ lệch chuẩn); phép so sánh đã tính điều này.";
     BestIsFlagged: "It is flagged {0}: {1}",
-        "Lượt này bị đánh dấu {0}: {1}";
-    Flags: "Of {0} runs: {1}.",
-        "Trong {0} lượt chạy: {1}.";
+        "Lượt này có trạng thái {0}: {1}";
+    Flags: "Of {0}: {1}.",
+        "Trong {0}: {1}.";
 
     // Sweep-wide findings: what was seen, and what to do.
-    Overfitting: "{0} runs overfit, typically after epoch {1}; the worst (trial {2}) lost {3} of its validation loss by the end.",
-        "{0} lượt bị quá khớp, thường sau epoch {1}; lượt tệ nhất ({2}) đến cuối mất {3} mất mát kiểm định.";
-    OverfittingAdvice: "Train for about {0} epochs or lower the learning rate; the adapters kept are those of the best epoch.",
-        "Huấn luyện khoảng {0} epoch hoặc giảm learning rate; adapter được giữ là của epoch tốt nhất.";
-    Underfitting: "{0} runs levelled off far behind the best run.",
-        "{0} lượt chững lại khi còn cách xa lượt tốt nhất.";
-    UnderfittingAdvice: "Give them no more time: what they lack is rank, learning rate or layers (see the best run's settings).",
-        "Đừng cho thêm thời gian: chúng thiếu rank, learning rate hoặc số lớp gắn adapter (xem cấu hình của lượt tốt nhất).";
+    Overfitting: "{0} overfit, typically after epoch {1}; the validation loss of the worst (trial {2}) rose by {3} until the end.",
+        "{0} bị overfit, thường sau epoch {1}; lượt tệ nhất ({2}) có validation loss tăng {3} cho đến cuối.";
+    OverfittingAdvice: "Stop at about epoch {0} or lower the learning rate; the adapters kept are those of the best epoch.",
+        "Dừng ở khoảng epoch {0} hoặc giảm learning rate; adapter được giữ lại là của epoch tốt nhất.";
+    Underfitting: "{0} levelled off far behind the best run.",
+        "{0} chững lại khi còn cách xa lượt tốt nhất.";
+    UnderfittingAdvice: "More of the same training would not help: see each run's advice for what it lacks compared with the best.",
+        "Huấn luyện thêm như cũ sẽ không giúp ích: xem lời khuyên của từng lượt để biết còn thiếu gì so với lượt tốt nhất.";
     RateTooHigh: "At learning_rate {0} and above, {1} of {2} runs diverged, spiked, stayed above the base model or came less far than at a lower rate.",
-        "Từ learning_rate {0} trở lên, {1} trên {2} lượt phân kỳ, có đỉnh nhọn, ở trên mô hình gốc hoặc kém hơn khi dùng learning rate thấp hơn.";
+        "Từ learning_rate {0} trở lên, {1}/{2} lượt phân kỳ, loss tăng vọt, ở trên mô hình gốc hoặc giảm được ít hơn so với learning rate thấp hơn.";
     RateTooHighAdvice: "Search below {0}.",
-        "Hãy tìm dưới {0}.";
+        "Hãy thử giá trị nhỏ hơn {0}.";
     RateTooLow: "At learning_rate {0} and below, {1} of {2} runs were still falling at the end, far behind the best.",
-        "Từ learning_rate {0} trở xuống, {1} trên {2} lượt vẫn đang giảm khi kết thúc và còn xa lượt tốt nhất.";
+        "Từ learning_rate {0} trở xuống, {1}/{2} lượt vẫn đang giảm khi kết thúc và còn xa lượt tốt nhất.";
     RateTooLowAdvice: "Search above {0}, or train for more epochs.",
-        "Hãy tìm trên {0}, hoặc huấn luyện nhiều epoch hơn.";
-    RankSaturates: "Rank saturates at {0} ({1}): higher ranks are not better beyond chance ({2}).",
-        "Rank bão hòa ở {0} ({1}): rank cao hơn không tốt hơn một cách rõ ràng ({2}).";
-    RankSaturatesAdvice: "Keep rank {0}: more rank costs memory and, if anything, widens the gap.",
-        "Giữ rank {0}: tăng rank tốn bộ nhớ và chỉ làm khoảng cách rộng hơn.";
-    RankTooSmall: "The highest rank tried, {0}, is better beyond chance than any lower one ({1}).",
-        "Rank cao nhất đã thử, {0}, tốt hơn rõ ràng so với mọi rank thấp hơn ({1}).";
+        "Hãy thử giá trị lớn hơn {0}, hoặc huấn luyện nhiều epoch hơn.";
+    RankSaturates: "At the same other settings, ranks above {0} are not better beyond chance ({1}).",
+        "Với các thiết lập khác giống nhau, rank trên {0} không tốt hơn có ý nghĩa thống kê ({1}).";
+    RankSaturatesAdvice: "Of the ranks tried, take {0}: more rank costs memory and was not shown to lower the validation loss.",
+        "Trong các rank đã thử, hãy chọn {0}: rank cao hơn tốn bộ nhớ mà chưa cho thấy giảm được validation loss.";
+    RankOpen: "Whether more rank than {0} helps is open: the chosen run has rank {1}. More seeds (`replicates`) or more validation rows would tell.",
+        "Chưa rõ rank trên {0} có giúp ích không: lượt được chọn có rank {1}. Thêm seed (`replicates`) hoặc thêm dòng validation sẽ cho biết.";
+    RankBetween: "No rank between {0} and {1} was tried.",
+        "Chưa thử rank nào giữa {0} và {1}.";
+    RankEqual: "At the same other settings, the ranks cannot be told apart ({0}).",
+        "Với các thiết lập khác giống nhau, không phân biệt được các rank ({0}).";
+    RankLowestAdvice: "Take rank {0}, the lowest tried; whether a lower one is enough was not tried.",
+        "Chọn rank {0}, giá trị thấp nhất đã thử; chưa thử xem rank thấp hơn có đủ không.";
+    RankSmallerAdvice: "Take rank {0}; it is the lowest tried and better than the others, so try lower ones too.",
+        "Chọn rank {0}; đây là giá trị thấp nhất đã thử và tốt hơn các giá trị khác, nên hãy thử thấp hơn nữa.";
+    RankUnclear: "Which rank is best cannot be told: no two good runs differ in the rank alone (best loss by rank: {0}).",
+        "Chưa thể kết luận rank nào tốt nhất: không có hai lượt tốt nào chỉ khác nhau ở rank (loss tốt nhất theo rank: {0}).";
+    UnclearAdvice: "To know it, vary {0} and keep everything else as in the best run.",
+        "Muốn biết, hãy chỉ thay đổi {0} và giữ nguyên phần còn lại như lượt tốt nhất.";
+    MatchedEffect: "{0} instead of {1}: {2}, 95 % {3} to {4}",
+        "{0} thay cho {1}: {2}, 95 % từ {3} đến {4}";
+    RankTooSmall: "At the same other settings, the highest rank tried, {0}, is better beyond chance than the lower ones ({1}).",
+        "Với các thiết lập khác giống nhau, rank cao nhất đã thử, {0}, tốt hơn các rank thấp hơn có ý nghĩa thống kê ({1}).";
     RankTooSmallAdvice: "Try higher ranks.",
         "Hãy thử rank cao hơn.";
-    RankHelpsAdvice: "It is not for want of capacity: rank {0} could hold the rows {1} times over. Tune learning_rate, lora_alpha and epochs at rank {0} instead of raising it.",
-        "Không phải vì thiếu dung lượng: rank {0} chứa được dữ liệu gấp {1} lần. Hãy chỉnh learning_rate, lora_alpha và số epoch ở rank {0} thay vì tăng rank.";
+    RankHelpsAdvice: "Capacity is not the limit: rank {0} could hold the rows {1} times over. Tune learning_rate, lora_alpha and epochs at rank {0} instead of raising it.",
+        "Dung lượng không phải là giới hạn: rank {0} chứa được dữ liệu gấp {1} lần. Hãy chỉnh learning_rate, lora_alpha và số epoch ở rank {0} thay vì tăng rank.";
     Capacity: " The training rows hold about {0} bits for the base model; rank {1} can hold about {2} (2 bits a parameter).",
-        " Dữ liệu huấn luyện chứa khoảng {0} bit đối với mô hình gốc; rank {1} chứa được khoảng {2} (2 bit mỗi tham số).";
-    BatchMatters: "batch_size {0} is better beyond chance than the others ({1}).",
-        "batch_size {0} tốt hơn rõ ràng so với các giá trị khác ({1}).";
-    BatchMattersAdvice: "Keep batch_size {0}.",
-        "Giữ batch_size {0}.";
-    BatchSmallerAdvice: "Keep batch_size {0}; it is the smallest tried, so try smaller ones too (they also need less memory).",
-        "Giữ batch_size {0}; đây là giá trị nhỏ nhất đã thử, nên thử nhỏ hơn nữa (cũng tốn ít bộ nhớ hơn).";
-    BatchEqual: "The batch sizes cannot be told apart ({0}).",
-        "Không phân biệt được các batch size ({0}).";
+        " Với mô hình gốc, dữ liệu huấn luyện chứa khoảng {0} bit; rank {1} chứa được khoảng {2} (2 bit mỗi tham số).";
+    BatchMatters: "At the same other settings, batch_size {0} is better beyond chance than the others ({1}).",
+        "Với các thiết lập khác giống nhau, batch_size {0} tốt hơn các giá trị khác có ý nghĩa thống kê ({1}).";
+    BatchMattersAdvice: "Of the batch sizes tried, take {0}.",
+        "Trong các batch size đã thử, hãy chọn {0}.";
+    BatchSmallerAdvice: "Take batch_size {0}; it is the smallest tried, so try smaller ones too (they also need less memory).",
+        "Chọn batch_size {0}; đây là giá trị nhỏ nhất đã thử, nên hãy thử nhỏ hơn nữa (cũng tốn ít bộ nhớ hơn).";
+    BatchLargerAdvice: "Take batch_size {0}; it is the largest tried, so try larger ones too.",
+        "Chọn batch_size {0}; đây là giá trị lớn nhất đã thử, nên hãy thử lớn hơn nữa.";
+    BatchUnclear: "Which batch size is best cannot be told: no two good runs differ in it alone (best loss by batch size: {0}).",
+        "Chưa thể kết luận batch size nào tốt nhất: không có hai lượt tốt nào chỉ khác nhau ở batch size (loss tốt nhất theo batch size: {0}).";
+    BatchEqual: "At the same other settings, the batch sizes cannot be told apart ({0}).",
+        "Với các thiết lập khác giống nhau, không phân biệt được các batch size ({0}).";
     BatchEqualAdvice: "Take batch_size {0} for the fewest steps, or {1} for the least memory.",
         "Chọn batch_size {0} để ít bước nhất, hoặc {1} để tốn ít bộ nhớ nhất.";
     ByForm: "{0}: {1}, untouched {2}",
@@ -119,7 +177,9 @@ texts! {
     QuantizationFree: "After training, the forms of the base cannot be told apart ({0}).",
         "Sau khi huấn luyện không phân biệt được các dạng của mô hình gốc ({0}).";
     QuantizationCosts: "Training on the base as {0} is better beyond chance than as {1} ({2}).",
-        "Huấn luyện trên mô hình gốc dạng {0} tốt hơn rõ ràng so với dạng {1} ({2}).";
+        "Huấn luyện trên mô hình gốc dạng {0} tốt hơn dạng {1} có ý nghĩa thống kê ({2}).";
+    QuantizationUnclear: "Whether the form of the base matters cannot be told: no two good runs differ in it alone ({0}).",
+        "Chưa thể kết luận dạng của mô hình gốc có ảnh hưởng không: không có hai lượt tốt nào chỉ khác nhau ở đó ({0}).";
     QuantizationAdvice: "Take quantization {0}: of the forms that are not worse it takes the least memory.",
         "Chọn quantization {0}: trong các dạng không kém hơn, dạng này tốn ít bộ nhớ nhất.";
     MoreEpochs: "The chosen run was at its best at its last evaluation and still falling.",
@@ -131,29 +191,35 @@ texts! {
     EdgeLowest: "The best {0} ({1}) is the lowest tried.",
         "{0} tốt nhất ({1}) là giá trị thấp nhất đã thử.";
     EdgeAdvice: "The optimum may lie beyond: extend the search space.",
-        "Điểm tối ưu có thể nằm ngoài: hãy mở rộng không gian tìm kiếm.";
-    Forgets: "{0} runs forget what the base model could do; the chosen run's retention loss changes by {1}.",
-        "{0} lượt quên những gì mô hình gốc làm được; retention loss của lượt được chọn thay đổi {1}.";
+        "Điểm tối ưu có thể nằm ngoài phạm vi đã thử: hãy mở rộng không gian tìm kiếm.";
+    Forgets: "{0} forgot part of what the base model could do; the chosen run's retention loss changes by {1}.",
+        "{0} quên một phần những gì mô hình gốc làm được; retention loss của lượt được chọn thay đổi {1}.";
     ForgetsAdvice: "Mix rows of the old skill into the training data, or lower the learning rate or the rank.",
         "Trộn thêm dữ liệu của kỹ năng cũ vào tập huấn luyện, hoặc giảm learning rate hay rank.";
-    WorseThanBase: "{0} runs never got below the base model's validation loss of {1}.",
-        "{0} lượt không bao giờ xuống dưới mất mát kiểm định {1} của mô hình gốc.";
+    WorseThanBase: "{0} never got below the base model's validation loss of {1}.",
+        "{0} không bao giờ xuống dưới validation loss {1} của mô hình gốc.";
     WorseThanBaseAdvice: "Do not use their adapters; lower the learning rate.",
-        "Đừng dùng adapter của chúng; hãy giảm learning rate.";
+        "Đừng dùng adapter của các lượt này; hãy giảm learning rate.";
     AllWorseAdvice: "No adapter of this sweep should be used: check the data's format and lower the learning rate.",
-        "Không nên dùng adapter nào của lần dò này: hãy kiểm tra định dạng dữ liệu và giảm learning rate.";
+        "Không nên dùng adapter nào của sweep này: hãy kiểm tra định dạng dữ liệu và giảm learning rate.";
     TooSmall: "{0} validation examples are too few to tell {1} of {2} configurations apart.",
-        "{0} mẫu kiểm định là quá ít để phân biệt {1} trên {2} cấu hình.";
+        "{0} mẫu validation là quá ít để phân biệt {1}/{2} cấu hình.";
     TooSmallAdvice: "Add validation rows, or be content with a tie.",
-        "Thêm dòng kiểm định, hoặc chấp nhận kết quả ngang nhau.";
+        "Thêm dòng validation, hoặc chấp nhận kết quả ngang nhau.";
     TooSmallNeeded: "About {0} would tell the best from the next, unless they are equally good.",
         "Cần khoảng {0} mẫu để phân biệt lượt tốt nhất với lượt kế tiếp, trừ khi chúng thật sự ngang nhau.";
+    SeedsDecide: "{0} configurations are tied by what a seed can do, not by the rows: with these seeds they can be told apart.",
+        "{0} cấu hình ngang nhau vì ảnh hưởng của seed, không phải vì ít dữ liệu: với các seed này vẫn phân biệt được.";
+    SeedsDecideAdvice: "Repeat the closest: with {0} seeds each, the best can be told from the next if the difference is real.",
+        "Hãy lặp lại các cấu hình gần nhất: với {0} seed mỗi cấu hình, có thể phân biệt lượt tốt nhất với lượt kế tiếp nếu khác biệt là thật.";
+    SeedsTooMany: "It would take many seeds to tell them apart: take the simplest, or repeat the closest to be surer of the order.",
+        "Cần rất nhiều seed mới phân biệt được: hãy chọn cấu hình đơn giản nhất, hoặc lặp lại các cấu hình gần nhất để chắc hơn.";
     Leakage: "{0} validation rows are also training rows, and {1} more share their prompt with one.",
-        "{0} dòng kiểm định cũng có trong tập huấn luyện, và {1} dòng khác trùng câu hỏi.";
+        "{0} dòng validation cũng có trong tập huấn luyện, và {1} dòng khác trùng prompt.";
     LeakageAdvice: "Remove them (`lorasweep check` lists their lines): their losses look better than new rows' would.",
-        "Hãy bỏ chúng (`lorasweep check` liệt kê số dòng): mất mát của chúng đẹp hơn so với dữ liệu mới.";
+        "Hãy bỏ chúng (`lorasweep check` liệt kê số dòng): loss của chúng đẹp hơn so với dữ liệu mới.";
     ByValue: "{0}: {1}, gap {2}",
-        "{0}: {1}, khoảng cách {2}";
+        "{0}: {1} (gap {2})";
 
     // One run.
     BaseModel: "The base model without an adapter: what a run must beat.",
@@ -165,23 +231,23 @@ texts! {
     RunningUnevaluated: "Running, not evaluated yet.",
         "Đang chạy, chưa được đánh giá.";
     Running: "Running; validation loss {0} at epoch {1}{2}.",
-        "Đang chạy; mất mát kiểm định {0} tại epoch {1}{2}.";
+        "Đang chạy; validation loss {0} tại epoch {1}{2}.";
     Rising: ", rising since epoch {0} while the gap widens",
-        ", tăng từ epoch {0} trong khi khoảng cách rộng ra";
+        ", tăng từ epoch {0} trong khi gap rộng ra";
     Failed: "Could not be trained: {0}.",
         "Không huấn luyện được: {0}.";
     Diverged: "Diverged at step {0}: {1}.",
         "Phân kỳ tại bước {0}: {1}.";
     TooSlow: "Validation loss was still falling at the end (by {0} over the last third of the steps), but only {1} of the best run's improvement over the base model was reached.",
-        "Mất mát kiểm định vẫn giảm khi kết thúc ({0} trong một phần ba số bước cuối), nhưng chỉ đạt {1} mức cải thiện của lượt tốt nhất so với mô hình gốc.";
+        "Validation loss vẫn đang giảm khi kết thúc ({0} trong một phần ba số bước cuối), nhưng mới đạt {1} mức cải thiện của lượt tốt nhất so với mô hình gốc.";
     Underfit: "Validation loss levelled off with {0} of the best run's improvement over the base model.",
-        "Mất mát kiểm định chững lại khi mới đạt {0} mức cải thiện của lượt tốt nhất so với mô hình gốc.";
+        "Validation loss chững lại khi mới đạt {0} mức cải thiện của lượt tốt nhất so với mô hình gốc.";
     EndedUnevaluated: "Ended without an evaluation.",
         "Kết thúc mà chưa được đánh giá.";
     Fine: "Validation loss {0} at epoch {1}, with a gap of {2} to the train loss.",
-        "Mất mát kiểm định {0} tại epoch {1}, cách train loss {2}.";
+        "Validation loss {0} tại epoch {1}, gap so với train loss là {2}.";
     FineAlone: "Validation loss {0} at epoch {1}.",
-        "Mất mát kiểm định {0} tại epoch {1}.";
+        "Validation loss {0} tại epoch {1}; không có train loss.";
     TargetReached: "It was stopped because it reached the target of {0}.",
         "Dừng vì đã đạt mục tiêu {0}.";
     StoppedEarly: "It was stopped early: {0}.",
@@ -189,11 +255,11 @@ texts! {
     WentOn: "It was stopped at step {0} ({1}) and went on later ({2}).",
         "Đã dừng ở bước {0} ({1}) rồi chạy tiếp sau đó ({2}).";
     NeverBelowBase: "Validation loss never fell below the base model's {0}; it rose by {1} to {2} at epoch {3}, clearly from epoch {4} on{5}.",
-        "Mất mát kiểm định chưa bao giờ xuống dưới mức {0} của mô hình gốc; nó tăng {1} lên {2} tại epoch {3}, rõ rệt từ epoch {4}{5}.";
+        "Validation loss chưa bao giờ xuống dưới mức {0} của mô hình gốc; nó tăng {1} lên {2} tại epoch {3}, rõ rệt từ epoch {4}{5}.";
     Overfit: "Validation loss was lowest at epoch {0} ({1}), then rose by {2} to {3} at epoch {4}, clearly from epoch {5} on{6}.",
-        "Mất mát kiểm định thấp nhất tại epoch {0} ({1}), rồi tăng {2} lên {3} tại epoch {4}, rõ rệt từ epoch {5}{6}.";
+        "Validation loss thấp nhất tại epoch {0} ({1}), rồi tăng {2} lên {3} tại epoch {4}, rõ rệt từ epoch {5}{6}.";
     WhileTrainLoss: ", while train loss went from {0} to {1}",
-        ", trong khi train loss đi từ {0} đến {1}";
+        ", trong khi train loss giảm từ {0} còn {1}";
     StandardErrors: "{0} ({1}, {2} standard errors)",
         "{0} ({1}, {2} sai số chuẩn)";
     AboveBase: "That is above the base model's {0}.",
@@ -203,7 +269,7 @@ texts! {
     NoteForgetting: "The retention loss rose from {0} to {1} ({2}): the base model's skills suffer.",
         "Retention loss tăng từ {0} lên {1} ({2}): kỹ năng của mô hình gốc bị suy giảm.";
     NoteSpikes: "The training loss spiked {0} times, far beyond its usual spread: the learning rate ({1}) is at the limit.",
-        "Train loss có {0} đỉnh nhọn, vượt xa mức dao động thường: learning rate ({1}) đã ở giới hạn.";
+        "Train loss tăng vọt {0} lần, vượt xa mức dao động thường: learning rate ({1}) đã ở giới hạn.";
     NoteMoreEpochs: "It was still falling at its last evaluation, which is its best.",
         "Lượt này vẫn đang giảm ở lần đánh giá cuối, cũng là lần tốt nhất.";
     NoteLowerRateFurther: "Trial {0}, of the same rank and with no more steps, reached {2} at the lower learning rate {1}.",
@@ -219,11 +285,19 @@ texts! {
     HigherRank: "Try a higher rank or more data.",
         "Thử rank cao hơn hoặc thêm dữ liệu.";
     ReadError: "Read the error; the sweep goes on without this run.",
-        "Hãy đọc lỗi; lần dò vẫn tiếp tục mà không có lượt này.";
+        "Hãy đọc lỗi; sweep vẫn tiếp tục mà không có lượt này.";
     MayFallFurther: "The last evaluation is the best one: more epochs may bring it further down.",
-        "Lần đánh giá cuối là tốt nhất: thêm epoch có thể giảm nữa.";
-    MoveTowards: "Move towards trial {0}, the best: {1}.",
-        "Chuyển về phía lượt {0}, lượt tốt nhất: {1}.";
+        "Lần đánh giá cuối là tốt nhất: huấn luyện thêm epoch có thể còn giảm nữa.";
+    MoveTowards: "Trial {0}, the best, differs in one setting: {1}. Move towards it.",
+        "Lượt {0}, lượt tốt nhất, chỉ khác ở một thiết lập: {1}. Hãy chuyển về phía đó.";
+    MoveTowardsAny: "Move towards trial {0}, the best: {1}; which of these it is cannot be told from these two runs.",
+        "Hãy chuyển về phía lượt {0}, lượt tốt nhất: {1}; chỉ với hai lượt này chưa thể biết yếu tố nào quyết định.";
+    RateIsTooLow: "The learning rate is too low: at {2}, with all else the same, trial {1} reached the best loss (here {0}).",
+        "Learning rate quá thấp: ở {2}, các thiết lập khác giống hệt, lượt {1} đạt loss tốt nhất (ở đây là {0}).";
+    RateIsTooHigh: "Lower the learning rate (now {0}): at {2}, with all else the same, trial {1} reached the best loss.",
+        "Hãy giảm learning rate (hiện là {0}): ở {2}, các thiết lập khác giống hệt, lượt {1} đạt loss tốt nhất.";
+    StoppedAdvice: "It was stopped early, so that its losses say little about its settings.",
+        "Lượt này bị dừng sớm nên các loss của nó nói lên rất ít về cấu hình.";
     Here: "{0} {1} (here {2})",
-        "{0} {1} (ở đây {2})";
+        "{0} {1} (ở đây là {2})";
 }

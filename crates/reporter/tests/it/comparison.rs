@@ -53,6 +53,7 @@ fn measured(runs: &[Truth], examples: usize, own: f64, seed: u64) -> SweepState 
         events.push(Event::ExamplesEvaluated { trial, step: 10, examples });
         events.push(Event::TrialFinished { trial, outcome: Outcome::Completed });
     }
+    events.push(Event::SweepFinished);
     SweepState::from_events(&events)
 }
 
@@ -114,7 +115,7 @@ fn a_simpler_run_that_is_likely_worse_is_not_chosen_however_wide_the_ties_of_man
     // limit of a single comparison and that of all.
     let mut runs: Vec<Truth> = (0..300).map(|n| truth(8 + n, 1.2 + 0.001 * f64::from(n))).collect();
     runs.push(truth(4, 1.0));
-    runs.push(truth(1, 1.0 + 0.0685));
+    runs.push(truth(1, 1.0 + 0.12));
     let mut state = measured(&runs, 100, 0.25, 12);
     // The same losses for all but the last two, so that their company is all that matters.
     state.trials.retain(|id, _| id.0 % 3 == 0 || id.0 > 300);
@@ -165,14 +166,17 @@ fn repeated_seeds_widen_the_intervals_by_what_they_differ() {
     };
     let mut other = truth(16, 1.02);
     other.config.seed = 1;
-    let alone = measured(&[with_seed(1.0, 1), other.clone()], 400, 0.02, 6);
-    assert_eq!(compared(&alone).tied, [TrialId(1)]);
+    let alone = compared(&measured(&[with_seed(1.0, 1), other.clone()], 400, 0.02, 6));
+    assert_eq!(alone.tied, [TrialId(1)]);
+    assert!(!alone.seeds.is_measured);
     // The same 0.02, but seeds alone move the loss by 0.05.
     let runs = [with_seed(1.0, 1), other, with_seed(1.05, 2), with_seed(0.95, 3)];
     let comparison = compared(&measured(&runs, 400, 0.02, 6));
     assert_eq!(comparison.candidates, 2);
-    assert!((comparison.seed_deviation.expect("seeds") - 0.05).abs() < 0.01);
+    assert!(comparison.seeds.is_measured);
+    assert!((0.02..0.08).contains(&comparison.seeds.deviation), "{:?}", comparison.seeds);
     assert_eq!(comparison.tied.len(), 2);
+    assert_eq!(comparison.tied_on_rows, [TrialId(4)], "with these seeds it is clear");
 }
 
 #[test]

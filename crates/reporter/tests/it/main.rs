@@ -1,9 +1,14 @@
 //! The reporter on whole sweeps, made by a small deterministic model of fine-tuning.
 
+mod advice;
+mod claims;
 mod comparison;
 mod diagnosis;
 mod findings;
 mod gallery;
+mod importance;
+mod live;
 mod outputs;
 mod page;
+mod replicated;
 mod sweeps;

@@ -198,5 +198,5 @@ fn the_learning_rate_matters_most_where_it_decides() {
     assert_eq!(found[0].name, "learning_rate");
     assert!(found.iter().all(|i| (0.0..=1.0).contains(&i.share)));
     let idle = found.iter().find(|i| i.name == "lora_dropout").expect("dropout");
-    assert!(idle.share < 0.05, "{found:?}");
+    assert!(idle.share < 0.1, "{found:?}");
 }

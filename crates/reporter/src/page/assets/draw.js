@@ -39,13 +39,15 @@ const svg = (name, attributes, ...children) =>
 
 const isNumber = value => typeof value === "number" && Number.isFinite(value);
 const pad = trial => (trial === 0 ? words.base_model : String(trial).padStart(3, "0"));
-const loss = value => !isNumber(value) ? "–" : Math.abs(value) < 1000 ? value.toFixed(4) : value.toExponential(3);
+// Vietnamese has a decimal comma.
+const decimal = text => data.lang === "vi" ? text.replace(".", ",") : text;
+const loss = value => !isNumber(value) ? "–" : decimal(Math.abs(value) < 1000 ? value.toFixed(4) : value.toExponential(3));
 const signed = value => !isNumber(value) ? "–" : (value >= 0 ? "+" : "") + loss(value);
 function plain(value) {
   if (!isNumber(value)) return "–";
   const size = Math.abs(value);
   if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(2).replace(/\.?0+e/, "e").replace("e+", "e");
-  return String(+value.toPrecision(4));
+  return decimal(String(+value.toPrecision(4)));
 }
 
 function extent(values) {

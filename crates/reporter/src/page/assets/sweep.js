@@ -112,7 +112,7 @@ function importanceBars() {
   data.importance.forEach((item, at) => root.append(
     svg("text", { class: "label", x: 150, y: at * row + 20, "text-anchor": "end" }, item.name),
     svg("rect", { x: 160, y: at * row + 6, width: Math.max(1, 380 * item.share), height: row - 10, rx: 3, style: "fill:var(--accent)" }),
-    svg("text", { x: 168 + 380 * item.share, y: at * row + 20 }, `${(100 * item.share).toFixed(0)} %`)));
+    svg("text", { x: 168 + 380 * item.share, y: at * row + 20 }, `${(100 * item.share).toFixed(0)} % ± ${(100 * item.stderr).toFixed(0)}`)));
   return card(words.importance, root, false, words.importance_hint);
 }
 

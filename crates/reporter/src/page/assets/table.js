@@ -21,6 +21,8 @@ const columns = [
   { key: "position", name: words.position, of: row => row.position, show: row => row.position },
   { key: "trial", name: words.trial, of: row => row.trial, show: row => html("button", { type: "button", class: "quiet", style: "font-size:inherit;padding:0" }, pad(row.trial)) },
   { key: "flag", name: words.flag, left: true, of: row => row.flag, show: row => flagOf(row) },
+  { key: "outcome", name: words.outcome, left: true, of: row => row.outcome,
+    show: row => row.stopped ? html("span", { title: row.stopped }, row.outcome) : row.outcome, when: row => row.outcome === "stopped" },
   { key: "loss", name: words.validation_loss, of: row => row.loss, show: row => loss(row.loss) },
   { key: "behind", name: words.behind, of: row => row.behind,
     show: row => isNumber(row.behind) && row.behind !== 0 ? `${signed(row.behind)} [${signed(row.behind_low)}, ${signed(row.behind_high)}]` : "–", when: row => isNumber(row.behind) },
@@ -49,7 +51,7 @@ function condition(text) {
   return row => tests.every(test => test(row));
 }
 function rowText(row) {
-  row.words ??= [pad(row.trial), row.flag, ...row.notes, ...row.text, row.explanation].join(" ").toLowerCase();
+  row.words ??= [pad(row.trial), row.flag, row.outcome, ...row.notes, ...row.text, row.explanation].join(" ").toLowerCase();
   return row.words;
 }
 function selected() {

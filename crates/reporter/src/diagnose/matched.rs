@@ -1,0 +1,261 @@
+//! What a parameter does where everything else is the same.
+//!
+//! The best run of each value of a parameter differs from the others in more than that value, so that their
+//! losses say nothing of the parameter alone. Here two values are compared in pairs of configurations that
+//! agree in all other parameters (`lora_alpha` where it is no multiple of the rank; the seed apart; of
+//! the learning rate the nearest within a factor of [`RATE_TOLERANCE`]), and only where it matters:
+//! in pairs of which one has reached at least [`NEAR_SHARE`] of the best configuration's improvement over the base model.
+//!
+//! With d the mean difference over the pairs, the interval is that of `compare::pooled`, which includes
+//! other seeds. Where the journal has no losses of single examples, the error of d is that of unpaired
+//! losses and seeds that move a loss by [`SEED_SHARE`] of the best improvement, as near the best of
+//! `results/bench/real_grid.csv`. Runs that were stopped early are left out: they were trained for less.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use spec::{Outcome, TrialConfig, TrialId, TrialState};
+
+use super::verdict::{VerdictInput, is_stopped_early};
+use crate::compare::{Z95, pooled, student};
+use crate::number::{change, loss};
+use crate::parameters::{self, PARAMETERS};
+use crate::text::{Lang, say};
+
+/// Learning rates within this factor count as the same where there is none that is equal.
+const RATE_TOLERANCE: f64 = 1.5;
+
+/// Pairs in which neither run reached this share of the best improvement say nothing of good runs.
+const NEAR_SHARE: f64 = 0.9;
+
+/// Standard deviation between seeds as a share of the best improvement (results/bench/claims.txt), and how many
+/// degrees of freedom that has.
+const SEED_SHARE: f64 = 0.012;
+const SEED_FREEDOM: f64 = 5.0;
+
+/// Values of one parameter, and what is known of every two of them.
+pub struct Matched {
+    /// All values that have been evaluated, with their best run: its loss and its gap.
+    pub best: BTreeMap<u32, (TrialId, f64, Option<f64>)>,
+    /// `(a, b)` with a < b: the loss at b minus the loss at a.
+    effects: BTreeMap<(u32, u32), Effect>,
+}
+
+/// A difference of two values at the same other settings.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Effect {
+    pub difference: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
+/// A configuration as it is compared.
+struct Point<'a> {
+    config: &'a TrialConfig,
+    trial: TrialId,
+    loss: f64,
+    stderr: f64,
+    gap: Option<f64>,
+    /// Its place among the candidates, where losses of single examples are known.
+    candidate: Option<usize>,
+}
+
+impl Matched {
+    /// `None` where fewer than two values were evaluated.
+    pub fn of(
+        input: VerdictInput<'_>,
+        name: &'static str,
+        value: fn(&TrialConfig) -> u32,
+    ) -> Option<Self> {
+        let points = points(input);
+        let mut best: BTreeMap<u32, (TrialId, f64, Option<f64>)> = BTreeMap::new();
+        for point in &points {
+            let entry = (point.trial, point.loss, point.gap);
+            let known = best.entry(value(point.config)).or_insert(entry);
+            if point.loss < known.1 {
+                *known = entry;
+            }
+        }
+        if best.len() < 2 {
+            return None;
+        }
+        let mut contexts: BTreeMap<Vec<String>, Vec<usize>> = BTreeMap::new();
+        let others = others(&points, name);
+        for (at, point) in points.iter().enumerate() {
+            contexts.entry(others(point.config)).or_default().push(at);
+        }
+        let mut pairs: BTreeMap<(u32, u32), Vec<(usize, usize)>> = BTreeMap::new();
+        for members in contexts.values() {
+            for (a, b) in matches(&points, members, value) {
+                let key = (value(points[a].config), value(points[b].config));
+                pairs.entry(key).or_default().push((a, b));
+            }
+        }
+        let effects = pairs
+            .into_iter()
+            .filter_map(|(key, pairs)| Some((key, effect(input, &points, &pairs)?)))
+            .collect();
+        Some(Self { best, effects })
+    }
+
+    /// Whether `a` is better than `b` beyond chance at the same other settings; `None` where no runs
+    /// differ in these two alone.
+    pub fn is_better(&self, a: u32, b: u32) -> Option<bool> {
+        let effect = self.effects.get(&(a.min(b), a.max(b)))?;
+        Some(if a < b { effect.low > 0.0 } else { effect.high < 0.0 })
+    }
+
+    /// Values that no other is known to beat, among those that were compared with another at all.
+    pub fn unbeaten(&self) -> BTreeSet<u32> {
+        let compared = |v: &u32| self.effects.keys().any(|(a, b)| a == v || b == v);
+        let beaten =
+            |v: &u32| self.best.keys().any(|other| self.is_better(*other, *v) == Some(true));
+        self.best.keys().filter(|v| compared(v) && !beaten(v)).copied().collect()
+    }
+
+    /// It beats its neighbour beyond chance, and no other value is known to be as good.
+    pub fn wins(&self, value: u32) -> bool {
+        let others = || self.best.keys().filter(|other| **other != value);
+        let wins = |other: &u32| self.is_better(value, *other);
+        let next = others().min_by_key(|other| other.abs_diff(value));
+        next.is_some_and(|next| wins(next) == Some(true))
+            && others().all(|o| wins(o) != Some(false))
+    }
+
+    /// The differences of neighbours, as far as they are known.
+    pub fn in_words(&self, lang: Lang) -> String {
+        const MOST: usize = 4;
+        let values: Vec<u32> = self.best.keys().copied().collect();
+        let known = values.windows(2).filter_map(|pair| {
+            let effect = self.effects.get(&(pair[0], pair[1]))?;
+            let (from, to) = (pair[0].to_string(), pair[1].to_string());
+            let ends = (change(effect.low), change(effect.high));
+            Some(say!(lang, MatchedEffect, to, from, change(effect.difference), ends.0, ends.1))
+        });
+        known.take(MOST).collect::<Vec<_>>().join("; ")
+    }
+
+    pub fn trials(&self) -> Vec<TrialId> {
+        self.best.values().map(|(id, ..)| *id).collect()
+    }
+}
+
+/// The ended configurations; those with losses of single examples where there are any.
+fn points(input: VerdictInput<'_>) -> Vec<Point<'_>> {
+    let ended = |id: TrialId| input.state.trials.get(&id).filter(|trial| is_whole(trial));
+    if let Some(found) = input.found {
+        let known = found.list.iter().enumerate().filter_map(|(at, candidate)| {
+            ended(candidate.trial)?;
+            Some(Point {
+                config: &candidate.config,
+                trial: candidate.trial,
+                loss: candidate.loss,
+                stderr: candidate.stderr,
+                gap: Some(candidate.gap),
+                candidate: Some(at),
+            })
+        });
+        return known.collect();
+    }
+    let trials = input.state.trials.values().filter(|trial| is_whole(trial));
+    let measured = trials.filter_map(|trial| {
+        let best = trial.best()?;
+        Some(Point {
+            config: &trial.trial.config,
+            trial: trial.trial.id,
+            loss: best.eval_loss,
+            stderr: best.eval_loss_stderr,
+            gap: best.gap(),
+            candidate: None,
+        })
+    });
+    measured.collect()
+}
+
+/// It ended as it was meant to, or by losing itself.
+fn is_whole(trial: &TrialState) -> bool {
+    let is_usable = !matches!(trial.outcome(), None | Some(Outcome::Failed { .. }));
+    is_usable && !is_stopped_early(trial)
+}
+
+/// The values of all parameters but `name`, the seed, the rate, and alpha where it follows the rank.
+fn others(points: &[Point<'_>], name: &'static str) -> impl Fn(&TrialConfig) -> Vec<String> {
+    let configs: Vec<&TrialConfig> = points.iter().map(|point| point.config).collect();
+    let varying: Vec<_> = parameters::varying(&configs)
+        .into_iter()
+        .map(|p| p.name)
+        .filter(|other| ![name, "seed", "learning_rate"].contains(other))
+        .collect();
+    move |config| {
+        let kept = PARAMETERS.iter().filter(|p| varying.contains(&p.name));
+        kept.map(|parameter| parameter.value(config)).collect()
+    }
+}
+
+/// Pairs of members of one context: every one with the nearest rate of each higher value.
+fn matches(
+    points: &[Point<'_>],
+    members: &[usize],
+    value: fn(&TrialConfig) -> u32,
+) -> Vec<(usize, usize)> {
+    let rate = |at: usize| points[at].config.learning_rate.ln();
+    let of = |at: usize| value(points[at].config);
+    let mut pairs = Vec::new();
+    for &a in members {
+        let higher: BTreeSet<u32> = members.iter().map(|&b| of(b)).filter(|v| *v > of(a)).collect();
+        for other in higher {
+            let apart = |b: usize| (rate(a) - rate(b)).abs();
+            let of_value = members.iter().copied().filter(|&b| of(b) == other);
+            let nearest = of_value.min_by(|&b, &c| apart(b).total_cmp(&apart(c)));
+            pairs.extend(nearest.filter(|&b| apart(b) <= RATE_TOLERANCE.ln()).map(|b| (a, b)));
+        }
+    }
+    pairs
+}
+
+/// The mean difference of pairs near the best; `None` where no pair is near it.
+fn effect(
+    input: VerdictInput<'_>,
+    points: &[Point<'_>],
+    pairs: &[(usize, usize)],
+) -> Option<Effect> {
+    let lowest = points.iter().map(|point| point.loss).fold(f64::INFINITY, f64::min);
+    let base = input.state.base.as_ref().map_or(f64::INFINITY, |base| base.eval_loss);
+    let improvement = Some(base - lowest).filter(|gained| *gained > 0.0 && gained.is_finite());
+    let limit = improvement.map_or(f64::INFINITY, |gained| lowest + (1.0 - NEAR_SHARE) * gained);
+    let is_near = |(a, b): &&(usize, usize)| points[*a].loss.min(points[*b].loss) <= limit;
+    let near: Vec<(usize, usize)> = pairs.iter().filter(is_near).copied().collect();
+    if near.is_empty() {
+        return None;
+    }
+    let candidates: Option<Vec<(usize, usize)>> =
+        near.iter().map(|(a, b)| Some((points[*b].candidate?, points[*a].candidate?))).collect();
+    if let (Some(found), Some(candidates)) = (input.found, candidates) {
+        let apart = pooled(found, &candidates);
+        return Some(Effect { difference: apart.difference, low: apart.low, high: apart.high });
+    }
+    Some(by_means(points, &near, improvement))
+}
+
+/// From losses alone.
+fn by_means(points: &[Point<'_>], pairs: &[(usize, usize)], improvement: Option<f64>) -> Effect {
+    let count = pairs.len() as f64;
+    let mean =
+        |f: &dyn Fn(usize, usize) -> f64| pairs.iter().map(|(a, b)| f(*a, *b)).sum::<f64>() / count;
+    let difference = mean(&|a, b| points[b].loss - points[a].loss);
+    // All losses are of the same rows, so that their errors do not average out.
+    let rows = mean(&|a, b| points[a].stderr.hypot(points[b].stderr)).powi(2);
+    let seeds = 2.0 * (SEED_SHARE * improvement.unwrap_or(0.0)).powi(2) / count;
+    let half = student(Z95, SEED_FREEDOM) * (rows + seeds).sqrt();
+    Effect { difference, low: difference - half, high: difference + half }
+}
+
+/// The losses of the best runs by value, of many a few along the range.
+pub fn best_in_words(matched: &Matched, lang: Lang) -> String {
+    const MOST: usize = 6;
+    let step = (matched.best.len() - 1).div_ceil(MOST - 1).max(1);
+    let words = matched.best.iter().step_by(step).map(|(value, (_, best, gap))| match gap {
+        Some(gap) => say!(lang, ByValue, value.to_string(), loss(*best), change(*gap)),
+        None => format!("{value}: {}", lang.number(&loss(*best))),
+    });
+    words.collect::<Vec<_>>().join("; ")
+}
