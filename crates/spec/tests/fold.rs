@@ -61,6 +61,7 @@ fn evaluation(step: u32, eval_loss: f64) -> Evaluation {
         eval_loss,
         eval_loss_stderr: 0.1,
         rise_stderr: None,
+        group_nll: Vec::new(),
         train_loss: Some(1.5),
         retention_loss: None,
         tokens: u64::from(step) * 100,

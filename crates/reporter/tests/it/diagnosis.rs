@@ -17,6 +17,7 @@ fn curve(losses: &[(f64, f64)]) -> Vec<Evaluation> {
             eval_loss,
             eval_loss_stderr: 0.03,
             rise_stderr: (epoch > 1).then_some(0.01),
+            group_nll: Vec::new(),
             train_loss: Some(train_loss),
             retention_loss: None,
             tokens: 0,

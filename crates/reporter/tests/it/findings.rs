@@ -35,6 +35,7 @@ fn evaluation(epoch: u32, eval_loss: f64) -> Evaluation {
         eval_loss,
         eval_loss_stderr: 0.01,
         rise_stderr: (epoch > 1).then_some(0.005),
+        group_nll: Vec::new(),
         train_loss: Some(1.6 - 0.2 * f64::from(epoch)),
         retention_loss: Some(1.0),
         tokens: 0,
