@@ -6,10 +6,18 @@
 
 #![forbid(unsafe_code)]
 
+mod curve;
 mod matrix;
+mod memorize;
 mod noise;
+mod overfit;
 mod posterior;
+mod shapes;
 
+pub use curve::{Curve, Point};
 pub use matrix::Matrix;
+pub use memorize::{memorizes_from, shared_improvement};
 pub use noise::{Noise, group_targets};
-pub use posterior::{Posterior, Relative, Shape};
+pub use overfit::{Rise, SmoothPoint, rise, smooth};
+pub use posterior::{Fit, Part, Posterior, Relative, Shape};
+pub use shapes::{Evidence, Shapes};

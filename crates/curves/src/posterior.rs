@@ -17,7 +17,8 @@
 //! level is its own.
 //!
 //! Given `bend` and `wobble`, f at the evaluations is normal; its mean, its covariance and the
-//! density of the data follow from the covariance of y alone.
+//! density of the data follow from the covariance of y alone. The same holds for f + w, the losses
+//! that ever more validation rows would give.
 
 use crate::matrix::{Matrix, dot};
 
@@ -47,38 +48,70 @@ pub struct Relative {
     pub noise: Matrix,
 }
 
-/// What is known of the smooth curve for one shape.
+/// Which curve is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// f: without the wobble of training.
+    Smooth,
+    /// f + w: the losses without the noise of the validation rows.
+    Actual,
+}
+
+/// What the data say for one shape.
+#[derive(Debug)]
+pub struct Fit {
+    prior: Matrix,
+    wobble: Vec<f64>,
+    factor: Matrix,
+    scaled: Vec<f64>,
+    /// Logarithm of the density of the data, up to a constant of the curve.
+    pub log_evidence: f64,
+}
+
+/// A normal distribution over curves.
 #[derive(Debug, Clone)]
 pub struct Posterior {
     /// Expected values at the evaluations.
     pub mean: Vec<f64>,
     /// Their covariance.
     pub covariance: Matrix,
-    /// Logarithm of the density of the data, up to a constant of the curve.
-    pub log_evidence: f64,
 }
 
-impl Posterior {
+impl Fit {
     /// Of the curve, for one shape.
     pub fn of(curve: &Relative, shape: Shape) -> Self {
         let size = curve.losses.len();
         let prior = prior(&curve.times, shape.bend);
-        let wobble = |i: usize| curve.times[i].map_or(0.0, |_| shape.wobble * shape.wobble);
+        let wobble: Vec<f64> = (0..size)
+            .map(|i| curve.times[i].map_or(0.0, |_| shape.wobble * shape.wobble))
+            .collect();
         let data = Matrix::from_fn(size, |i, j| {
-            let own = if i == j { wobble(i) + LEAST_VARIANCE } else { 0.0 };
+            let own = if i == j { wobble[i] + LEAST_VARIANCE } else { 0.0 };
             prior.at(i, j) + curve.noise.at(i, j) + own
         });
         let factor = data.cholesky(LEAST_VARIANCE);
         // The level is 1 in these units, give or take what is diffuse.
         let apart: Vec<f64> = curve.losses.iter().map(|y| y - 1.0).collect();
         let scaled = factor.forward(&apart);
-        let columns: Vec<Vec<f64>> = (0..size).map(|i| factor.forward(prior.row(i))).collect();
-        let mean = columns.iter().map(|column| 1.0 + dot(column, &scaled)).collect();
-        let covariance =
-            Matrix::from_fn(size, |i, j| prior.at(i, j) - dot(&columns[i], &columns[j]));
         let log_determinant: f64 = (0..size).map(|i| factor.at(i, i).ln()).sum();
         let log_evidence = -0.5 * dot(&scaled, &scaled) - log_determinant;
-        Self { mean, covariance, log_evidence }
+        Self { prior, wobble, factor, scaled, log_evidence }
+    }
+
+    /// What is known of a part.
+    pub fn posterior(&self, part: Part) -> Posterior {
+        let size = self.wobble.len();
+        let own = |i: usize, j: usize| match part {
+            Part::Actual if i == j => self.wobble[i],
+            _ => 0.0,
+        };
+        let wanted = Matrix::from_fn(size, |i, j| self.prior.at(i, j) + own(i, j));
+        let columns: Vec<Vec<f64>> =
+            (0..size).map(|i| self.factor.forward(wanted.row(i))).collect();
+        let mean = columns.iter().map(|column| 1.0 + dot(column, &self.scaled)).collect();
+        let covariance =
+            Matrix::from_fn(size, |i, j| wanted.at(i, j) - dot(&columns[i], &columns[j]));
+        Posterior { mean, covariance }
     }
 }
 
