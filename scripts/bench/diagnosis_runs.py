@@ -1,4 +1,4 @@
-"""Trains the runs of the benchmark of diagnoses: six regimes of 24 runs each.
+"""Trains the runs of the benchmark of diagnoses: eight regimes of 24 runs each.
 
     python diagnosis_runs.py LORASWEEP OTHER_BASE OUT [REGIME...]
 
@@ -33,6 +33,8 @@ REGIMES = {
     "noisy100_decay": ("embedded", 100, 0.2, 0.2, "linear", 12, 8, (8, 64), False),
     "other250_decay": ("other", 250, 0.0, 0.0, "cosine", 10, 8, (4, 32), True),
     "noisy500": ("embedded", 500, 0.12, 0.0, "constant", 10, 8, (2, 16), False),
+    "noisy250_long": ("embedded", 250, 0.3, 0.0, "constant", 14, 4, (8, 64), False),
+    "other500_noisy": ("other", 500, 0.3, 0.3, "constant", 12, 8, (8, 32), False),
 }
 LEARNING_RATES = (2e-4, 1e-3, 4e-3, 1.5e-2)
 

@@ -67,8 +67,12 @@ impl Curve {
             return Self { points, noise };
         }
         let size = own.div_ceil(MOST);
-        let mut blocks: Vec<Vec<usize>> =
-            (start..points.len()).rev().collect::<Vec<_>>().chunks(size).map(<[_]>::to_vec).collect();
+        let mut blocks: Vec<Vec<usize>> = (start..points.len())
+            .rev()
+            .collect::<Vec<_>>()
+            .chunks(size)
+            .map(<[_]>::to_vec)
+            .collect();
         blocks.extend((start == 1).then(|| vec![0]));
         blocks.reverse();
         Self::averaged(&points, &noise, &blocks)
@@ -140,9 +144,8 @@ impl Curve {
             freedom / (freedom - 2.0)
         });
         let scale = wider / (unit * unit);
-        let noise = Matrix::from_fn(self.points.len(), |i, j| {
-            scale * self.noise.covariance.at(i, j)
-        });
+        let noise =
+            Matrix::from_fn(self.points.len(), |i, j| scale * self.noise.covariance.at(i, j));
         Relative {
             losses: self.points.iter().map(|point| point.loss / unit).collect(),
             times: self.points.iter().map(|p| (p.step > 0.0).then(|| p.step.ln())).collect(),

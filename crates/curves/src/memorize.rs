@@ -38,8 +38,7 @@ pub fn memorizes_from(curve: &Curve) -> Option<f64> {
         let here = points[*at];
         let (Some(before), Some(after)) = (here.train, end.train) else { return false };
         let error = curve.noise().error_of_difference(*at, last);
-        after <= (1.0 - FALL) * before
-            && here.loss - end.loss + error <= SHARE * (before - after)
+        after <= (1.0 - FALL) * before && here.loss - end.loss + error <= SHARE * (before - after)
     };
     let start = usize::from(curve.has_base());
     (start..last).find(memorizes).map(|at| points[at].epoch)

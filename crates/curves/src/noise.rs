@@ -63,9 +63,10 @@ impl Noise {
     fn of_errors(curve: &[&Evaluation]) -> Self {
         let variance = |e: &Evaluation| e.eval_loss_stderr * e.eval_loss_stderr;
         let paired = |e: &Evaluation| e.rise_stderr.map(|error| error * error / 2.0);
-        let largest = curve.iter().filter_map(|e| paired(e)).fold(None, |largest, x| {
-            Some(largest.map_or(x, |largest: f64| largest.max(x)))
-        });
+        let largest = curve
+            .iter()
+            .filter_map(|e| paired(e))
+            .fold(None, |largest, x| Some(largest.map_or(x, |largest: f64| largest.max(x))));
         let own = |e: &Evaluation| {
             paired(e).or(largest).map_or_else(|| variance(e), |own| own.min(variance(e)))
         };

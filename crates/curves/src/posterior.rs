@@ -117,10 +117,8 @@ impl Fit {
 
 fn prior(times: &[Option<f64>], bend: f64) -> Matrix {
     let known = || times.iter().flatten().copied();
-    let (first, last) = (
-        known().fold(f64::INFINITY, f64::min),
-        known().fold(f64::NEG_INFINITY, f64::max),
-    );
+    let (first, last) =
+        (known().fold(f64::INFINITY, f64::min), known().fold(f64::NEG_INFINITY, f64::max));
     Matrix::from_fn(times.len(), |i, j| match (times[i], times[j]) {
         (Some(u), Some(v)) => {
             let (a, b) = (u.min(v) - first, u.max(v) - first);

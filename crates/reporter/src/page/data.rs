@@ -5,7 +5,7 @@ use spec::{TrialConfig, TrialId};
 
 use super::{Page, curves, importance};
 use crate::compare::Comparison;
-use crate::diagnose::{BestRun, Note, detect_overfit};
+use crate::diagnose::{BestRun, Note};
 use crate::number;
 use crate::parameters::{self, PARAMETERS, Parameter};
 use crate::rank::Row;
@@ -90,11 +90,10 @@ fn fixed(configs: &[&TrialConfig], varying: &[&Parameter]) -> Value {
 }
 
 fn run(page: Page<'_>, row: &Row, varying: &[&Parameter], points: usize) -> Value {
-    let Page { state, settings, .. } = page;
+    let Page { state, .. } = page;
     let trial = state.trials.get(&row.trial);
     let base = trial.and_then(|t| state.base_of(t));
     let curve = trial.map(|t| curves::of(&t.evaluations, base, points));
-    let overfit = trial.and_then(|t| detect_overfit(&t.evaluations, base, settings));
     let text = |p: &&Parameter| row.config.as_ref().map(|c| p.value(c));
     let alone = |p: &&Parameter| row.config.as_ref().and_then(|c| numeric(p, c));
     let against = row.against_best;
@@ -125,7 +124,11 @@ fn run(page: Page<'_>, row: &Row, varying: &[&Parameter], points: usize) -> Valu
         "alpha": row.config.as_ref().map(|c| number::plain(c.lora_alpha)),
         "explanation": row.explanation,
         "advice": row.advice,
-        "overfit": overfit.map(|o| json!([short(o.best_epoch), short(o.onset_epoch)])),
+        "overfit": row.overfit.as_ref().map(|o| json!([short(o.best_epoch), short(o.onset_epoch)])),
+        "probability": short(row.overfit_probability),
+        "shared": short(row.shared_improvement),
+        "shared_end": short(row.last_shared_improvement),
+        "memorizes_from": short(row.memorizes_from),
         "curve": match row.trial {
             TrialId::BASE => None,
             _ => curve,
