@@ -94,7 +94,7 @@ def rows_of(regime, base, targets, run):
         }
         for count, (means, covariance, groups) in sets.items():
             row[f"loss_{count}"] = f"{means[at]:.5f}"
-            row[f"cov_{count}"] = " ".join(f"{x * 1e8:.4g}" for x in covariance[at, : at + 1])
+            row[f"cov_{count}"] = " ".join(f"{x * 1e8:.6g}" for x in covariance[at, : at + 1])
             row[f"groups_{count}"] = groups
         before = step
         yield row

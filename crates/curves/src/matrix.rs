@@ -2,6 +2,9 @@
 //!
 //! Notation: A is symmetric and positive definite, A = C Cᵀ with C lower triangular.
 
+/// What is left of a variance below this share of it is rounding.
+const DETERMINED: f64 = 1e-12;
+
 /// A square matrix, row by row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Matrix {
@@ -42,8 +45,9 @@ impl Matrix {
         (self.at(a, a) + self.at(b, b) - 2.0 * self.at(a, b)).max(0.0)
     }
 
-    /// C of A = C Cᵀ. Pivots below `least` are raised to it, so that a covariance without full rank
-    /// has a factor too.
+    /// C of A = C Cᵀ. Pivots below `least` are raised to it. A place that those before it determine
+    /// but for rounding has nothing of its own: where `least` is 0 its column is 0, so that a
+    /// covariance without full rank has a factor too.
     #[must_use]
     pub fn cholesky(&self, least: f64) -> Self {
         let n = self.size;
@@ -52,10 +56,14 @@ impl Matrix {
             for column in 0..=row {
                 let known = dot(&factor.row(row)[..column], &factor.row(column)[..column]);
                 let rest = self.at(row, column) - known;
+                let pivot = factor.at(column, column);
                 factor.values[row * n + column] = if row == column {
-                    rest.max(least).sqrt()
+                    let is_determined = rest < DETERMINED * self.at(row, row);
+                    if is_determined { least.sqrt() } else { rest.max(least).sqrt() }
+                } else if pivot > 0.0 {
+                    rest / pivot
                 } else {
-                    rest / factor.at(column, column)
+                    0.0
                 };
             }
         }

@@ -2,21 +2,21 @@
 //! widened.
 //!
 //! Notation: `m_i` are the losses without the noise of the validation rows (f + w of
-//! [`crate::Fit`]), relative to the lowest loss. A *level* is the mean of two evaluations in a row,
-//! `c_i = (m_i + m_(i-1)) / 2`, so that neither a dip nor a peak of a single evaluation is one; the
-//! base model is a level of its own. The rise at i is `r_i = c_i - c_k`, where k <= i has the lowest
-//! level. The run overfits at i when
+//! [`crate::Fit`]), relative to the lowest loss. A *level* is what two evaluations in a row hold, so
+//! that neither a dip nor a peak of a single evaluation is one: down to `l_i = max(m_(i-1), m_i)` and
+//! up to `h_i = min(m_(i-1), m_i)`. The base model's loss is a level of its own. The rise at i is
+//! `r_i = h_i - l_k`, where k <= i has the lowest `l`. The run overfits at i when
 //!
 //! ```text
-//! r_i >= min_rise × c_k   and   r_i - (t_i - t_k) >= r_i / 2
+//! r_i >= min_rise × l_k   and   r_i - (t_i - t_k) >= r_i / 2
 //! ```
 //!
-//! with the levels t of the train loss: at least half of the rise is a widening of the gap;
-//! otherwise train loss rose along, which is instability. `probability` is that of this event at the
-//! last evaluation, over the normal distributions of m for every likely shape of the curve, of which
-//! [`DRAWS`] curves are drawn. Each drawn curve has its own k: that the lowest of twelve noisy losses
-//! is too low is thereby accounted for. The draws are the same for every curve, so that the same
-//! evaluations always give the same probability.
+//! with the means t of the train loss over the same two evaluations: at least half of the rise is a
+//! widening of the gap; otherwise train loss rose along, which is instability. `probability` is that
+//! of this event at the last evaluation, over the normal distributions of m for every likely shape
+//! of the curve, of which [`DRAWS`] curves are drawn. Each drawn curve has its own k: that the lowest
+//! of twelve noisy losses is too low is thereby accounted for. The draws are the same for every
+//! curve, so that the same evaluations always give the same probability.
 
 use std::sync::OnceLock;
 
@@ -43,7 +43,7 @@ const ONSET: f64 = 0.5;
 pub struct Rise {
     /// Probability that the run overfits, as this module's documentation says.
     pub probability: f64,
-    /// Expected rise of the level, in nats per token.
+    /// Expected rise of the level, in nats per token; a fall counts as 0.
     pub rise: f64,
     /// Its standard error: of validation rows, of wobble, and of not knowing where the lowest
     /// level was.
@@ -130,8 +130,17 @@ impl Levels {
     }
 }
 
+/// What two evaluations in a row hold.
+#[derive(Clone, Copy)]
+struct Level {
+    /// The worse of them: l.
+    down_to: f64,
+    /// The better of them: h.
+    up_to: f64,
+}
+
 /// Drawn levels, of each shape as many as it is likely.
-fn drawn(levels: &Levels, fits: &[(f64, Fit)]) -> Vec<Vec<f64>> {
+fn drawn(levels: &Levels, fits: &[(f64, Fit)]) -> Vec<Vec<Level>> {
     let normals = normals();
     let (mut drawn, mut until) = (Vec::with_capacity(DRAWS), 0.0);
     for (share, fit) in fits {
@@ -146,7 +155,11 @@ fn drawn(levels: &Levels, fits: &[(f64, Fit)]) -> Vec<Vec<f64>> {
         drawn.extend(normals[first..first + wanted].iter().map(|normals| {
             let apart = factor.lower_times(&normals[..factor.size()]);
             let at = |i: usize| posterior.mean[i] + apart[i];
-            levels.pairs.iter().map(|&(a, b)| f64::midpoint(at(a), at(b))).collect()
+            let level = |&(a, b): &(usize, usize)| Level {
+                down_to: at(a).max(at(b)),
+                up_to: at(a).min(at(b)),
+            };
+            levels.pairs.iter().map(level).collect()
         }));
     }
     drawn
@@ -167,22 +180,22 @@ impl Sums {
         Self { overfit: vec![0; levels], draws: 0, rise: 0.0, rise_squared: 0.0, lowest: 0.0 }
     }
 
-    fn add(&mut self, levels: &[f64], train: Option<&[f64]>, min_rise: f64, unit: f64) {
+    fn add(&mut self, levels: &[Level], train: Option<&[f64]>, min_rise: f64, unit: f64) {
         let (mut lowest_at, mut rise) = (0, 0.0);
-        for (at, &level) in levels.iter().enumerate() {
-            if level < levels[lowest_at] {
+        for (at, level) in levels.iter().enumerate() {
+            if level.down_to < levels[lowest_at].down_to {
                 lowest_at = at;
             }
-            rise = level - levels[lowest_at];
+            rise = (level.up_to - levels[lowest_at].down_to).max(0.0);
             let along = train.map_or(0.0, |train| (train[at] - train[lowest_at]) / unit);
             let is_widening = rise - along >= rise / 2.0;
-            let is_risen = rise > 0.0 && rise >= min_rise * levels[lowest_at];
+            let is_risen = rise > 0.0 && rise >= min_rise * levels[lowest_at].down_to;
             self.overfit[at] += usize::from(is_risen && is_widening);
         }
         self.draws += 1;
         self.rise += rise;
         self.rise_squared += rise * rise;
-        self.lowest += levels[lowest_at];
+        self.lowest += levels[lowest_at].down_to;
     }
 
     fn rise(&self, levels: &Levels, unit: f64) -> Rise {

@@ -62,7 +62,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (mut judged, mut rates) = (Vec::new(), [0; 3].map(|_| rates::Table::new()));
     for runs in sweeps.values() {
         for set in 0..SETS.len() {
-            for end in FIRST..runs[0].points.len() {
+            let longest = runs.iter().map(|run| run.points.len()).max().unwrap_or(0);
+            for end in FIRST..longest {
                 judge(runs, set, end, &mut judged, &mut rates[set]);
             }
         }
@@ -91,7 +92,8 @@ fn judge(
         if rise == 0 {
             rates::count(runs, end, &diagnoses, rates);
         }
-        for (number, run) in (1..).zip(runs) {
+        let trained = (1..).zip(runs).filter(|(_, run)| end < run.points.len());
+        for (number, run) in trained {
             let probability = diagnoses.get(&TrialId(number)).and_then(|d| d.overfit_probability);
             let truth = [Level::Two, Level::One].map(|level| truth::rise(run, end, level));
             judged.push(Judged {

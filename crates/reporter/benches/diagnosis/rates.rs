@@ -26,6 +26,10 @@ pub fn count(runs: &[&Run], end: usize, said: &BTreeMap<TrialId, Diagnosis>, tab
     let best = runs.iter().map(|run| lowest(run, end)).fold(f64::INFINITY, f64::min);
     for (number, run) in (1..).zip(runs) {
         let Some(diagnosis) = said.get(&TrialId(number)) else { continue };
+        if end >= run.points.len() {
+            // It diverged, which the trainer says.
+            continue;
+        }
         let noted = |note| diagnosis.notes.contains(&note);
         let mut add = |name, said, is_true| table.entry(name).or_default().add(said, is_true);
         let beside = |is_other: &dyn Fn(f64) -> bool| {

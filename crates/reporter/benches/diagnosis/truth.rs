@@ -5,7 +5,7 @@ use crate::table::Run;
 /// What a level is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Level {
-    /// The mean of two evaluations in a row.
+    /// What two evaluations in a row hold.
     Two,
     /// A single evaluation.
     One,
@@ -16,10 +16,14 @@ pub enum Level {
 pub fn rise(run: &Run, end: usize, level: Level) -> f64 {
     let truth: Vec<f64> = run.points[..=end].iter().map(|p| p.truth).collect();
     let train: Vec<f64> = run.points[..=end].iter().map(|p| p.train).collect();
-    let (truth, train) = (levels(&truth, level), levels(&train, level));
-    let last = truth.len() - 1;
-    let lowest = (0..=last).min_by(|&a, &b| truth[a].total_cmp(&truth[b])).unwrap_or(0);
-    if is_widening(&truth, &train, lowest, last) { truth[last] / truth[lowest] - 1.0 } else { 0.0 }
+    let down_to = levels(&truth, level, f64::max);
+    let up_to = levels(&truth, level, f64::min);
+    let train = levels(&train, level, f64::midpoint);
+    let last = down_to.len() - 1;
+    let lowest = (0..=last).min_by(|&a, &b| down_to[a].total_cmp(&down_to[b])).unwrap_or(0);
+    let rise = up_to[last] - down_to[lowest];
+    let along = train[last] - train[lowest];
+    if rise - along >= rise / 2.0 { (rise / down_to[lowest]).max(0.0) } else { 0.0 }
 }
 
 /// At least half of a rise is a widening of the gap.
@@ -28,18 +32,21 @@ pub fn is_widening(losses: &[f64], train: &[f64], from: usize, to: usize) -> boo
     rise - (train[to] - train[from]) >= rise / 2.0
 }
 
-/// The base model's loss, then the levels of the run.
-fn levels(losses: &[f64], level: Level) -> Vec<f64> {
+/// The base model's loss, then those of two evaluations in a row taken together.
+fn levels(losses: &[f64], level: Level, together: fn(f64, f64) -> f64) -> Vec<f64> {
     match level {
         Level::One => losses.to_vec(),
         Level::Two => {
-            let own = losses[1..].windows(2).map(|pair| f64::midpoint(pair[0], pair[1]));
+            let own = losses[1..].windows(2).map(|pair| together(pair[0], pair[1]));
             std::iter::once(losses[0]).chain(own).collect()
         }
     }
 }
 
-/// The lowest loss of the run itself up to an evaluation.
+/// The lowest loss of the run itself up to an evaluation, or to where it diverged.
 pub fn lowest(run: &Run, end: usize) -> f64 {
-    run.points[1..=end].iter().map(|p| p.truth).fold(f64::INFINITY, f64::min)
+    run.points[1..=end.min(run.points.len() - 1)]
+        .iter()
+        .map(|p| p.truth)
+        .fold(f64::INFINITY, f64::min)
 }
