@@ -21,6 +21,7 @@ pub struct Facts<'a> {
     pub still_falling: Option<f64>,
     pub spikes: usize,
     pub further_at_lower_rate: Option<&'a TrialState>,
+    pub further_at_higher_rate: Option<&'a TrialState>,
 }
 
 /// Why the run carries its flag and notes: sentences with numbers.
@@ -63,6 +64,9 @@ pub fn advice(facts: &Facts<'_>) -> Option<String> {
             Some(say!(lang, LowerRate, rate))
         }
         Flag::TooSlow => Some(say!(lang, RaiseRate, rate)),
+        Flag::Ok | Flag::Underfit if facts.further_at_higher_rate.is_some() => {
+            Some(say!(lang, RaiseRate, rate))
+        }
         Flag::Underfit => {
             Some(difference_from_best(facts).unwrap_or_else(|| say!(lang, HigherRank)))
         }
@@ -203,21 +207,17 @@ fn note_sentence(note: Note, facts: &Facts<'_>) -> Option<String> {
             let spikes = facts.spikes.to_string();
             let spiked = (facts.spikes > 0).then(|| say!(lang, NoteSpikes, spikes, rate));
             let further = facts.further_at_lower_rate.and_then(|other| {
-                let (id, config) = (other.trial.id.to_string(), &other.trial.config);
-                let reached = loss(other.best()?.eval_loss);
-                Some(say!(
-                    lang,
-                    NoteLowerRateFurther,
-                    id,
-                    learning_rate(config.learning_rate),
-                    reached
-                ))
+                let [id, rate, reached] = reached(other)?;
+                Some(say!(lang, NoteLowerRateFurther, id, rate, reached))
             });
             let sentences: Vec<String> = [spiked, further].into_iter().flatten().collect();
             (!sentences.is_empty()).then(|| sentences.join(" "))
         }
-        // The flag `too_slow` says it already.
-        Note::LearningRateTooLow => None,
+        // Where no other run shows it, the flag `too_slow` has said it.
+        Note::LearningRateTooLow => {
+            let [id, rate, reached] = reached(facts.further_at_higher_rate?)?;
+            Some(say!(lang, NoteHigherRateFurther, id, rate, reached))
+        }
         Note::MoreEpochs => Some(say!(lang, NoteMoreEpochs)),
         Note::Memorizing => memorizing(facts),
     }
@@ -237,4 +237,10 @@ fn memorizing(facts: &Facts<'_>) -> Option<String> {
         loss(here.eval_loss),
         loss(last.eval_loss)
     ))
+}
+
+/// Number, learning rate and loss of a run.
+fn reached(other: &TrialState) -> Option<[String; 3]> {
+    let rate = learning_rate(other.trial.config.learning_rate);
+    Some([other.trial.id.to_string(), rate, loss(other.best()?.eval_loss)])
 }

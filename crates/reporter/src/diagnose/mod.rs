@@ -33,10 +33,11 @@
 //!   model's.
 //! - `worse_than_base`: even at m, the run is no better than the base model.
 //! - `learning_rate_too_high`: it diverged; or its training loss spiked (`spikes`); or it stayed
-//!   above the base model without overfitting; or it is `too_slow` or `underfit`, and a run of the
-//!   same rank got further with a lower rate and no more steps (a batch no smaller, no more
-//!   epochs), by more than `report.overfit_sigma` standard errors.
-//! - `learning_rate_too_low`: flagged `too_slow`, at a learning rate below the best run's.
+//!   above the base model without overfitting; or it did not overfit, and a run of the same rank
+//!   reached a loss lower by a tenth with a lower rate and no more steps (a batch no smaller, no
+//!   more epochs), by more than `report.overfit_sigma` standard errors of the paired difference.
+//! - `learning_rate_too_low`: flagged `too_slow`, at a learning rate below the best run's; or it
+//!   did not overfit, and a run reached such a loss with a higher rate.
 //! - `more_epochs`: m is the last evaluation, and the run was still falling.
 //! - `memorizing`, for a run that is not `overfit`: train loss fell by another quarter while
 //!   validation no longer shared in it (`curves`, module `memorize`).
@@ -66,7 +67,7 @@ pub(crate) use verdict::{VerdictInput, verdict_of};
 
 use crate::text::Lang;
 pub use findings::{Finding, FindingKind};
-use progress::Peers;
+use progress::{Peers, Rate};
 pub use verdict::{BestRun, Edge, RunnerUp, Side, Verdict, verdict};
 
 /// What a run amounts to.
@@ -126,7 +127,8 @@ pub enum Note {
     WorseThanBase,
     /// Training diverged, spiked, stayed above the base model, or came less far than at a lower rate.
     LearningRateTooHigh,
-    /// Far behind the best run, still falling, at a lower learning rate than that run's.
+    /// Far behind the best run, still falling, at a lower learning rate than that run's, or came
+    /// less far than at a higher rate.
     LearningRateTooLow,
     /// Best at the last evaluation, and still falling.
     MoreEpochs,
@@ -263,9 +265,11 @@ fn diagnose(
         reference.base.and_then(|base| progress::still_falling(&trial.evaluations, base, settings));
     let flag = flag(trial, overfit.is_some(), improvement_share, still_falling, settings);
     let spikes = spikes::spikes(&trial.train_points);
-    let is_behind = matches!(flag, Flag::TooSlow | Flag::Underfit);
-    let further = || peers.further_at_a_lower_rate(trial, settings.overfit_sigma);
-    let further_at_lower_rate = is_behind.then(further).flatten();
+    let is_judged = matches!(flag, Flag::Ok | Flag::TooSlow | Flag::Underfit);
+    let further =
+        |rate| is_judged.then(|| peers.further_at(rate, trial, settings.overfit_sigma)).flatten();
+    let further_at_lower_rate = further(Rate::Lower);
+    let further_at_higher_rate = further(Rate::Higher);
     let memorizes_from = overfit.is_none().then(|| curves::memorizes_from(&curve)).flatten();
     let seen = Seen {
         flag,
@@ -273,6 +277,7 @@ fn diagnose(
         spikes,
         is_still_falling: still_falling.is_some(),
         further_at_lower_rate: further_at_lower_rate.is_some(),
+        further_at_higher_rate: further_at_higher_rate.is_some(),
     };
     let notes = notes(trial, reference, settings, &seen);
     let overfit = overfit.filter(|_| matches!(flag, Flag::Overfit | Flag::Running));
@@ -289,6 +294,7 @@ fn diagnose(
         still_falling,
         spikes,
         further_at_lower_rate,
+        further_at_higher_rate,
     };
     let explanation = explain::explanation(&facts);
     let advice = explain::advice(&facts);
@@ -343,6 +349,7 @@ struct Seen {
     spikes: usize,
     is_still_falling: bool,
     further_at_lower_rate: bool,
+    further_at_higher_rate: bool,
 }
 
 fn notes(
@@ -369,7 +376,8 @@ fn notes(
         notes.push(Note::LearningRateTooHigh);
     }
     let rate = |trial: &TrialState| trial.trial.config.learning_rate;
-    if seen.flag == Flag::TooSlow && reference.best.is_some_and(|best| rate(trial) < rate(best)) {
+    let is_slower = reference.best.is_some_and(|best| rate(trial) < rate(best));
+    if seen.further_at_higher_rate || (seen.flag == Flag::TooSlow && is_slower) {
         notes.push(Note::LearningRateTooLow);
     }
     let ends_best = best.map(|e| e.step) == trial.last().map(|e| e.step);

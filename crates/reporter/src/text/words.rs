@@ -214,6 +214,8 @@ texts! {
         "Lượt này vẫn đang giảm ở lần đánh giá cuối, cũng là lần tốt nhất.";
     NoteLowerRateFurther: "Trial {0}, of the same rank and with no more steps, reached {2} at the lower learning rate {1}.",
         "Lượt {0}, cùng rank và không nhiều bước hơn, đạt {2} với learning rate thấp hơn {1}.";
+    NoteHigherRateFurther: "Trial {0}, of the same rank and with no more steps, reached {2} at the higher learning rate {1}.",
+        "Lượt {0}, cùng rank và không nhiều bước hơn, đạt {2} với learning rate cao hơn {1}.";
     LowerRate: "Lower the learning rate (now {0}).",
         "Giảm learning rate (hiện là {0}).";
     LowerRateNothingHelped: "Lower the learning rate (now {0}): no amount of training helped.",
