@@ -100,7 +100,7 @@ def rows_of(regime, base, targets, run):
         yield row
 
 
-def main(source, target, *_):
+def main(source, target):
     columns = [*COLUMNS, "steps"]
     columns += [f"{name}_{count}" for count in SUBSETS for name in ("loss", "cov", "groups")]
     text, count = io.StringIO(), 0
@@ -108,7 +108,7 @@ def main(source, target, *_):
     writer.writeheader()
     for regime in REGIMES:
         folder = Path(source) / regime / "results" / regime
-        if not folder.exists() or regime in sys.argv[3:]:
+        if not folder.exists():
             continue
         base, targets, runs = runs_of(folder)
         for trial in sorted(runs):

@@ -2,21 +2,28 @@
 //! widened.
 //!
 //! Notation: `m_i` are the losses without the noise of the validation rows (f + w of
-//! [`crate::Fit`]), relative to the lowest loss. A *level* is what two evaluations in a row hold, so
-//! that neither a dip nor a peak of a single evaluation is one: down to `l_i = max(m_(i-1), m_i)` and
-//! up to `h_i = min(m_(i-1), m_i)`. The base model's loss is a level of its own. The rise at i is
-//! `r_i = h_i - l_k`, where k <= i has the lowest `l`. The run overfits at i when
+//! [`crate::Fit`]), relative to the lowest loss. A *level* is taken from two evaluations in a row, so
+//! that neither a dip nor a peak of a single evaluation is one: their mean `a_i`, what both stay
+//! below, `l_i = max(m_(i-1), m_i)`, and what both stay above, `h_i = min(m_(i-1), m_i)`. The base
+//! model's loss is all three. With the lowest mean `a_k` and the lowest `l_n` up to i, the rise at i is
 //!
 //! ```text
-//! r_i >= min_rise × l_k   and   r_i - (t_i - t_k) >= r_i / 2
+//! r_i = min(h_i - a_k, a_i - l_n)
+//! ```
+//!
+//! A peak at the end does not raise h, and a dip before does not lower l; a curve that turns within
+//! four evaluations has risen by both. The run overfits at i when
+//!
+//! ```text
+//! r_i >= min_rise × a_k   and   r_i - (t_i - t_k) >= r_i / 2
 //! ```
 //!
 //! with the means t of the train loss over the same two evaluations: at least half of the rise is a
 //! widening of the gap; otherwise train loss rose along, which is instability. `probability` is that
 //! of this event at the last evaluation, over the normal distributions of m for every likely shape
-//! of the curve, of which [`DRAWS`] curves are drawn. Each drawn curve has its own k: that the lowest
-//! of twelve noisy losses is too low is thereby accounted for. The draws are the same for every
-//! curve, so that the same evaluations always give the same probability.
+//! of the curve, of which [`DRAWS`] curves are drawn. Each drawn curve has its own k and n: that the
+//! lowest of twelve noisy losses is too low is thereby accounted for. The draws are the same for
+//! every curve, so that the same evaluations always give the same probability.
 
 use std::sync::OnceLock;
 
@@ -43,12 +50,13 @@ const ONSET: f64 = 0.5;
 pub struct Rise {
     /// Probability that the run overfits, as this module's documentation says.
     pub probability: f64,
-    /// Expected rise of the level, in nats per token; a fall counts as 0.
+    /// Expected rise of the mean of two evaluations, a at the end minus the lowest a, in nats per
+    /// token.
     pub rise: f64,
     /// Its standard error: of validation rows, of wobble, and of not knowing where the lowest
     /// level was.
     pub rise_stderr: f64,
-    /// Expected lowest level.
+    /// Expected lowest mean of two evaluations.
     pub lowest: f64,
     /// Epoch from which the rise is more likely than not, up to the end; `None` where it is not.
     pub onset_epoch: Option<f64>,
@@ -130,13 +138,15 @@ impl Levels {
     }
 }
 
-/// What two evaluations in a row hold.
+/// What is taken from two evaluations in a row.
 #[derive(Clone, Copy)]
 struct Level {
-    /// The worse of them: l.
-    down_to: f64,
-    /// The better of them: h.
-    up_to: f64,
+    /// Their mean: a.
+    mean: f64,
+    /// The higher of them: l.
+    below: f64,
+    /// The lower of them: h.
+    above: f64,
 }
 
 /// Drawn levels, of each shape as many as it is likely.
@@ -156,8 +166,9 @@ fn drawn(levels: &Levels, fits: &[(f64, Fit)]) -> Vec<Vec<Level>> {
             let apart = factor.lower_times(&normals[..factor.size()]);
             let at = |i: usize| posterior.mean[i] + apart[i];
             let level = |&(a, b): &(usize, usize)| Level {
-                down_to: at(a).max(at(b)),
-                up_to: at(a).min(at(b)),
+                mean: f64::midpoint(at(a), at(b)),
+                below: at(a).max(at(b)),
+                above: at(a).min(at(b)),
             };
             levels.pairs.iter().map(level).collect()
         }));
@@ -181,21 +192,24 @@ impl Sums {
     }
 
     fn add(&mut self, levels: &[Level], train: Option<&[f64]>, min_rise: f64, unit: f64) {
-        let (mut lowest_at, mut rise) = (0, 0.0);
+        let (mut lowest_at, mut below, mut rise) = (0, f64::INFINITY, 0.0);
         for (at, level) in levels.iter().enumerate() {
-            if level.down_to < levels[lowest_at].down_to {
+            if level.mean < levels[lowest_at].mean {
                 lowest_at = at;
             }
-            rise = (level.up_to - levels[lowest_at].down_to).max(0.0);
+            below = level.below.min(below);
+            let lowest = levels[lowest_at].mean;
+            rise = level.mean - lowest;
+            let held = (level.above - lowest).min(level.mean - below);
             let along = train.map_or(0.0, |train| (train[at] - train[lowest_at]) / unit);
-            let is_widening = rise - along >= rise / 2.0;
-            let is_risen = rise > 0.0 && rise >= min_rise * levels[lowest_at].down_to;
+            let is_widening = held - along >= held / 2.0;
+            let is_risen = held > 0.0 && held >= min_rise * lowest;
             self.overfit[at] += usize::from(is_risen && is_widening);
         }
         self.draws += 1;
         self.rise += rise;
         self.rise_squared += rise * rise;
-        self.lowest += levels[lowest_at].down_to;
+        self.lowest += levels[lowest_at].mean;
     }
 
     fn rise(&self, levels: &Levels, unit: f64) -> Rise {

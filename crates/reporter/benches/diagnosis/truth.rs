@@ -5,7 +5,7 @@ use crate::table::Run;
 /// What a level is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Level {
-    /// What two evaluations in a row hold.
+    /// Two evaluations in a row, as the rule has it.
     Two,
     /// A single evaluation.
     One,
@@ -16,14 +16,15 @@ pub enum Level {
 pub fn rise(run: &Run, end: usize, level: Level) -> f64 {
     let truth: Vec<f64> = run.points[..=end].iter().map(|p| p.truth).collect();
     let train: Vec<f64> = run.points[..=end].iter().map(|p| p.train).collect();
-    let down_to = levels(&truth, level, f64::max);
-    let up_to = levels(&truth, level, f64::min);
+    let mean = levels(&truth, level, f64::midpoint);
+    let (below, above) = (levels(&truth, level, f64::max), levels(&truth, level, f64::min));
     let train = levels(&train, level, f64::midpoint);
-    let last = down_to.len() - 1;
-    let lowest = (0..=last).min_by(|&a, &b| down_to[a].total_cmp(&down_to[b])).unwrap_or(0);
-    let rise = up_to[last] - down_to[lowest];
+    let last = mean.len() - 1;
+    let lowest = (0..=last).min_by(|&a, &b| mean[a].total_cmp(&mean[b])).unwrap_or(0);
+    let held = below.iter().copied().fold(f64::INFINITY, f64::min);
+    let rise = (above[last] - mean[lowest]).min(mean[last] - held);
     let along = train[last] - train[lowest];
-    if rise - along >= rise / 2.0 { (rise / down_to[lowest]).max(0.0) } else { 0.0 }
+    if rise - along >= rise / 2.0 { (rise / mean[lowest]).max(0.0) } else { 0.0 }
 }
 
 /// At least half of a rise is a widening of the gap.

@@ -19,7 +19,7 @@ pub struct Overfit {
     pub end_epoch: f64,
     /// Lowest validation loss of a single evaluation.
     pub best_eval_loss: f64,
-    /// Lowest level of the validation loss, over two evaluations in a row.
+    /// Lowest level of the validation loss: the mean of two evaluations in a row.
     pub lowest: f64,
     /// How far the level has risen from that by the end.
     pub rise: f64,

@@ -103,6 +103,8 @@ fn validation_rising_together_with_train_loss_is_not_overfitting() {
 fn the_gap_alone_is_not_overfitting_whatever_its_sign() {
     let memorizing = [(1.5, 1.0), (1.3, 0.6), (1.2, 0.3), (1.19, 0.1)];
     assert!(!overfits(&memorizing));
+    // Four evaluations that turn are enough.
+    assert!(overfits(&[(1.5, 1.4), (1.2, 1.0), (1.3, 0.8), (1.45, 0.6)]));
     // Train loss above validation throughout, and still overfitting.
     assert!(overfits(&[(1.0, 2.0), (0.8, 1.5), (0.8, 1.45), (0.9, 1.4), (1.0, 1.3)]));
 }
@@ -168,7 +170,7 @@ fn a_rate_is_too_high_when_a_lower_one_came_further_at_the_same_rank_with_no_mor
     assert_eq!(notes_beside(8, 1e-3, 16), [Note::LearningRateTooHigh]);
     assert_eq!(notes_beside(16, 1e-3, 4), [], "another rank explains it as well");
     assert_eq!(notes_beside(8, 1e-3, 2), [], "twice the steps explain it as well");
-    assert_eq!(notes_beside(8, 2e-2, 4), [], "a higher rate came further");
+    assert_eq!(notes_beside(8, 2e-2, 4), [Note::LearningRateTooLow], "a higher rate came further");
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn overfitting_names_the_epoch_the_worst_run_and_what_was_lost() {
     let found = the(FindingKind::Overfitting, &state);
     assert_eq!(found.trials, [TrialId(2)]);
     assert!(found.evidence.starts_with("1 of 2 runs overfit, typically after epoch 2;"));
-    assert!(found.evidence.contains("33 %"), "{}", found.evidence);
+    assert!(found.evidence.contains("16 %"), "{}", found.evidence);
     assert!(!has(FindingKind::Overfitting, &sweep(&[(config(8, 1e-4), GOOD)])));
 }
 
