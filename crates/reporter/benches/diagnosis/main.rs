@@ -61,10 +61,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let (mut judged, mut rates) = (Vec::new(), [0; 3].map(|_| rates::Table::new()));
     for runs in sweeps.values() {
-        for set in 0..SETS.len() {
+        for (set, rates) in rates.iter_mut().enumerate() {
             let longest = runs.iter().map(|run| run.points.len()).max().unwrap_or(0);
             for end in FIRST..longest {
-                judge(runs, set, end, &mut judged, &mut rates[set]);
+                judge(runs, set, end, &mut judged, rates);
             }
         }
     }
@@ -146,8 +146,7 @@ fn print_areas(judged: &[Judged], truth: usize, of_what: &str) {
         "\nArea under the precision-recall curve; truth: rise of {of_what} on 1,000 other rows\n"
     );
     print!("{:16} {:>4} {:>5} {:>9}", "regime", "rows", "rise", "lorasweep");
-    RULES.iter().for_each(|rule| print!(" {rule:>18}"));
-    println!();
+    print_rules();
     let mut worse = Vec::new();
     for regime in std::iter::once("all").chain(regimes(judged)) {
         for (set, rows) in SETS.into_iter().enumerate() {
@@ -160,7 +159,7 @@ fn print_areas(judged: &[Judged], truth: usize, of_what: &str) {
                 }
                 let (own, others) = (area(&own), others.map(|cases| area(&cases)));
                 print!("{regime:16} {rows:4} {:>3.0} % {own:9.3}", 100.0 * share);
-                others.iter().for_each(|area| print!(" {area:18.3}"));
+                print!("{}", others.map(|area| format!(" {area:18.3}")).concat());
                 println!();
                 let best = others.into_iter().fold(0.0, f64::max);
                 if best > own {
@@ -173,7 +172,7 @@ fn print_areas(judged: &[Judged], truth: usize, of_what: &str) {
         }
     }
     println!("\nWhere a simple rule is better: {}", if worse.is_empty() { "nowhere" } else { "" });
-    worse.iter().for_each(|line| println!("  {line}"));
+    println!("{}", worse.join("\n"));
 }
 
 fn print_flags(judged: &[Judged]) {
@@ -183,8 +182,7 @@ fn print_flags(judged: &[Judged]) {
     );
     println!("precision / recall for rises of at least 1, 3 and 10 %\n");
     print!("{:16} {:>4} {:>5} {:>5} {:>11}", "regime", "rows", "rise", "true", "lorasweep");
-    RULES.iter().for_each(|rule| print!(" {rule:>18}"));
-    println!();
+    print_rules();
     for regime in std::iter::once("all").chain(regimes(judged)) {
         for (set, rows) in SETS.into_iter().enumerate() {
             for (rise, share) in RISES.into_iter().enumerate() {
@@ -206,6 +204,10 @@ fn print_flags(judged: &[Judged]) {
             }
         }
     }
+}
+
+fn print_rules() {
+    println!("{}", RULES.map(|rule| format!(" {rule:>18}")).concat());
 }
 
 fn both(counts: &Counts) -> String {

@@ -114,7 +114,7 @@ pub fn evaluations(run: &Run, set: usize, end: usize) -> Vec<Evaluation> {
         .collect()
 }
 
-/// Σ_k a_k h_k, where h_k is the orthonormal vector of k + 1 equal numbers followed by one that makes
+/// `Σ_k a_k h_k`, where `h_k` is the orthonormal vector of k + 1 equal numbers followed by one that makes
 /// their sum 0.
 fn helmert(shares: &[f64], groups: usize) -> Vec<f64> {
     let mut sum = vec![0.0; groups];
