@@ -289,7 +289,9 @@ pub struct ReportSettings {
     /// Overfit: the level of the validation loss rose above its lowest one by at least this share
     /// of it ...
     pub overfit_min_rise: f64,
-    /// ... with at least this probability.
+    /// ... with at least this probability. Absent in sweeps that were launched before it was a
+    /// setting.
+    #[serde(default = "ReportSettings::overfit_probability")]
     pub overfit_probability: f64,
     /// Too slow: the run took back less than this share of the best run's improvement over the
     /// base model while its loss was still falling at the end.
@@ -301,12 +303,19 @@ pub struct ReportSettings {
     pub forgetting_share: f64,
 }
 
+impl ReportSettings {
+    /// What [`Self::overfit_probability`] is by default: more likely than not.
+    pub(crate) const fn overfit_probability() -> f64 {
+        0.5
+    }
+}
+
 impl Default for ReportSettings {
     fn default() -> Self {
         Self {
             overfit_sigma: 2.0,
             overfit_min_rise: 0.01,
-            overfit_probability: 0.5,
+            overfit_probability: Self::overfit_probability(),
             too_slow_share: 0.8,
             underfit_share: 0.8,
             forgetting_share: 0.1,

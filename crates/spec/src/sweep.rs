@@ -292,7 +292,8 @@ pub enum EarlyTerminate {
         /// No trial is stopped before it has this many evaluations.
         min_iter: u32,
     },
-    /// The level of the validation loss has risen from its own lowest one; see [`ReportSettings`] for the rule.
+    /// The level of the validation loss has risen from its own lowest one; see [`ReportSettings`] for
+    /// the rule.
     Overfit {
         /// So many consecutive evaluations must show the rise.
         patience: u32,

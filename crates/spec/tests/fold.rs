@@ -230,3 +230,16 @@ proptest! {
         prop_assert_eq!(serde_json::from_str::<Event>(&json).expect("it is ours"), event);
     }
 }
+
+#[test]
+fn what_was_written_before_groups_and_probabilities_were_kept_still_opens() {
+    let mut old = serde_json::to_value(evaluation(5, 1.5)).expect("JSON");
+    assert!(old.get("group_nll").is_none(), "nothing is written for no groups");
+    old["rise_stderr"] = serde_json::Value::Null;
+    let read: Evaluation = serde_json::from_value(old).expect("an old evaluation");
+    assert_eq!(read.group_nll, [0.0_f32; 0]);
+    let mut settings = serde_json::to_value(spec::ReportSettings::default()).expect("JSON");
+    settings.as_object_mut().expect("an object").remove("overfit_probability");
+    let read: spec::ReportSettings = serde_json::from_value(settings).expect("old settings");
+    assert_eq!(read, spec::ReportSettings::default());
+}

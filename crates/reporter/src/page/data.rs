@@ -13,6 +13,9 @@ use crate::rank::Row;
 /// Points of all curves together; more are thinned, so that the page stays small.
 const MOST_POINTS: usize = 100_000;
 
+/// Runs up to which their smooth curves are drawn too.
+const MOST_SMOOTH: usize = 500;
+
 /// Points of one curve, at least and at most.
 const POINTS_OF_A_CURVE: (usize, usize) = (12, 400);
 
@@ -129,6 +132,8 @@ fn run(page: Page<'_>, row: &Row, varying: &[&Parameter], points: usize) -> Valu
         "shared": short(row.shared_improvement),
         "shared_end": short(row.last_shared_improvement),
         "memorizes_from": short(row.memorizes_from),
+        "smooth": (state.trials.len() <= MOST_SMOOTH && row.smooth.len() > 1)
+            .then(|| curves::smooth(&row.smooth)),
         "curve": match row.trial {
             TrialId::BASE => None,
             _ => curve,
