@@ -2,7 +2,6 @@
 # A table of 600 real runs of the embedded example (5 ranks, 5 learning rates, 2 batch sizes, 4 numbers
 # of epochs, 3 seeds). About 20 minutes on two cores. Writes
 #   results/bench/real_grid.csv   what the planner's benchmark replays
-#   results/bench/diagnosis.txt   how often the report's diagnoses were right
 # The sweep itself is in results/real-grid.
 #
 #   scripts/bench/real_grid.sh [LORASWEEP]        (target/release/lorasweep)
@@ -20,4 +19,3 @@ python3 scripts/bench/real_grid_rows.py 600 results/real_grid_rows.jsonl
 "$lorasweep" report results/real-grid >results/real-grid/terminal.txt
 "$lorasweep" convert results/real-grid --csv results/real-grid/evaluations.csv --force
 python3 scripts/bench/real_grid.py results/real-grid/evaluations.csv results/bench/real_grid.csv
-python3 scripts/bench/diagnosis.py results/real-grid >results/bench/diagnosis.txt

@@ -19,6 +19,7 @@ fn evaluation(epoch: f64, eval_loss: f64) -> Evaluation {
         eval_loss,
         eval_loss_stderr: 0.01,
         rise_stderr: None,
+        group_nll: Vec::new(),
         train_loss: Some(eval_loss),
         retention_loss: None,
         tokens: 1,

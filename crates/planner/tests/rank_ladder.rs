@@ -22,6 +22,7 @@ fn end(history: &mut SweepState, trial: &Trial, eval_loss: f64, train_loss: f64)
         eval_loss,
         eval_loss_stderr: 0.01,
         rise_stderr: None,
+        group_nll: Vec::new(),
         train_loss: Some(train_loss),
         retention_loss: None,
         tokens: 1,

@@ -26,6 +26,7 @@ fn evaluate(history: &mut SweepState, trial: TrialId, epoch: u32, eval_loss: f64
         eval_loss,
         eval_loss_stderr: 0.01,
         rise_stderr: Some(0.01),
+        group_nll: Vec::new(),
         train_loss: Some(eval_loss),
         retention_loss: None,
         tokens: 1,

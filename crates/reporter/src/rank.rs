@@ -1,5 +1,6 @@
 //! The ranking: one row per run and one for the base model, by lowest validation loss.
 
+use curves::SmoothPoint;
 use serde::Serialize;
 use spec::{
     Evaluation, Outcome, ReportSettings, StopReason, SweepState, TrialConfig, TrialId, TrialState,
@@ -7,7 +8,9 @@ use spec::{
 };
 
 use crate::compare::{Against, Candidates, Comparison, Z95, compare_found};
-use crate::diagnose::{Diagnosis, Flag, Note, Verdict, VerdictInput, diagnose_all, verdict_of};
+use crate::diagnose::{
+    Diagnosis, Flag, Note, Overfit, Verdict, VerdictInput, diagnose_all, verdict_of,
+};
 use crate::failures::{Failure, failures};
 use crate::number::loss;
 use crate::text::{Lang, say};
@@ -78,6 +81,20 @@ pub struct Row {
     pub retention_change: Option<f64>,
     /// Share of the best run's improvement over the base model that this run reached.
     pub improvement_share: Option<f64>,
+    /// Probability that the run overfits; `None` where it has too few evaluations to say.
+    pub overfit_probability: Option<f64>,
+    /// Share of the training improvement over the base model that validation shares, at the best
+    /// evaluation.
+    pub shared_improvement: Option<f64>,
+    /// The same at the last evaluation.
+    pub last_shared_improvement: Option<f64>,
+    /// Epoch from which validation no longer shares what training improves.
+    pub memorizes_from: Option<f64>,
+    /// What overfitting cost.
+    pub overfit: Option<Overfit>,
+    /// The smooth validation loss behind the evaluations.
+    #[serde(skip)]
+    pub smooth: Vec<SmoothPoint>,
     /// Tokens trained in all.
     pub tokens: u64,
     /// Seconds spent in all.
@@ -167,6 +184,12 @@ fn base_row(base: Option<&Evaluation>, lang: Lang) -> Row {
         retention_loss: base.and_then(|e| e.retention_loss),
         retention_change: base.and_then(|e| e.retention_loss).map(|_| 0.0),
         improvement_share: base.map(|_| 0.0),
+        overfit_probability: None,
+        shared_improvement: None,
+        last_shared_improvement: None,
+        memorizes_from: None,
+        overfit: None,
+        smooth: Vec::new(),
         tokens: 0,
         seconds: base.map_or(0.0, |e| e.seconds),
         steps: 0,
@@ -222,6 +245,12 @@ fn run_row(trial: &TrialState, diagnosis: Diagnosis, base: Option<&Evaluation>) 
         retention_loss,
         retention_change: retention_loss.zip(base_retention).map(|(own, base)| own - base),
         improvement_share: diagnosis.improvement_share,
+        overfit_probability: diagnosis.overfit_probability,
+        shared_improvement: diagnosis.shared.at_best,
+        last_shared_improvement: diagnosis.shared.at_end,
+        memorizes_from: diagnosis.memorizes_from,
+        overfit: diagnosis.overfit,
+        smooth: diagnosis.smooth,
         tokens: last.map_or(0, |e| e.tokens).max(point.map_or(0, |p| p.tokens)),
         seconds: last.map_or(0.0, |e| e.seconds).max(point.map_or(0.0, |p| p.seconds)),
         steps: last.map_or(0, |e| e.step).max(point.map_or(0, |p| p.step)),

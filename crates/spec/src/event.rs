@@ -342,6 +342,12 @@ pub struct Evaluation {
     /// Standard error, over validation examples, of the paired difference between this
     /// evaluation and the run's best one before it; `None` at the first evaluation.
     pub rise_stderr: Option<f64>,
+    /// Summed negative log-likelihood of each group of validation examples, in nats, as
+    /// [`ExampleLosses::group`] makes them; empty where the trainer does not measure it and in
+    /// journals from before it was kept. From these follows how far the noise of two evaluations
+    /// is one and the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub group_nll: Vec<f32>,
     /// Loss on the fixed subset of the training set, where the trainer measures it.
     pub train_loss: Option<f64>,
     /// Loss on the retention set, when there is one.
@@ -378,6 +384,23 @@ impl ExampleLosses {
     /// Examples kept apart; those beyond are added to earlier ones in turn, which keeps a journal
     /// small and leaves the spread of means as it is.
     pub const MOST: usize = 2048;
+
+    /// Groups that examples are summed in where the losses of every evaluation are kept: example i
+    /// is in group i modulo this, so that up to so many examples are a group each. It divides
+    /// [`Self::MOST`], so that the examples kept apart can be grouped later.
+    pub const GROUPS: usize = 256;
+
+    /// Sums the values of single examples (or of [`Self::MOST`] sums of them) by group.
+    pub fn group(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
+        let mut sums: Vec<f64> = Vec::new();
+        for (at, value) in values.into_iter().enumerate() {
+            match sums.get_mut(at % Self::GROUPS) {
+                Some(sum) => *sum += value,
+                None => sums.push(value),
+            }
+        }
+        sums
+    }
 
     /// Collects pairs of summed loss and number of target tokens.
     pub fn collect(examples: impl IntoIterator<Item = (f64, usize)>) -> Self {

@@ -283,11 +283,16 @@ impl Default for ExecutorSettings {
 /// Thresholds of the diagnosis; see the reporter's `diagnose` module for the rules.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReportSettings {
-    /// Overfit: validation rose above its own minimum by more than this many standard errors of
-    /// that rise ...
+    /// Differences of losses count from so many of their standard errors on: that a run was still
+    /// falling, or that another one got further.
     pub overfit_sigma: f64,
-    /// ... and by at least this share of the minimum.
+    /// Overfit: the level of the validation loss rose above its lowest one by at least this share
+    /// of it ...
     pub overfit_min_rise: f64,
+    /// ... with at least this probability. Absent in sweeps that were launched before it was a
+    /// setting.
+    #[serde(default = "ReportSettings::overfit_probability")]
+    pub overfit_probability: f64,
     /// Too slow: the run took back less than this share of the best run's improvement over the
     /// base model while its loss was still falling at the end.
     pub too_slow_share: f64,
@@ -298,11 +303,19 @@ pub struct ReportSettings {
     pub forgetting_share: f64,
 }
 
+impl ReportSettings {
+    /// What [`Self::overfit_probability`] is by default: more likely than not.
+    pub(crate) const fn overfit_probability() -> f64 {
+        0.5
+    }
+}
+
 impl Default for ReportSettings {
     fn default() -> Self {
         Self {
             overfit_sigma: 2.0,
             overfit_min_rise: 0.01,
+            overfit_probability: Self::overfit_probability(),
             too_slow_share: 0.8,
             underfit_share: 0.8,
             forgetting_share: 0.1,

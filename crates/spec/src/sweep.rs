@@ -292,12 +292,13 @@ pub enum EarlyTerminate {
         /// No trial is stopped before it has this many evaluations.
         min_iter: u32,
     },
-    /// The validation loss has risen from its own minimum; see [`ReportSettings`] for the rule.
+    /// The level of the validation loss has risen from its own lowest one; see [`ReportSettings`] for
+    /// the rule.
     Overfit {
         /// So many consecutive evaluations must show the rise.
         patience: u32,
-        /// [`ReportSettings::overfit_sigma`] of this sweep.
-        sigma: f64,
+        /// [`ReportSettings::overfit_probability`] of this sweep.
+        probability: f64,
         /// [`ReportSettings::overfit_min_rise`] of this sweep.
         min_rise: f64,
     },

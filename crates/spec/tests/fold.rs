@@ -61,6 +61,7 @@ fn evaluation(step: u32, eval_loss: f64) -> Evaluation {
         eval_loss,
         eval_loss_stderr: 0.1,
         rise_stderr: None,
+        group_nll: Vec::new(),
         train_loss: Some(1.5),
         retention_loss: None,
         tokens: u64::from(step) * 100,
@@ -288,4 +289,17 @@ fn a_sweep_without_logical_times_is_seen_as_it_is() {
     let view = state.as_of(0, EndsSeen::Before);
     assert_eq!(view.trials[&ID].outcome(), Some(&Outcome::Completed));
     assert_eq!(view.trials[&ID].evaluations, state.trials[&ID].evaluations);
+}
+
+#[test]
+fn what_was_written_before_groups_and_probabilities_were_kept_still_opens() {
+    let mut old = serde_json::to_value(evaluation(5, 1.5)).expect("JSON");
+    assert!(old.get("group_nll").is_none(), "nothing is written for no groups");
+    old["rise_stderr"] = serde_json::Value::Null;
+    let read: Evaluation = serde_json::from_value(old).expect("an old evaluation");
+    assert_eq!(read.group_nll, [0.0_f32; 0]);
+    let mut settings = serde_json::to_value(spec::ReportSettings::default()).expect("JSON");
+    settings.as_object_mut().expect("an object").remove("overfit_probability");
+    let read: spec::ReportSettings = serde_json::from_value(settings).expect("old settings");
+    assert_eq!(read, spec::ReportSettings::default());
 }

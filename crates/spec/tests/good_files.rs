@@ -514,7 +514,7 @@ fn the_fingerprint_changes_with_results_and_with_nothing_else() {
     assert_ne!(own, print("executor: {type: external}\n"));
     // The overfit rule ends trials by the report's thresholds, so there they change results.
     let rule = "early_terminate: {type: overfit}\n";
-    assert_ne!(print(rule), print(&format!("{rule}report: {{overfit_sigma: 3}}\n")));
+    assert_ne!(print(rule), print(&format!("{rule}report: {{overfit_probability: 0.9}}\n")));
 }
 
 #[test]

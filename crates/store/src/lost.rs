@@ -24,7 +24,7 @@ impl Told {
         let mut told = Self::default();
         for event in events {
             match event {
-                Event::TrialProposed { trial } => told.proposed.insert(trial.id),
+                Event::TrialProposed { trial, .. } => told.proposed.insert(trial.id),
                 Event::TrialFinished { trial, .. } => told.ended.insert(*trial),
                 _ => false,
             };

@@ -371,6 +371,10 @@ fn the_base_is_evaluated_without_any_adapter() {
     }
     assert_eq!(engine.evaluate_base(None).expect("evaluated"), before);
     assert!(before.retention_loss.is_some() && before.rise_stderr.is_none());
+    // The losses of groups have the mean that the evaluation has, to the digits that are kept.
+    let groups = before.group_nll.iter().map(|nll| f64::from(*nll)).sum::<f64>();
+    let targets = engine.base_example_losses(None).expect("examples").targets.iter().sum::<u32>();
+    assert!((groups / f64::from(targets) / before.eval_loss - 1.0).abs() < 1e-3);
 }
 
 #[test]

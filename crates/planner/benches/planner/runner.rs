@@ -45,6 +45,7 @@ pub fn evaluation(epoch: u32, eval_loss: f64, train_loss: f64, seconds: f64) -> 
         eval_loss,
         eval_loss_stderr: 0.0,
         rise_stderr: None,
+        group_nll: Vec::new(),
         train_loss: Some(train_loss),
         retention_loss: None,
         tokens: 0,

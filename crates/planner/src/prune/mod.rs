@@ -77,8 +77,8 @@ pub fn pruner_for(sweep: &Sweep) -> Option<Box<dyn Pruner>> {
         EarlyTerminate::Curve { top, chance, min_iter } => {
             boxed(curve::Curve::new(sweep, top, chance, min_iter))
         }
-        EarlyTerminate::Overfit { patience, sigma, min_rise } => {
-            boxed(overfit::Overfit { patience, sigma, min_rise })
+        EarlyTerminate::Overfit { patience, probability, min_rise } => {
+            boxed(overfit::Overfit { patience, probability, min_rise })
         }
     });
     let early = early.map(|early| if sweep.promote { early } else { boxed(ForGood(early)) });

@@ -1,67 +1,61 @@
-//! Overfitting: the validation loss has left its own minimum for good.
+//! Overfitting: the level of the validation loss has left its own lowest one for good.
 //!
-//! An evaluation shows a rise when its loss lies above the lowest one before it by more than
-//! `sigma` standard errors of that (paired) difference, and by more than the share `min_rise` of
-//! that minimum. So many such evaluations in a row as `patience` says end the trial. These are the
-//! thresholds of the report's diagnosis.
+//! A trial is judged by the rule of the report (the crate `curves`, module `overfit`): so many
+//! evaluations in a row as `patience` says must each show a rise of at least `min_rise` with at least
+//! `probability`. How much curves wobble is not pooled over the sweep's runs here, so that a trial's
+//! end depends on its own evaluations alone.
 
-use spec::{Evaluation, SweepState, TrialId};
+use curves::{Curve, Rise, Shapes};
+use spec::{SweepState, TrialId};
 
 use super::{Decision, Pruner, running};
 
 pub(super) struct Overfit {
     pub patience: u32,
-    pub sigma: f64,
+    pub probability: f64,
     pub min_rise: f64,
-}
-
-impl Overfit {
-    /// The minimum that the evaluation at `index` has risen from, if it has.
-    fn risen_from<'a>(
-        &self,
-        evaluations: &'a [Evaluation],
-        index: usize,
-    ) -> Option<&'a Evaluation> {
-        let here = &evaluations[index];
-        let lowest =
-            evaluations[..index].iter().min_by(|a, b| a.eval_loss.total_cmp(&b.eval_loss))?;
-        let rise = here.eval_loss - lowest.eval_loss;
-        let noise = here.rise_stderr?;
-        (rise > self.sigma * noise && rise > self.min_rise * lowest.eval_loss).then_some(lowest)
-    }
 }
 
 impl Pruner for Overfit {
     fn judge(&self, state: &SweepState, trial: TrialId) -> Decision {
         let Some(judged) = running(state, trial) else { return Decision::Keep };
-        let evaluations = &judged.evaluations;
-        let (count, patience) = (evaluations.len(), self.patience as usize);
-        let Some(first) = count.checked_sub(patience) else { return Decision::Keep };
-        let lowest: Option<Vec<&Evaluation>> =
-            (first..count).map(|i| self.risen_from(evaluations, i)).collect();
-        match (lowest.as_deref(), evaluations.last()) {
-            (Some([.., lowest]), Some(last)) => {
-                let rise = last.eval_loss - lowest.eval_loss;
-                Decision::early(format!(
-                    "overfit: validation loss {:.4} at epoch {:.2} is {rise:.4} ({:.1}%) above its \
-                     minimum {:.4} at epoch {:.2}, more than {} standard errors of {:.4}, for {} \
-                     {} in a row",
-                    last.eval_loss,
-                    last.epoch,
-                    rise / lowest.eval_loss * 100.0,
-                    lowest.eval_loss,
-                    lowest.epoch,
-                    self.sigma,
-                    last.rise_stderr.unwrap_or_default(),
-                    patience,
-                    if patience == 1 { "evaluation" } else { "evaluations" },
-                ))
-            }
+        let (count, patience) = (judged.evaluations.len(), self.patience as usize);
+        if count < patience {
+            return Decision::Keep;
+        }
+        let (targets, base) = (curves::group_targets(state), state.base_of(judged));
+        let risen_at = |count: usize| {
+            let curve = Curve::of(&judged.evaluations[..count], base, targets.as_deref());
+            let rise = curves::rise(&curve, &Shapes::general(), self.min_rise)?;
+            (rise.probability >= self.probability).then_some(rise)
+        };
+        // The last one first: it is seldom enough that it shows a rise.
+        let risen: Option<Vec<Rise>> = (0..patience).map(|back| risen_at(count - back)).collect();
+        match risen.as_deref() {
+            Some([last, ..]) => Decision::early(self.reason(last)),
             _ => Decision::Keep,
         }
     }
 
     fn is_relative(&self) -> bool {
         false
+    }
+}
+
+impl Overfit {
+    fn reason(&self, last: &Rise) -> String {
+        format!(
+            "overfit: the level of the validation loss (two evaluations in a row) is {:.4} ± {:.4} \
+             ({:.1}%) above its lowest, {:.4}, and at least {:.1}% with a probability of {:.0}%, for \
+             {} {} in a row",
+            last.rise,
+            last.rise_stderr,
+            last.rise / last.lowest * 100.0,
+            last.lowest,
+            self.min_rise * 100.0,
+            last.probability * 100.0,
+            self.patience,
+            if self.patience == 1 { "evaluation" } else { "evaluations" },
+        )
     }
 }

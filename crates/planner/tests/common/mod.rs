@@ -57,6 +57,7 @@ pub fn run_config(
             eval_loss: *eval_loss,
             eval_loss_stderr: rise_stderr,
             rise_stderr: (i > 0).then_some(rise_stderr),
+            group_nll: Vec::new(),
             train_loss: Some(1.0),
             retention_loss: None,
             tokens: u64::from(step),

@@ -1,5 +1,6 @@
 //! The words of one run's diagnosis.
 
+use curves::Rise;
 use spec::{Evaluation, Outcome, StopReason, TrialState};
 
 use super::verdict::is_stopped_early;
@@ -16,16 +17,20 @@ pub struct Facts<'a> {
     pub flag: Flag,
     pub notes: &'a [Note],
     pub overfit: Option<&'a Overfit>,
+    pub rise: Option<&'a Rise>,
+    pub memorizes_from: Option<f64>,
     pub improvement_share: Option<f64>,
     pub still_falling: Option<f64>,
     pub spikes: usize,
     pub further_at_lower_rate: Option<&'a TrialState>,
+    pub further_at_higher_rate: Option<&'a TrialState>,
 }
 
 /// Why the run carries its flag and notes: sentences with numbers.
 pub fn explanation(facts: &Facts<'_>) -> String {
     let lang = facts.lang;
     let mut sentences = vec![flag_sentence(facts)];
+    sentences.extend(unclear(facts));
     sentences.extend(facts.trial.promotions.iter().map(|promoted| {
         let stopped = match &promoted.stopped {
             StopReason::TargetReached { target } => loss(*target),
@@ -67,6 +72,9 @@ pub fn advice(facts: &Facts<'_>) -> Option<String> {
             Some(say!(lang, LowerRate, rate))
         }
         Flag::TooSlow => Some(say!(lang, RaiseRate, rate)),
+        Flag::Ok | Flag::Underfit if facts.further_at_higher_rate.is_some() => {
+            Some(say!(lang, RaiseRate, rate))
+        }
         Flag::Underfit => {
             Some(difference_from_best(facts).unwrap_or_else(|| say!(lang, HigherRank)))
         }
@@ -116,6 +124,24 @@ fn flag_sentence(facts: &Facts<'_>) -> String {
     }
 }
 
+/// Below this probability a run is taken not to overfit.
+const UNLIKELY: f64 = 0.1;
+
+/// What cannot be said of a run that is not flagged.
+fn unclear(facts: &Facts<'_>) -> Option<String> {
+    if facts.flag != Flag::Ok || facts.trial.best().is_none() {
+        return None;
+    }
+    match facts.rise {
+        None => Some(say!(facts.lang, TooFewToJudge)),
+        Some(rise) if rise.probability > UNLIKELY => {
+            let (risen, error) = (loss(rise.rise), loss(rise.rise_stderr));
+            Some(say!(facts.lang, Unclear, percent(rise.probability), risen, error))
+        }
+        Some(_) => None,
+    }
+}
+
 fn running(facts: &Facts<'_>) -> String {
     let lang = facts.lang;
     let Some(last) = facts.trial.last() else {
@@ -128,14 +154,11 @@ fn running(facts: &Facts<'_>) -> String {
 }
 
 fn overfit(lang: Lang, overfit: &Overfit, base: Option<&Evaluation>) -> String {
-    let lowest = loss(overfit.best_eval_loss);
-    let end = overfit.best_eval_loss + overfit.rise;
-    let rise = if overfit.rise_stderr > 0.0 {
-        let errors = format!("{:.1}", overfit.rise / overfit.rise_stderr);
-        say!(lang, StandardErrors, loss(overfit.rise), percent(overfit.rise_share), errors)
-    } else {
-        format!("{} ({})", loss(overfit.rise), percent(overfit.rise_share))
-    };
+    let lowest = loss(overfit.lowest);
+    let end = overfit.lowest + overfit.rise;
+    let (share, probability) = (percent(overfit.rise_share), percent(overfit.probability));
+    let error = loss(overfit.rise_stderr);
+    let rise = say!(lang, RiseWithError, loss(overfit.rise), error, share, probability);
     let (at_end, onset) = (epoch(overfit.end_epoch), epoch(overfit.onset_epoch));
     let train = overfit.train.map_or_else(String::new, |(at_best, at_end)| {
         say!(lang, WhileTrainLoss, loss(at_best), loss(at_end))
@@ -200,21 +223,40 @@ fn note_sentence(note: Note, facts: &Facts<'_>) -> Option<String> {
             let spikes = facts.spikes.to_string();
             let spiked = (facts.spikes > 0).then(|| say!(lang, NoteSpikes, spikes, rate));
             let further = facts.further_at_lower_rate.and_then(|other| {
-                let (id, config) = (other.trial.id.to_string(), &other.trial.config);
-                let reached = loss(other.best()?.eval_loss);
-                Some(say!(
-                    lang,
-                    NoteLowerRateFurther,
-                    id,
-                    learning_rate(config.learning_rate),
-                    reached
-                ))
+                let [id, rate, reached] = reached(other)?;
+                Some(say!(lang, NoteLowerRateFurther, id, rate, reached))
             });
             let sentences: Vec<String> = [spiked, further].into_iter().flatten().collect();
             (!sentences.is_empty()).then(|| sentences.join(" "))
         }
-        // The flag `too_slow` says it already.
-        Note::LearningRateTooLow => None,
+        // Where no other run shows it, the flag `too_slow` has said it.
+        Note::LearningRateTooLow => {
+            let [id, rate, reached] = reached(facts.further_at_higher_rate?)?;
+            Some(say!(lang, NoteHigherRateFurther, id, rate, reached))
+        }
         Note::MoreEpochs => Some(say!(lang, NoteMoreEpochs)),
+        Note::Memorizing => memorizing(facts),
     }
+}
+
+fn memorizing(facts: &Facts<'_>) -> Option<String> {
+    let from = facts.memorizes_from?;
+    let evaluations = &facts.trial.evaluations;
+    let (here, last) = (evaluations.iter().find(|e| e.epoch >= from)?, evaluations.last()?);
+    let train = (here.train_loss?, last.train_loss?);
+    Some(say!(
+        facts.lang,
+        NoteMemorizing,
+        epoch(from),
+        loss(train.0),
+        loss(train.1),
+        loss(here.eval_loss),
+        loss(last.eval_loss)
+    ))
+}
+
+/// Number, learning rate and loss of a run.
+fn reached(other: &TrialState) -> Option<[String; 3]> {
+    let rate = learning_rate(other.trial.config.learning_rate);
+    Some([other.trial.id.to_string(), rate, loss(other.best()?.eval_loss)])
 }

@@ -6,22 +6,17 @@
 //! base is the one it trained on. `L(i)` is the validation loss of evaluation i,
 //! `T(i)` its train loss (same mode, fixed subset), `gap(i) = L(i) - T(i)`, and `m` the evaluation
 //! with the lowest `L`. The noise of evaluation i is its `rise_stderr` (paired standard error
-//! against the run's best so far); where that is absent, or `m` is the base model, it is
-//! `eval_loss_stderr`.
+//! against the run's best so far); where that is absent, it is `eval_loss_stderr`.
 //!
 //! # Rules, in this order
 //! 1. `pending`, `running`: not ended. `failed`, `diverged`: so the trainer said.
-//! 2. `overfit`. An evaluation i after m has *risen* when all of these hold:
-//!    - `L(i) - L(m) > report.overfit_sigma x noise(i)`,
-//!    - `L(i) - L(m) >= report.overfit_min_rise x L(m)`,
-//!    - `L(i) - L(m)` exceeds every rise before m that the run made good again (its own wobble),
-//!    - at least half of `L(i) - L(m)` is a widening of the gap; otherwise train loss rose along,
-//!      which is instability.
-//!
-//!    The run overfit when its last evaluation has risen, and either one of the two before it
-//!    (after m) has risen too, or the last alone has risen with `2 x report.overfit_sigma`. So one
-//!    noisy evaluation at the end flags nothing, a run that came back to its minimum is not
-//!    flagged, and neither is a gap as such, whatever its sign.
+//! 2. `overfit`: the probability that the level of the validation loss (two evaluations in a row)
+//!    lies at the end at least `report.overfit_min_rise` above its lowest one, and that at least
+//!    half of that is a widening of the gap, is `report.overfit_probability` or more. The crate
+//!    `curves` says how it is computed (module `overfit`); how much curves wobble is pooled over the
+//!    runs of the sweep. Neither a dip nor a peak of a single evaluation flags anything, a run that
+//!    came back to its lowest level is not flagged, and neither is a gap as such, whatever its
+//!    sign. With fewer than two levels nothing is said.
 //! 3. The *share* is how much of the best run's improvement over the base model the run reached:
 //!    `(L(base) - L(m)) / (L(base) - best L of the sweep)`, and 0 when no run beat the base.
 //!    The run was *still falling* when its validation loss dropped, over the last third of its
@@ -39,11 +34,14 @@
 //!   model's.
 //! - `worse_than_base`: even at m, the run is no better than the base model.
 //! - `learning_rate_too_high`: it diverged; or its training loss spiked (`spikes`); or it stayed
-//!   above the base model without overfitting; or it is `too_slow` or `underfit`, and a run of the
-//!   same rank got further with a lower rate and no more steps (a batch no smaller, no more
-//!   epochs), by more than `report.overfit_sigma` standard errors.
-//! - `learning_rate_too_low`: flagged `too_slow`, at a learning rate below the best run's.
+//!   above the base model without overfitting; or it did not overfit, and a run of the same rank
+//!   reached a loss lower by a tenth with a lower rate and no more steps (a batch no smaller, no
+//!   more epochs), by more than `report.overfit_sigma` standard errors of the paired difference.
+//! - `learning_rate_too_low`: flagged `too_slow`, at a learning rate below the best run's; or it
+//!   did not overfit, and a run reached such a loss with a higher rate.
 //! - `more_epochs`: m is the last evaluation, and the run was still falling.
+//! - `memorizing`, for a run that is not `overfit`: train loss fell by another quarter while
+//!   validation no longer shared in it (`curves`, module `memorize`).
 //!
 //! What the sweep as a whole shows is in `findings`.
 
@@ -62,15 +60,18 @@ mod verdict;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use curves::SmoothPoint;
+use rayon::prelude::*;
 use serde::Serialize;
 use spec::{Evaluation, Outcome, ReportSettings, SweepState, TrialId, TrialState, TrialStatus};
 
-pub use overfit::{Overfit, detect as detect_overfit};
+pub use overfit::Overfit;
+use overfit::{Curves, Judged};
 pub(crate) use verdict::{VerdictInput, verdict_of};
 
 use crate::text::Lang;
 pub use findings::{Finding, FindingKind};
-use progress::Peers;
+use progress::{Peers, Rate};
 pub use verdict::{BestRun, Edge, RunnerUp, Side, Verdict, verdict};
 
 /// What a run amounts to.
@@ -130,10 +131,13 @@ pub enum Note {
     WorseThanBase,
     /// Training diverged, spiked, stayed above the base model, or came less far than at a lower rate.
     LearningRateTooHigh,
-    /// Far behind the best run, still falling, at a lower learning rate than that run's.
+    /// Far behind the best run, still falling, at a lower learning rate than that run's, or came
+    /// less far than at a higher rate.
     LearningRateTooLow,
     /// Best at the last evaluation, and still falling.
     MoreEpochs,
+    /// Validation does not rise, but no longer shares what training improves.
+    Memorizing,
 }
 
 impl Note {
@@ -145,6 +149,7 @@ impl Note {
             Self::LearningRateTooHigh => "learning_rate_too_high",
             Self::LearningRateTooLow => "learning_rate_too_low",
             Self::MoreEpochs => "more_epochs",
+            Self::Memorizing => "memorizing",
         }
     }
 }
@@ -164,6 +169,33 @@ pub struct Diagnosis {
     pub overfit: Option<Overfit>,
     /// Share of the best run's improvement over the base model that this run reached.
     pub improvement_share: Option<f64>,
+    /// Probability that the run overfits; `None` where it has too few evaluations to say.
+    pub overfit_probability: Option<f64>,
+    /// Share of the training improvement over the base model that validation shares.
+    pub shared: Shared,
+    /// Epoch from which the run memorises, where it does.
+    pub memorizes_from: Option<f64>,
+    /// The smooth validation loss behind the evaluations.
+    #[serde(skip)]
+    pub smooth: Vec<SmoothPoint>,
+}
+
+/// What validation shares of the training improvement: `(base val - val) / (base train - train)`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Shared {
+    /// At the best evaluation.
+    pub at_best: Option<f64>,
+    /// At the last evaluation.
+    pub at_end: Option<f64>,
+}
+
+impl Shared {
+    fn of(trial: &TrialState, base: Option<&Evaluation>) -> Self {
+        let losses = |e: &Evaluation| Some((e.eval_loss, e.train_loss?));
+        let share =
+            |here: Option<&Evaluation>| curves::shared_improvement(losses(base?)?, losses(here?)?);
+        Self { at_best: share(trial.best()), at_end: share(trial.last()) }
+    }
 }
 
 /// What a single run is compared with.
@@ -199,11 +231,14 @@ pub fn diagnose_all(
     settings: &ReportSettings,
     lang: Lang,
 ) -> BTreeMap<TrialId, Diagnosis> {
-    let (reference, peers) = (Reference::of(state), Peers::of(state));
+    let (reference, peers, curves) = (Reference::of(state), Peers::of(state), Curves::of(state));
     let settings = &thresholds::settled(settings, state);
-    let diagnosed =
-        |trial| diagnose(trial, reference.for_trial(trial, state), &peers, settings, lang);
-    state.trials.iter().map(|(&id, trial)| (id, diagnosed(trial))).collect()
+    let diagnosed = |(&id, trial): (&TrialId, &TrialState)| {
+        let reference = reference.for_trial(trial, state);
+        let judged = curves.judge(trial, reference.base, settings);
+        (id, diagnose(trial, reference, &peers, judged, settings, lang))
+    };
+    state.trials.par_iter().map(diagnosed).collect()
 }
 
 /// Diagnoses one run of `state` by the rules in this module's documentation.
@@ -214,31 +249,41 @@ pub fn diagnose_one(
     lang: Lang,
 ) -> Diagnosis {
     let reference = Reference::of(state).for_trial(trial, state);
-    let settings = thresholds::settled(settings, state);
-    diagnose(trial, reference, &Peers::of(state), &settings, lang)
+    let settings = &thresholds::settled(settings, state);
+    let judged = Curves::of(state).judge(trial, reference.base, settings);
+    diagnose(trial, reference, &Peers::of(state), judged, settings, lang)
 }
 
 fn diagnose(
     trial: &TrialState,
     reference: Reference<'_>,
     peers: &Peers<'_>,
+    judged: Judged,
     settings: &ReportSettings,
     lang: Lang,
 ) -> Diagnosis {
-    let overfit = overfit::detect(&trial.evaluations, reference.base, settings);
+    let Judged { curve, rise, smooth } = judged;
+    let overfit = rise
+        .as_ref()
+        .and_then(|rise| overfit::found(&trial.evaluations, reference.base, rise, settings));
     let improvement_share = improvement_share(trial, reference);
     let still_falling =
         reference.base.and_then(|base| progress::still_falling(&trial.evaluations, base, settings));
     let flag = flag(trial, overfit.is_some(), improvement_share, still_falling, settings);
     let spikes = spikes::spikes(&trial.train_points);
-    let is_behind = matches!(flag, Flag::TooSlow | Flag::Underfit);
-    let further = || peers.further_at_a_lower_rate(trial, settings.overfit_sigma);
-    let further_at_lower_rate = is_behind.then(further).flatten();
+    let is_judged = matches!(flag, Flag::Ok | Flag::TooSlow | Flag::Underfit);
+    let further =
+        |rate| is_judged.then(|| peers.further_at(rate, trial, settings.overfit_sigma)).flatten();
+    let further_at_lower_rate = further(Rate::Lower);
+    let further_at_higher_rate = further(Rate::Higher);
+    let memorizes_from = overfit.is_none().then(|| curves::memorizes_from(&curve)).flatten();
     let seen = Seen {
         flag,
+        is_memorizing: memorizes_from.is_some(),
         spikes,
         is_still_falling: still_falling.is_some(),
         further_at_lower_rate: further_at_lower_rate.is_some(),
+        further_at_higher_rate: further_at_higher_rate.is_some(),
     };
     let notes = notes(trial, reference, settings, &seen);
     let overfit = overfit.filter(|_| matches!(flag, Flag::Overfit | Flag::Running));
@@ -249,14 +294,28 @@ fn diagnose(
         flag,
         notes: &notes,
         overfit: overfit.as_ref(),
+        rise: rise.as_ref(),
+        memorizes_from,
         improvement_share,
         still_falling,
         spikes,
         further_at_lower_rate,
+        further_at_higher_rate,
     };
     let explanation = explain::explanation(&facts);
     let advice = explain::advice(&facts);
-    Diagnosis { flag, notes, explanation, advice, overfit, improvement_share }
+    Diagnosis {
+        flag,
+        notes,
+        explanation,
+        advice,
+        overfit,
+        improvement_share,
+        overfit_probability: rise.map(|rise| rise.probability),
+        shared: Shared::of(trial, reference.base),
+        memorizes_from,
+        smooth,
+    }
 }
 
 fn flag(
@@ -292,9 +351,11 @@ fn improvement_share(trial: &TrialState, reference: Reference<'_>) -> Option<f64
 /// What the notes are made of, beside the curve itself.
 struct Seen {
     flag: Flag,
+    is_memorizing: bool,
     spikes: usize,
     is_still_falling: bool,
     further_at_lower_rate: bool,
+    further_at_higher_rate: bool,
 }
 
 fn notes(
@@ -321,12 +382,16 @@ fn notes(
         notes.push(Note::LearningRateTooHigh);
     }
     let rate = |trial: &TrialState| trial.trial.config.learning_rate;
-    if seen.flag == Flag::TooSlow && reference.best.is_some_and(|best| rate(trial) < rate(best)) {
+    let is_slower = reference.best.is_some_and(|best| rate(trial) < rate(best));
+    if seen.further_at_higher_rate || (seen.flag == Flag::TooSlow && is_slower) {
         notes.push(Note::LearningRateTooLow);
     }
     let ends_best = best.map(|e| e.step) == trial.last().map(|e| e.step);
     if seen.flag == Flag::Ok && seen.is_still_falling && ends_best {
         notes.push(Note::MoreEpochs);
+    }
+    if seen.is_memorizing && matches!(seen.flag, Flag::Ok | Flag::Underfit | Flag::TooSlow) {
+        notes.push(Note::Memorizing);
     }
     notes
 }

@@ -1,18 +1,10 @@
-//! Does validation rise from its own minimum while the gap widens? The rule itself is in the
-//! documentation of [`crate::diagnose`].
+//! Does validation rise from its own level while the gap widens? The rule is in the documentation of
+//! the crate `curves`; here it is applied to the runs of a sweep.
 
+use curves::{Curve, Evidence, Rise, Shapes, SmoothPoint};
+use rayon::prelude::*;
 use serde::Serialize;
-use spec::{Evaluation, ReportSettings};
-
-/// Share of a rise of the validation loss that must be a widening of the gap; below it, train
-/// loss rose along and the run was unstable rather than overfitting.
-const GAP_SHARE_OF_RISE: f64 = 0.5;
-
-/// Evaluations at the end that are looked at together, so that one of them decides nothing.
-const TAIL: usize = 3;
-
-/// A single evaluation counts alone only when it clears `overfit_sigma` this many times over.
-const ALONE_FACTOR: f64 = 2.0;
+use spec::{Evaluation, ReportSettings, SweepState, TrialState};
 
 /// What overfitting cost a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -21,64 +13,95 @@ pub struct Overfit {
     pub best_step: u32,
     /// Epoch of the lowest validation loss: where to stop. 0 when nothing beat the base model.
     pub best_epoch: f64,
-    /// First epoch at which the rise was clear.
+    /// Epoch from which the rise was more likely than not.
     pub onset_epoch: f64,
     /// Epoch of the last evaluation.
     pub end_epoch: f64,
-    /// Lowest validation loss.
+    /// Lowest validation loss of a single evaluation.
     pub best_eval_loss: f64,
-    /// Validation loss lost by the end: last minus lowest.
+    /// Lowest level of the validation loss: the mean of two evaluations in a row.
+    pub lowest: f64,
+    /// How far the level has risen from that by the end.
     pub rise: f64,
-    /// The rise as a share of the lowest loss.
+    /// The rise as a share of the lowest level.
     pub rise_share: f64,
-    /// Standard error of the rise at the end.
+    /// Standard error of the rise.
     pub rise_stderr: f64,
+    /// Probability that the level has risen by at least `report.overfit_min_rise`.
+    pub probability: f64,
     /// Train loss at the best and at the last evaluation, where it was measured.
     pub train: Option<(f64, f64)>,
 }
 
-/// Judges one curve; `None` when it did not overfit. `base` is the base model's evaluation, which
-/// a LoRA run starts from exactly (B = 0), and counts as the curve's first point.
-pub fn detect(
+/// What the runs of a sweep say of each other's noise.
+pub struct Curves {
+    targets: Option<Vec<f64>>,
+    evidence: Vec<Evidence>,
+}
+
+/// A run's curve, judged.
+pub struct Judged {
+    /// The curve.
+    pub curve: Curve,
+    /// `None` where it has too few evaluations.
+    pub rise: Option<Rise>,
+    /// The smooth curve.
+    pub smooth: Vec<SmoothPoint>,
+}
+
+impl Curves {
+    /// Of a sweep.
+    pub fn of(state: &SweepState) -> Self {
+        let targets = curves::group_targets(state);
+        let trials: Vec<&TrialState> =
+            state.trials.values().filter(|trial| trial.evaluations.len() > 2).collect();
+        let of_trial = |trial: &&TrialState| {
+            let curve = Curve::of(&trial.evaluations, state.base_of(trial), targets.as_deref());
+            Evidence::of(&curve.relative(), trial.trial.config.learning_rate)
+        };
+        let evidence = trials.par_iter().map(of_trial).collect();
+        Self { targets, evidence }
+    }
+
+    /// Judges a run that began from `base`.
+    pub fn judge(
+        &self,
+        trial: &TrialState,
+        base: Option<&Evaluation>,
+        settings: &ReportSettings,
+    ) -> Judged {
+        let curve = Curve::of(&trial.evaluations, base, self.targets.as_deref());
+        let shapes = Shapes::pooled(&self.evidence, trial.trial.config.learning_rate);
+        let rise = curves::rise(&curve, &shapes, settings.overfit_min_rise);
+        let smooth = curves::smooth(&curve, &shapes);
+        Judged { curve, rise, smooth }
+    }
+}
+
+/// What overfitting cost; `None` where it is less likely than `report.overfit_probability`.
+pub fn found(
     evaluations: &[Evaluation],
     base: Option<&Evaluation>,
+    rise: &Rise,
     settings: &ReportSettings,
 ) -> Option<Overfit> {
-    let curve = with_base(evaluations, base);
-    let best_at = lowest(&curve)?;
-    let best = curve[best_at];
-    let wobble = recovered_rise(&curve[..=best_at]);
-    let after = &curve[best_at + 1..];
-
-    let clears = |evaluation: &Evaluation, sigma: f64| {
-        let rise = evaluation.eval_loss - best.eval_loss;
-        // Where the train loss was not measured, the rise alone decides.
-        let widening = evaluation.gap().zip(best.gap()).map(|(here, there)| here - there);
-        rise > sigma * noise(evaluation, best)
-            && rise >= settings.overfit_min_rise * best.eval_loss
-            && rise > wobble
-            && widening.is_none_or(|widening| widening >= GAP_SHARE_OF_RISE * rise)
-    };
-    let risen = |evaluation: &Evaluation| clears(evaluation, settings.overfit_sigma);
-
-    let last = *after.last()?;
-    let tail = &after[after.len().saturating_sub(TAIL)..];
-    let together = risen(last) && tail.iter().filter(|e| risen(e)).count() >= 2;
-    let alone = clears(last, ALONE_FACTOR * settings.overfit_sigma);
-    let onset = after.iter().find(|e| risen(e))?;
-    if !(together || alone) {
+    if rise.probability < settings.overfit_probability {
         return None;
     }
-    let rise = last.eval_loss - best.eval_loss;
+    let curve = with_base(evaluations, base);
+    let last = *curve.last()?;
+    let best = *curve.iter().min_by(|a, b| a.eval_loss.total_cmp(&b.eval_loss))?;
     Some(Overfit {
         best_step: best.step,
         best_epoch: best.epoch,
-        onset_epoch: onset.epoch,
+        onset_epoch: rise.onset_epoch.unwrap_or(last.epoch),
         end_epoch: last.epoch,
         best_eval_loss: best.eval_loss,
-        rise,
-        rise_share: rise / best.eval_loss,
-        rise_stderr: noise(last, best),
+        lowest: rise.lowest,
+        rise: rise.rise,
+        rise_share: rise.rise / rise.lowest,
+        rise_stderr: rise.rise_stderr,
+        probability: rise.probability,
         train: best.train_loss.zip(last.train_loss),
     })
 }
@@ -90,29 +113,4 @@ pub fn with_base<'a>(
 ) -> Vec<&'a Evaluation> {
     let start = base.filter(|_| evaluations.first().is_some_and(|first| first.step > 0));
     start.into_iter().chain(evaluations).collect()
-}
-
-/// Standard error of the rise from `best` to `evaluation`. The paired error is measured against
-/// the run's own best, so it does not apply where the base model is the minimum.
-fn noise(evaluation: &Evaluation, best: &Evaluation) -> f64 {
-    match evaluation.rise_stderr {
-        Some(paired) if best.step > 0 => paired,
-        _ => evaluation.eval_loss_stderr,
-    }
-}
-
-fn lowest(curve: &[&Evaluation]) -> Option<usize> {
-    (0..curve.len()).min_by(|&a, &b| curve[a].eval_loss.total_cmp(&curve[b].eval_loss))
-}
-
-/// The largest rise above the minimum so far that a later, lower minimum made good: how far this
-/// run's validation loss wobbles without meaning anything.
-fn recovered_rise(until_best: &[&Evaluation]) -> f64 {
-    let mut lowest = f64::INFINITY;
-    let mut largest: f64 = 0.0;
-    for evaluation in until_best {
-        lowest = lowest.min(evaluation.eval_loss);
-        largest = largest.max(evaluation.eval_loss - lowest);
-    }
-    largest
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use curves::{Noise, group_targets};
 use spec::{Evaluation, ReportSettings, SweepState, TrialState};
 
 use super::overfit::with_base;
@@ -17,17 +18,29 @@ pub fn recovered_share(base: f64, best: f64, own: f64) -> f64 {
     if possible > 0.0 { ((base - own) / possible).max(0.0) } else { 0.0 }
 }
 
+/// A rate is too high or too low from a loss on that is this share above what another one reached.
+const BEHIND: f64 = 0.1;
+
+/// On which side of a run's learning rate another one's is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rate {
+    Lower,
+    Higher,
+}
+
 /// The evaluated runs of a sweep by rank, in the order of their numbers.
-pub struct Peers<'a>(BTreeMap<u32, Vec<Peer<'a>>>);
+pub struct Peers<'a> {
+    by_rank: BTreeMap<u32, Vec<Peer<'a>>>,
+    targets: Option<Vec<f64>>,
+}
 
 /// What a run is looked at for by thousands of others.
 struct Peer<'a> {
     trial: &'a TrialState,
+    best: &'a Evaluation,
     learning_rate: f64,
     batch_size: u32,
     epochs: u32,
-    eval_loss: f64,
-    eval_loss_stderr: f64,
 }
 
 impl<'a> Peers<'a> {
@@ -38,30 +51,44 @@ impl<'a> Peers<'a> {
             let (Some(best), config) = (trial.best(), &trial.trial.config) else { continue };
             by_rank.entry(config.rank).or_default().push(Peer {
                 trial,
+                best,
                 learning_rate: config.learning_rate,
                 batch_size: config.batch_size,
                 epochs: config.epochs,
-                eval_loss: best.eval_loss,
-                eval_loss_stderr: best.eval_loss_stderr,
             });
         }
-        Self(by_rank)
+        Self { by_rank, targets: group_targets(state) }
     }
 
-    /// The first run that reached a lower loss than `run`, by more than `sigma` standard errors, at
-    /// the same rank with a lower learning rate and no more steps: then it is not steps that `run`
-    /// lacked.
-    pub fn further_at_a_lower_rate(&self, run: &TrialState, sigma: f64) -> Option<&'a TrialState> {
+    /// The first run that reached a loss lower by [`BEHIND`] and by more than `sigma` standard
+    /// errors, at the same rank with a learning rate on the given side and no more steps: then it
+    /// is not steps that `run` lacked.
+    pub fn further_at(&self, rate: Rate, run: &TrialState, sigma: f64) -> Option<&'a TrialState> {
         let (config, best) = (&run.trial.config, run.best()?);
+        let is_on_side = |other: f64| match rate {
+            Rate::Lower => other < config.learning_rate,
+            Rate::Higher => other > config.learning_rate,
+        };
         let came_further = |other: &&Peer<'_>| {
-            let noise = || other.eval_loss_stderr.hypot(best.eval_loss_stderr);
-            other.trial.trial.config.quantization == config.quantization
-                && other.learning_rate < config.learning_rate
+            let ahead = best.eval_loss - other.best.eval_loss;
+            is_on_side(other.learning_rate)
                 && other.batch_size >= config.batch_size
                 && other.epochs <= config.epochs
-                && best.eval_loss - other.eval_loss > sigma * noise()
+                && ahead >= BEHIND * best.eval_loss
+                && other.trial.trial.config.quantization == config.quantization
+                && ahead > sigma * self.error_of_difference(best, other.best)
         };
-        Some(self.0.get(&config.rank)?.iter().find(came_further)?.trial)
+        Some(self.by_rank.get(&config.rank)?.iter().find(came_further)?.trial)
+    }
+
+    /// Standard error of the difference of two runs' losses, on the same examples.
+    fn error_of_difference(&self, a: &Evaluation, b: &Evaluation) -> f64 {
+        let is_known = |e: &Evaluation| !e.group_nll.is_empty();
+        if is_known(a) && is_known(b) {
+            Noise::of(&[a, b], self.targets.as_deref()).error_of_difference(0, 1)
+        } else {
+            a.eval_loss_stderr.hypot(b.eval_loss_stderr)
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::error::ReportError;
 use crate::parameters::PARAMETERS;
 use crate::rank::{Ranking, Row};
 
-const MEASURED: [&str; 26] = [
+const MEASURED: [&str; 30] = [
     "position",
     "trial",
     "outcome",
@@ -29,6 +29,10 @@ const MEASURED: [&str; 26] = [
     "retention_loss",
     "retention_change",
     "improvement_share",
+    "overfit_probability",
+    "shared_improvement",
+    "last_shared_improvement",
+    "memorizes_from",
     "tokens",
     "seconds",
     "steps",
@@ -78,6 +82,10 @@ fn cells(row: &Row) -> Vec<String> {
         measured(row.retention_loss),
         measured(row.retention_change),
         measured(row.improvement_share),
+        measured(row.overfit_probability),
+        measured(row.shared_improvement),
+        measured(row.last_shared_improvement),
+        measured(row.memorizes_from),
         row.tokens.to_string(),
         measured(row.seconds),
         counted(row.steps),

@@ -1,9 +1,11 @@
 //! The curve of one run, thinned to what a plot can show.
 
+use curves::SmoothPoint;
 use serde_json::{Value, json};
 use spec::Evaluation;
 
 use super::data::short;
+use crate::compare::Z95;
 
 /// Columns of the curve, beginning with the base model at epoch 0; at most `most` points, of which
 /// the first, the best and the last are always there.
@@ -26,5 +28,18 @@ pub fn of(evaluations: &[Evaluation], base: Option<&Evaluation>, most: usize) ->
         "train": column(&|e| e.train_loss),
         "retention": has_retention.then(|| column(&|e| e.retention_loss)),
         "best": best.and_then(|best| kept.iter().position(|&at| at == best)),
+    })
+}
+
+/// Columns of the smooth curve with its 95 % limits.
+pub fn smooth(points: &[SmoothPoint]) -> Value {
+    let column = |of: &dyn Fn(&SmoothPoint) -> f64| -> Vec<Value> {
+        points.iter().map(|point| short(of(point))).collect()
+    };
+    json!({
+        "epoch": column(&|point| point.epoch),
+        "loss": column(&|point| point.loss),
+        "low": column(&|point| point.loss - Z95 * point.deviation),
+        "high": column(&|point| point.loss + Z95 * point.deviation),
     })
 }

@@ -5,7 +5,7 @@ use spec::{TrialConfig, TrialId};
 
 use super::{Page, curves};
 use crate::compare::Comparison;
-use crate::diagnose::{BestRun, Note, detect_overfit};
+use crate::diagnose::{BestRun, Note};
 use crate::importance::importance;
 use crate::number;
 use crate::parameters::{self, PARAMETERS, Parameter};
@@ -14,6 +14,9 @@ use crate::text::{Lang, say};
 
 /// Points of all curves together; more are thinned, so that the page stays small.
 const MOST_POINTS: usize = 100_000;
+
+/// Runs up to which their smooth curves are drawn too.
+const MOST_SMOOTH: usize = 500;
 
 /// Points of one curve, at least and at most.
 const POINTS_OF_A_CURVE: (usize, usize) = (12, 400);
@@ -99,11 +102,10 @@ fn fixed(configs: &[&TrialConfig], varying: &[&Parameter]) -> Value {
 }
 
 fn run(page: Page<'_>, row: &Row, varying: &[&Parameter], points: usize) -> Value {
-    let Page { state, settings, .. } = page;
+    let Page { state, .. } = page;
     let trial = state.trials.get(&row.trial);
     let base = trial.and_then(|t| state.base_of(t));
     let curve = trial.map(|t| curves::of(&t.evaluations, base, points));
-    let overfit = trial.and_then(|t| detect_overfit(&t.evaluations, base, settings));
     let text = |p: &&Parameter| row.config.as_ref().map(|c| p.value(c));
     let alone = |p: &&Parameter| row.config.as_ref().and_then(|c| numeric(p, c));
     let against = row.against_best;
@@ -136,7 +138,13 @@ fn run(page: Page<'_>, row: &Row, varying: &[&Parameter], points: usize) -> Valu
         "alpha": row.config.as_ref().map(|c| number::plain(c.lora_alpha)),
         "explanation": row.explanation,
         "advice": row.advice,
-        "overfit": overfit.map(|o| json!([short(o.best_epoch), short(o.onset_epoch)])),
+        "overfit": row.overfit.as_ref().map(|o| json!([short(o.best_epoch), short(o.onset_epoch)])),
+        "probability": short(row.overfit_probability),
+        "shared": short(row.shared_improvement),
+        "shared_end": short(row.last_shared_improvement),
+        "memorizes_from": short(row.memorizes_from),
+        "smooth": (state.trials.len() <= MOST_SMOOTH && row.smooth.len() > 1)
+            .then(|| curves::smooth(&row.smooth)),
         "curve": match row.trial {
             TrialId::BASE => None,
             _ => curve,

@@ -12,7 +12,7 @@ use super::canvas::{Canvas, Stroke, Symbol};
 use super::clip::Point;
 use super::palette::{GREY, INK};
 use super::panel::{Entry, Frame, Mark, Panel, SMALL};
-use super::range::{Reach, robust_with};
+use super::range::robust_with;
 use super::render::{Drawn, Figure};
 use super::shades::{LISTED, Shades, distinct};
 use crate::diagnose::{Diagnosis, Flag, Reference};
@@ -150,7 +150,7 @@ impl ByParameterFigure<'_> {
         let mut legend = vec![Entry::new(self.along.other().words(), Mark::Heading)];
         legend.extend(self.explained(lines));
         legend.push(Entry::new("marks", Mark::Heading));
-        let range = robust_with(&heights, base, Reach::Near).unwrap_or((0.0, 1.0));
+        let range = robust_with(&heights, base).unwrap_or((0.0, 1.0));
         if let Some(base) = base {
             let aside = if base > range.1 { " (above)" } else { "" };
             let label = format!("base {}{aside}", number::loss(base));

@@ -99,6 +99,10 @@ impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
         self.area.draw(&Rectangle::new([from, to], color.mix(alpha).filled()))
     }
 
+    pub fn area(&self, corners: Vec<Pixel>, color: RGBColor, alpha: f64) -> Drawn<DB> {
+        self.area.draw(&Polygon::new(corners, color.mix(alpha).filled()))
+    }
+
     pub fn outline(&self, from: Pixel, to: Pixel, stroke: Stroke) -> Drawn<DB> {
         let corners = [from, (to.0, from.1), to, (from.0, to.1), from, (to.0, from.1)];
         self.line(&corners, stroke)

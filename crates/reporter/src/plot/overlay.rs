@@ -9,12 +9,12 @@ use spec::{Evaluation, SweepState, TrialId, TrialState};
 use super::axis::Axis;
 use super::canvas::{Canvas, Stroke, Symbol};
 use super::clip::Point;
-use super::palette::{GREY, INK};
+use super::palette::{GREY, INK, of_flag};
 use super::panel::{Entry, Frame, Mark, Panel, SMALL};
-use super::range::{Reach, robust_with};
+use super::range::{robust_with, whole};
 use super::render::{Drawn, Figure};
 use super::series::from_base;
-use super::shades::Shades;
+use super::shades::flags_legend;
 use crate::diagnose::{Diagnosis, Flag, Reference};
 use crate::number;
 
@@ -44,19 +44,23 @@ pub struct OverlayFigure<'a> {
 struct Curve<'a> {
     trial: &'a TrialState,
     points: Vec<Point>,
-    color: RGBColor,
     flag: Flag,
 }
 
+impl Curve<'_> {
+    const fn color(&self) -> RGBColor {
+        of_flag(self.flag)
+    }
+}
+
 impl OverlayFigure<'_> {
-    fn curves(&self, shades: &Shades) -> Vec<Curve<'_>> {
+    fn curves(&self) -> Vec<Curve<'_>> {
         let evaluated = self.state.trials.values().filter(|trial| trial.best().is_some());
         let base = |trial: &TrialState| self.state.base_of(trial);
         let mut curves: Vec<Curve<'_>> = evaluated
             .map(|trial| Curve {
                 trial,
                 points: from_base(trial, base(trial), |e| self.quantity.of(e)),
-                color: shades.color(trial.trial.config.learning_rate),
                 flag: self.diagnoses.get(&trial.trial.id).map_or(Flag::Ok, |d| d.flag),
             })
             .collect();
@@ -75,21 +79,22 @@ impl OverlayFigure<'_> {
             let from = usize::from(self.quantity == Quantity::EvalLoss && self.base().is_some());
             shown.flat_map(|c| c.points.iter().skip(from).map(|p| p.1)).collect()
         };
-        let reference = match self.quantity {
-            Quantity::EvalLoss => self.base(),
-            Quantity::Gap => Some(0.0),
-        };
         let tame = heights(false);
         let values = if tame.is_empty() { heights(true) } else { tame };
-        robust_with(&values, reference, Reach::Far).unwrap_or((0.0, 1.0))
+        let range = match self.quantity {
+            Quantity::EvalLoss => robust_with(&values, self.base()),
+            // A gap that runs away is what the picture is for.
+            Quantity::Gap => whole(values.into_iter().chain([0.0])),
+        };
+        range.unwrap_or((0.0, 1.0))
     }
 
     fn base(&self) -> Option<f64> {
         self.state.base.as_ref().map(|base| base.eval_loss)
     }
 
-    fn legend(&self, curves: &[Curve<'_>], shades: &Shades) -> Vec<Entry> {
-        let mut legend = shades.legend();
+    fn legend(&self, curves: &[Curve<'_>]) -> Vec<Entry> {
+        let mut legend = flags_legend(curves.iter().map(|curve| curve.flag));
         legend.push(Entry::new("marks", Mark::Heading));
         if self.quantity == Quantity::EvalLoss && self.base().is_some() {
             legend.push(Entry::new("base model", Mark::Line(Stroke::dashed(GREY, 3))));
@@ -107,7 +112,7 @@ impl OverlayFigure<'_> {
         legend
     }
 
-    fn frame(&self, curves: &[Curve<'_>], shades: &Shades) -> Frame {
+    fn frame(&self, curves: &[Curve<'_>]) -> Frame {
         let last = curves.iter().filter_map(|c| c.points.last()).map(|p| p.0).fold(0.0, f64::max);
         let n = number::count(self.state.trials.len(), "run");
         let diverged = self.diagnoses.values().any(|d| d.flag == Flag::Diverged);
@@ -130,14 +135,14 @@ impl OverlayFigure<'_> {
             subtitle,
             x: Axis::epochs(last),
             y: Axis::linear(y, self.range(curves)),
-            legend: self.legend(curves, shades),
+            legend: self.legend(curves),
             grid: true,
         }
     }
 
     fn best_run<DB: DrawingBackend>(&self, panel: &Panel<'_, DB>, curve: &Curve<'_>) -> Drawn<DB> {
         panel.curve(&curve.points, Stroke::solid(INK, 11))?;
-        panel.curve(&curve.points, Stroke::solid(curve.color, 6))?;
+        panel.curve(&curve.points, Stroke::solid(curve.color(), 6))?;
         let best = curve.trial.best();
         let Some(point) = best.and_then(|best| Some((best.epoch, self.quantity.of(best)?))) else {
             return Ok(());
@@ -161,9 +166,8 @@ impl Figure for OverlayFigure<'_> {
     }
 
     fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<'_, DB>) -> Drawn<DB> {
-        let shades = Shades::of_learning_rates(self.state);
-        let curves = self.curves(&shades);
-        let panel = Panel::framed(canvas, self.frame(&curves, &shades))?;
+        let curves = self.curves();
+        let panel = Panel::framed(canvas, self.frame(&curves))?;
         match (self.quantity, self.base()) {
             (Quantity::EvalLoss, Some(base)) => panel.level(base, Stroke::dashed(GREY, 3))?,
             (Quantity::EvalLoss, None) => {}
@@ -175,7 +179,7 @@ impl Figure for OverlayFigure<'_> {
         let alpha = (25.0 / curves.len() as f64).clamp(0.3, 0.9);
         let width = if curves.len() > 40 { 2 } else { 4 };
         for curve in &curves {
-            let stroke = Stroke { alpha, ..Stroke::solid(curve.color, width) };
+            let stroke = Stroke { alpha, ..Stroke::solid(curve.color(), width) };
             panel.curve(&curve.points, stroke)?;
         }
         let radius = if curves.len() > 40 { 5 } else { 9 };
@@ -187,7 +191,7 @@ impl Figure for OverlayFigure<'_> {
                 _ => continue,
             };
             let radius = if symbol == Symbol::Cross { 9 } else { radius };
-            panel.marker((x, y), symbol, radius, curve.color)?;
+            panel.marker((x, y), symbol, radius, curve.color())?;
         }
         let best = Reference::of(self.state).best.map(|trial| trial.trial.id);
         curves

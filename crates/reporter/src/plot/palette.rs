@@ -3,6 +3,8 @@
 
 use plotters::style::RGBColor;
 
+use crate::diagnose::Flag;
+
 pub const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
 pub const FAINT_INK: RGBColor = RGBColor(0x5f, 0x5f, 0x5f);
 pub const GRID: RGBColor = RGBColor(0xe4, 0xe4, 0xe4);
@@ -11,6 +13,21 @@ pub const BLUE: RGBColor = RGBColor(0x00, 0x72, 0xb2);
 pub const VERMILLION: RGBColor = RGBColor(0xd5, 0x5e, 0x00);
 pub const GREEN: RGBColor = RGBColor(0x00, 0x9e, 0x73);
 pub const GREY: RGBColor = RGBColor(0x80, 0x80, 0x80);
+
+/// The colour of runs with a flag, here and on the page.
+pub const fn of_flag(flag: Flag) -> RGBColor {
+    match flag {
+        Flag::Ok => GREEN,
+        Flag::Overfit => VERMILLION,
+        Flag::Underfit => RGBColor(0xb8, 0x86, 0x0b),
+        Flag::TooSlow => RGBColor(0xcc, 0x79, 0xa7),
+        Flag::Diverged => RGBColor(0xb3, 0x26, 0x1e),
+        Flag::Failed => RGBColor(0x7f, 0x1d, 0x1d),
+        Flag::Running => BLUE,
+        Flag::Pending => RGBColor(0x99, 0x99, 0x99),
+        Flag::Base => RGBColor(0x77, 0x77, 0x77),
+    }
+}
 
 /// Nine samples of matplotlib's viridis, evenly spaced.
 const VIRIDIS: [(u8, u8, u8); 9] = [

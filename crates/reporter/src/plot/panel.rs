@@ -111,6 +111,14 @@ impl<'a, DB: DrawingBackend> Panel<'a, DB> {
         Ok(())
     }
 
+    /// The area between a lower and an upper curve over the same places, cut at the panel's top and
+    /// bottom.
+    pub fn band(&self, lower: &[Point], upper: &[Point], color: RGBColor, alpha: f64) -> Drawn<DB> {
+        let within = |&(x, y): &Point| self.at((x, y.clamp(self.y.low, self.y.high)));
+        let corners = lower.iter().map(within).chain(upper.iter().rev().map(within));
+        self.canvas.area(corners.collect(), color, alpha)
+    }
+
     /// Is a height within the panel?
     pub fn shows(&self, y: f64) -> bool {
         (self.y.low..=self.y.high).contains(&y)

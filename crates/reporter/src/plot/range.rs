@@ -2,13 +2,7 @@
 //! diverged runs went.
 
 /// How far, in spreads of the values, a reference may lie outside them and still be shown.
-#[derive(Clone, Copy)]
-pub enum Reach {
-    /// Where curves start from the reference anyway.
-    Far,
-    /// Where differences between the values are what matters.
-    Near,
-}
+const REACH: f64 = 0.6;
 
 /// Range for `values` with a small margin. Values far above the bulk (more than twice its spread
 /// above the 90 % quantile) are left outside, to be cut at the top. `None` without any value.
@@ -17,19 +11,25 @@ pub fn robust(values: &[f64]) -> Option<(f64, f64)> {
 }
 
 /// As [`robust`], reaching to `reference` unless that would squeeze the values.
-pub fn robust_with(values: &[f64], reference: Option<f64>, reach: Reach) -> Option<(f64, f64)> {
+pub fn robust_with(values: &[f64], reference: Option<f64>) -> Option<(f64, f64)> {
     let Some((low, high)) = bulk(values) else {
         return reference.map(|value| margin(value, value));
     };
-    let stretch = match reach {
-        Reach::Far => 2.0,
-        Reach::Near => 0.6,
-    } * (high - low);
+    let stretch = REACH * (high - low);
     let near = |value: &f64| (low - stretch..=high + stretch).contains(value);
     Some(match reference.filter(near) {
         Some(value) => margin(low.min(value), high.max(value)),
         None => margin(low, high),
     })
+}
+
+/// Range for all of the values with a small margin.
+pub fn whole(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    let of = |range: Option<(f64, f64)>, value: f64| match range {
+        Some((low, high)) => Some((low.min(value), high.max(value))),
+        None => Some((value, value)),
+    };
+    values.filter(|value| value.is_finite()).fold(None, of).map(|(low, high)| margin(low, high))
 }
 
 /// Lowest and highest of the values that matter, without a margin.
@@ -64,12 +64,17 @@ mod tests {
     #[test]
     fn a_reference_far_away_is_left_out_and_a_near_one_is_shown() {
         let values = [1.0, 1.2, 1.1, 1.05];
-        let (_, high) = robust_with(&values, Some(1.4), Reach::Far).expect("values");
-        assert!(high > 1.4);
-        let (_, high) = robust_with(&values, Some(9.0), Reach::Far).expect("values");
-        assert!(high < 2.0);
-        let (_, high) = robust_with(&values, Some(1.4), Reach::Near).expect("values");
+        let (_, high) = robust_with(&values, Some(1.3)).expect("values");
+        assert!(high > 1.3);
+        let (_, high) = robust_with(&values, Some(1.4)).expect("values");
         assert!(high < 1.4);
+    }
+
+    #[test]
+    fn the_whole_range_leaves_nothing_out() {
+        let (low, high) = whole([0.0, 1.0, 400.0].into_iter()).expect("values");
+        assert!(low < 0.0 && high > 400.0);
+        assert_eq!(whole([f64::NAN].into_iter()), None);
     }
 
     #[test]

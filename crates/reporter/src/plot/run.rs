@@ -8,14 +8,16 @@ use super::canvas::{Align, Canvas, Font, Stroke, Symbol};
 use super::clip::Point;
 use super::palette::{BLUE, GREEN, GREY, INK, VERMILLION};
 use super::panel::{Entry, Frame, Mark, Panel, SMALL};
-use super::range::{Reach, robust_with};
+use super::range::robust_with;
 use super::render::{Drawn, Figure};
 use super::series::from_base;
-use crate::diagnose::{Diagnosis, Flag};
+use crate::compare::Z95;
+use crate::diagnose::{Diagnosis, Flag, Note};
 use crate::number;
 use crate::parameters::{self, PARAMETERS};
 
 const SHADE: f64 = 0.13;
+const BAND: f64 = 0.3;
 
 /// The curves of one run.
 pub struct RunFigure<'a> {
@@ -32,13 +34,18 @@ impl RunFigure<'_> {
     fn frame(&self, curves: [&[Point]; 3]) -> Frame {
         let config = &self.trial.trial.config;
         let shown: Vec<_> = PARAMETERS.iter().take(4).collect();
-        let heights: Vec<f64> = curves.iter().flat_map(|curve| curve.iter().map(|p| p.1)).collect();
+        // The base model, from which every curve falls steeply, is shown where it is near.
+        let own = curves.iter().flat_map(|curve| curve.iter().filter(|p| p.0 > 0.0));
+        let heights: Vec<f64> = own.map(|p| p.1).collect();
         let base = self.base.map(|base| base.eval_loss);
         let last = curves.iter().filter_map(|curve| curve.last()).map(|p| p.0).fold(0.0, f64::max);
         let mut legend = vec![
             Entry::new("validation", Mark::Both(Stroke::solid(VERMILLION, 5), Symbol::Disc)),
             Entry::new("train", Mark::Both(Stroke::solid(BLUE, 5), Symbol::Square)),
         ];
+        if !self.diagnosis.smooth.is_empty() {
+            legend.push(Entry::new("smooth, 95 %", Mark::Area(VERMILLION, BAND)));
+        }
         if !curves[2].is_empty() {
             let mark = Mark::Both(Stroke::solid(GREEN, 4), Symbol::Triangle);
             legend.push(Entry::new("retention", mark));
@@ -54,15 +61,30 @@ impl RunFigure<'_> {
             legend.push(Entry::new("overfitting", Mark::Area(VERMILLION, SHADE)));
         }
         Frame {
-            title: format!("Trial {}: {}", self.trial.trial.id, headline(self.diagnosis)),
+            title: format!("Trial {}: {}", self.trial.trial.id, self.headline()),
             subtitle: parameters::describe(config, &shown),
             x: Axis::epochs(last),
             y: Axis::linear(
                 "loss (nats per token)",
-                robust_with(&heights, base, Reach::Far).unwrap_or((0.0, 1.0)),
+                robust_with(&heights, base).unwrap_or((0.0, 1.0)),
             ),
             legend,
             grid: true,
+        }
+    }
+
+    fn headline(&self) -> String {
+        let memorizes = self.diagnosis.notes.contains(&Note::Memorizing);
+        match (self.diagnosis.flag, self.diagnosis.memorizes_from.filter(|_| memorizes)) {
+            (Flag::Ok, Some(from)) => format!("memorizes from epoch {} on", number::epoch(from)),
+            (Flag::Ok, None) => "no problem found".to_owned(),
+            (Flag::Overfit, _) => {
+                let probability = self.diagnosis.overfit_probability.unwrap_or_default();
+                format!("overfits (probability {})", number::percent(probability))
+            }
+            (Flag::Underfit, _) => "underfits".to_owned(),
+            (Flag::TooSlow, _) => "too slow".to_owned(),
+            (flag, _) => flag.name().to_owned(),
         }
     }
 
@@ -74,12 +96,26 @@ impl RunFigure<'_> {
         panel.canvas.fill((from, top), (to, bottom), VERMILLION, SHADE)
     }
 
+    /// The smooth validation loss between its 95 % limits.
+    fn band<DB: DrawingBackend>(&self, panel: &Panel<'_, DB>) -> Drawn<DB> {
+        let smooth = &self.diagnosis.smooth;
+        if smooth.len() < 2 {
+            return Ok(());
+        }
+        let at = |z: f64| -> Vec<Point> {
+            smooth.iter().map(|point| (point.epoch, point.loss + z * point.deviation)).collect()
+        };
+        panel.band(&at(-Z95), &at(Z95), VERMILLION, BAND)?;
+        panel.curve(&at(0.0), Stroke::dashed(VERMILLION, 2))
+    }
+
     fn label_overfitting<DB: DrawingBackend>(&self, panel: &Panel<'_, DB>) -> Drawn<DB> {
         let Some(overfit) = &self.diagnosis.overfit else { return Ok(()) };
         let text = format!(
-            "overfits after epoch {}: {}",
+            "overfits after epoch {}: {} ({})",
             number::epoch(overfit.best_epoch),
-            number::change(overfit.rise)
+            number::change(overfit.rise),
+            number::percent(overfit.rise_share)
         );
         let ((left, top), (right, _)) = panel.corners();
         let from = panel.at((overfit.best_epoch, 0.0)).0;
@@ -103,6 +139,7 @@ impl Figure for RunFigure<'_> {
         let frame = self.frame([&validation, &train, &retention]);
         let panel = Panel::framed(canvas, frame)?;
         self.shade(&panel)?;
+        self.band(&panel)?;
         if let Some(base) = self.base {
             panel.level(base.eval_loss, Stroke::dashed(GREY, 3))?;
         }
@@ -129,15 +166,5 @@ impl Figure for RunFigure<'_> {
         let text =
             format!("best {} at epoch {}", number::loss(best.eval_loss), number::epoch(best.epoch));
         panel.annotate(&text, point, SMALL)
-    }
-}
-
-fn headline(diagnosis: &Diagnosis) -> &'static str {
-    match diagnosis.flag {
-        Flag::Ok => "no problem found",
-        Flag::Overfit => "overfits",
-        Flag::Underfit => "underfits",
-        Flag::TooSlow => "too slow",
-        flag => flag.name(),
     }
 }

@@ -8,11 +8,11 @@ use spec::{Evaluation, SweepState, TrialId, TrialState};
 use super::axis::Axis;
 use super::canvas::{Canvas, Stroke, Symbol};
 use super::clip::Point;
-use super::palette::{GREY, INK};
+use super::palette::{GREY, INK, of_flag};
 use super::panel::{Entry, Frame, Mark, Panel, SMALL};
-use super::range::{Reach, robust, robust_with};
+use super::range::{robust, whole};
 use super::render::{Drawn, Figure};
-use super::shades::Shades;
+use super::shades::flags_legend;
 use crate::diagnose::{Diagnosis, Flag, Reference};
 use crate::number;
 
@@ -53,7 +53,7 @@ impl ScatterFigure<'_> {
         evaluated.count() > self.shown().len()
     }
 
-    fn frame(&self, shades: &Shades) -> Frame {
+    fn frame(&self) -> Frame {
         let shown = self.shown();
         let ends = || {
             let pairs = shown.iter().flat_map(|trial| [trial.best(), trial.last()]);
@@ -61,7 +61,7 @@ impl ScatterFigure<'_> {
         };
         let x: Vec<f64> = ends().map(|p| p.0).collect();
         let y: Vec<f64> = ends().map(|p| p.1).collect();
-        let mut legend = shades.legend();
+        let mut legend = flags_legend(shown.iter().map(|trial| self.flag(trial)));
         legend.push(Entry::new("at its best", Mark::Heading));
         legend.push(Entry::new("run", Mark::Symbol(Symbol::Disc, INK)));
         let any = |flag: Flag| shown.iter().any(|trial| self.flag(trial) == flag);
@@ -81,7 +81,7 @@ impl ScatterFigure<'_> {
             x: Axis::linear("validation loss (nats per token)", robust(&x).unwrap_or((0.0, 1.0))),
             y: Axis::linear(
                 "gap (nats per token)",
-                robust_with(&y, Some(0.0).filter(|_| !y.is_empty()), Reach::Far)
+                whole(y.iter().copied().chain((!y.is_empty()).then_some(0.0)))
                     .unwrap_or((0.0, 1.0)),
             ),
             legend,
@@ -96,15 +96,14 @@ impl Figure for ScatterFigure<'_> {
     }
 
     fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<'_, DB>) -> Drawn<DB> {
-        let shades = Shades::of_learning_rates(self.state);
-        let panel = Panel::framed(canvas, self.frame(&shades))?;
+        let panel = Panel::framed(canvas, self.frame())?;
         panel.level(0.0, Stroke::solid(GREY, 2))?;
         let evaluated: Vec<(&TrialState, Point, Point)> = self
             .shown()
             .into_iter()
             .filter_map(|trial| Some((trial, place(trial.best()?)?, place(trial.last()?)?)))
             .collect();
-        let color = |trial: &TrialState| shades.color(trial.trial.config.learning_rate);
+        let color = |trial: &TrialState| of_flag(self.flag(trial));
         let alpha = (25.0 / evaluated.len().max(1) as f64).clamp(0.25, 0.7);
         for (trial, best, last) in &evaluated {
             let stroke = Stroke { alpha, ..Stroke::solid(color(trial), 3) };

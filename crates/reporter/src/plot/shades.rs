@@ -1,13 +1,14 @@
-//! Colours for the values of a parameter, and the legend that explains them.
+//! Colours for the values of a parameter and for flags, and the legends that explain them.
+
+use std::collections::BTreeSet;
 
 use plotters::style::RGBColor;
-use spec::SweepState;
 
 use super::axis::decades;
 use super::canvas::Stroke;
-use super::palette::{BLUE, ordered, viridis};
+use super::palette::{BLUE, of_flag, ordered, viridis};
 use super::panel::{Entry, Mark};
-use crate::number;
+use crate::diagnose::Flag;
 
 /// Values that a legend lists one by one; more are told apart by shade alone.
 pub const LISTED: usize = 8;
@@ -20,10 +21,6 @@ pub struct Shades {
 impl Shades {
     pub fn of(values: Vec<f64>) -> Self {
         Self { values }
-    }
-
-    pub fn of_learning_rates(state: &SweepState) -> Self {
-        Self::of(distinct(state.trials.values().map(|t| t.trial.config.learning_rate)))
     }
 
     /// A few values are spaced evenly over the colours; many by their logarithm.
@@ -46,16 +43,18 @@ impl Shades {
             _ => self.values.clone(),
         }
     }
+}
 
-    /// The learning rates with their colours.
-    pub fn legend(&self) -> Vec<Entry> {
-        let mut entries = vec![Entry::new("learning rate", Mark::Heading)];
-        entries.extend(self.samples().into_iter().map(|rate| {
-            let mark = Mark::Line(Stroke::solid(self.color(rate), 6));
-            Entry::new(number::learning_rate(rate), mark)
-        }));
-        entries
-    }
+/// The flags that runs have, with their colours.
+pub fn flags_legend(flags: impl Iterator<Item = Flag>) -> Vec<Entry> {
+    let present: BTreeSet<Flag> = flags.collect();
+    let mut entries = vec![Entry::new("flag", Mark::Heading)];
+    entries.extend(
+        present
+            .into_iter()
+            .map(|flag| Entry::new(flag.name(), Mark::Line(Stroke::solid(of_flag(flag), 6)))),
+    );
+    entries
 }
 
 /// Positive values in ascending order, each once.

@@ -256,12 +256,18 @@ texts! {
         "Đã dừng ở bước {0} ({1}) rồi chạy tiếp sau đó ({2}).";
     NeverBelowBase: "Validation loss never fell below the base model's {0}; it rose by {1} to {2} at epoch {3}, clearly from epoch {4} on{5}.",
         "Validation loss chưa bao giờ xuống dưới mức {0} của mô hình gốc; nó tăng {1} lên {2} tại epoch {3}, rõ rệt từ epoch {4}{5}.";
-    Overfit: "Validation loss was lowest at epoch {0} ({1}), then rose by {2} to {3} at epoch {4}, clearly from epoch {5} on{6}.",
-        "Validation loss thấp nhất tại epoch {0} ({1}), rồi tăng {2} lên {3} tại epoch {4}, rõ rệt từ epoch {5}{6}.";
+    Overfit: "Validation loss was lowest at epoch {0}; its level (two evaluations in a row) rose from {1} by {2} to {3} at epoch {4}, likely from epoch {5} on{6}.",
+        "Validation loss thấp nhất tại epoch {0}; mức của nó (hai lần đánh giá liên tiếp) tăng từ {1} thêm {2} lên {3} tại epoch {4}, có khả năng từ epoch {5}{6}.";
     WhileTrainLoss: ", while train loss went from {0} to {1}",
-        ", trong khi train loss giảm từ {0} còn {1}";
-    StandardErrors: "{0} ({1}, {2} standard errors)",
-        "{0} ({1}, {2} sai số chuẩn)";
+        ", trong khi train loss đi từ {0} đến {1}";
+    RiseWithError: "{0} ± {1} ({2}; probability of overfitting {3})",
+        "{0} ± {1} ({2}; xác suất overfit {3})";
+    Unclear: "Whether it overfits cannot be told from these validation rows: the probability is {0}, the rise at the end {1} ± {2}.",
+        "Chưa thể kết luận có overfit hay không từ số dòng validation này: xác suất {0}, mức tăng ở cuối {1} ± {2}.";
+    TooFewToJudge: "It has too few evaluations to say whether it overfits.",
+        "Có quá ít lần đánh giá để kết luận có overfit hay không.";
+    NoteMemorizing: "From epoch {0} on it memorizes: train loss fell from {1} to {2}, validation loss went from {3} to {4}.",
+        "Từ epoch {0} mô hình học thuộc lòng: train loss giảm từ {1} xuống {2}, validation loss đi từ {3} đến {4}.";
     AboveBase: "That is above the base model's {0}.",
         "Mức này cao hơn mô hình gốc ({0}).";
     NoteWorse: "Even its best evaluation ({0}) is no better than the base model ({1}).",
@@ -274,6 +280,8 @@ texts! {
         "Lượt này vẫn đang giảm ở lần đánh giá cuối, cũng là lần tốt nhất.";
     NoteLowerRateFurther: "Trial {0}, of the same rank and with no more steps, reached {2} at the lower learning rate {1}.",
         "Lượt {0}, cùng rank và không nhiều bước hơn, đạt {2} với learning rate thấp hơn {1}.";
+    NoteHigherRateFurther: "Trial {0}, of the same rank and with no more steps, reached {2} at the higher learning rate {1}.",
+        "Lượt {0}, cùng rank và không nhiều bước hơn, đạt {2} với learning rate cao hơn {1}.";
     LowerRate: "Lower the learning rate (now {0}).",
         "Giảm learning rate (hiện là {0}).";
     LowerRateNothingHelped: "Lower the learning rate (now {0}): no amount of training helped.",

@@ -67,6 +67,7 @@ fn evaluation(examples: &ExampleLosses) -> Evaluation {
         eval_loss,
         eval_loss_stderr: 0.05,
         rise_stderr: None,
+        group_nll: Vec::new(),
         train_loss: Some(eval_loss - 0.1),
         retention_loss: None,
         tokens: 100,

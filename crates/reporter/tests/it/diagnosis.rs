@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use reporter::Lang;
-use reporter::diagnose::{FindingKind, Flag, Note, Side, detect_overfit, diagnose_all, verdict};
+use reporter::diagnose::{Diagnosis, FindingKind, Flag, Note, Side, diagnose_all, verdict};
 use spec::{Evaluation, Event, Outcome, ReportSettings, SweepState, TrialId};
 
 use crate::sweeps;
@@ -17,16 +17,13 @@ fn curve(losses: &[(f64, f64)]) -> Vec<Evaluation> {
             eval_loss,
             eval_loss_stderr: 0.03,
             rise_stderr: (epoch > 1).then_some(0.01),
+            group_nll: Vec::new(),
             train_loss: Some(train_loss),
             retention_loss: None,
             tokens: 0,
             seconds: 0.0,
         })
         .collect()
-}
-
-fn overfits(losses: &[(f64, f64)]) -> bool {
-    detect_overfit(&curve(losses), None, &ReportSettings::default()).is_some()
 }
 
 /// One finished run with the given curve beside a run that reaches 1.0 from a base of 2.0.
@@ -51,24 +48,40 @@ fn flag_of(losses: &[(f64, f64)]) -> (Flag, Vec<Note>) {
     (diagnosis.flag, diagnosis.notes)
 }
 
-#[test]
-fn a_rise_with_a_widening_gap_is_overfitting_and_says_where_to_stop() {
-    let losses = [(1.5, 1.4), (1.2, 1.0), (1.25, 0.8), (1.35, 0.6)];
-    let found = detect_overfit(&curve(&losses), None, &ReportSettings::default());
-    let overfit = found.expect("it overfits");
-    assert_eq!((overfit.best_epoch, overfit.onset_epoch, overfit.end_epoch), (2.0, 3.0, 4.0));
-    assert!((overfit.rise - 0.15).abs() < 1e-12);
-    assert!((overfit.rise_share - 0.125).abs() < 1e-12);
+/// A run on its own, without a base model.
+fn alone(losses: &[(f64, f64)], settings: &ReportSettings) -> Diagnosis {
+    let mut state = sweeps::sweep("alone", &[]);
+    state.base = None;
+    let (id, config) = (TrialId(1), sweeps::config(8, 1e-4, losses.len() as u32));
+    state.apply(&Event::proposed(spec::Trial { id, config }));
+    for evaluation in curve(losses) {
+        state.apply(&Event::Evaluated { trial: id, evaluation });
+    }
+    state.apply(&Event::TrialFinished { trial: id, outcome: Outcome::Completed });
+    diagnose_all(&state, settings, Lang::En).remove(&id).expect("a diagnosis")
+}
+
+fn overfits(losses: &[(f64, f64)]) -> bool {
+    alone(losses, &ReportSettings::default()).flag == Flag::Overfit
 }
 
 #[test]
-fn one_noisy_evaluation_at_the_end_is_not_overfitting() {
-    // Three standard errors, alone.
-    assert!(!overfits(&[(1.5, 1.4), (1.2, 1.1), (1.1, 1.0), (1.13, 0.95)]));
-    // The same height twice is a level, not noise.
-    assert!(overfits(&[(1.5, 1.4), (1.2, 1.1), (1.1, 1.0), (1.13, 0.95), (1.13, 0.9)]));
-    // Far beyond noise, alone.
-    assert!(overfits(&[(1.5, 1.4), (1.2, 1.1), (1.1, 1.0), (1.2, 0.95)]));
+fn a_rise_with_a_widening_gap_is_overfitting_and_says_where_to_stop() {
+    let losses = [(1.5, 1.4), (1.2, 1.0), (1.21, 0.9), (1.35, 0.7), (1.36, 0.6)];
+    let diagnosis = alone(&losses, &ReportSettings::default());
+    let overfit = diagnosis.overfit.expect("it overfits");
+    assert_eq!((overfit.best_epoch, overfit.onset_epoch, overfit.end_epoch), (2.0, 5.0, 5.0));
+    assert!((overfit.rise - 0.14).abs() < 0.02, "{overfit:?}");
+    assert!((overfit.rise_share - 0.115).abs() < 0.02, "{overfit:?}");
+    assert!(overfit.probability > 0.95, "{overfit:?}");
+}
+
+#[test]
+fn one_evaluation_at_the_end_is_not_overfitting() {
+    assert!(!overfits(&[(1.5, 1.4), (1.2, 1.1), (1.1, 1.0), (1.11, 0.97), (1.2, 0.95)]));
+    // The same height twice is a level.
+    let twice = [(1.5, 1.4), (1.2, 1.1), (1.1, 1.0), (1.11, 0.97), (1.2, 0.95), (1.2, 0.9)];
+    assert!(overfits(&twice));
 }
 
 #[test]
@@ -83,14 +96,33 @@ fn a_rise_that_the_run_has_made_good_before_is_its_wobble() {
 
 #[test]
 fn validation_rising_together_with_train_loss_is_not_overfitting() {
-    assert!(!overfits(&[(1.5, 1.5), (1.2, 1.2), (1.3, 1.3), (1.4, 1.4)]));
+    assert!(!overfits(&[(1.5, 1.5), (1.2, 1.2), (1.2, 1.2), (1.3, 1.3), (1.4, 1.4)]));
 }
 
 #[test]
 fn the_gap_alone_is_not_overfitting_whatever_its_sign() {
-    assert!(!overfits(&[(1.5, 1.0), (1.3, 0.6), (1.2, 0.3), (1.19, 0.1)]));
+    let memorizing = [(1.5, 1.0), (1.3, 0.6), (1.2, 0.3), (1.19, 0.1)];
+    assert!(!overfits(&memorizing));
+    // Four evaluations that turn are enough.
+    assert!(overfits(&[(1.5, 1.4), (1.2, 1.0), (1.3, 0.8), (1.45, 0.6)]));
     // Train loss above validation throughout, and still overfitting.
-    assert!(overfits(&[(1.0, 2.0), (0.8, 1.5), (0.9, 1.4), (1.0, 1.3)]));
+    assert!(overfits(&[(1.0, 2.0), (0.8, 1.5), (0.8, 1.45), (0.9, 1.4), (1.0, 1.3)]));
+}
+
+#[test]
+fn a_run_whose_gap_runs_away_memorizes_from_an_epoch_on() {
+    let losses = [(1.5, 1.4), (1.2, 1.1), (1.19, 0.8), (1.18, 0.5), (1.17, 0.3)];
+    let diagnosis = alone(&losses, &ReportSettings::default());
+    assert_eq!((diagnosis.flag, diagnosis.notes.as_slice()), (Flag::Ok, &[Note::Memorizing][..]));
+    assert_eq!(diagnosis.memorizes_from, Some(2.0));
+    assert!(diagnosis.explanation.contains("memorizes"), "{}", diagnosis.explanation);
+}
+
+#[test]
+fn what_cannot_be_told_is_said() {
+    let diagnosis = alone(&[(1.5, 1.4), (1.4, 1.2)], &ReportSettings::default());
+    assert_eq!((diagnosis.flag, diagnosis.overfit_probability), (Flag::Ok, None));
+    assert!(diagnosis.explanation.contains("too few evaluations"), "{}", diagnosis.explanation);
 }
 
 #[test]
@@ -138,7 +170,7 @@ fn a_rate_is_too_high_when_a_lower_one_came_further_at_the_same_rank_with_no_mor
     assert_eq!(notes_beside(8, 1e-3, 16), [Note::LearningRateTooHigh]);
     assert_eq!(notes_beside(16, 1e-3, 4), [], "another rank explains it as well");
     assert_eq!(notes_beside(8, 1e-3, 2), [], "twice the steps explain it as well");
-    assert_eq!(notes_beside(8, 2e-2, 4), [], "a higher rate came further");
+    assert_eq!(notes_beside(8, 2e-2, 4), [Note::LearningRateTooLow], "a higher rate came further");
 }
 
 #[test]
@@ -196,43 +228,16 @@ proptest! {
         prop_assert!(!overfits(&losses));
     }
 
-    /// Only the relative threshold sees the level of the losses; without it, a shift of both
-    /// losses changes nothing.
-    #[test]
-    fn a_constant_on_all_losses_changes_nothing(losses in losses(), shift in 0.0..5.0_f64) {
-        let settings = ReportSettings { overfit_min_rise: 0.0, ..ReportSettings::default() };
-        // Multiples of 1/1024, so that shifting rounds nothing.
-        let exact = |x: f64| (x * 1024.0).round() / 1024.0;
-        let plain: Vec<_> = losses.iter().map(|&(v, t)| (exact(v), exact(t))).collect();
-        let shift = exact(shift);
-        let shifted: Vec<_> = plain.iter().map(|&(v, t)| (v + shift, t + shift)).collect();
-        let judge = |losses: &[(f64, f64)]| {
-            detect_overfit(&curve(losses), None, &settings).map(|o| (o.best_step, o.rise))
-        };
-        prop_assert_eq!(judge(&plain), judge(&shifted));
-    }
-
     #[test]
     fn stricter_thresholds_never_find_more(losses in losses(), factor in 1.0..5.0_f64) {
         let loose = ReportSettings::default();
         let strict = ReportSettings {
-            overfit_sigma: loose.overfit_sigma * factor,
+            overfit_probability: (loose.overfit_probability * factor).min(1.0),
             overfit_min_rise: loose.overfit_min_rise * factor,
             ..loose.clone()
         };
-        let curve = curve(&losses);
-        if detect_overfit(&curve, None, &strict).is_some() {
-            prop_assert!(detect_overfit(&curve, None, &loose).is_some());
-        }
-    }
-
-    #[test]
-    fn a_rise_without_the_minimum_moving_never_cures(losses in losses(), more in 0.5..2.0_f64) {
-        let mut losses = losses;
-        if overfits(&losses) {
-            let last = losses[losses.len() - 1];
-            losses.push((last.0 + more, last.1));
-            prop_assert!(overfits(&losses));
+        if alone(&losses, &strict).flag == Flag::Overfit {
+            prop_assert_eq!(alone(&losses, &loose).flag, Flag::Overfit);
         }
     }
 }

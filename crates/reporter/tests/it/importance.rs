@@ -27,7 +27,7 @@ fn runs(set: &str) -> SweepState {
         };
         let trial = TrialId(number);
         let evaluation = evaluation(cells[4]);
-        events.push(Event::TrialProposed { trial: Trial { id: trial, config } });
+        events.push(Event::proposed(Trial { id: trial, config }));
         events.push(Event::Evaluated { trial, evaluation });
     }
     SweepState::from_events(&events)
@@ -81,7 +81,7 @@ fn what_two_parameters_do_only_together_is_neither_ones() {
         let trial = TrialId(number);
         let config = TrialConfig { lora_alpha: 32.0, ..sweeps::config(rank, rate, 2) };
         let loss = if (rank == 2) == (rate < 1e-3) { 1.0 } else { 2.0 };
-        events.push(Event::TrialProposed { trial: Trial { id: trial, config } });
+        events.push(Event::proposed(Trial { id: trial, config }));
         events.push(Event::Evaluated { trial, evaluation: evaluation(loss) });
     }
     let found = importance(&SweepState::from_events(&events));

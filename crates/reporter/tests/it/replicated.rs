@@ -120,7 +120,7 @@ impl Set {
             let (trial, nll) = (TrialId(number), &self.runs[at].1[seed]);
             let config = TrialConfig { seed: seed as u64, ..self.runs[at].0.clone() };
             events.extend([
-                Event::TrialProposed { trial: Trial { id: trial, config } },
+                Event::proposed(Trial { id: trial, config }),
                 Event::Evaluated { trial, evaluation: evaluation(1, nll) },
                 Event::ExamplesEvaluated { trial, step: 1, examples: measured(nll) },
                 Event::TrialFinished { trial, outcome: Outcome::Completed },

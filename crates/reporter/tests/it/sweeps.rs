@@ -35,6 +35,7 @@ pub fn base() -> Evaluation {
         eval_loss: BASE_LOSS,
         eval_loss_stderr: 0.03,
         rise_stderr: None,
+        group_nll: Vec::new(),
         train_loss: Some(BASE_LOSS + 0.02),
         retention_loss: Some(1.4),
         tokens: 0,
@@ -66,6 +67,7 @@ fn losses(trial: u32, config: &TrialConfig, step: u32) -> Evaluation {
         eval_loss: floor + (BASE_LOSS - floor) * left + 0.9 * memory * memory + jitter,
         eval_loss_stderr: 0.03,
         rise_stderr: (epoch > 0.75).then_some(0.008),
+        group_nll: Vec::new(),
         train_loss: Some(
             (floor - 0.05) * (1.0 - 0.85 * memory)
                 + (BASE_LOSS - floor + 0.07) * left

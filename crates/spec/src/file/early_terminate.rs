@@ -76,7 +76,7 @@ fn rule(
             only(section, &["patience"], kind_node, findings)?;
             Some(EarlyTerminate::Overfit {
                 patience: whole(section, "patience", 1, findings).unwrap_or(2),
-                sigma: report.overfit_sigma,
+                probability: report.overfit_probability,
                 min_rise: report.overfit_min_rise,
             })
         }

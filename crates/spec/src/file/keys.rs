@@ -86,8 +86,14 @@ pub(crate) const SLURM: &[&str] = &[
     "additional_parameters",
     "max_jobs",
 ];
-pub(crate) const REPORT: &[&str] =
-    &["overfit_sigma", "overfit_min_rise", "too_slow_share", "underfit_share", "forgetting_share"];
+pub(crate) const REPORT: &[&str] = &[
+    "overfit_sigma",
+    "overfit_min_rise",
+    "overfit_probability",
+    "too_slow_share",
+    "underfit_share",
+    "forgetting_share",
+];
 pub(crate) const EARLY_TERMINATE: &[&str] =
     &["type", "min_iter", "max_iter", "s", "eta", "strict", "patience", "top", "chance", "promote"];
 pub(crate) const PARAMETER: &[&str] =

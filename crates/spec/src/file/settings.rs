@@ -352,6 +352,7 @@ pub(crate) fn report(node: &Node, findings: &mut Findings) -> Option<ReportSetti
     Some(ReportSettings {
         overfit_sigma: read("overfit_sigma", any, defaults.overfit_sigma),
         overfit_min_rise: read("overfit_min_rise", any, defaults.overfit_min_rise),
+        overfit_probability: read("overfit_probability", share, defaults.overfit_probability),
         too_slow_share: read("too_slow_share", share, defaults.too_slow_share),
         underfit_share: read("underfit_share", share, defaults.underfit_share),
         forgetting_share: read("forgetting_share", any, defaults.forgetting_share),

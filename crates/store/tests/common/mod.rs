@@ -55,6 +55,7 @@ pub fn evaluated(id: u32, step: u32, eval_loss: f64) -> Event {
         eval_loss,
         eval_loss_stderr: 0.01,
         rise_stderr: None,
+        group_nll: Vec::new(),
         train_loss: None,
         retention_loss: None,
         tokens: u64::from(step) * 100,

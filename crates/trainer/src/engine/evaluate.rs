@@ -93,6 +93,13 @@ impl Losses {
         self.validation.iter().map(|(nll, _)| *nll).collect()
     }
 
+    /// Those of groups of examples, to four significant digits: a journal keeps them of every
+    /// evaluation, and the noise of a loss is far above that.
+    fn group_nll(&self) -> Vec<f32> {
+        let groups = ExampleLosses::group(self.validation.iter().map(|(nll, _)| *nll));
+        groups.into_iter().map(|nll| four_digits(nll) as f32).collect()
+    }
+
     /// The losses as an evaluation; `best` is the run's best so far.
     pub fn evaluation(&self, best: Option<&Best>) -> Evaluation {
         let rise_stderr = best.map(|best| {
@@ -107,10 +114,19 @@ impl Losses {
             eval_loss: self.eval_loss,
             eval_loss_stderr: losses::mean_stderr(&self.validation),
             rise_stderr,
+            group_nll: self.group_nll(),
             train_loss: Some(self.train_loss),
             retention_loss: self.retention_loss,
             tokens: 0,
             seconds: 0.0,
         }
     }
+}
+
+fn four_digits(x: f64) -> f64 {
+    if x == 0.0 || !x.is_finite() {
+        return x;
+    }
+    let scale = 10_f64.powi(3 - x.abs().log10().floor() as i32);
+    if scale.is_finite() { (x * scale).round() / scale } else { x }
 }

@@ -150,6 +150,7 @@ impl Curve {
             eval_loss,
             eval_loss_stderr: line.eval_loss_stderr.unwrap_or(0.0),
             rise_stderr: self.rise_stderr(line),
+            group_nll: Vec::new(),
             train_loss: line.train_loss.and_then(Loss::finite),
             retention_loss: line.retention_loss,
             tokens: line.tokens.unwrap_or(0),

@@ -44,6 +44,7 @@ impl Line {
             eval_loss,
             eval_loss_stderr: self.eval_loss_stderr.unwrap_or(0.0),
             rise_stderr: None,
+            group_nll: Vec::new(),
             train_loss: self.train_loss.and_then(Loss::finite),
             retention_loss: self.retention_loss,
             tokens: 0,

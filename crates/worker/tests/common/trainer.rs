@@ -110,6 +110,7 @@ fn evaluation(step: u32, eval_loss: f64) -> Evaluation {
         eval_loss,
         eval_loss_stderr: 0.01,
         rise_stderr: None,
+        group_nll: Vec::new(),
         train_loss: Some(eval_loss - 0.1),
         retention_loss: None,
         tokens: u64::from(step) * 64,

@@ -56,6 +56,22 @@ function extent(values) {
   return [numbers.reduce((a, b) => Math.min(a, b)), numbers.reduce((a, b) => Math.max(a, b))];
 }
 
+// The base model's loss, from which curves fall steeply, would flatten what comes after: axes of curves
+// leave it out, unless the reader asks for it on a log axis.
+let showBase = false;
+function curveRange(row, names) {
+  return names.flatMap(name => row.curve[name].filter((_, at) => showBase || row.curve.epoch[at] > 0));
+}
+function robustRange(values) {
+  const numbers = values.filter(isNumber).sort((a, b) => a - b);
+  if (!numbers.length) return null;
+  const low = numbers[0], high = numbers[numbers.length - 1], most = numbers[Math.floor(0.9 * (numbers.length - 1))];
+  return [low, showBase || most <= low ? high : Math.min(high, most + 2 * (most - low))];
+}
+const baseSwitch = redraw => html("label", { class: "note switch" },
+  html("input", { type: "checkbox", checked: showBase, onchange: event => { showBase = event.target.checked; redraw(); } }),
+  " ", words.show_base);
+
 // Losses of diverged runs would flatten all others: the range of many runs ends a little above the
 // base model, that of a single one also shows nine tenths of its own points.
 function lossRange(values, isSingle) {

@@ -5,18 +5,26 @@ function runChart(row, width, height) {
   const curve = row.curve;
   if (!curve || !curve.epoch.length) return null;
   const shown = lines.filter(([name]) => curve[name]);
-  const yRange = lossRange(shown.flatMap(([name]) => curve[name]), true);
+  const yRange = robustRange(curveRange(row, shown.map(([name]) => name)));
   const xRange = extent(curve.epoch);
   if (!yRange || !xRange) return null;
-  const f = frame(width, height, { range: xRange, label: words.epoch }, { range: yRange, label: words.validation_loss });
+  const f = frame(width, height, { range: xRange, label: words.epoch }, { range: yRange, label: words.validation_loss, log: showBase });
   f.root.setAttribute("aria-label", summary(row));
   if (row.overfit) {
     const from = f.X(row.overfit[0]);
     f.area.append(svg("rect", { class: "shade", x: from, y: f.top, width: Math.max(0, f.right - from), height: f.bottom - f.top }));
   }
   if (base && isNumber(base.loss)) f.area.append(svg("line", { class: "baseline", x1: f.left, x2: f.right, y1: f.Y(base.loss), y2: f.Y(base.loss) }));
+  if (row.smooth) {
+    const edge = name => row.smooth.epoch.map((x, at) => `${pixel(f.X(x))} ${pixel(f.Y(row.smooth[name][at]))}`);
+    f.area.append(svg("path", { class: "band", d: `M${edge("low").concat(edge("high").reverse()).join("L")}Z` }),
+      svg("path", { class: "smooth", d: path(row.smooth.epoch, row.smooth.loss, f.X, f.Y) }));
+  }
   for (const [name, colour] of shown) f.area.append(
     svg("path", { d: path(curve.epoch, curve[name], f.X, f.Y), fill: "none", style: `stroke:var(${colour})`, "stroke-width": name === "validation" ? 2.2 : 1.5 }));
+  if (curve.epoch.length <= 60) curve.epoch.forEach((epoch, at) => f.area.append(
+    svg("circle", { class: "hover", cx: f.X(epoch), cy: f.Y(curve.validation[at]), r: 6, "data-tip":
+      `${words.epoch} ${plain(epoch)}: ` + shown.map(([name]) => `${words[name]} ${loss(curve[name][at])}`).join(", ") })));
   if (isNumber(curve.best) && isNumber(curve.validation[curve.best])) f.area.append(
     svg("circle", { cx: f.X(curve.epoch[curve.best]), cy: f.Y(curve.validation[curve.best]), r: 4.5, style: "fill:var(--validation);stroke:var(--card)", "stroke-width": 1.5 }));
   return f.root;
@@ -24,9 +32,11 @@ function runChart(row, width, height) {
 function runLegend() {
   return html("ul", { class: "legend" },
     lines.map(([name, colour]) => html("li", {}, html("i", { style: `background:var(${colour})` }), words[name])),
+    html("li", {}, html("i", { class: "smooth" }), words.smooth),
     html("li", {}, html("i", { style: "background:var(--shade);height:10px" }), words.overfit_region),
     html("li", {}, html("i", { style: "border-top:2px dashed var(--faint);height:0" }), words.base_model));
 }
+const share = value => isNumber(value) ? `${(100 * value).toFixed(0)} %` : "–";
 const flagOf = row => html("span", { class: `flag ${row.flag}` }, row.flag);
 
 function drawRuns() {
@@ -35,6 +45,7 @@ function drawRuns() {
   if (!drawn.length) { section.remove(); return; }
   const more = html("button", { class: "more", type: "button", onclick: () => add(24) }, words.show_more);
   let count = 0;
+  const redraw = () => { const drawnBefore = count; count = 0; grid.replaceChildren(); add(drawnBefore); };
   function add(n) {
     for (const row of drawn.slice(count, count + n)) grid.append(
       html("article", { class: "card", "data-trial": row.trial, tabindex: 0 },
@@ -44,7 +55,7 @@ function drawRuns() {
     count += n;
     more.hidden = count >= drawn.length;
   }
-  section.append(html("h2", {}, words.runs), html("p", { class: "note" }, words.runs_hint), runLegend(), grid, more);
+  section.append(html("h2", {}, words.runs), html("p", { class: "note" }, words.runs_hint), runLegend(), baseSwitch(redraw), grid, more);
   add(12);
 }
 
@@ -63,6 +74,8 @@ function openDetail(trial) {
       pair(words.validation_loss, loss(row.loss)), pair(words.interval, interval(row.low, row.high, loss)),
       pair(words.behind, isNumber(row.behind) ? `${signed(row.behind)} (${interval(row.behind_low, row.behind_high, signed)})` : "–"),
       pair(words.best_epoch, plain(row.epoch)), pair(words.gap, signed(row.gap)), pair(words.last, loss(row.last)),
+      pair(words.overfit_probability, share(row.probability)), pair(words.shared, share(row.shared)), pair(words.shared_end, share(row.shared_end)),
+      pair(words.memorizes_from, plain(row.memorizes_from)),
       pair(words.retention_change, signed(row.retention)), pair(words.seconds, plain(row.seconds)),
       pair(words.tokens, row.tokens.toLocaleString(data.lang)), pair("steps", row.total_steps ? `${row.steps} / ${row.total_steps}` : String(row.steps))),
     html("h3", {}, words.explanation), html("p", {}, row.explanation),

@@ -1,11 +1,11 @@
 // Plots of the sweep as a whole.
 const chosenLast = list => list.slice().sort((a, b) => (a.trial === data.chosen) - (b.trial === data.chosen));
 
-function curvesChart(of, label, range) {
+function curvesChart(of, label, range, isLog) {
   const shown = runs.filter(row => row.curve && row.curve.epoch.length > 1);
-  const xRange = extent(shown.flatMap(row => row.curve.epoch)), yRange = range(shown.flatMap(of));
+  const xRange = extent(shown.flatMap(row => row.curve.epoch)), yRange = range(shown);
   if (!xRange || !yRange) return null;
-  const f = frame(620, 320, { range: xRange, label: words.epoch }, { range: yRange, label });
+  const f = frame(620, 320, { range: xRange, label: words.epoch }, { range: yRange, label, log: isLog });
   const opacity = Math.max(0.25, Math.min(0.9, 30 / shown.length));
   for (const row of chosenLast(shown)) {
     const isChosen = row.trial === data.chosen;
@@ -19,17 +19,22 @@ function flagLegend() {
   return html("ul", { class: "legend" }, present.map(flag => html("li", {}, html("i", { style: `background:${flagColours[flag]}` }), flag)));
 }
 function curves() {
-  const f = curvesChart(row => row.curve.validation, words.validation_loss, values => lossRange(values));
-  if (f && base && isNumber(base.loss)) f.area.append(svg("line", { class: "baseline", x1: f.left, x2: f.right, y1: f.Y(base.loss), y2: f.Y(base.loss) }));
-  return card(words.curves, f && html("div", {}, f.root, flagLegend()));
+  const place = html("div", {});
+  const range = shown => showBase ? lossRange(shown.flatMap(row => row.curve.validation))
+    : robustRange(shown.filter(row => row.flag !== "diverged").flatMap(row => curveRange(row, ["validation"])));
+  const draw = () => {
+    const f = curvesChart(row => row.curve.validation, words.validation_loss, range, showBase);
+    if (f && base && isNumber(base.loss)) f.area.append(svg("line", { class: "baseline", x1: f.left, x2: f.right, y1: f.Y(base.loss), y2: f.Y(base.loss) }));
+    place.replaceChildren(f ? f.root : words.no_data);
+  };
+  draw();
+  return card(words.curves, html("div", {}, baseSwitch(draw), place, flagLegend()));
 }
 function gaps() {
   const of = row => row.curve.validation.map((v, at) => isNumber(v) && isNumber(row.curve.train[at]) ? v - row.curve.train[at] : null);
-  const clipped = values => {
-    const numbers = values.filter(isNumber).sort((a, b) => a - b);
-    return numbers.length ? [numbers[Math.floor(0.02 * (numbers.length - 1))], numbers[Math.floor(0.98 * (numbers.length - 1))]] : null;
-  };
-  const f = curvesChart(of, words.gap, clipped);
+  // A gap that runs away is what the plot is for; that of a diverged run is noise of any size.
+  const whole = shown => extent(shown.filter(row => row.flag !== "diverged").flatMap(of)) || extent(shown.flatMap(of));
+  const f = curvesChart(of, words.gap, whole);
   return card(words.gaps, f && html("div", {}, f.root, flagLegend()));
 }
 
