@@ -107,18 +107,10 @@ pub(crate) fn is_trial_file(name: &str) -> bool {
     ["trial.json", "metrics.csv", "steps.csv", "adapter"].contains(&name)
 }
 
-/// What lorasweep puts into the folder of a trial that was proposed.
-pub(crate) const TRIAL_NAMES: [&str; 9] = [
-    "claims",
-    "trial.json",
-    "metrics.csv",
-    "steps.csv",
-    "adapter",
-    "epochs",
-    "checkpoint",
-    "fork",
-    "command",
-];
+/// What lorasweep puts into the folder of a trial that was proposed. A trial's command writes only
+/// after the attempt was claimed.
+pub(crate) const TRIAL_NAMES: [&str; 8] =
+    ["claims", "trial.json", "metrics.csv", "steps.csv", "adapter", "epochs", "checkpoint", "fork"];
 
 /// The trial whose folder has this name.
 pub(crate) fn id_of_trial(name: &str) -> Option<TrialId> {
