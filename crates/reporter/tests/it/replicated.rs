@@ -102,6 +102,7 @@ impl Set {
             eval_loss: self.loss(nll, rows),
             eval_loss_stderr: 0.05,
             rise_stderr: None,
+            group_nll: Vec::new(),
             train_loss: Some(self.loss(nll, rows) - 0.1),
             retention_loss: None,
             tokens: 100,
