@@ -291,7 +291,7 @@ pub struct ReportSettings {
     pub overfit_min_rise: f64,
     /// ... with at least this probability. Absent in sweeps that were launched before it was a
     /// setting.
-    #[serde(default = "ReportSettings::overfit_probability")]
+    #[serde(default = "ReportSettings::likely")]
     pub overfit_probability: f64,
     /// Too slow: the run took back less than this share of the best run's improvement over the
     /// base model while its loss was still falling at the end.
@@ -305,7 +305,7 @@ pub struct ReportSettings {
 
 impl ReportSettings {
     /// What [`Self::overfit_probability`] is by default: more likely than not.
-    pub(crate) const fn overfit_probability() -> f64 {
+    pub(crate) const fn likely() -> f64 {
         0.5
     }
 }
@@ -315,7 +315,7 @@ impl Default for ReportSettings {
         Self {
             overfit_sigma: 2.0,
             overfit_min_rise: 0.01,
-            overfit_probability: Self::overfit_probability(),
+            overfit_probability: Self::likely(),
             too_slow_share: 0.8,
             underfit_share: 0.8,
             forgetting_share: 0.1,

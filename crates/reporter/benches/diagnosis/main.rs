@@ -172,7 +172,7 @@ fn print_areas(judged: &[Judged], truth: usize, of_what: &str) {
         }
     }
     println!("\nWhere a simple rule is better: {}", if worse.is_empty() { "nowhere" } else { "" });
-    println!("{}", worse.join("\n"));
+    println!("  {}", worse.join("\n  "));
 }
 
 fn print_flags(judged: &[Judged]) {

@@ -34,8 +34,9 @@ impl RunFigure<'_> {
     fn frame(&self, curves: [&[Point]; 3]) -> Frame {
         let config = &self.trial.trial.config;
         let shown: Vec<_> = PARAMETERS.iter().take(4).collect();
-        // The base model, from which every curve falls steeply, is shown where it is near.
-        let own = curves.iter().flat_map(|curve| curve.iter().filter(|p| p.0 > 0.0));
+        // The turn of the validation loss is what the picture is for: neither the base model, from
+        // which every curve falls steeply, nor the retention loss stretches the axis.
+        let own = curves[..2].iter().flat_map(|curve| curve.iter().filter(|p| p.0 > 0.0));
         let heights: Vec<f64> = own.map(|p| p.1).collect();
         let base = self.base.map(|base| base.eval_loss);
         let last = curves.iter().filter_map(|curve| curve.last()).map(|p| p.0).fold(0.0, f64::max);
