@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use common::lorasweep;
 use spec::{Event, SweepState, TrialConfig, TrialId};
 use store::SweepFolder;
+use tempfile::TempDir;
 
 /// Kills when nothing else is asked for.
 const KILLS: u32 = 6;
@@ -183,7 +184,7 @@ fn check_epochs_are_kept(folder: &SweepFolder, state: &SweepState) {
 
 #[test]
 fn a_sweep_whose_processes_are_killed_at_any_moment_ends_like_one_left_alone() {
-    let (killed, state) = besiege(|kills| sweep_file(kills.div_ceil(KILLS_PER_SEED) + 1));
+    let (_dir, killed, state) = besiege(|kills| sweep_file(kills.div_ceil(KILLS_PER_SEED) + 1));
     check_epochs_are_kept(&killed, &state);
 }
 
@@ -198,7 +199,7 @@ fn end(trial: &spec::TrialState) -> (Option<std::mem::Discriminant<spec::Outcome
 }
 
 /// Runs a sweep left alone and through kills, and compares.
-fn besiege(file: impl Fn(u32) -> String) -> (SweepFolder, SweepState) {
+fn besiege(file: impl Fn(u32) -> String) -> (TempDir, SweepFolder, SweepState) {
     let kills = number("LORASWEEP_KILLS", KILLS.into()) as u32;
     let seed = number("LORASWEEP_KILLS_SEED", u64::from(std::process::id()));
     let mut dice = Dice(seed);
@@ -239,5 +240,5 @@ fn besiege(file: impl Fn(u32) -> String) -> (SweepFolder, SweepState) {
     assert_eq!(lost, Vec::<&TrialId>::new());
     assert_eq!((ours.len(), differing), (theirs.len(), 0), "{ours:?}\n{theirs:?}");
     check_nothing_is_done_twice(&killed.events().unwrap());
-    (killed, state)
+    (dir, killed, state)
 }

@@ -72,7 +72,11 @@ pub fn advice(facts: &Facts<'_>) -> Option<String> {
             Some(say!(lang, LowerRate, rate))
         }
         Flag::TooSlow => Some(say!(lang, RaiseRate, rate)),
-        Flag::Ok | Flag::Underfit if facts.further_at_higher_rate.is_some() => {
+        Flag::Ok if facts.further_at_higher_rate.is_some() => Some(say!(lang, RaiseRate, rate)),
+        Flag::Underfit
+            if facts.further_at_higher_rate.is_some()
+                && !matches!(differing_from_best(facts)[..], [only] if only.name == "learning_rate") =>
+        {
             Some(say!(lang, RaiseRate, rate))
         }
         Flag::Underfit => {
@@ -174,16 +178,20 @@ fn overfit(lang: Lang, overfit: &Overfit, base: Option<&Evaluation>) -> String {
     }
 }
 
+/// The settings, the seed apart, that differ from the best run's.
+fn differing_from_best(facts: &Facts<'_>) -> Vec<&'static Parameter> {
+    let Some(best) = facts.reference.best else { return Vec::new() };
+    let varying = parameters::varying(&[&facts.trial.trial.config, &best.trial.config]);
+    varying.into_iter().filter(|parameter| parameter.name != "seed").collect()
+}
+
 /// Where one setting alone differs from the best run's, that is the likely cause; of several it cannot be
 /// told which.
 fn difference_from_best(facts: &Facts<'_>) -> Option<String> {
     let lang = facts.lang;
     let best = &facts.reference.best?.trial;
     let (own, theirs) = (&facts.trial.trial.config, &best.config);
-    let differing: Vec<_> = parameters::varying(&[own, theirs])
-        .into_iter()
-        .filter(|parameter| parameter.name != "seed")
-        .collect();
+    let differing = differing_from_best(facts);
     let here = |p: &&Parameter| say!(lang, Here, p.name, p.value(theirs), p.value(own));
     let id = best.id.to_string();
     match differing[..] {
