@@ -25,7 +25,8 @@ const LEVEL: f64 = 0.95;
 pub struct Intervals {
     /// In the order of the candidates.
     pub of: Vec<Against>,
-    /// A comparison with the best alone does not tell the candidate from it (95 %, one-sided).
+    /// A comparison with the best alone does not tell the candidate from it (95 %, one-sided); where
+    /// no seed was repeated, not even over rows alone.
     pub is_close: Vec<bool>,
     /// Variance over examples of each one's difference.
     pub examples: Vec<f64>,
@@ -88,7 +89,13 @@ impl Intervals {
         });
         let of: Vec<Against> = of.collect();
         let is_close = of.iter().zip(&errors).map(|(against, (difference, errors))| {
-            against.is_tied && *difference <= single(found, *errors, SINGLE) * errors.both()
+            // What is exported is a trained run: that another seed might have been as good does not
+            // make it so.
+            let error = match found.seeds.repeated {
+                0 => SINGLE * errors.examples.sqrt(),
+                _ => single(found, *errors, SINGLE) * errors.both(),
+            };
+            against.is_tied && *difference <= error
         });
         let examples = errors.iter().map(|(_, errors)| errors.examples).collect();
         Self { is_close: is_close.collect(), of, examples, critical }

@@ -28,9 +28,11 @@
 //! # The choice
 //! Against thousands, a run far behind may be tied as well: that it is worse has not been shown, but
 //! is likely. So simplicity decides among those that even a comparison with the best alone does not
-//! tell from it (95 %, one-sided, seeds included): of these the lowest rank; of those, the ones whose gap
-//! is within one standard error of the smallest; of those, the least retention loss, and then the lowest
-//! validation loss.
+//! tell from it (95 %, one-sided): of these the lowest rank; of those, the ones whose gap is within one
+//! standard error of the smallest; of those, the least retention loss, and then the lowest validation
+//! loss. That comparison includes the seeds where they were repeated. Where they were not, it is over rows
+//! alone: what is exported is a trained run, and that another seed of a simpler configuration might have
+//! been as good does not make the simpler run so.
 //!
 //! # What to expect
 //! The lowest of many noisy losses is too low. So the choice is repeated on four fifths of the
