@@ -20,7 +20,7 @@
 //! 3. The *share* is how much of the best run's improvement over the base model the run reached:
 //!    `(L(base) - L(m)) / (L(base) - best L of the sweep)`, and 0 when no run beat the base.
 //!    The run was *still falling* when its validation loss dropped, over the last third of its
-//!    steps, by more than `report.overfit_sigma x noise` and by more than 5 % of its own
+//!    steps, by more than `report.overfit_sigma x noise` and by more than about 5 % of its own
 //!    improvement.
 //!    - `too_slow`: still falling, and share < `report.too_slow_share`;
 //!    - `underfit`: no longer falling, and share < `report.underfit_share`.
@@ -71,7 +71,8 @@ pub(crate) use verdict::{VerdictInput, verdict_of};
 
 use crate::text::Lang;
 pub use findings::{Finding, FindingKind};
-use progress::{Peers, Rate};
+use progress::{Fall, Peers, Rate};
+use thresholds::Thresholds;
 pub use verdict::{BestRun, Edge, RunnerUp, Side, Verdict, verdict};
 
 /// What a run amounts to.
@@ -232,11 +233,12 @@ pub fn diagnose_all(
     lang: Lang,
 ) -> BTreeMap<TrialId, Diagnosis> {
     let (reference, peers, curves) = (Reference::of(state), Peers::of(state), Curves::of(state));
-    let settings = &thresholds::settled(settings, state);
+    let thresholds = &thresholds::settled(settings, state);
+    let settings = &thresholds.settings;
     let diagnosed = |(&id, trial): (&TrialId, &TrialState)| {
         let reference = reference.for_trial(trial, state);
         let judged = curves.judge(trial, reference.base, settings);
-        (id, diagnose(trial, reference, &peers, judged, settings, lang))
+        (id, diagnose(trial, reference, &peers, judged, thresholds, lang))
     };
     state.trials.par_iter().map(diagnosed).collect()
 }
@@ -249,9 +251,10 @@ pub fn diagnose_one(
     lang: Lang,
 ) -> Diagnosis {
     let reference = Reference::of(state).for_trial(trial, state);
-    let settings = &thresholds::settled(settings, state);
+    let thresholds = &thresholds::settled(settings, state);
+    let settings = &thresholds.settings;
     let judged = Curves::of(state).judge(trial, reference.base, settings);
-    diagnose(trial, reference, &Peers::of(state), judged, settings, lang)
+    diagnose(trial, reference, &Peers::of(state), judged, thresholds, lang)
 }
 
 fn diagnose(
@@ -259,16 +262,17 @@ fn diagnose(
     reference: Reference<'_>,
     peers: &Peers<'_>,
     judged: Judged,
-    settings: &ReportSettings,
+    thresholds: &Thresholds,
     lang: Lang,
 ) -> Diagnosis {
     let Judged { curve, rise, smooth } = judged;
+    let Thresholds { settings, falling_share } = thresholds;
     let overfit = rise
         .as_ref()
         .and_then(|rise| overfit::found(&trial.evaluations, reference.base, rise, settings));
     let improvement_share = improvement_share(trial, reference);
-    let still_falling =
-        reference.base.and_then(|base| progress::still_falling(&trial.evaluations, base, settings));
+    let fall = reference.base.and_then(|base| Fall::of(&trial.evaluations, base, settings));
+    let still_falling = fall.filter(|fall| fall.share > *falling_share).map(|fall| fall.drop);
     let flag = flag(trial, overfit.is_some(), improvement_share, still_falling, settings);
     let spikes = spikes::spikes(&trial.train_points);
     let is_judged = matches!(flag, Flag::Ok | Flag::TooSlow | Flag::Underfit);

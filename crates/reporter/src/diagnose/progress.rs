@@ -7,10 +7,10 @@ use spec::{Evaluation, ReportSettings, SweepState, TrialState};
 
 use super::overfit::with_base;
 
-/// A run is still falling when its last third brought more than this share of its improvement.
+/// A run is still falling when its last third brought more than about this share of its improvement.
 /// A linear decay of the learning rate leaves a ninth of the path to the last third, and an
 /// exponential approach is below this only after more than four time constants.
-const FALLING_SHARE: f64 = 0.05;
+pub const FALLING_SHARE: f64 = 0.05;
 
 /// Share of `best`'s improvement over `base` that `own` reached; 0 when nothing beat the base.
 pub fn recovered_share(base: f64, best: f64, own: f64) -> f64 {
@@ -92,20 +92,32 @@ impl<'a> Peers<'a> {
     }
 }
 
-/// Was the validation loss still falling at the end? Returns the drop over the last third of the
-/// steps when it was.
-pub fn still_falling(
-    evaluations: &[Evaluation],
-    base: &Evaluation,
-    settings: &ReportSettings,
-) -> Option<f64> {
-    let curve = with_base(evaluations, Some(base));
-    let last = *curve.last()?;
-    let two_thirds = f64::from(last.step) * 2.0 / 3.0;
-    let before =
-        curve.iter().rev().find(|e| e.step < last.step && f64::from(e.step) <= two_thirds)?;
-    let drop = before.eval_loss - last.eval_loss;
-    let improvement = base.eval_loss - last.eval_loss;
-    let noise = last.rise_stderr.unwrap_or(last.eval_loss_stderr);
-    (drop > settings.overfit_sigma * noise && drop > FALLING_SHARE * improvement).then_some(drop)
+/// What the last third of a run's steps brought, where that is beyond its noise.
+#[derive(Debug, Clone, Copy)]
+pub struct Fall {
+    /// How much lower the validation loss is.
+    pub drop: f64,
+    /// That as a share of the whole improvement over the base model.
+    pub share: f64,
+}
+
+impl Fall {
+    /// `None` where the loss did not fall by more than its noise.
+    pub fn of(
+        evaluations: &[Evaluation],
+        base: &Evaluation,
+        settings: &ReportSettings,
+    ) -> Option<Self> {
+        let curve = with_base(evaluations, Some(base));
+        let last = *curve.last()?;
+        let two_thirds = f64::from(last.step) * 2.0 / 3.0;
+        let before =
+            curve.iter().rev().find(|e| e.step < last.step && f64::from(e.step) <= two_thirds)?;
+        let drop = before.eval_loss - last.eval_loss;
+        let noise = last.rise_stderr.unwrap_or(last.eval_loss_stderr);
+        let improvement = base.eval_loss - last.eval_loss;
+        // One that is above the base model has improved by nothing, and any fall is more than that.
+        let share = if improvement > 0.0 { drop / improvement } else { f64::INFINITY };
+        (drop > settings.overfit_sigma * noise).then_some(Self { drop, share })
+    }
 }

@@ -156,6 +156,20 @@ fn runs_with_nearly_the_same_curve_have_the_same_flag() {
 }
 
 #[test]
+fn runs_that_fall_by_nearly_the_same_at_the_end_have_the_same_flag() {
+    use reporter::Lang;
+    use reporter::diagnose::diagnose_all;
+    let settings = spec::ReportSettings::default();
+    // The base model is at 2.0: what the last third brought is 4.7 and 5.3 % of the improvement.
+    let falling = |share: f64| vec![1.9, 1.6 + 0.4 * share, 1.6 + 0.2 * share, 1.6];
+    let (less, more) = (falling(0.047), falling(0.053));
+    let state =
+        sweep(&[(config(8, 1e-4), GOOD), (config(4, 1e-4), &less), (config(2, 1e-4), &more)]);
+    let all = diagnose_all(&state, &settings, Lang::En);
+    assert_eq!(all[&TrialId(2)].flag, all[&TrialId(3)].flag);
+}
+
+#[test]
 fn on_real_runs_no_advice_contradicts_the_choice() {
     use reporter::Lang;
     use reporter::diagnose::{Side, verdict};
