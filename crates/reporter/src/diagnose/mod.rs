@@ -130,7 +130,7 @@ pub enum Note {
     Forgetting,
     /// Not even the best evaluation beats the base model.
     WorseThanBase,
-    /// Training diverged, spiked, stayed above the base model, or came less far than at a lower rate.
+    /// Training diverged, spiked, stayed above the base model, or improved less than at a lower rate.
     LearningRateTooHigh,
     /// Far behind the best run, still falling, at a lower learning rate than that run's, or came
     /// less far than at a higher rate.

@@ -122,12 +122,12 @@ texts! {
         "{0} chững lại khi còn cách xa lượt tốt nhất.";
     UnderfittingAdvice: "More of the same training would not help: see each run's advice for what it lacks compared with the best.",
         "Huấn luyện thêm như cũ sẽ không giúp ích: xem lời khuyên của từng lượt để biết còn thiếu gì so với lượt tốt nhất.";
-    RateTooHigh: "At learning_rate {0} and above, {1} of {2} runs diverged, spiked, stayed above the base model or came less far than at a lower rate.",
+    RateTooHigh: "At learning_rate {0} and above, {1} of {2} runs diverged, spiked, stayed above the base model or improved less than at a lower rate.",
         "Từ learning_rate {0} trở lên, {1}/{2} lượt phân kỳ, loss tăng vọt, ở trên mô hình gốc hoặc giảm được ít hơn so với learning rate thấp hơn.";
     RateTooHighAdvice: "Search below {0}.",
         "Hãy thử giá trị nhỏ hơn {0}.";
-    RateTooLow: "At learning_rate {0} and below, {1} of {2} runs were still falling at the end, far behind the best.",
-        "Từ learning_rate {0} trở xuống, {1}/{2} lượt vẫn đang giảm khi kết thúc và còn xa lượt tốt nhất.";
+    RateTooLow: "At learning_rate {0} and below, {1} of {2} runs improved less than at a higher rate, or were still falling far behind the best.",
+        "Từ learning_rate {0} trở xuống, {1}/{2} lượt giảm được ít hơn so với learning rate cao hơn, hoặc vẫn đang giảm và còn xa lượt tốt nhất.";
     RateTooLowAdvice: "Search above {0}, or train for more epochs.",
         "Hãy thử giá trị lớn hơn {0}, hoặc huấn luyện nhiều epoch hơn.";
     RankSaturates: "At the same other settings, ranks above {0} are not better beyond chance ({1}).",
