@@ -392,6 +392,13 @@ fn a_report_elsewhere_takes_the_place_of_a_report_only() {
     assert_eq!(fs::read_to_string(dir.path().join("mine/report.html")).unwrap(), "mine");
     assert_eq!(report("new").code, 0);
     assert_eq!(report("new").code, 0);
+    // The folder of another sweep has a report of its own.
+    fs::create_dir(dir.path().join("results/other")).unwrap();
+    let resolved = dir.path().join("results/small/resolved.json");
+    fs::copy(resolved, dir.path().join("results/other/resolved.json")).unwrap();
+    let refused = report("results/other");
+    assert_eq!(refused.code, 2);
+    assert!(refused.stderr.contains("results folder of another sweep"), "{}", refused.stderr);
 }
 
 #[test]

@@ -17,6 +17,8 @@ use crate::{journal, layout, own_files};
 pub(crate) struct Told {
     proposed: HashSet<TrialId>,
     ended: HashSet<TrialId>,
+    /// No trial was left, and the sweep has not begun again since.
+    is_finished: bool,
 }
 
 impl Told {
@@ -26,6 +28,8 @@ impl Told {
             match event {
                 Event::TrialProposed { trial, .. } => told.proposed.insert(trial.id),
                 Event::TrialFinished { trial, .. } => told.ended.insert(*trial),
+                Event::SweepStarted { .. } => std::mem::take(&mut told.is_finished),
+                Event::SweepFinished => std::mem::replace(&mut told.is_finished, true),
                 _ => false,
             };
         }
@@ -41,6 +45,12 @@ impl Told {
             ids.partition(|id| self.proposed.contains(id));
         missing.retain(|id| has_begun(root, *id));
         let has_ended = |id: &TrialId| own_files::is_file(&layout::trial_json(root, *id));
+        // A sweep finishes when all its trials have ended: their ends are lost with a worker's file.
+        if self.is_finished {
+            missing.extend(self.proposed.difference(&self.ended));
+            missing.sort_unstable();
+            return Ok(missing);
+        }
         let without_end: Vec<TrialId> =
             known.into_iter().filter(|id| !self.ended.contains(id) && has_ended(id)).collect();
         // Ends are in the journals of workers, and all of a worker's are lost with its first line.

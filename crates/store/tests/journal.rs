@@ -223,6 +223,16 @@ fn a_worker_whose_journal_is_cut_within_its_first_line_has_lost_the_ends_of_its_
 }
 
 #[test]
+fn a_finished_sweep_with_a_trial_that_has_not_ended_has_lost_records() {
+    let results = tempfile::tempdir().unwrap();
+    open(results.path()).dir.record(&[proposed(1), proposed(2), Event::SweepFinished]).unwrap();
+    let said = SweepFolder::open(results.path().join("s")).unwrap().state().unwrap_err();
+    assert!(said.to_string().contains("001, 002"), "{said}");
+    let again = SweepDir::open(results.path(), &identity(1), "name: s\n");
+    assert!(again.is_err(), "nor is it trained");
+}
+
+#[test]
 fn the_line_that_a_dead_driver_left_unfinished_is_named_when_it_is_cut() {
     let results = tempfile::tempdir().unwrap();
     open(results.path()).dir.record(&history()).unwrap();

@@ -17,7 +17,7 @@ pub fn run(args: &ReportArgs, output: Output) -> Result<Exit, CliError> {
     let settings = Settings::of(&folder.identity()?)?;
     let (state, spans) = publish::history(&folder)?;
     if let Some(to) = &args.to {
-        refuse_replacing(to)?;
+        refuse_replacing(to, &args.dir)?;
     }
     let target = args.to.as_ref().map_or_else(|| folder.clone(), SweepFolder::at);
     let lang = args.lang.into();
@@ -57,9 +57,15 @@ pub fn run(args: &ReportArgs, output: Output) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-/// A folder of something else may have files of the report's names.
-fn refuse_replacing(to: &Path) -> Result<(), CliError> {
+/// A folder of something else may have files of the report's names, and that of another sweep has a
+/// report of its own.
+fn refuse_replacing(to: &Path, own: &Path) -> Result<(), CliError> {
     let Ok(mut entries) = to.read_dir() else { return Ok(()) };
+    let is_own = to.canonicalize().ok() == own.canonicalize().ok();
+    if !is_own && SweepFolder::open(to).is_ok() {
+        let why = "it is the results folder of another sweep".to_owned();
+        return Err(CliError::NotReplaced { path: to.to_path_buf(), why });
+    }
     if entries.next().is_none() || SweepFolder::at(to).has_report() {
         return Ok(());
     }

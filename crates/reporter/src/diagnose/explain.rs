@@ -72,12 +72,18 @@ pub fn advice(facts: &Facts<'_>) -> Option<String> {
             Some(say!(lang, LowerRate, rate))
         }
         Flag::TooSlow => Some(say!(lang, RaiseRate, rate)),
-        Flag::Ok if facts.further_at_higher_rate.is_some() => Some(say!(lang, RaiseRate, rate)),
+        Flag::Ok if facts.further_at_higher_rate.is_some() => {
+            Some(if facts.notes.contains(&Note::MoreEpochs) {
+                say!(lang, RaiseRate, rate)
+            } else {
+                say!(lang, RaiseRateAlone, rate)
+            })
+        }
         Flag::Underfit
             if facts.further_at_higher_rate.is_some()
                 && !matches!(differing_from_best(facts)[..], [only] if only.name == "learning_rate") =>
         {
-            Some(say!(lang, RaiseRate, rate))
+            Some(say!(lang, RaiseRateAlone, rate))
         }
         Flag::Underfit => {
             Some(difference_from_best(facts).unwrap_or_else(|| say!(lang, HigherRank)))

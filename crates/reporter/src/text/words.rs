@@ -118,10 +118,10 @@ texts! {
         "{0} bị overfit, thường sau epoch {1}; lượt tệ nhất ({2}) có validation loss tăng {3} cho đến cuối.";
     OverfittingAdvice: "Stop at about epoch {0} or lower the learning rate; the adapters kept are those of the best epoch.",
         "Dừng ở khoảng epoch {0} hoặc giảm learning rate; adapter được giữ lại là của epoch tốt nhất.";
-    Underfitting: "{0} levelled off far behind the best run.",
-        "{0} chững lại khi còn cách xa lượt tốt nhất.";
-    UnderfittingAdvice: "More of the same training would not help: see each run's advice for what it lacks compared with the best.",
-        "Huấn luyện thêm như cũ sẽ không giúp ích: xem lời khuyên của từng lượt để biết còn thiếu gì so với lượt tốt nhất.";
+    Underfitting: "{0} ended far behind the best run and fell by little or nothing at the end.",
+        "{0} kết thúc khi còn cách xa lượt tốt nhất và về cuối hầu như không giảm nữa.";
+    UnderfittingAdvice: "More of the same training would help little: see each run's advice for what it lacks compared with the best.",
+        "Huấn luyện thêm như cũ sẽ ít giúp ích: xem lời khuyên của từng lượt để biết còn thiếu gì so với lượt tốt nhất.";
     RateTooHigh: "At learning_rate {0} and above, {1} of {2} runs diverged, spiked, stayed above the base model or improved less than at a lower rate.",
         "Từ learning_rate {0} trở lên, {1}/{2} lượt phân kỳ, loss tăng vọt, ở trên mô hình gốc hoặc giảm được ít hơn so với learning rate thấp hơn.";
     RateTooHighAdvice: "Search below {0}.",
@@ -212,8 +212,8 @@ texts! {
         "{0} cấu hình ngang nhau vì ảnh hưởng của seed, không phải vì ít dữ liệu: với các seed này vẫn phân biệt được.";
     SeedsDecideAdvice: "Repeat the closest: with {0} seeds each, the best can be told from the next if the difference is real.",
         "Hãy lặp lại các cấu hình gần nhất: với {0} seed mỗi cấu hình, có thể phân biệt lượt tốt nhất với lượt kế tiếp nếu khác biệt là thật.";
-    SeedsTooMany: "It would take many seeds to tell them apart: take the simplest, or repeat the closest to be surer of the order.",
-        "Cần rất nhiều seed mới phân biệt được: hãy chọn cấu hình đơn giản nhất, hoặc lặp lại các cấu hình gần nhất để chắc hơn.";
+    SeedsTooMany: "It would take many seeds to tell them apart: repeat the closest to be surer of the order, or take the run named above.",
+        "Cần rất nhiều seed mới phân biệt được: hãy chọn lượt nêu trên, hoặc lặp lại các cấu hình gần nhất để chắc hơn.";
     Leakage: "{0} validation rows are also training rows, and {1} more share their prompt with one.",
         "{0} dòng validation cũng có trong tập huấn luyện, và {1} dòng khác trùng prompt.";
     LeakageAdvice: "Remove them (`lorasweep check` lists their lines): their losses look better than new rows' would.",
@@ -240,8 +240,8 @@ texts! {
         "Phân kỳ tại bước {0}: {1}.";
     TooSlow: "Validation loss was still falling at the end (by {0} over the last third of the steps), but only {1} of the best run's improvement over the base model was reached.",
         "Validation loss vẫn đang giảm khi kết thúc ({0} trong một phần ba số bước cuối), nhưng mới đạt {1} mức cải thiện của lượt tốt nhất so với mô hình gốc.";
-    Underfit: "Validation loss levelled off with {0} of the best run's improvement over the base model.",
-        "Validation loss chững lại khi mới đạt {0} mức cải thiện của lượt tốt nhất so với mô hình gốc.";
+    Underfit: "Validation loss fell by little or nothing at the end, with {0} of the best run's improvement over the base model.",
+        "Về cuối validation loss hầu như không giảm nữa, khi mới đạt {0} mức cải thiện của lượt tốt nhất so với mô hình gốc.";
     EndedUnevaluated: "Ended without an evaluation.",
         "Kết thúc mà chưa được đánh giá.";
     Fine: "Validation loss {0} at epoch {1}, with a gap of {2} to the train loss.",
@@ -288,6 +288,8 @@ texts! {
         "Giảm learning rate (hiện là {0}): huấn luyện bao lâu cũng không có ích.";
     StopAt: "Stop at epoch {0}, or lower the learning rate (now {1}).",
         "Dừng ở epoch {0}, hoặc giảm learning rate (hiện là {1}).";
+    RaiseRateAlone: "Raise the learning rate (now {0}).",
+        "Tăng learning rate (hiện là {0}).";
     RaiseRate: "Raise the learning rate (now {0}) or train for more epochs.",
         "Tăng learning rate (hiện là {0}) hoặc huấn luyện nhiều epoch hơn.";
     HigherRank: "Try a higher rank or more data.",
