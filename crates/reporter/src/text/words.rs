@@ -256,8 +256,8 @@ texts! {
         "Đã dừng ở bước {0} ({1}) rồi chạy tiếp sau đó ({2}).";
     NeverBelowBase: "Validation loss never fell below the base model's {0}; it rose by {1} to {2} at epoch {3}, clearly from epoch {4} on{5}.",
         "Validation loss chưa bao giờ xuống dưới mức {0} của mô hình gốc; nó tăng {1} lên {2} tại epoch {3}, rõ rệt từ epoch {4}{5}.";
-    Overfit: "Validation loss was lowest at epoch {0}; its level (two evaluations in a row) rose from {1} by {2} to {3} at epoch {4}, likely from epoch {5} on{6}.",
-        "Validation loss thấp nhất tại epoch {0}; mức của nó (hai lần đánh giá liên tiếp) tăng từ {1} thêm {2} lên {3} tại epoch {4}, có khả năng từ epoch {5}{6}.";
+    Overfit: "Validation loss was lowest at epoch {0}; its level (two evaluations in a row, estimated without their noise) rose from {1} by {2} to {3} at epoch {4}, likely from epoch {5} on{6}.",
+        "Validation loss thấp nhất tại epoch {0}; mức loss của hai lần đánh giá liên tiếp (ước tính, đã bỏ nhiễu) tăng từ {1} thêm {2} lên {3} tại epoch {4}, có khả năng từ epoch {5}{6}.";
     WhileTrainLoss: ", while train loss went from {0} to {1}",
         ", trong khi train loss đi từ {0} đến {1}";
     RiseWithError: "{0} ± {1} ({2}; probability of overfitting {3})",
