@@ -2,7 +2,7 @@
 //! begin where they do not fit.
 
 use serde::Serialize;
-use spec::{Sweep, Trial};
+use spec::{Sweep, SweepState, Trial};
 use store::SweepFolder;
 use trainer::adapter::AdapterLayout;
 use trainer::model::DecoderConfig;
@@ -18,6 +18,11 @@ pub struct Checkpoints {
     trials: u64,
     /// Bytes of the largest one.
     bytes_each: u64,
+}
+
+/// Trials that an earlier launch has ended.
+pub fn ended(earlier: &SweepState) -> usize {
+    earlier.trials.values().filter(|trial| trial.outcome().is_some()).count()
 }
 
 impl Checkpoints {
@@ -54,12 +59,14 @@ impl Checkpoints {
         self.trials
     }
 
-    /// An error where they do not fit into the sweep's folder. Those that are there already are
-    /// replaced, one at a time.
-    pub fn ask_for_room(self, folder: &SweepFolder, total: Option<usize>) -> Result<(), CliError> {
-        // A folder that cannot be read is refused when it is opened.
-        let state = folder.state().unwrap_or_default();
-        let ended = state.trials.values().filter(|trial| trial.outcome().is_some()).count();
+    /// An error where they do not fit into the sweep's folder, in which so many trials of the `total`
+    /// have ended. Checkpoints that are there already are replaced, one at a time.
+    pub fn ask_for_room(
+        self,
+        folder: &SweepFolder,
+        ended: usize,
+        total: Option<usize>,
+    ) -> Result<(), CliError> {
         let left = total.map_or(u64::MAX, |total| total.saturating_sub(ended) as u64);
         let running = Self { trials: self.trials.min(left), ..self };
         if running.trials == 0 {

@@ -37,8 +37,16 @@ impl From<&Evaluation> for Point {
     }
 }
 
-/// A run's evaluations in order, the base model's first where it is known: LoRA starts at B = 0, so
-/// the base model is every run's step 0.
+/// A run's evaluations, preceded by the base model's, which a LoRA run starts from exactly (B = 0).
+pub fn with_base<'a>(
+    evaluations: &'a [Evaluation],
+    base: Option<&'a Evaluation>,
+) -> Vec<&'a Evaluation> {
+    let start = base.filter(|_| evaluations.first().is_some_and(|first| first.step > 0));
+    start.into_iter().chain(evaluations).collect()
+}
+
+/// A run's evaluations in order, the base model's first where it is known.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Curve {
     points: Vec<Point>,
@@ -53,8 +61,7 @@ impl Curve {
         base: Option<&Evaluation>,
         targets: Option<&[f64]>,
     ) -> Self {
-        let start = base.filter(|_| evaluations.first().is_some_and(|first| first.step > 0));
-        let all: Vec<&Evaluation> = start.into_iter().chain(evaluations).collect();
+        let all = with_base(evaluations, base);
         let points = all.iter().map(|evaluation| Point::from(*evaluation)).collect();
         Self::new(points, Noise::of(&all, targets))
     }

@@ -14,10 +14,10 @@ mod overfit;
 mod posterior;
 mod shapes;
 
-pub use curve::{Curve, Point};
+pub use curve::{Curve, Point, with_base};
 pub use matrix::Matrix;
 pub use memorize::{memorizes_from, shared_improvement};
 pub use noise::{Noise, group_targets};
-pub use overfit::{Rise, SmoothPoint, rise, smooth};
+pub use overfit::{Rise, SmoothPoint, rise, rise_and_smooth};
 pub use posterior::{Fit, Part, Posterior, Relative, Shape};
 pub use shapes::{Evidence, Shapes};

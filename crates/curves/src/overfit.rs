@@ -76,26 +76,35 @@ pub struct SmoothPoint {
 /// Judges a curve; `None` where it has too few evaluations for two levels.
 pub fn rise(curve: &Curve, shapes: &Shapes, min_rise: f64) -> Option<Rise> {
     let levels = Levels::of(curve)?;
-    let unit = curve.unit();
-    let mut sums = Sums::new(levels.count());
-    let drawn = drawn(&levels, &shapes.given(&curve.relative()));
-    for levels_of_draw in &drawn {
-        sums.add(levels_of_draw, levels.train.as_deref(), min_rise, unit);
-    }
-    Some(sums.rise(&levels, unit))
+    Some(rise_of(curve, &levels, &shapes.given(&curve.relative()), min_rise))
 }
 
-/// The smooth curve with its uncertainty, from the first evaluation on.
-pub fn smooth(curve: &Curve, shapes: &Shapes) -> Vec<SmoothPoint> {
-    if curve.own() < 3 {
-        return Vec::new();
+/// As [`rise`], and the smooth curve with its uncertainty, from the first evaluation on; nothing where
+/// there are fewer than three.
+pub fn rise_and_smooth(
+    curve: &Curve,
+    shapes: &Shapes,
+    min_rise: f64,
+) -> (Option<Rise>, Vec<SmoothPoint>) {
+    let Some(levels) = Levels::of(curve) else { return (None, Vec::new()) };
+    let fits = shapes.given(&curve.relative());
+    let smooth = if curve.own() < 3 { Vec::new() } else { smooth_of(curve, &fits) };
+    (Some(rise_of(curve, &levels, &fits, min_rise)), smooth)
+}
+
+fn rise_of(curve: &Curve, levels: &Levels, fits: &[(f64, Fit)], min_rise: f64) -> Rise {
+    let unit = curve.unit();
+    let mut sums = Sums::new(levels.count());
+    for levels_of_draw in &drawn(levels, fits) {
+        sums.add(levels_of_draw, levels.train.as_deref(), min_rise, unit);
     }
+    sums.rise(levels, unit)
+}
+
+fn smooth_of(curve: &Curve, fits: &[(f64, Fit)]) -> Vec<SmoothPoint> {
     let (unit, start) = (curve.unit(), usize::from(curve.has_base()));
-    let fits: Vec<_> = shapes
-        .given(&curve.relative())
-        .into_iter()
-        .map(|(share, fit)| (share, fit.posterior(Part::Smooth)))
-        .collect();
+    let fits: Vec<_> =
+        fits.iter().map(|(share, fit)| (*share, fit.posterior(Part::Smooth))).collect();
     let at = |i: usize| {
         let mean: f64 = fits.iter().map(|(share, fit)| share * fit.mean[i]).sum();
         let square = |fit: &crate::Posterior| fit.covariance.at(i, i) + fit.mean[i].powi(2);

@@ -40,6 +40,18 @@ impl Parameter {
             Kind::Text(of) => of(config),
         }
     }
+
+    /// A number whose differences mean something: the logarithm of counts and rates. `None` for names,
+    /// and for seeds, which are chance.
+    pub fn coordinate(&self, config: &TrialConfig) -> Option<f64> {
+        match self.kind {
+            Kind::Whole(of) => Some(f64::from(of(config)).ln()),
+            Kind::Rate(of) => Some(of(config).ln()),
+            Kind::Real(of) => Some(of(config)),
+            Kind::Unsigned(_) | Kind::Truth(_) | Kind::Text(_) => None,
+        }
+        .filter(|x| x.is_finite())
+    }
 }
 
 /// Every parameter, the most often tuned first.
@@ -83,6 +95,11 @@ pub fn varying(configs: &[&TrialConfig]) -> Vec<&'static Parameter> {
             values.next().is_some_and(|first| values.any(|value| value != first))
         })
         .collect()
+}
+
+/// As [`varying`], without the seed: what is set rather than drawn.
+pub fn settings(configs: &[&TrialConfig]) -> Vec<&'static Parameter> {
+    varying(configs).into_iter().filter(|parameter| parameter.name != "seed").collect()
 }
 
 /// `lora_alpha` is the same multiple of the rank everywhere, as `2r` makes it.

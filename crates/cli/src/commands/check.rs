@@ -6,7 +6,7 @@ use std::path::Path;
 
 use data::{DataReport, PreparedData};
 use serde::Serialize;
-use spec::{ConfigKey, Sweep, TrainSettings, Trial, TrialConfig};
+use spec::{ConfigKey, Sweep, SweepState, TrainSettings, Trial, TrialConfig};
 use store::{SweepDir, SweepFolder};
 use trainer::TrainerError;
 use trainer::model::Format;
@@ -18,7 +18,7 @@ mod replicates;
 
 use self::disk::{Disk, Room};
 use crate::args::{CheckArgs, RunArgs};
-use crate::checkpoints::Checkpoints;
+use crate::checkpoints::{self, Checkpoints};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::foresight;
@@ -175,16 +175,21 @@ fn find<'a>(
     warnings.extend(foresight::idle_rule(sweep, &work));
     warnings.extend(note);
     let (at_most, validation_rows) = (planner.total(), data.validation.examples.len());
-    let checkpoints =
+    let planned =
         Checkpoints::of(sweep, base.config(), &trials, validation_rows, memory.as_ref(), at_most)?;
     let adapters = at_most.map(|n| Disk::of(base.config(), &trials, &work, &sweep.train, n));
-    let disk = Room { adapters, checkpoints, free: store::free_bytes(results) };
+    let disk = Room { adapters, checkpoints: planned, free: store::free_bytes(results) };
     warnings.extend(disk.warning(results));
-    let no_room = || {
-        let folder = SweepFolder::at(results.join(&sweep.name));
-        checkpoints.ask_for_room(&folder, at_most).err()
+    let (earlier, refusal) = match earlier(sweep, at_most, results)? {
+        Ok(earlier) => {
+            let folder = SweepFolder::at(results.join(&sweep.name));
+            let ended = earlier.as_ref().map_or(0, checkpoints::ended);
+            let no_room = planned.ask_for_room(&folder, ended, at_most).err();
+            (earlier, no_room)
+        }
+        Err(refusal) => (None, Some(refusal)),
     };
-    warnings.extend(replicates::hint(sweep));
+    warnings.extend(earlier.and_then(|state| replicates::hint(sweep, &state, results)));
     Ok(Findings {
         name: &sweep.name,
         fingerprint: sweep.fingerprint(),
@@ -202,23 +207,23 @@ fn find<'a>(
         job_script: jobs::script(file, results)?,
         data: &data.report,
         warnings,
-        refusal: refusal(sweep, at_most, results)?.or_else(no_room),
+        refusal,
     })
 }
 
 /// What `run` needs beside its inputs: earlier sweeps that have ended, and a folder for its results.
-/// Returns what it would be refused with.
-fn refusal(
+/// Returns what an earlier launch left there, or what `run` would be refused with.
+fn earlier(
     sweep: &Sweep,
     trials: Option<usize>,
     results: &Path,
-) -> Result<Option<CliError>, CliError> {
+) -> Result<Result<Option<SweepState>, CliError>, CliError> {
     if sweep.warm_start.is_empty() && !results.join(&sweep.name).exists() {
-        return Ok(None);
+        return Ok(Ok(None));
     }
     let identity = inputs::identity(sweep, trials, results)?;
     warm_start::planner(sweep, &identity, None)?;
-    Ok(SweepDir::look(results, &identity).err().map(CliError::Store))
+    Ok(SweepDir::look(results, &identity).map_err(CliError::Store))
 }
 
 /// Tokens that schedules which do not depend on the number of epochs would save: of trials that

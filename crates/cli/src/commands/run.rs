@@ -19,7 +19,7 @@ use worker::launch::{Launcher, SlurmLauncher};
 use worker::{ChooseTested, Drive, Finish, WorkerError};
 
 use crate::args::RunArgs;
-use crate::checkpoints::Checkpoints;
+use crate::checkpoints::{self, Checkpoints};
 use crate::devices;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -40,11 +40,14 @@ pub fn run(args: &RunArgs, output: Output) -> Result<Exit, CliError> {
     let file = sweep_file::load_with_model(&args.sweep)?;
     file.warn();
     let run = Run::new(args, &file, output)?;
-    if let Some(state) = run.finished_before()? {
-        return run.say_finished(&state);
+    let earlier = run.earlier()?;
+    if let Some(state) = earlier.as_ref().filter(|state| run.is_finished(state)) {
+        return run.say_finished(state);
     }
     match &file.sweep.executor.kind {
-        ExecutorKind::Local | ExecutorKind::Slurm(_) => run.train(),
+        ExecutorKind::Local | ExecutorKind::Slurm(_) => {
+            run.train(earlier.map_or(0, |state| checkpoints::ended(&state)))
+        }
         ExecutorKind::Command(_) => run.train_by_command(),
         ExecutorKind::External => Err(CliError::TrainsElsewhere { path: file.path.clone() }),
     }
@@ -71,22 +74,23 @@ impl<'a> Run<'a> {
         Ok(Self { args, file, output, planner, pruner, trials, identity })
     }
 
-    /// The state of this sweep when an earlier launch finished it. Refuses a folder that this
-    /// launch could not use, before anything expensive is done.
-    fn finished_before(&self) -> Result<Option<SweepState>, CliError> {
+    /// The state of this sweep as an earlier launch left it. Refuses a folder that this launch could
+    /// not use, before anything expensive is done.
+    fn earlier(&self) -> Result<Option<SweepState>, CliError> {
         if self.args.fresh {
             return Ok(None);
         }
-        let state = SweepDir::look(&self.args.results, &self.identity)?;
+        Ok(SweepDir::look(&self.args.results, &self.identity)?)
+    }
+
+    /// Whether an earlier launch left nothing to do.
+    fn is_finished(&self, state: &SweepState) -> bool {
         // The test rows are evaluated once all trials have ended: that may be left to do.
-        let is_tested = |state: &SweepState| {
-            self.file.sweep.data.test.is_none()
-                || !self.file.sweep.executor.kind.is_own()
-                || state.test.contains_key(&TrialId::BASE)
-        };
+        let is_tested = self.file.sweep.data.test.is_none()
+            || !self.file.sweep.executor.kind.is_own()
+            || state.test.contains_key(&TrialId::BASE);
         // Replicates may have been asked for after the end.
-        let is_over = |state: &SweepState| self.planner.suggest(state, 1).is_empty();
-        Ok(state.filter(|state| state.finished && is_tested(state) && is_over(state)))
+        state.finished && is_tested && self.planner.suggest(state, 1).is_empty()
     }
 
     fn say_finished(&self, state: &SweepState) -> Result<Exit, CliError> {
@@ -108,13 +112,14 @@ impl<'a> Run<'a> {
         Ok(exit_of(state))
     }
 
-    fn train(&self) -> Result<Exit, CliError> {
+    /// Trains what an earlier launch, in which so many trials ended, has left.
+    fn train(&self, ended: usize) -> Result<Exit, CliError> {
         let (base, data) = preflight::prepare(&self.file.sweep)?;
         self.tell_of_inputs(&base, &data)?;
         let plan = self.plan(&data);
         let memory = self.plan_memory(&base, &data)?;
         let planner = self.planner_within_memory(&base, &data)?;
-        self.ask_for_room(&base, &data, memory.as_ref())?;
+        self.ask_for_room(&base, &data, memory.as_ref(), ended)?;
         let facts = inputs::facts(&self.file.sweep, &data)?;
         let examples = data.train.examples.len();
         let tokens_per_example = plan::tokens_per_example(&data.train);
@@ -221,6 +226,7 @@ impl<'a> Run<'a> {
         base: &Base,
         data: &PreparedData,
         memory: Option<&MemoryPlan>,
+        ended: usize,
     ) -> Result<(), CliError> {
         let (sweep, total) = (&self.file.sweep, self.planner.total());
         let trials = workload::known_trials(sweep, self.trials.as_deref());
@@ -229,7 +235,7 @@ impl<'a> Run<'a> {
         let name = &self.identity.name;
         // With `--fresh` the old results are moved aside on the same disk.
         let there = if self.args.fresh { format!("{name}.new") } else { name.clone() };
-        planned.ask_for_room(&SweepFolder::at(self.args.results.join(there)), total)
+        planned.ask_for_room(&SweepFolder::at(self.args.results.join(there)), ended, total)
     }
 
     /// A planner that does not propose what cannot fit on the first worker's device, where there is

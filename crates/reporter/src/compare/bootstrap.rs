@@ -106,8 +106,7 @@ impl Intervals {
 /// the critical value `critical`.
 pub fn against_untrained(found: &Candidates, nll: &[f64], best: usize, critical: f64) -> Against {
     let examples = paired(found, nll, &found.list[best].nll);
-    let seeds = found.seeds.of_run(best) / found.list[best].trials.len() as f64;
-    let errors = Errors { examples, seeds };
+    let errors = Errors { examples, seeds: found.seed_variance(best) };
     let difference = found.loss(nll) - found.list[best].loss;
     let apart = interval(difference, errors, single(found, errors, TWO_SIDED).max(critical));
     let on_rows = critical.max(TWO_SIDED) * examples.sqrt();
@@ -152,8 +151,7 @@ fn single(found: &Candidates, errors: Errors, normal: f64) -> f64 {
 
 /// Variance between seeds of the difference of two candidates' losses.
 fn of_seeds(found: &Candidates, a: usize, b: usize) -> f64 {
-    let of = |at: usize| found.seeds.of_run(at) / found.list[at].trials.len() as f64;
-    if a == b { 0.0 } else { of(a) + of(b) }
+    if a == b { 0.0 } else { found.seed_variance(a) + found.seed_variance(b) }
 }
 
 /// Variance over examples of the difference of two losses.
@@ -183,8 +181,7 @@ impl Replicates {
             .iter()
             .map(|&at| found.list[at].nll.iter().zip(&reference.nll).map(|(a, b)| a - b).collect())
             .collect();
-        let deviation =
-            |at: usize| (found.seeds.of_run(at) / found.list[at].trials.len() as f64).sqrt();
+        let deviation = |at: usize| found.seed_variance(at).sqrt();
         let freedom = found.seeds.freedom.round().max(1.0);
         let mut differences = vec![Vec::with_capacity(REPLICATES); close.len()];
         let mut moves = vec![Vec::with_capacity(REPLICATES); close.len()];

@@ -112,6 +112,11 @@ impl Candidates {
         ratio_error(pairs, self.loss(nll), self.targets.iter().sum()).powi(2)
     }
 
+    /// Variance between seeds of the candidate's loss, which is the mean over its runs.
+    pub fn seed_variance(&self, at: usize) -> f64 {
+        self.seeds.of_run(at) / self.list[at].trials.len() as f64
+    }
+
     /// Index of the candidate that a run belongs to.
     pub fn at(&self, trial: TrialId) -> Option<usize> {
         self.list.iter().position(|candidate| candidate.trials.contains(&trial))

@@ -49,9 +49,8 @@ impl Expected {
 /// other seeds, of what the lowest one was moved down by.
 fn luck(found: &Candidates) -> f64 {
     let mut random = ChaCha8Rng::seed_from_u64(0x05ee_d1cc);
-    let deviations: Vec<f64> = (0..found.list.len())
-        .map(|at| (found.seeds.of_run(at) / found.list[at].trials.len() as f64).sqrt())
-        .collect();
+    let deviations: Vec<f64> =
+        (0..found.list.len()).map(|at| found.seed_variance(at).sqrt()).collect();
     let mut sum = 0.0;
     for _ in 0..DRAWS {
         let moved = found.list.iter().zip(&deviations).map(|(candidate, deviation)| {

@@ -18,8 +18,8 @@ pub fn pooled(found: &Candidates, pairs: &[(usize, usize)]) -> Against {
     }
     let difference = found.loss(&mean);
     let examples = found.row_variance(&mean);
-    let of = |at: usize| found.seeds.of_run(at) / found.list[at].trials.len() as f64;
-    let seeds = pairs.iter().map(|(a, b)| of(*a) + of(*b)).sum::<f64>() / count.powi(2);
+    let of = |(a, b): &(usize, usize)| found.seed_variance(*a) + found.seed_variance(*b);
+    let seeds = pairs.iter().map(of).sum::<f64>() / count.powi(2);
     let apart = |(a, b): &(usize, usize)| found.list[*a].loss - found.list[*b].loss;
     let between = pairs.iter().map(|pair| (apart(pair) - difference).powi(2)).sum::<f64>()
         / (count - 1.0).max(1.0)

@@ -12,6 +12,9 @@ const MOST_SEEDS: f64 = 8.0;
 /// Configurations that are worth repeating at most.
 const MOST_TOP: usize = 5;
 
+/// Seeds beside the first one where no number of them would decide.
+const FURTHER_SEEDS: u32 = 2;
+
 /// What `replicates` would have to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Repeat {
@@ -22,6 +25,14 @@ pub struct Repeat {
     pub seeds: Option<u32>,
     /// `top` of `replicates`.
     pub top: usize,
+}
+
+impl Repeat {
+    /// The line of a sweep file that repeats them.
+    pub fn setting(&self) -> String {
+        let further = self.seeds.map_or(FURTHER_SEEDS, |seeds| seeds - 1);
+        format!("replicates: {{top: {}, seeds: {further}}}", self.top)
+    }
 }
 
 /// `None` where the rows tie as many as the seeds do.

@@ -8,6 +8,9 @@
 //! `-1/2 y' K^-1 y - 1/2 ln |K|` (eq. 2.30) is averaged over a few length scales l and signals s, so that
 //! whether a difference is the settings' or chance is weighed instead of assumed.
 
+use curves::Matrix;
+use spec::TrialConfig;
+
 use super::candidate::Candidates;
 use crate::parameters::{self, Kind, Parameter};
 
@@ -45,7 +48,7 @@ pub fn evidence(found: &Candidates, spread: &[f64], shares: &[f64]) -> Vec<f64> 
         near.iter().map(|&at| spread[at] / found.list[at].trials.len() as f64).collect();
     let mut all = vec![f64::NEG_INFINITY; shares.len()];
     for length in LENGTHS {
-        let kernel: Vec<f64> = distances.iter().map(|d| 1.0 + matern(d / length)).collect();
+        let kernel = Matrix::from_fn(near.len(), |i, j| 1.0 + matern(distances.at(i, j) / length));
         for signal in SIGNALS {
             for (total, share) in all.iter_mut().zip(shares) {
                 let own = one(&kernel, (signal * scale).powi(2), &noise, *share, &y);
@@ -64,43 +67,45 @@ fn near(found: &Candidates) -> Vec<usize> {
     order
 }
 
-/// Distances of all pairs, row by row, the diagonal included; only the lower half is filled.
-fn distances(found: &Candidates, near: &[usize]) -> Vec<f64> {
+/// Distances of all pairs.
+fn distances(found: &Candidates, near: &[usize]) -> Matrix {
     let configs: Vec<_> = near.iter().map(|&at| &found.list[at].config).collect();
-    let varying: Vec<&Parameter> =
-        parameters::varying(&configs).into_iter().filter(|p| p.name != "seed").collect();
-    let mut squares = vec![0.0; near.len() * near.len()];
-    for parameter in varying {
-        let numbers: Vec<Option<f64>> =
-            configs.iter().map(|config| coordinate(parameter, config)).collect();
-        let numeric = numbers.iter().flatten();
-        let low = numeric.clone().copied().fold(f64::INFINITY, f64::min);
-        let high = numeric.copied().fold(f64::NEG_INFINITY, f64::max);
-        // What has no natural unit, such as dropout, has its range for one.
-        let unit = if matches!(parameter.kind, Kind::Real(_)) { high - low } else { 1.0 };
-        for i in 0..near.len() {
-            for j in 0..i {
-                let apart = match (numbers[i], numbers[j]) {
-                    (Some(a), Some(b)) => (a - b) / unit,
-                    _ => f64::from(parameter.value(configs[i]) != parameter.value(configs[j])),
-                };
-                squares[i * near.len() + j] += apart * apart;
-            }
-        }
-    }
-    squares.into_iter().map(f64::sqrt).collect()
+    let axes: Vec<Axis> =
+        parameters::settings(&configs).into_iter().map(|p| Axis::of(p, &configs)).collect();
+    Matrix::from_fn(near.len(), |i, j| {
+        axes.iter().map(|axis| axis.apart(i, j).powi(2)).sum::<f64>().sqrt()
+    })
 }
 
-/// A number whose differences mean something; `None` for names.
-fn coordinate(parameter: &Parameter, config: &spec::TrialConfig) -> Option<f64> {
-    match parameter.kind {
-        Kind::Whole(of) => Some(f64::from(of(config)).ln() / UNIT_OF_COUNT.ln()),
-        Kind::Unsigned(of) => Some((of(config) as f64).max(1.0).ln() / UNIT_OF_COUNT.ln()),
-        Kind::Rate(of) => Some(of(config).ln() / UNIT_OF_RATE.ln()),
-        Kind::Real(of) => Some(of(config)),
-        Kind::Truth(_) | Kind::Text(_) => None,
+/// One parameter of the candidates.
+struct Axis {
+    /// `None` for names.
+    numbers: Vec<Option<f64>>,
+    values: Vec<String>,
+    unit: f64,
+}
+
+impl Axis {
+    fn of(parameter: &Parameter, configs: &[&TrialConfig]) -> Self {
+        let numbers: Vec<Option<f64>> =
+            configs.iter().map(|config| parameter.coordinate(config)).collect();
+        let known = || numbers.iter().flatten().copied();
+        let unit = match parameter.kind {
+            Kind::Whole(_) => UNIT_OF_COUNT.ln(),
+            Kind::Rate(_) => UNIT_OF_RATE.ln(),
+            // What has no natural unit, such as dropout, has its range for one.
+            _ => known().fold(f64::NEG_INFINITY, f64::max) - known().fold(f64::INFINITY, f64::min),
+        };
+        let values = configs.iter().map(|config| parameter.value(config)).collect();
+        Self { numbers, values, unit }
     }
-    .filter(|x| x.is_finite())
+
+    fn apart(&self, i: usize, j: usize) -> f64 {
+        match (self.numbers[i], self.numbers[j]) {
+            (Some(a), Some(b)) => (a - b) / self.unit,
+            _ => f64::from(self.values[i] != self.values[j]),
+        }
+    }
 }
 
 fn matern(distance: f64) -> f64 {
@@ -108,31 +113,20 @@ fn matern(distance: f64) -> f64 {
     (1.0 + r + r * r / 3.0) * (-r).exp()
 }
 
-/// Log evidence under one set of hyper-parameters, by a Cholesky factor; `None` where rounding leaves
-/// the covariance not positive definite.
-fn one(kernel: &[f64], signal: f64, noise: &[f64], share: f64, y: &[f64]) -> Option<f64> {
-    let n = y.len();
-    let mut factor = vec![0.0; n * n];
-    let mut solved = vec![0.0; n];
-    let (mut fit, mut log_determinant) = (0.0, 0.0);
-    for i in 0..n {
-        for j in 0..=i {
-            // The kernel at distance 0 is not stored for the lower half's diagonal.
-            let own =
-                if i == j { 2.0 * signal + share * noise[i] } else { signal * kernel[i * n + j] };
-            let dot: f64 = (0..j).map(|m| factor[i * n + m] * factor[j * n + m]).sum();
-            let left = own - dot;
-            factor[i * n + j] = if i == j { left.sqrt() } else { left / factor[j * n + j] };
-        }
-        let diagonal = factor[i * n + i];
-        if diagonal.is_nan() || diagonal <= 0.0 {
-            return None;
-        }
-        let dot: f64 = (0..i).map(|m| factor[i * n + m] * solved[m]).sum();
-        solved[i] = (y[i] - dot) / diagonal;
-        fit += solved[i] * solved[i];
-        log_determinant += 2.0 * diagonal.ln();
+/// Log evidence under one set of hyper-parameters; `None` where rounding leaves the covariance not
+/// positive definite.
+fn one(kernel: &Matrix, signal: f64, noise: &[f64], share: f64, y: &[f64]) -> Option<f64> {
+    let covariance = Matrix::from_fn(y.len(), |i, j| {
+        let own = if i == j { share * noise[i] } else { 0.0 };
+        signal * kernel.at(i, j) + own
+    });
+    let factor = covariance.cholesky(0.0);
+    let diagonal = || (0..y.len()).map(|i| factor.at(i, i));
+    if diagonal().any(|pivot| pivot <= 0.0) {
+        return None;
     }
+    let fit: f64 = factor.forward(y).iter().map(|x| x * x).sum();
+    let log_determinant: f64 = diagonal().map(|pivot| 2.0 * pivot.ln()).sum();
     Some(-0.5 * (fit + log_determinant))
 }
 

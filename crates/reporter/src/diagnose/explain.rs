@@ -79,13 +79,12 @@ pub fn advice(facts: &Facts<'_>) -> Option<String> {
                 say!(lang, RaiseRateAlone, rate)
             })
         }
-        Flag::Underfit
-            if facts.further_at_higher_rate.is_some()
-                && !matches!(differing_from_best(facts)[..], [only] if only.name == "learning_rate") =>
-        {
-            Some(say!(lang, RaiseRateAlone, rate))
-        }
         Flag::Underfit => {
+            let names: Vec<&str> = differing_from_best(facts).iter().map(|p| p.name).collect();
+            let is_higher_better = facts.further_at_higher_rate.is_some();
+            if is_higher_better && names != ["learning_rate"] {
+                return Some(say!(lang, RaiseRateAlone, rate));
+            }
             Some(difference_from_best(facts).unwrap_or_else(|| say!(lang, HigherRank)))
         }
         Flag::Diverged => Some(say!(lang, LowerRate, rate)),
@@ -187,8 +186,7 @@ fn overfit(lang: Lang, overfit: &Overfit, base: Option<&Evaluation>) -> String {
 /// The settings, the seed apart, that differ from the best run's.
 fn differing_from_best(facts: &Facts<'_>) -> Vec<&'static Parameter> {
     let Some(best) = facts.reference.best else { return Vec::new() };
-    let varying = parameters::varying(&[&facts.trial.trial.config, &best.trial.config]);
-    varying.into_iter().filter(|parameter| parameter.name != "seed").collect()
+    parameters::settings(&[&facts.trial.trial.config, &best.trial.config])
 }
 
 /// Where one setting alone differs from the best run's, that is the likely cause; of several it cannot be

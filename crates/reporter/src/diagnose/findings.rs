@@ -176,11 +176,11 @@ fn seeds_decide(input: VerdictInput<'_>) -> Option<Finding> {
     let comparison = input.comparison.filter(|_| input.state.finished)?;
     let repeat = comparison.repeat?;
     let evidence = say!(input.lang, SeedsDecide, repeat.tied.to_string());
-    let (advice, seeds) = match repeat.seeds {
-        Some(seeds) => (say!(input.lang, SeedsDecideAdvice, seeds.to_string()), seeds - 1),
-        None => (say!(input.lang, SeedsTooMany), 2),
+    let advice = match repeat.seeds {
+        Some(seeds) => say!(input.lang, SeedsDecideAdvice, seeds.to_string()),
+        None => say!(input.lang, SeedsTooMany),
     };
-    let yaml = Some(format!("replicates: {{top: {}, seeds: {seeds}}}\n", repeat.top));
+    let yaml = Some(repeat.setting() + "\n");
     let trials = comparison.tied.clone();
     Some(Finding { yaml, ..finding(FindingKind::SeedsDecide, trials, evidence, advice) })
 }

@@ -1,7 +1,7 @@
 //! Does validation rise from its own level while the gap widens? The rule is in the documentation of
 //! the crate `curves`; here it is applied to the runs of a sweep.
 
-use curves::{Curve, Evidence, Rise, Shapes, SmoothPoint};
+use curves::{Curve, Evidence, Rise, Shapes, SmoothPoint, with_base};
 use rayon::prelude::*;
 use serde::Serialize;
 use spec::{Evaluation, ReportSettings, SweepState, TrialState};
@@ -72,8 +72,7 @@ impl Curves {
     ) -> Judged {
         let curve = Curve::of(&trial.evaluations, base, self.targets.as_deref());
         let shapes = Shapes::pooled(&self.evidence, trial.trial.config.learning_rate);
-        let rise = curves::rise(&curve, &shapes, settings.overfit_min_rise);
-        let smooth = curves::smooth(&curve, &shapes);
+        let (rise, smooth) = curves::rise_and_smooth(&curve, &shapes, settings.overfit_min_rise);
         Judged { curve, rise, smooth }
     }
 }
@@ -104,13 +103,4 @@ pub fn found(
         probability: rise.probability,
         train: best.train_loss.zip(last.train_loss),
     })
-}
-
-/// The curve including the step 0 at which the adapter changes nothing.
-pub fn with_base<'a>(
-    evaluations: &'a [Evaluation],
-    base: Option<&'a Evaluation>,
-) -> Vec<&'a Evaluation> {
-    let start = base.filter(|_| evaluations.first().is_some_and(|first| first.step > 0));
-    start.into_iter().chain(evaluations).collect()
 }

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use curves::{Noise, group_targets};
+use curves::{Noise, group_targets, with_base};
 use spec::{Evaluation, ReportSettings, SweepState, TrialState};
-
-use super::overfit::with_base;
 
 /// A run is still falling when its last third brought more than about this share of its improvement.
 /// A linear decay of the learning rate leaves a ninth of the path to the last third, and an

@@ -17,7 +17,7 @@ mod forest;
 use serde::Serialize;
 use spec::{SweepState, TrialConfig};
 
-use crate::parameters::{self, Kind, Parameter};
+use crate::parameters::{self, Parameter};
 use forest::Forest;
 
 /// Fewer runs than this explain nothing.
@@ -59,8 +59,7 @@ pub fn importance(state: &SweepState) -> Vec<Importance> {
     }
     let configs: Vec<&TrialConfig> = runs.iter().map(|(config, _)| *config).collect();
     let losses: Vec<f64> = runs.iter().map(|(_, loss)| *loss).collect();
-    let varying: Vec<&Parameter> =
-        parameters::varying(&configs).into_iter().filter(|p| p.name != "seed").collect();
+    let varying = parameters::settings(&configs);
     let columns: Vec<Column> = varying.iter().map(|p| column(p, &configs)).collect();
     let forest = Forest::new(&columns, &losses);
     let mut found: Vec<Importance> = varying
@@ -84,7 +83,7 @@ struct Column {
 }
 
 fn column(parameter: &Parameter, configs: &[&TrialConfig]) -> Column {
-    let numbers: Vec<Option<f64>> = configs.iter().map(|c| number(parameter, c)).collect();
+    let numbers: Vec<Option<f64>> = configs.iter().map(|c| parameter.coordinate(c)).collect();
     let Some(numbers) = numbers.into_iter().collect::<Option<Vec<f64>>>() else {
         return names(&configs.iter().map(|c| parameter.value(c)).collect::<Vec<_>>());
     };
@@ -92,17 +91,6 @@ fn column(parameter: &Parameter, configs: &[&TrialConfig]) -> Column {
     let high = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let values = numbers.iter().map(|x| (x - low) / (high - low)).collect();
     Column { values, names: 0 }
-}
-
-fn number(parameter: &Parameter, config: &TrialConfig) -> Option<f64> {
-    match parameter.kind {
-        Kind::Whole(of) => Some(f64::from(of(config)).ln()),
-        Kind::Rate(of) => Some(of(config).ln()),
-        Kind::Unsigned(of) => Some(of(config) as f64),
-        Kind::Real(of) => Some(of(config)),
-        Kind::Truth(_) | Kind::Text(_) => None,
-    }
-    .filter(|x| x.is_finite())
 }
 
 fn names(values: &[String]) -> Column {

@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use planner::Pruner;
 use spec::{EndsSeen, Event, LogicalStart, SweepState, Trial, TrialId, TrialState};
 
-use super::Run;
 use super::fleet::Phase;
+use super::{Drive, Run};
 use crate::error::WorkerError;
 
 /// What waits to be decided.
@@ -69,15 +69,17 @@ impl Due {
     }
 }
 
-impl Run<'_> {
-    /// Whether decisions are made in logical order. A sweep that was begun without logical times goes
-    /// on without them.
-    pub(super) fn is_ordered(&self) -> bool {
-        self.drive.settings.is_ordered
-            && (self.drive.planner.is_adaptive() || self.is_judged_by_others())
-            && self.trials().all(|trial| trial.clock.is_some())
-    }
+/// Whether decisions are made in logical order. A sweep that was begun without logical times goes on
+/// without them.
+pub(super) fn is_ordered(drive: &Drive) -> bool {
+    let depends_on_others =
+        drive.planner.is_adaptive() || drive.pruner.is_some_and(Pruner::is_relative);
+    drive.settings.is_ordered
+        && depends_on_others
+        && drive.sweep.state.trials.values().all(|trial| trial.clock.is_some())
+}
 
+impl Run<'_> {
     pub(super) fn is_judged_by_others(&self) -> bool {
         self.drive.pruner.is_some_and(Pruner::is_relative)
     }

@@ -17,8 +17,7 @@ impl Run<'_> {
             if is_target_reached(&self.drive) {
                 return self.stop_for_target();
             }
-            let is_ordered = self.is_ordered();
-            if is_ordered {
+            if self.is_ordered {
                 self.decide()?;
             }
             let free = self.free_slots();
@@ -26,7 +25,7 @@ impl Run<'_> {
             let next = next.filter(|_| free > 0).and_then(|place| self.waiting.remove(place));
             let has_changed = match next {
                 Some(trial) => self.start(trial).map(|()| true)?,
-                None if is_ordered => self.break_deadlock()?,
+                None if self.is_ordered => self.break_deadlock()?,
                 None => free > 0 && self.propose(free)? > 0,
             };
             if !has_changed {

@@ -34,7 +34,7 @@ impl Run<'_> {
         let promoted_at = trial.promotions.last().map_or(0, |promoted| promoted.step);
         let is_new = trial.evaluations.iter().any(|e| e.step > promoted_at && e.step <= step);
         // What a trial was promoted with has been judged.
-        if is_new && self.is_ordered() && self.is_judged_by_others() {
+        if is_new && self.is_ordered && self.is_judged_by_others() {
             return self.pending.ask(id, step);
         }
         if let Some(decision) = self.drive.pruner.map(|p| p.judge(&self.drive.sweep.state, id)) {

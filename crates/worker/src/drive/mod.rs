@@ -189,6 +189,8 @@ struct Run<'a> {
     is_exhausted: bool,
     /// Losses of workers on each berth since the last one there got anything done.
     berths: Vec<losses::BerthLosses>,
+    /// Decisions are made in logical order: every trial of the sweep has a logical start.
+    is_ordered: bool,
     /// Decisions that wait for trials to get further.
     pending: decide::Pending,
     /// Every trial was told to stop, since one has reached the target.
@@ -206,6 +208,7 @@ impl<'a> Run<'a> {
         let known: Vec<Trial> =
             drive.sweep.state.trials.values().map(|t| t.trial.clone()).collect();
         let berths = vec![losses::BerthLosses::default(); drive.workers.max(1)];
+        let is_ordered = decide::is_ordered(&drive);
         let mut run = Self {
             drive,
             fleet: Fleet::default(),
@@ -215,6 +218,7 @@ impl<'a> Run<'a> {
             failures: Vec::new(),
             is_exhausted: false,
             berths,
+            is_ordered,
             pending: decide::Pending::default(),
             is_stopping: false,
             base_from: None,
@@ -293,7 +297,7 @@ impl<'a> Run<'a> {
     fn wait_before_reading(&self) -> Duration {
         const WHILE_A_SLOT_IS_IDLE: Duration = Duration::from_millis(5);
         let read_every = self.drive.settings.read_every;
-        let is_due = self.is_ordered() && self.has_due();
+        let is_due = self.is_ordered && self.has_due();
         if is_due { read_every.min(WHILE_A_SLOT_IS_IDLE) } else { read_every }
     }
 
@@ -388,7 +392,7 @@ impl<'a> Run<'a> {
         }
         self.write_tables(id)?;
         self.discard_fork_behind(id)?;
-        if !self.is_ordered() {
+        if !self.is_ordered {
             self.keep_paused(MOST_PAUSED)?;
         }
         self.give_up_if_all_fail()

@@ -8,7 +8,7 @@ use spec::{CommandSettings, ExecutorKind, Sweep, Trial};
 use store::SweepFolder;
 use worker::CommandTrainer;
 
-use super::{next, refusal};
+use super::{earlier, next};
 use crate::args::CheckArgs;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -37,9 +37,7 @@ pub(super) fn run(args: &CheckArgs, file: &SweepFile) -> Result<Exit, CliError> 
         file.warn();
         output::result(&render(&findings));
     }
-    if let Some(refusal) = refusal(&file.sweep, findings.trials, &args.results)? {
-        return Err(refusal);
-    }
+    earlier(&file.sweep, findings.trials, &args.results)??;
     if !args.json {
         let command = if findings.command.is_some() { "run" } else { "ask" };
         output::result(&format!("\nNext:\n  {}", next(command, file, &args.results)));
