@@ -16,20 +16,20 @@ work=$(mktemp -d)
 # Tests write files and wait for the disk, which tells nothing here.
 memory=$(mktemp -d "$([ -w /dev/shm ] && echo /dev/shm || echo "$work")/fuzz.XXXXXX")
 trap 'rm -rf "$work" "$memory"' EXIT
-# What it covers, where its tests are, and the tests of it.
+# What it covers, the crate and the binary of its tests, and parts of their names.
 cat > "$work/kinds" <<'KINDS'
-sweep files (YAML)|spec|hostile_files|a_sweep_of_anything a_file_cut_anywhere
-data rows (JSONL, CSV, text)|trainer|data_properties|arbitrary_bytes shreds_of any_text_file
-data files (gzip, zstd, Parquet)|trainer|data_properties|damaged_
-weights (safetensors, index)|trainer|hostile_models|weight_file any_header an_index_of
-weights (GGUF)|trainer|hostile_models|gguf
-config.json|trainer|hostile_models|a_config_of_anything
-tokenizer.json|trainer|hostile_models|a_tokenizer
-adapters|trainer|hostile_models|an_adapter_of_anything
-chat templates|trainer|hostile_templates|random_templates shreds_of_templates
-journals|store|hostile_files|a_journal_of_any_lines changed_bytes
-journals cut|store|journal|a_journal_cut
-checkpoints, files of workers|store|hostile_files|files_of_workers
+sweep files (YAML)|spec|it|a_sweep_of_anything a_file_cut_anywhere
+data rows (JSONL, CSV, text)|data|it|arbitrary_bytes shreds_of any_text_file
+data files (gzip, zstd, Parquet)|data|it|damaged_
+weights (safetensors, index)|trainer|it|weight_file any_header an_index_of
+weights (GGUF)|trainer|it|gguf
+config.json|trainer|it|a_config_of_anything
+tokenizer.json|trainer|it|a_tokenizer
+adapters|trainer|it|an_adapter_of_anything
+chat templates|data|it|random_templates shreds_of_templates
+journals|store|it|a_journal_of_any_lines changed_bytes
+journals cut|store|it|a_journal_cut
+checkpoints, files of workers|store|it|files_of_workers
 Slurm's output|worker|lib|no_text_makes_the_readers a_job_is_read_from
 metrics of commands|worker|lib|no_printed_line
 KINDS

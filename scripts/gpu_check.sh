@@ -23,7 +23,7 @@ build() {
     cd "$here/.."
     mkdir -p "$1/tests"
     local tests bench
-    tests=$(built test --release --test golden)
+    tests=$(built test --release --test it)
     bench=$(built bench --bench training_step)
     cp "$tests" "$1/golden_tests"
     cp "$bench" "$1/training_step"
@@ -44,7 +44,7 @@ run() {
         exit 1
     fi
     # The golden files lie in this folder, not where the tests were compiled.
-    CARGO_MANIFEST_DIR=$here ./golden_tests --ignored --test-threads=1
+    CARGO_MANIFEST_DIR=$here ./golden_tests golden:: --ignored --test-threads=1
     LORASWEEP_BENCH_CUDA=1 ./training_step --bench --noplot | grep -E 'training_step/|time:|thrpt:'
     local python=${PYTHON:-python3}
     if ! "$python" -c 'import torch, transformers, peft' 2>/dev/null; then

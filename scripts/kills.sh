@@ -5,4 +5,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 LORASWEEP_KILLS="${1:-50}" LORASWEEP_KILLS_SEED="${2:-1}" \
-    cargo test --package lorasweep --test kills --locked -- --nocapture
+    cargo test --package lorasweep --test it --locked -- kills:: --nocapture

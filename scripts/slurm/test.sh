@@ -33,5 +33,5 @@ trap 'scripts/slurm/down.sh "$cluster"' EXIT
 MIN_JOB_AGE=${MIN_JOB_AGE:-2} scripts/slurm/up.sh "$cluster" "${PORT:-28817}"
 export SLURM_CONF=$cluster/slurm.conf
 
-cargo test --locked -p lorasweep-worker --test slurm_real -- --ignored --test-threads=1 "$@"
-cargo test --locked -p lorasweep --test slurm_real -- --ignored --test-threads=1 "$@"
+cargo test --locked -p lorasweep-worker --test it -- slurm_real:: --ignored --test-threads=1 "$@"
+cargo test --locked -p lorasweep --test it -- slurm_real:: --ignored --test-threads=1 "$@"

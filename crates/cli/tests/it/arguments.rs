@@ -1,0 +1,95 @@
+//! Exit codes, help and messages for wrong arguments.
+
+use std::fs;
+
+use crate::common::lorasweep;
+
+#[test]
+fn help_names_every_command_and_every_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let ran = lorasweep(dir.path(), &["--help"]);
+    assert_eq!(ran.code, 0);
+    for word in ["init", "check", "run", "status", "report", "export", "Exit codes:", "  130  "] {
+        assert!(ran.stdout.contains(word), "{word} is missing in:\n{}", ran.stdout);
+    }
+}
+
+#[test]
+fn the_version_says_what_the_binary_was_built_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let ran = lorasweep(dir.path(), &["--version"]);
+    assert!(ran.stdout.starts_with(&format!("lorasweep {} (", env!("CARGO_PKG_VERSION"))));
+    assert!(ran.stdout.contains("CPU"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_missing_sweep_file_is_named_and_exits_2() {
+    let dir = tempfile::tempdir().unwrap();
+    for command in ["check", "run"] {
+        let ran = lorasweep(dir.path(), &[command, "none.yaml"]);
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+        assert!(ran.stderr.starts_with("error: failed to read the sweep file `none.yaml`"));
+        assert!(ran.stderr.contains("help: `lorasweep init FILE`"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_sweep_file_with_mistakes_shows_the_place_exits_2_and_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("bad.yaml"), "name: bad\nmethd: grid\n").unwrap();
+    let ran = lorasweep(dir.path(), &["run", "bad.yaml"]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(ran.stderr.contains("bad.yaml:2:1"), "{}", ran.stderr);
+    assert_eq!(ran.stdout, "");
+    assert!(!dir.path().join("results").exists());
+}
+
+#[test]
+fn unknown_arguments_exit_2() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(lorasweep(dir.path(), &["run", "x.yaml", "--epochs", "3"]).code, 2);
+    assert_eq!(lorasweep(dir.path(), &["train"]).code, 2);
+    let both = ["export", "x", "--best", "--trial", "3", "--to", "y"];
+    assert_eq!(lorasweep(dir.path(), &both).code, 2);
+}
+
+#[test]
+fn errors_are_coloured_only_when_asked_for_without_a_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = lorasweep(dir.path(), &["report", "none"]);
+    let coloured = lorasweep(dir.path(), &["report", "none", "--color", "always"]);
+    assert!(!plain.stderr.contains('\x1b'), "{:?}", plain.stderr);
+    assert!(coloured.stderr.starts_with("\x1b[1;31merror:\x1b[0m "), "{:?}", coloured.stderr);
+}
+
+#[test]
+fn init_writes_a_sweep_once_and_names_the_next_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let ran = lorasweep(dir.path(), &["init", "mine.yaml", "--model", "my/model"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stdout.contains("lorasweep check mine.yaml"), "{}", ran.stdout);
+    let text = fs::read_to_string(dir.path().join("mine.yaml")).unwrap();
+    assert!(text.contains("\nmodel: \"my/model\""), "{text}");
+    fs::write(dir.path().join("mine.yaml"), "kept").unwrap();
+    let again = lorasweep(dir.path(), &["init", "mine.yaml"]);
+    assert_eq!(again.code, 2);
+    assert!(again.stderr.contains("`mine.yaml` exists already"), "{}", again.stderr);
+    assert_eq!(fs::read_to_string(dir.path().join("mine.yaml")).unwrap(), "kept");
+    assert_eq!(lorasweep(dir.path(), &["init", "mine.yaml", "--force"]).code, 0);
+}
+
+#[test]
+fn the_quickstart_is_in_the_binary_and_overwrites_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let ran = lorasweep(dir.path(), &["init", "--quickstart", "try"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(dir.path().join("try/quickstart.yaml").is_file());
+    assert!(ran.stdout.contains("lorasweep run try/quickstart.yaml"), "{}", ran.stdout);
+    let again = lorasweep(dir.path(), &["init", "--quickstart", "try"]);
+    assert_eq!(again.code, 2);
+    let checked = lorasweep(dir.path(), &["check", "try/quickstart.yaml", "--json"]);
+    assert_eq!(checked.code, 0, "{}", checked.stderr);
+    let found: serde_json::Value = serde_json::from_str(&checked.stdout).unwrap();
+    assert!(found["trials"].as_u64().unwrap() > 1);
+    assert!(found["memory_total"].as_u64().unwrap() > 0);
+}

@@ -1,0 +1,21 @@
+//! The program as its user meets it: every test starts the binary.
+
+mod arguments;
+mod check;
+mod common;
+mod data;
+mod elsewhere;
+mod exports;
+mod hub;
+mod hub_hostile;
+mod kills;
+mod merged;
+mod own_files;
+mod processes;
+mod quantised;
+mod replaced;
+mod results;
+mod same_sweep;
+mod serve;
+mod slurm_real;
+mod strangers;

@@ -1,0 +1,118 @@
+//! The processes of a running sweep: seen, asked to end, refused twice, and what becomes of them
+//! when something is in their way.
+
+#![allow(clippy::disallowed_methods, reason = "a test changes its own files")]
+#![cfg(unix)]
+
+use std::fs;
+use std::process::{Child, Command, Output};
+
+use crate::common::{is_training, lorasweep, prepare, start, status, wait_until};
+use store::SweepFolder;
+
+fn signal(name: &str, pid: &str) {
+    assert!(Command::new("kill").args([name, pid]).status().unwrap().success());
+}
+
+fn said(child: Child) -> (Option<i32>, String) {
+    let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+    (status.code(), String::from_utf8(stderr).unwrap())
+}
+
+#[test]
+fn a_running_sweep_is_seen_refused_a_second_time_cancelled_and_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    prepare(dir.path(), 6, "checkpoint_seconds: 60");
+    let mut driver = start(dir.path());
+    wait_until("it trains", || is_training(dir.path()));
+
+    let seen = status(dir.path());
+    let worker = &seen["workers"][0];
+    assert_eq!((&worker["worker"], &worker["device"]), (&"worker-001".into(), &"cpu".into()));
+    assert_ne!(worker["pid"].as_u64(), Some(driver.id().into()), "a process of its own");
+    assert_eq!(worker["trials"], serde_json::json!([1, 2]));
+
+    let second = lorasweep(dir.path(), &["run", "s.yaml"]);
+    assert_eq!(second.code, 1);
+    let holder = format!("is being run by process {} on", driver.id());
+    assert!(second.stderr.contains(&holder), "{}", second.stderr);
+
+    let cancelled = lorasweep(dir.path(), &["cancel", "s.yaml"]);
+    assert_eq!(cancelled.code, 0, "{}", cancelled.stderr);
+    assert_eq!(driver.wait().unwrap().code(), Some(130));
+    let seen = status(dir.path());
+    assert_eq!((&seen["state"], &seen["workers"]), (&"interrupted".into(), &serde_json::json!([])));
+    let saved = dir.path().join("results/s/trials/trial-001/checkpoint/manifest.json");
+    assert!(saved.is_file());
+
+    let again = lorasweep(dir.path(), &["run", "s.yaml", "--quiet"]);
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    let state = SweepFolder::open(dir.path().join("results/s")).unwrap().state().unwrap();
+    assert!(state.finished && state.trials.values().all(|trial| trial.outcome().is_some()));
+}
+
+#[test]
+fn a_worker_that_gives_no_sign_of_life_is_ended_and_its_trials_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    prepare(dir.path(), 3, "heartbeat_seconds: 10, checkpoint_seconds: 1");
+    let driver = start(dir.path());
+    wait_until("it trains", || is_training(dir.path()));
+    let pid = status(dir.path())["workers"][0]["pid"].to_string();
+    signal("-STOP", &pid);
+    let (code, stderr) = said(driver);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.contains("worker-001 was lost: it gave no sign of life for 10 s"), "{stderr}");
+    let folder = SweepFolder::open(dir.path().join("results/s")).unwrap();
+    assert_eq!(folder.state().unwrap().lost_workers.len(), 1);
+    let page = fs::read_to_string(dir.path().join("results/s/report.html")).unwrap();
+    assert!(page.contains("gave no sign of life"));
+}
+
+#[test]
+fn a_model_that_no_worker_can_load_ends_the_sweep_with_its_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    prepare(dir.path(), 1, "devices: 2");
+    let weights = dir.path().join("quickstart/base/model.safetensors");
+    let length = weights.metadata().unwrap().len();
+    fs::File::options().write(true).open(&weights).unwrap().set_len(length / 2).unwrap();
+    let ran = lorasweep(dir.path(), &["run", "s.yaml", "--quiet"]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(ran.stderr.contains("model.safetensors"), "{}", ran.stderr);
+}
+
+/// In a mount namespace of its own, where the system allows one.
+#[test]
+fn on_a_full_disk_the_sweep_says_so_and_goes_on_when_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    prepare(dir.path(), 2, "checkpoint_seconds: 1");
+    fs::create_dir(dir.path().join("results")).unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size=200k tmpfs results || exit 77\n\
+         {0} check s.yaml >/dev/null; echo refused $? >&2\n\
+         {0} run s.yaml --quiet; echo refused $? >&2\n\
+         ls results >&2; echo nothing was begun >&2\n\
+         mount -o remount,size=1500k results\n\
+         {0} run s.yaml --quiet; echo full $? >&2\n\
+         mount -o remount,size=64m results\n\
+         {0} run s.yaml --quiet; echo room $? >&2\n\
+         cat results/s/report.txt",
+        env!("CARGO_BIN_EXE_lorasweep")
+    );
+    let ran = Command::new("unshare")
+        .args(["--mount", "--map-root-user", "sh", "-c", &script])
+        .current_dir(dir.path())
+        .output();
+    let Ok(ran) = ran else { return };
+    let stderr = String::from_utf8_lossy(&ran.stderr);
+    if ran.status.code() == Some(77) || stderr.contains("unshare failed") {
+        println!("not tested: this system allows no mounts of one's own");
+        return;
+    }
+    assert!(stderr.contains("No space left on device"), "{stderr}");
+    let refused = "no room for one checkpoint of each of the 2 trials in training in `results/s`: ";
+    assert_eq!(stderr.matches(refused).count(), 2, "{stderr}");
+    assert!(stderr.contains("refused 28\nnothing was begun\n"), "{stderr}");
+    assert_eq!(stderr.matches("refused 28\n").count(), 2, "{stderr}");
+    assert!(stderr.contains("full 28\n") && stderr.contains("room 0"), "{stderr}");
+    assert!(String::from_utf8_lossy(&ran.stdout).contains("001"), "the report is there");
+}

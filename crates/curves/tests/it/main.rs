@@ -1,0 +1,3 @@
+//! The rules on curves, through the public interface.
+
+mod rule;

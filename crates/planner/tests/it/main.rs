@@ -1,0 +1,10 @@
+//! The planners and stopping rules, through the public interface.
+
+mod bayes;
+mod common;
+mod planners;
+mod promotions;
+mod pruners;
+mod rank_ladder;
+mod replicates;
+mod surrogate;

@@ -1,0 +1,6 @@
+//! Sweep files as people write them, through the public interface.
+
+mod bad_files;
+mod fold;
+mod good_files;
+mod hostile_files;

@@ -1,0 +1,6 @@
+//! A results folder, through the public interface.
+
+mod common;
+mod folder;
+mod hostile_files;
+mod journal;

@@ -1,0 +1,214 @@
+//! The decoder against transformers + peft: logits, losses, LoRA gradients and a training run.
+//!
+//! The golden values come from `scripts/golden/make_golden.py`. Every backend is held to them.
+
+use crate::support;
+use crate::support::{ARCHITECTURES, Adapter, close, decoder, golden, relative_error, rows};
+use candle_core::{DType, Device};
+use spec::LrScheduler;
+use trainer::backend::candle::CandleBackend;
+use trainer::backend::cpu::Cpu;
+use trainer::backend::{AdamWStep, Backend};
+use trainer::decoder::Decoder;
+use trainer::schedule::Schedule;
+
+/// Every folder of `golden/`.
+fn all() -> impl Iterator<Item = &'static str> {
+    ARCHITECTURES.into_iter().chain(["llama_variants"])
+}
+
+fn candle() -> CandleBackend {
+    CandleBackend::new(Device::Cpu, DType::F32)
+}
+
+fn logits_and_losses_agree<B: Backend>(make: impl Fn() -> B) {
+    for architecture in all() {
+        let (golden, tensors) = golden(architecture);
+        let decoder = decoder(make(), architecture);
+        let all = rows(&golden.sequences.iter().collect::<Vec<_>>());
+        let ours = mean_loss(&decoder, &all, &[]);
+        assert!(close(ours, golden.base.loss, 1e-5), "{architecture}: base loss {ours}");
+        check_logits(&decoder, &all, &[], &tensors, "base", architecture);
+        for case in golden.cases.keys().map(String::as_str) {
+            let adapter = Adapter::golden(&decoder, architecture, case);
+            let active = [adapter.active(0..all.len())];
+            let (ours, theirs) = (mean_loss(&decoder, &all, &active), golden.cases[case].loss);
+            assert!(close(ours, theirs, 1e-5), "{architecture} {case}: {ours} against {theirs}");
+            check_logits(&decoder, &all, &active, &tensors, case, architecture);
+        }
+    }
+}
+
+fn check_logits<B: Backend>(
+    decoder: &Decoder<B>,
+    all: &trainer::decoder::Rows,
+    active: &[trainer::decoder::ActiveAdapter<'_, B::Tensor>],
+    tensors: &support::GoldenTensors,
+    case: &str,
+    architecture: &str,
+) {
+    let mut compared = 0;
+    for (i, sequence) in all.sequences.iter().enumerate() {
+        // Of the smaller models the longest sequence's alone are stored.
+        let Some(theirs) = tensors.stored(&format!("{case}.logits.{i}")) else { continue };
+        let which: Vec<usize> = sequence.clone().collect();
+        let ours = decoder.logits(all, active, &which).expect("logits");
+        let error = relative_error(&ours, &theirs);
+        assert!(error < 1e-5, "{architecture} {case}: logits of sequence {i} are off by {error}");
+        compared += 1;
+    }
+    assert!(compared > 0, "{architecture} {case}: no logits are stored");
+}
+
+fn mean_loss<B: Backend>(
+    decoder: &Decoder<B>,
+    rows: &trainer::decoder::Rows,
+    active: &[trainer::decoder::ActiveAdapter<'_, B::Tensor>],
+) -> f64 {
+    let nll = decoder.losses(rows, active).expect("losses");
+    nll.iter().map(|x| f64::from(*x)).sum::<f64>() / nll.len() as f64
+}
+
+fn gradients_agree<B: Backend>(make: impl Fn() -> B) {
+    for architecture in all() {
+        let (golden, tensors) = golden(architecture);
+        let decoder = decoder(make(), architecture);
+        let all = rows(&golden.sequences.iter().collect::<Vec<_>>());
+        for case in golden.cases.keys().map(String::as_str) {
+            let mut adapter = Adapter::golden(&decoder, architecture, case);
+            adapter.train(&decoder, &all, None, false);
+            let ours = adapter.grad_values(&decoder);
+            let theirs = tensors.adapter(&format!("{case}.grad"), &adapter.layout);
+            for (index, site) in adapter.layout.sites.iter().enumerate() {
+                for range in [adapter.layout.a_range(index), adapter.layout.b_range(index)] {
+                    let (ours, theirs) = (&ours[range.clone()], &theirs[range]);
+                    assert!(ours.iter().any(|g| *g != 0.0), "{architecture} {site:?}: no gradient");
+                    let error = relative_error(ours, theirs);
+                    assert!(error < 1e-4, "{architecture} {case} {site:?}: off by {error}");
+                }
+            }
+        }
+    }
+}
+
+fn training_agrees<B: Backend>(make: impl Fn() -> B) {
+    for architecture in all() {
+        let (golden, tensors) = golden(architecture);
+        for case in golden.cases.keys().map(String::as_str) {
+            let decoder = decoder(make(), architecture);
+            let mut adapter = Adapter::golden(&decoder, architecture, case);
+            let Adapter { layout, params, grad } = &mut adapter;
+            let t = &golden.cases[case].training;
+            let want = &golden.cases[case].trajectory;
+            let zeros = || decoder.backend.zeros(1, layout.len).expect("zeros");
+            let (mut m, mut v) = (zeros(), zeros());
+            let factors = t.loraplus_lr_ratio.map(|ratio| {
+                let factors = layout.factors_of_b(ratio as f32);
+                decoder.backend.tensor(&factors, 1, layout.len).expect("factors")
+            });
+            let warmup = f64::from(t.warmup_steps) / f64::from(t.total_steps);
+            let schedule =
+                Schedule::new(LrScheduler::Linear, t.learning_rate, t.total_steps, warmup, 0.2);
+            for (step, batch) in golden.batches.iter().enumerate() {
+                let of_batch = || batch.iter().flatten().map(|i| &golden.sequences[*i]);
+                let targets: usize = of_batch().map(support::Sequence::targets).sum();
+                let mut loss = 0.0;
+                for micro_batch in batch {
+                    let mut rows = trainer::decoder::Rows::default();
+                    for s in micro_batch.iter().map(|i| &golden.sequences[*i]) {
+                        rows.push(&s.input_ids, &s.mask(), 1.0 / targets as f32);
+                    }
+                    let active = trainer::decoder::ActiveAdapter {
+                        layout,
+                        params,
+                        rows: 0..rows.len(),
+                        dropout: None,
+                    };
+                    let nll = decoder.train(&rows, &[active], &mut [grad], false).expect("a pass");
+                    loss += nll.iter().map(|x| f64::from(*x)).sum::<f64>() / targets as f64;
+                }
+                let norm = decoder.backend.norm(grad).expect("norm");
+                let learning_rate = schedule.learning_rate(step as u32);
+                let place = format!("{architecture} {case} step {step}");
+                assert!(close(loss, want.loss[step], 1e-4), "{place}: loss {loss}");
+                assert!(close(norm, want.grad_norm[step], 1e-4), "{place}: norm {norm}");
+                let off = (learning_rate - want.learning_rate[step]).abs();
+                assert!(off < 1e-12, "{place}: learning rate {learning_rate}");
+                let update = AdamWStep {
+                    learning_rate,
+                    weight_decay: t.weight_decay,
+                    beta1: t.beta1,
+                    beta2: t.beta2,
+                    epsilon: t.epsilon,
+                    step: step as u32 + 1,
+                    grad_scale: (t.max_grad_norm / (norm + 1e-6)).min(1.0),
+                };
+                decoder
+                    .backend
+                    .adamw(params, grad, &mut m, &mut v, factors.as_ref(), &update)
+                    .expect("adamw");
+            }
+            let ours = decoder.backend.values(params).expect("values");
+            let error = relative_error(&ours, &tensors.adapter(&format!("{case}.final"), layout));
+            assert!(error < 1e-4, "{architecture} {case}: the trained adapter is off by {error}");
+        }
+    }
+}
+
+#[test]
+fn cpu_logits_and_losses_equal_transformers_and_peft() {
+    logits_and_losses_agree(Cpu::<f32>::new);
+}
+
+#[test]
+fn cpu_gradients_of_every_lora_matrix_equal_peft() {
+    gradients_agree(Cpu::<f32>::new);
+}
+
+#[test]
+fn cpu_training_follows_peft_for_twenty_steps() {
+    training_agrees(Cpu::<f32>::new);
+}
+
+#[test]
+fn candle_logits_and_losses_equal_transformers_and_peft() {
+    logits_and_losses_agree(candle);
+}
+
+#[test]
+fn candle_gradients_of_every_lora_matrix_equal_peft() {
+    gradients_agree(candle);
+}
+
+#[test]
+fn candle_training_follows_peft_for_twenty_steps() {
+    training_agrees(candle);
+}
+
+/// The same on a GPU: `scripts/gpu_check.sh` carries these tests to a machine that has one.
+#[cfg(feature = "cuda")]
+mod on_cuda {
+    use super::*;
+
+    fn gpu() -> CandleBackend {
+        CandleBackend::new(Device::new_cuda(0).expect("a GPU"), DType::F32)
+    }
+
+    #[test]
+    #[ignore = "needs a GPU"]
+    fn cuda_logits_and_losses_equal_transformers_and_peft() {
+        logits_and_losses_agree(gpu);
+    }
+
+    #[test]
+    #[ignore = "needs a GPU"]
+    fn cuda_gradients_of_every_lora_matrix_equal_peft() {
+        gradients_agree(gpu);
+    }
+
+    #[test]
+    #[ignore = "needs a GPU"]
+    fn cuda_training_follows_peft_for_twenty_steps() {
+        training_agrees(gpu);
+    }
+}

@@ -1,0 +1,3 @@
+//! What everything that can take the place of a trait must do.
+
+pub mod launcher;
