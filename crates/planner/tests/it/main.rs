@@ -7,4 +7,4 @@ mod promotions;
 mod pruners;
 mod rank_ladder;
 mod replicates;
-mod surrogate;
+mod surrogate_points;

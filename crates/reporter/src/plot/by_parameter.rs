@@ -3,17 +3,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use plotters::backend::DrawingBackend;
 use plotters::style::RGBColor;
 use spec::{SweepState, TrialConfig, TrialId, TrialState};
 
 use super::axis::Axis;
-use super::canvas::{Canvas, Stroke, Symbol};
+use super::canvas::{Canvas, Drawn, Stroke, Symbol};
 use super::clip::Point;
 use super::palette::{GREY, INK};
 use super::panel::{Entry, Frame, Mark, Panel, SMALL};
 use super::range::robust_with;
-use super::render::{Drawn, Figure};
+use super::render::Figure;
 use super::shades::{LISTED, Shades, distinct};
 use crate::diagnose::{Diagnosis, Flag, Reference};
 use crate::number;
@@ -177,7 +176,7 @@ impl ByParameterFigure<'_> {
     }
 
     /// Diverged runs stand at the top edge, wherever their losses went.
-    fn diverged_marks<DB: DrawingBackend>(&self, panel: &Panel<'_, DB>) -> Drawn<DB> {
+    fn diverged_marks(&self, panel: &Panel<'_, '_>) -> Drawn {
         for trial in self.state.trials.values().filter(|trial| self.diverged(trial)) {
             let point = (self.along.x(&trial.trial.config), f64::MAX);
             panel.marker(point, Symbol::Cross, 10, INK)?;
@@ -194,7 +193,7 @@ impl Figure for ByParameterFigure<'_> {
         }
     }
 
-    fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<'_, DB>) -> Drawn<DB> {
+    fn draw(&self, canvas: &Canvas<'_>) -> Drawn {
         let lines = self.lines();
         let panel = Panel::framed(canvas, self.frame(&lines))?;
         if let Some(base) = &self.state.base {

@@ -1,23 +1,31 @@
 //! Strokes, symbols and text in pixels of the page: the few primitives all figures are made of.
 
-use plotters::backend::DrawingBackend;
+use plotters::backend::SVGBackend;
 use plotters::coord::Shift;
-use plotters::drawing::DrawingArea;
+use plotters::drawing::{DrawingArea, DrawingAreaErrorKind, IntoDrawingArea};
 use plotters::element::{Circle, DashedPathElement, PathElement, Polygon, Rectangle};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{
-    Color, FontDesc, FontFamily, FontStyle, FontTransform, RGBColor, ShapeStyle, TextStyle,
+    Color, FontDesc, FontFamily, FontStyle, FontTransform, RGBColor, ShapeStyle, TextStyle, WHITE,
 };
 
 use super::font;
-use super::render::Drawn;
 
 /// A place on the page, in pixels from the top left.
 pub type Pixel = (i32, i32);
 
+/// Pixels of a page; shown at half of this it is sharp on every screen.
+pub const SIZE: (u32, u32) = (1600, 1000);
+
+/// Why something cannot be drawn.
+pub type Failure = DrawingAreaErrorKind<std::io::Error>;
+
+/// What drawing returns.
+pub type Drawn = Result<(), Failure>;
+
 /// A page to draw on.
-pub struct Canvas<'a, DB: DrawingBackend> {
-    area: &'a DrawingArea<DB, Shift>,
+pub struct Canvas<'a> {
+    area: DrawingArea<SVGBackend<'a>, Shift>,
 }
 
 /// How a line looks.
@@ -78,12 +86,20 @@ pub enum Align {
     Right,
 }
 
-impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
-    pub const fn new(area: &'a DrawingArea<DB, Shift>) -> Self {
-        Self { area }
+impl<'a> Canvas<'a> {
+    /// A white page whose SVG is written into `svg` by [`Canvas::finish`].
+    pub fn white(svg: &'a mut String) -> Result<Self, Failure> {
+        let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+        area.fill(&WHITE)?;
+        Ok(Self { area })
     }
 
-    pub fn line(&self, points: &[Pixel], stroke: Stroke) -> Drawn<DB> {
+    /// Writes the page out.
+    pub fn finish(self) -> Drawn {
+        self.area.present()
+    }
+
+    pub fn line(&self, points: &[Pixel], stroke: Stroke) -> Drawn {
         if points.len() < 2 || stroke.alpha <= 0.0 {
             Ok(())
         } else if stroke.dashed {
@@ -95,21 +111,21 @@ impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
         }
     }
 
-    pub fn fill(&self, from: Pixel, to: Pixel, color: RGBColor, alpha: f64) -> Drawn<DB> {
+    pub fn fill(&self, from: Pixel, to: Pixel, color: RGBColor, alpha: f64) -> Drawn {
         self.area.draw(&Rectangle::new([from, to], color.mix(alpha).filled()))
     }
 
-    pub fn area(&self, corners: Vec<Pixel>, color: RGBColor, alpha: f64) -> Drawn<DB> {
+    pub fn area(&self, corners: Vec<Pixel>, color: RGBColor, alpha: f64) -> Drawn {
         self.area.draw(&Polygon::new(corners, color.mix(alpha).filled()))
     }
 
-    pub fn outline(&self, from: Pixel, to: Pixel, stroke: Stroke) -> Drawn<DB> {
+    pub fn outline(&self, from: Pixel, to: Pixel, stroke: Stroke) -> Drawn {
         let corners = [from, (to.0, from.1), to, (from.0, to.1), from, (to.0, from.1)];
         self.line(&corners, stroke)
     }
 
     /// A marker of about the same visual weight for every shape; filled ones get a white rim.
-    pub fn symbol(&self, (x, y): Pixel, symbol: Symbol, radius: i32, color: RGBColor) -> Drawn<DB> {
+    pub fn symbol(&self, (x, y): Pixel, symbol: Symbol, radius: i32, color: RGBColor) -> Drawn {
         let white = RGBColor(255, 255, 255);
         let polygon = |corners: &dyn Fn(i32) -> Vec<Pixel>| {
             self.area.draw(&Polygon::new(corners(radius + 2), white.filled()))?;
@@ -144,18 +160,18 @@ impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
         }
     }
 
-    pub fn circle(&self, center: Pixel, radius: i32, stroke: Stroke) -> Drawn<DB> {
+    pub fn circle(&self, center: Pixel, radius: i32, stroke: Stroke) -> Drawn {
         self.area.draw(&Circle::new(center, radius, stroke.style()))
     }
 
     /// Text whose vertical middle is at `y`.
-    pub fn text(&self, text: &str, (x, y): Pixel, align: Align, font: Font) -> Drawn<DB> {
+    pub fn text(&self, text: &str, (x, y): Pixel, align: Align, font: Font) -> Drawn {
         let style = text_style(font).pos(Pos::new(horizontal(align), VPos::Center));
         self.area.draw_text(text, &style, (x, y))
     }
 
     /// Text that reads upwards, centred at a place.
-    pub fn text_upwards(&self, text: &str, (x, y): Pixel, font: Font) -> Drawn<DB> {
+    pub fn text_upwards(&self, text: &str, (x, y): Pixel, font: Font) -> Drawn {
         let style = text_style(font)
             .transform(FontTransform::Rotate270)
             .pos(Pos::new(HPos::Center, VPos::Center));
@@ -163,7 +179,7 @@ impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
     }
 
     /// Text on a translucent white ground, so that it can be read over lines.
-    pub fn label(&self, text: &str, (x, y): Pixel, align: Align, font: Font) -> Drawn<DB> {
+    pub fn label(&self, text: &str, (x, y): Pixel, align: Align, font: Font) -> Drawn {
         let width = self.text_width(text, font)?;
         let left = match align {
             Align::Left => x,
@@ -177,11 +193,7 @@ impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
     }
 
     /// Width of a text in pixels.
-    pub fn text_width(
-        &self,
-        text: &str,
-        font: Font,
-    ) -> Result<i32, plotters::drawing::DrawingAreaErrorKind<DB::ErrorType>> {
+    pub fn text_width(&self, text: &str, font: Font) -> Result<i32, Failure> {
         Ok(self.area.estimate_text_size(text, &text_style(font))?.0 as i32)
     }
 }

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use plotters::backend::DrawingBackend;
 use plotters::style::RGBColor;
 use spec::{SweepState, TrialId};
 
 use super::axis::Axis;
-use super::canvas::{Align, Canvas, Font, Stroke};
+use super::canvas::{Align, Canvas, Drawn, Font, Stroke};
 use super::palette::{EMPTY, FAINT_INK, GREY, INK, ink_on, viridis};
 use super::panel::{Entry, Frame, Mark, Panel};
 use super::range::bulk;
-use super::render::{Drawn, Figure};
+use super::render::Figure;
 use super::shades::distinct;
 use crate::diagnose::{Diagnosis, Flag};
 use crate::number;
@@ -120,7 +119,7 @@ impl Figure for HeatMapFigure<'_> {
         "heatmap".to_owned()
     }
 
-    fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<'_, DB>) -> Drawn<DB> {
+    fn draw(&self, canvas: &Canvas<'_>) -> Drawn {
         let grid = self.grid();
         let losses: Vec<f64> = grid
             .cells
@@ -190,14 +189,14 @@ fn legend(grid: &Grid, losses: &[f64], range: (f64, f64)) -> Vec<Entry> {
     legend
 }
 
-fn draw_cell<DB: DrawingBackend>(
-    canvas: &Canvas<'_, DB>,
+fn draw_cell(
+    canvas: &Canvas<'_>,
     cell: Cell,
     from: (i32, i32),
     to: (i32, i32),
     columns: usize,
     range: (f64, f64),
-) -> Drawn<DB> {
+) -> Drawn {
     let (ground, text) = match cell {
         Cell::Empty => (EMPTY, "–".to_owned()),
         Cell::Unknown => (EMPTY, "?".to_owned()),

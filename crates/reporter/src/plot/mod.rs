@@ -10,7 +10,6 @@ mod overlay;
 mod palette;
 mod panel;
 mod range;
-mod raster;
 mod render;
 mod run;
 mod scatter;

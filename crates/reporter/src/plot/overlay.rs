@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use plotters::backend::DrawingBackend;
 use plotters::style::RGBColor;
 use spec::{Evaluation, SweepState, TrialId, TrialState};
 
 use super::axis::Axis;
-use super::canvas::{Canvas, Stroke, Symbol};
+use super::canvas::{Canvas, Drawn, Stroke, Symbol};
 use super::clip::Point;
 use super::palette::{GREY, INK, of_flag};
 use super::panel::{Entry, Frame, Mark, Panel, SMALL};
 use super::range::{robust_with, whole};
-use super::render::{Drawn, Figure};
+use super::render::Figure;
 use super::series::from_base;
 use super::shades::flags_legend;
 use crate::diagnose::{Diagnosis, Flag, Reference};
@@ -140,7 +139,7 @@ impl OverlayFigure<'_> {
         }
     }
 
-    fn best_run<DB: DrawingBackend>(&self, panel: &Panel<'_, DB>, curve: &Curve<'_>) -> Drawn<DB> {
+    fn best_run(&self, panel: &Panel<'_, '_>, curve: &Curve<'_>) -> Drawn {
         panel.curve(&curve.points, Stroke::solid(INK, 11))?;
         panel.curve(&curve.points, Stroke::solid(curve.color(), 6))?;
         let best = curve.trial.best();
@@ -165,7 +164,7 @@ impl Figure for OverlayFigure<'_> {
         }
     }
 
-    fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<'_, DB>) -> Drawn<DB> {
+    fn draw(&self, canvas: &Canvas<'_>) -> Drawn {
         let curves = self.curves();
         let panel = Panel::framed(canvas, self.frame(&curves))?;
         match (self.quantity, self.base()) {

@@ -2,14 +2,12 @@
 
 use std::cell::RefCell;
 
-use plotters::backend::DrawingBackend;
 use plotters::style::RGBColor;
 
 use super::axis::Axis;
-use super::canvas::{Align, Canvas, Font, Pixel, Stroke, Symbol};
+use super::canvas::{Align, Canvas, Drawn, Failure, Font, Pixel, SIZE, Stroke, Symbol};
 use super::clip::{Point, clip};
 use super::palette::{FAINT_INK, GRID, INK};
-use super::render::{Drawn, SIZE};
 
 const TITLE: Font = Font { size: 44, bold: true, color: INK };
 const SUBTITLE: Font = Font { size: 29, bold: false, color: FAINT_INK };
@@ -59,8 +57,8 @@ pub struct Frame {
 }
 
 /// The inside of a frame, in data coordinates.
-pub struct Panel<'a, DB: DrawingBackend> {
-    pub canvas: &'a Canvas<'a, DB>,
+pub struct Panel<'a, 'p> {
+    pub canvas: &'a Canvas<'p>,
     x: Axis,
     y: Axis,
     right: i32,
@@ -68,11 +66,9 @@ pub struct Panel<'a, DB: DrawingBackend> {
     inked: RefCell<Vec<(Pixel, Pixel)>>,
 }
 
-type Failure<DB> = plotters::drawing::DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>;
-
-impl<'a, DB: DrawingBackend> Panel<'a, DB> {
+impl<'a, 'p> Panel<'a, 'p> {
     /// Draws everything around the data and returns the inside.
-    pub fn framed(canvas: &'a Canvas<'a, DB>, frame: Frame) -> Result<Self, Failure<DB>> {
+    pub fn framed(canvas: &'a Canvas<'p>, frame: Frame) -> Result<Self, Failure> {
         canvas.text(&frame.title, (LEFT, 50), Align::Left, TITLE)?;
         canvas.text(&frame.subtitle, (LEFT, 104), Align::Left, SUBTITLE)?;
         let legend = without_empty_headings(frame.legend);
@@ -99,7 +95,7 @@ impl<'a, DB: DrawingBackend> Panel<'a, DB> {
     }
 
     /// A curve, cut at the panel's top and bottom.
-    pub fn curve(&self, points: &[Point], stroke: Stroke) -> Drawn<DB> {
+    pub fn curve(&self, points: &[Point], stroke: Stroke) -> Drawn {
         for piece in clip(points, self.y.low, self.y.high) {
             let pixels: Vec<Pixel> = piece.into_iter().map(|point| self.at(point)).collect();
             if let [only] = pixels[..] {
@@ -113,7 +109,7 @@ impl<'a, DB: DrawingBackend> Panel<'a, DB> {
 
     /// The area between a lower and an upper curve over the same places, cut at the panel's top and
     /// bottom.
-    pub fn band(&self, lower: &[Point], upper: &[Point], color: RGBColor, alpha: f64) -> Drawn<DB> {
+    pub fn band(&self, lower: &[Point], upper: &[Point], color: RGBColor, alpha: f64) -> Drawn {
         let within = |&(x, y): &Point| self.at((x, y.clamp(self.y.low, self.y.high)));
         let corners = lower.iter().map(within).chain(upper.iter().rev().map(within));
         self.canvas.area(corners.collect(), color, alpha)
@@ -125,7 +121,7 @@ impl<'a, DB: DrawingBackend> Panel<'a, DB> {
     }
 
     /// A line across the panel at one height; nothing when that height is not shown.
-    pub fn level(&self, y: f64, stroke: Stroke) -> Drawn<DB> {
+    pub fn level(&self, y: f64, stroke: Stroke) -> Drawn {
         if !self.shows(y) {
             return Ok(());
         }
@@ -134,7 +130,7 @@ impl<'a, DB: DrawingBackend> Panel<'a, DB> {
     }
 
     /// A marker; one that lies above the panel is set at its top edge.
-    pub fn marker(&self, (x, y): Point, symbol: Symbol, radius: i32, color: RGBColor) -> Drawn<DB> {
+    pub fn marker(&self, (x, y): Point, symbol: Symbol, radius: i32, color: RGBColor) -> Drawn {
         let (x, y) = (x.clamp(self.x.low, self.x.high), y.clamp(self.y.low, self.y.high));
         let (x, y) = self.at((x, y));
         let center = (x, y.max(TOP + radius + 4));
@@ -144,12 +140,12 @@ impl<'a, DB: DrawingBackend> Panel<'a, DB> {
     }
 
     /// A circle around a point, clear of its marker.
-    pub fn outlined(&self, point: Point, radius: i32, color: RGBColor) -> Drawn<DB> {
+    pub fn outlined(&self, point: Point, radius: i32, color: RGBColor) -> Drawn {
         self.canvas.circle(self.at(point), radius, Stroke::solid(color, 4))
     }
 
     /// A straight line, cut at the panel's edges.
-    pub fn segment(&self, from: Point, to: Point, stroke: Stroke) -> Drawn<DB> {
+    pub fn segment(&self, from: Point, to: Point, stroke: Stroke) -> Drawn {
         let turned = |(x, y): Point| (y, x);
         for piece in clip(&[from, to], self.y.low, self.y.high) {
             let across: Vec<Point> = piece.into_iter().map(turned).collect();
@@ -163,7 +159,7 @@ impl<'a, DB: DrawingBackend> Panel<'a, DB> {
     }
 
     /// A label near a point, at whichever place beside it covers least of what is drawn.
-    pub fn annotate(&self, text: &str, point: Point, font: Font) -> Drawn<DB> {
+    pub fn annotate(&self, text: &str, point: Point, font: Font) -> Drawn {
         let (x, y) = self.at(point);
         let half = self.canvas.text_width(text, font)? / 2 + 8;
         let aside = half + 28;
@@ -199,13 +195,13 @@ impl<'a, DB: DrawingBackend> Panel<'a, DB> {
     }
 
     /// A remark in the middle, for want of data.
-    pub fn remark(&self, text: &str) -> Drawn<DB> {
+    pub fn remark(&self, text: &str) -> Drawn {
         let middle = (i32::midpoint(LEFT, self.right), i32::midpoint(TOP, BOTTOM));
         let font = Font { size: 36, bold: false, color: FAINT_INK };
         self.canvas.label(text, middle, Align::Center, font)
     }
 
-    fn axes(&self, grid: bool) -> Drawn<DB> {
+    fn axes(&self, grid: bool) -> Drawn {
         let thin = Stroke::solid(GRID, 2);
         let ((left, top), (right, bottom)) = self.corners();
         let mut free_from = i32::MIN;
@@ -234,7 +230,7 @@ impl<'a, DB: DrawingBackend> Panel<'a, DB> {
         self.canvas.text_upwards(&self.y.title, (34, i32::midpoint(top, bottom)), LABEL)
     }
 
-    fn legend(&self, entries: &[Entry]) -> Drawn<DB> {
+    fn legend(&self, entries: &[Entry]) -> Drawn {
         let left = self.right + 40;
         let mut y = TOP + 20;
         for entry in entries {
@@ -279,10 +275,7 @@ fn without_empty_headings(entries: Vec<Entry>) -> Vec<Entry> {
     kept
 }
 
-fn legend_width<DB: DrawingBackend>(
-    canvas: &Canvas<'_, DB>,
-    entries: &[Entry],
-) -> Result<i32, Failure<DB>> {
+fn legend_width(canvas: &Canvas<'_>, entries: &[Entry]) -> Result<i32, Failure> {
     let mut widest = 0;
     for entry in entries {
         let (bold, indent) =

@@ -1,15 +1,14 @@
 //! One run: train, validation and retention loss over epochs, and where it overfits.
 
-use plotters::backend::DrawingBackend;
 use spec::{Evaluation, TrialState};
 
 use super::axis::Axis;
-use super::canvas::{Align, Canvas, Font, Stroke, Symbol};
+use super::canvas::{Align, Canvas, Drawn, Font, Stroke, Symbol};
 use super::clip::Point;
 use super::palette::{BLUE, GREEN, GREY, INK, VERMILLION};
 use super::panel::{Entry, Frame, Mark, Panel, SMALL};
 use super::range::robust_with;
-use super::render::{Drawn, Figure};
+use super::render::Figure;
 use super::series::from_base;
 use crate::compare::Z95;
 use crate::diagnose::{Diagnosis, Flag, Note};
@@ -89,7 +88,7 @@ impl RunFigure<'_> {
         }
     }
 
-    fn shade<DB: DrawingBackend>(&self, panel: &Panel<'_, DB>) -> Drawn<DB> {
+    fn shade(&self, panel: &Panel<'_, '_>) -> Drawn {
         let Some(overfit) = &self.diagnosis.overfit else { return Ok(()) };
         let ((_, top), (_, bottom)) = panel.corners();
         let from = panel.at((overfit.best_epoch, 0.0)).0;
@@ -98,7 +97,7 @@ impl RunFigure<'_> {
     }
 
     /// The smooth validation loss between its 95 % limits.
-    fn band<DB: DrawingBackend>(&self, panel: &Panel<'_, DB>) -> Drawn<DB> {
+    fn band(&self, panel: &Panel<'_, '_>) -> Drawn {
         let smooth = &self.diagnosis.smooth;
         if smooth.len() < 2 {
             return Ok(());
@@ -110,7 +109,7 @@ impl RunFigure<'_> {
         panel.curve(&at(0.0), Stroke::dashed(VERMILLION, 2))
     }
 
-    fn label_overfitting<DB: DrawingBackend>(&self, panel: &Panel<'_, DB>) -> Drawn<DB> {
+    fn label_overfitting(&self, panel: &Panel<'_, '_>) -> Drawn {
         let Some(overfit) = &self.diagnosis.overfit else { return Ok(()) };
         let text = format!(
             "overfits after epoch {}: {} ({})",
@@ -133,7 +132,7 @@ impl Figure for RunFigure<'_> {
         format!("runs/trial-{}", self.trial.trial.id)
     }
 
-    fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<'_, DB>) -> Drawn<DB> {
+    fn draw(&self, canvas: &Canvas<'_>) -> Drawn {
         let validation = self.series(|e| Some(e.eval_loss));
         let train = self.series(|e| e.train_loss);
         let retention = self.series(|e| e.retention_loss);

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use plotters::backend::DrawingBackend;
 use spec::{Evaluation, SweepState, TrialId, TrialState};
 
 use super::axis::Axis;
-use super::canvas::{Canvas, Stroke, Symbol};
+use super::canvas::{Canvas, Drawn, Stroke, Symbol};
 use super::clip::Point;
 use super::palette::{GREY, INK, of_flag};
 use super::panel::{Entry, Frame, Mark, Panel, SMALL};
 use super::range::{robust, whole};
-use super::render::{Drawn, Figure};
+use super::render::Figure;
 use super::shades::flags_legend;
 use crate::diagnose::{Diagnosis, Flag, Reference};
 use crate::number;
@@ -95,7 +94,7 @@ impl Figure for ScatterFigure<'_> {
         "gap_vs_loss".to_owned()
     }
 
-    fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<'_, DB>) -> Drawn<DB> {
+    fn draw(&self, canvas: &Canvas<'_>) -> Drawn {
         let panel = Panel::framed(canvas, self.frame())?;
         panel.level(0.0, Stroke::solid(GREY, 2))?;
         let evaluated: Vec<(&TrialState, Point, Point)> = self
