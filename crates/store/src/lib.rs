@@ -72,7 +72,7 @@ pub use error::{BuildError, StoreError};
 pub use folder::{Opened, SweepDir, SweepFolder, TrialTables};
 pub use identity::{Identity, hash_text};
 pub use input::{InputFile, Sampled, hash_file, hash_weights};
-pub use journal::{News, TornLine};
+pub use journal::{JournalGap, News, TornLine};
 pub use layout::ReportFile;
 pub use lock::Holder;
 pub use manifest::Kept;
