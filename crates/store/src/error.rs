@@ -166,6 +166,15 @@ impl StoreError {
         move |source| Self::Io { operation, path, source }
     }
 
+    /// Whether the disk is full.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::NoRoom { .. } => true,
+            Self::Io { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
+            _ => false,
+        }
+    }
+
     /// What stays as it is when something that is not lorasweep's is in the way of a file or folder
     /// that would be written; another error remains one.
     pub fn or_kept(self) -> Result<Kept, Self> {

@@ -67,7 +67,7 @@ pub use adapter::{
 };
 pub use atomic::{write_file, write_unsynced as write_file_unsynced};
 pub use checkpoint::{Checkpoint, CheckpointDamage, Purpose};
-pub use claim::set_aside;
+pub use claim::{set_aside, sweep_that_keeps};
 pub use error::{BuildError, StoreError};
 pub use folder::{Opened, SweepDir, SweepFolder, TrialTables};
 pub use identity::{Identity, hash_text};

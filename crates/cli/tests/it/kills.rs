@@ -295,7 +295,8 @@ fn ask_and_tell(dir: &Path, results: &str, mut kills: u32, dice: &mut Dice) -> u
     let all = kills;
     loop {
         let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
-        let unfinished = call(dir, results, &["ask", "kills.yaml", "--unfinished"], &mut kills, dice);
+        let unfinished =
+            call(dir, results, &["ask", "kills.yaml", "--unfinished"], &mut kills, dice);
         let asked = if unfinished.trim().is_empty() {
             call(dir, results, &["ask", "kills.yaml"], &mut kills, dice)
         } else {
@@ -310,7 +311,8 @@ fn ask_and_tell(dir: &Path, results: &str, mut kills: u32, dice: &mut Dice) -> u
         }
         let trial = &asked["trial"];
         let number = |name: &str| asked["params"][name].as_f64().unwrap();
-        let loss = (number("rank").log2() - 3.0).abs() / 10.0 + (number("learning_rate") - 0.002).abs() * 50.0;
+        let loss = (number("rank").log2() - 3.0).abs() / 10.0
+            + (number("learning_rate") - 0.002).abs() * 50.0;
         for epoch in 1..=3 {
             let loss = 1.0 + loss / f64::from(epoch);
             let line = format!("{{\"trial\": {trial}, \"epoch\": {epoch}, \"eval_loss\": {loss}}}");
