@@ -63,7 +63,7 @@ pub fn json_text(text: &str) {
 
 /// Tells something along the way.
 pub fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{}", printable(text));
+    let _ = writeln!(io::stderr(), "{}", printable(text));
 }
 
 /// What may be coloured, and how warnings and errors look.
@@ -83,8 +83,8 @@ impl Output {
             }
         };
         Self {
-            stdout_colour: decide(std::io::stdout().is_terminal()),
-            stderr_colour: decide(std::io::stderr().is_terminal()),
+            stdout_colour: decide(io::stdout().is_terminal()),
+            stderr_colour: decide(io::stderr().is_terminal()),
         }
     }
 
@@ -131,9 +131,9 @@ impl Output {
     fn labelled(self, indent: &str, (colour, label): (&str, &str), text: &str) {
         let text = printable(text);
         let _ = if self.stderr_colour {
-            writeln!(std::io::stderr(), "{indent}\x1b[1;{colour}m{label}\x1b[0m {text}")
+            writeln!(io::stderr(), "{indent}\x1b[1;{colour}m{label}\x1b[0m {text}")
         } else {
-            writeln!(std::io::stderr(), "{indent}{label} {text}")
+            writeln!(io::stderr(), "{indent}{label} {text}")
         };
     }
 }
