@@ -93,7 +93,7 @@ fn command_sweep_file(seeds: u32) -> String {
          parameters:\n  seed: {{values: [{}]}}\n  rank: [2, 4]\n  learning_rate: [0.001, 0.002, 0.003]\n\
          model: some/model\ndata: {{train: some-rows}}\ntrain: {{epochs: 3}}\n\
          executor: {{type: command, max_parallel: 2, grace_seconds: 1, max_retries: 1000, \
-         command: 'sh ../train.sh {{{{rank}}}} {{{{learning_rate}}}} {{{{seed}}}}'}}\n",
+         command: 'sh train.sh {{{{rank}}}} {{{{learning_rate}}}} {{{{seed}}}}'}}\n",
         seeds.join(", ")
     )
 }
@@ -102,7 +102,9 @@ fn command_sweep_file(seeds: u32) -> String {
 /// processes at a time.
 const TRAIN_BY_COMMAND: &str = r#"
     before=$(cat $LORASWEEP_TRIAL_DIR/pid 2> /dev/null)
-    [ -n "$before" ] && kill -0 "$before" 2> /dev/null && echo "$LORASWEEP_TRIAL_DIR" >> ../twice
+    # One that has ended keeps its number until its parent has looked.
+    state=$(sed -n 's/^State:[[:space:]]*//p' "/proc/$before/status" 2> /dev/null)
+    case "$state" in '' | Z* | X*) ;; *) echo "$LORASWEEP_TRIAL_DIR $before $state" >> twice ;; esac
     echo $$ > $LORASWEEP_TRIAL_DIR/pid
     for epoch in 1 2 3; do
         sleep 0.3
