@@ -80,7 +80,7 @@ impl Writer {
         let file = own_files::open_with(OpenOptions::new().append(true), &path)
             .map_err(StoreError::io("open the journal", &path))?;
         let content = own_files::read(&path).map_err(StoreError::io("read the journal", &path))?;
-        let lines = content.iter().filter(|&&byte| byte == b'\n').count() as u64;
+        let lines = content.split(|&byte| byte == b'\n').skip(1).count() as u64;
         let committed = content.len() as u64;
         Ok(Self { path, file, number: last.number, committed, seq, lines })
     }
@@ -343,8 +343,8 @@ struct Line {
     attempt: Option<u32>,
     event: Event,
     /// Its number in its file.
-    #[serde(default)]
-    line: Option<u64>,
+    #[serde(default, rename = "line")]
+    written_as: Option<u64>,
     /// Only where it is not at the line's end, in a form of its own.
     #[serde(default)]
     crc: Option<String>,
@@ -372,11 +372,11 @@ fn parse(path: &Path, line: usize, text: &[u8]) -> Result<Record, StoreError> {
         Ok(Line { crc: Some(_), .. }) if checked.is_none() => {
             Err(damaged("its checksum is not at its end".to_owned()))
         }
-        Ok(Line { line: Some(written_as), .. }) if written_as != line as u64 => {
+        Ok(Line { written_as: Some(written_as), .. }) if written_as != line as u64 => {
             let gap = JournalGap::Line { line, written_as };
             Err(StoreError::JournalGap { path: path.to_path_buf(), gap })
         }
-        Ok(Line { v, at_ms, seq, attempt, event, line: _, crc: _ }) => {
+        Ok(Line { v, at_ms, seq, attempt, event, written_as: _, crc: _ }) => {
             Ok(Record { v, at_ms, seq, attempt, event })
         }
         Err(source) => match serde_json::from_slice::<Version>(text) {

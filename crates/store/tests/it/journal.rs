@@ -230,8 +230,11 @@ fn a_journal_file_that_is_gone_while_later_ones_are_there_is_named() {
             open(results.path()).dir.record(events).unwrap();
         }
         let moved = results.path().join("aside");
-        fs::rename(results.path().join(format!("s/journal/driver-{removed}.jsonl")), &moved)
-            .unwrap();
+        store::rename_own_file(
+            &results.path().join(format!("s/journal/driver-{removed}.jsonl")),
+            &moved,
+        )
+        .unwrap();
         let error = SweepDir::open(results.path(), &identity(1), "").unwrap_err();
         assert!(
             error.to_string().contains(&format!("driver-{removed}.jsonl` is missing")),
