@@ -18,6 +18,9 @@ pub enum CliError {
     /// The operating system refused.
     #[error("failed to {operation} `{}`", shown(path))]
     Io { operation: &'static str, path: PathBuf, source: std::io::Error },
+    /// What was to be printed did not reach its reader.
+    #[error("failed to write to stdout; what was to be printed is incomplete")]
+    Output(#[source] std::io::Error),
     /// The sweep file cannot be read.
     #[error("failed to read the sweep file `{}`", shown(path))]
     SweepFile { path: PathBuf, source: std::io::Error },

@@ -242,6 +242,32 @@ mod tests {
     }
 
     #[test]
+    fn a_flag_that_asks_for_an_earlier_answer_of_a_preference_to_be_learnt_is_refused_by_name() {
+        let earlier = r#"{"role": "user", "content": "a"},
+            {"role": "assistant", "content": "b", "train": true}, {"role": "user", "content": "c"}"#;
+        let (good, bad) = (
+            r#"{"role": "assistant", "content": "good", "train": true}"#,
+            r#"{"role": "assistant", "content": "bad"}"#,
+        );
+        for (row, field) in [
+            (
+                format!(r#"{{"chosen": [{earlier},{good}], "rejected": [{earlier},{bad}]}}"#),
+                "chosen",
+            ),
+            (format!(r#"{{"chosen": [{earlier},{good}]}}"#), "chosen"),
+            (format!(r#"{{"prompt": [{earlier}], "chosen": [{good}]}}"#), "prompt"),
+            (format!(r#"{{"messages": [{earlier}], "chosen": [{good}]}}"#), "messages"),
+            (format!(r#"{{"prompt": "c", "history": [{earlier}], "chosen": "good"}}"#), "history"),
+        ] {
+            let told = refused(&row);
+            assert!(told.contains(&format!("{field}[1].train")), "{row}: {told}");
+        }
+        let only_the_answer =
+            format!(r#"{{"prompt": "a", "chosen": [{good}], "rejected": [{bad}]}}"#);
+        assert_eq!(turns(&only_the_answer), ["user: a", "*assistant: good"]);
+    }
+
+    #[test]
     fn preferences_that_are_texts_are_split_between_words() {
         let text = r#"{"chosen": "\n\nHuman: hi\n\nAssistant: gladly", "rejected": "\n\nHuman: hi\n\nAssistant: go away"}"#;
         let completion = |json: &str| match parsed(json).expect("a usable row").1 {

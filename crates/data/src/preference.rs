@@ -7,7 +7,7 @@ use super::row::{
 };
 use super::schema::keys;
 use super::skip::SkipReason;
-use super::turn::{read_context, read_turns, turn, untaught};
+use super::turn::{read_context, read_turns, refuse_learnt, turn, untaught};
 
 /// Names that datasets have for a prompt and that are not read as one.
 const OTHER_PROMPTS: [&str; 5] = ["question", "query", "input", "user", "human"];
@@ -29,6 +29,9 @@ pub(super) fn read_chosen(object: &Object) -> Result<Row, SkipReason> {
     let prompt = read_prompt(object)?;
     let rejected = object.get("rejected").unwrap_or(&Json::Null);
     refuse_tie(object)?;
+    if let Some(history) = object.get("history").filter(|history| is_of_turns(history)) {
+        refuse_learnt(history, "history", usize::MAX)?;
+    }
     match (&object["chosen"], prompt) {
         (chosen @ (Json::Array(_) | Json::Object(_)), prompt) => {
             let messages = chosen_turns(object, chosen, rejected, prompt)?;
@@ -87,13 +90,14 @@ fn chosen_turns(
     rejected: &Json,
     prompt: Prompt,
 ) -> Result<Vec<Message>, SkipReason> {
-    let chosen = side(chosen, "chosen")?;
+    let (given, chosen) = (chosen, side(chosen, "chosen")?);
     let shared = match rejected {
         Json::Array(_) if !rejected.is_void() => {
             shared_turns(&chosen, &side(rejected, "rejected")?)
         }
         _ => chosen.len() - 1,
     };
+    refuse_learnt(given, "chosen", shared)?;
     let (context, answer) = chosen.split_at(shared);
     let mut messages = match prompt {
         Prompt::Turns(turns) => turns,
@@ -139,7 +143,10 @@ pub(super) fn answered(
     if messages.last().is_some_and(Message::is_assistant) {
         return Err(SkipReason::OtherAnswer { field });
     }
-    let answer = if begins_with(&chosen, &messages) { &chosen[messages.len()..] } else { &chosen };
+    let repeated = if begins_with(&chosen, &messages) { messages.len() } else { 0 };
+    refuse_learnt(&object[field], field, messages.len())?;
+    refuse_learnt(&object["chosen"], "chosen", repeated)?;
+    let answer = &chosen[repeated..];
     let mut messages = untaught(messages);
     messages.extend_from_slice(answer);
     Ok(messages)
@@ -151,6 +158,11 @@ fn side(value: &Json, field: &'static str) -> Result<Vec<Message>, SkipReason> {
         Json::Object(_) => read_turns(&Json::Array(vec![value.clone()]), field),
         _ => read_turns(value, field),
     }
+}
+
+/// Whether a list has turns, and not pairs of texts.
+fn is_of_turns(list: &Json) -> bool {
+    list.as_array().is_some_and(|list| list.iter().all(|item| item.as_object().is_some()))
 }
 
 /// Whether turns begin with the contents of others.

@@ -22,13 +22,23 @@ pub(super) fn read_turns(value: &Json, field: &'static str) -> Result<Vec<Messag
 /// Reads a list of turns that come before what is learnt.
 pub(super) fn read_context(value: &Json, field: &'static str) -> Result<Vec<Message>, SkipReason> {
     let messages = read_turns(value, field)?;
-    for (index, value) in value.as_array().into_iter().flatten().enumerate() {
+    refuse_learnt(value, field, messages.len())?;
+    Ok(untaught(messages))
+}
+
+/// Refuses a flag that asks for one of the first turns of a list to be learnt, as many as are context.
+pub(super) fn refuse_learnt(
+    value: &Json,
+    field: &'static str,
+    context: usize,
+) -> Result<(), SkipReason> {
+    for (index, value) in value.as_array().into_iter().flatten().enumerate().take(context) {
         let turn = Turn::open(field, index, value)?;
         if let Some((true, flag)) = turn_flag(turn.fields, |field| turn.path(field))? {
             return Err(SkipReason::LearnsContext { field: turn.path(flag), list: field });
         }
     }
-    Ok(untaught(messages))
+    Ok(())
 }
 
 /// A turn that says no more than its content.

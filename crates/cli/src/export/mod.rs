@@ -117,10 +117,22 @@ impl Export<'_> {
     pub fn write(&self, target: &Path) -> Result<Written, CliError> {
         let (adapter, evaluation) = self.find()?;
         let check = self.verify(&adapter)?;
+        if self.form == Form::Merged {
+            self.ask_for_room(target)?;
+        }
         let written = store::replace_dir(target, OURS, |dir| {
             Ok(self.fill(dir, &adapter, evaluation, check)?)
         })?;
         Ok(written)
+    }
+
+    /// Refuses to begin where a merged model does not fit: its weights are as large as the base's.
+    fn ask_for_room(&self, target: &Path) -> Result<(), CliError> {
+        let is_weights = |path: &str| path.ends_with(".safetensors");
+        let files = self.identity.inputs.iter().filter(|(what, _)| what.starts_with("model's "));
+        let weights = files.filter(|(_, file)| is_weights(&file.path)).map(|(_, file)| file.bytes);
+        let what = || "the merged model".to_owned();
+        Ok(store::ask_for_room(target, weights.sum(), what)?)
     }
 
     /// Refuses a damaged adapter before anything is written.
