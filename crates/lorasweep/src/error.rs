@@ -1,4 +1,4 @@
-//! What ends a command, and with which exit code.
+//! What ends an operation on a sweep, and what to do about it.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -9,18 +9,29 @@ use store::StoreError;
 use trainer::TrainerError;
 use worker::{ServeError, WorkerError};
 
-use crate::exit::Exit;
 use crate::hub::HubError;
 
-/// A command failed.
+/// Why an operation on a sweep failed. [`Error::help`] says what to do about it.
 #[derive(Debug, thiserror::Error)]
-pub enum CliError {
+pub enum Error {
     /// The operating system refused.
     #[error("failed to {operation} `{}`", shown(path))]
-    Io { operation: &'static str, path: PathBuf, source: std::io::Error },
+    Io {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The sweep file cannot be read.
     #[error("failed to read the sweep file `{}`", shown(path))]
-    SweepFile { path: PathBuf, source: std::io::Error },
+    SweepFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The sweep file has mistakes. Its text is complete, with places and hints.
     #[error("{0}")]
     Sweep(SweepErrors),
@@ -29,7 +40,12 @@ pub enum CliError {
     Data(#[source] DataError),
     /// The model or the device cannot be used.
     #[error("the model `{}` cannot be used", shown(path))]
-    Model { path: PathBuf, source: TrainerError },
+    Model {
+        /// The model's folder.
+        path: PathBuf,
+        /// Why.
+        source: TrainerError,
+    },
     /// The results folder cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -41,16 +57,42 @@ pub enum CliError {
         "the trials of `{}` are trained elsewhere (`executor: {{type: external}}`)",
         shown(path)
     )]
-    TrainsElsewhere { path: PathBuf },
+    TrainsElsewhere {
+        /// The sweep file.
+        path: PathBuf,
+    },
     /// A sweep whose trials nobody else is asked to train.
     #[error("the trials of `{}` are trained by `lorasweep run`", shown(path))]
-    TrainsItself { path: PathBuf },
+    TrainsItself {
+        /// The sweep file.
+        path: PathBuf,
+    },
+    /// A sweep was opened by its results folder, and the operation needs its file.
+    #[error("`{}` is a results folder; this needs the sweep file", shown(path))]
+    NoSweepFile {
+        /// The results folder.
+        path: PathBuf,
+    },
+    /// Workers would be this program once more, and it does not become a worker.
+    #[error(
+        "workers are this program once more, but it does not call \
+         `lorasweep::worker_main_if_asked` at the start of `main`"
+    )]
+    NoWorkerMain,
     /// An earlier sweep that may still change.
     #[error("the sweep in `{}`, from which this one is to start, has not ended", shown(path))]
-    Unfinished { path: PathBuf },
+    Unfinished {
+        /// The earlier sweep's results folder.
+        path: PathBuf,
+    },
     /// A line that was told cannot be taken.
     #[error("line {number}: {source}")]
-    Tell { number: usize, source: worker::TellError },
+    Tell {
+        /// The line's number.
+        number: usize,
+        /// Why.
+        source: worker::TellError,
+    },
     /// Running failed.
     #[error(transparent)]
     Worker(#[from] WorkerError),
@@ -59,84 +101,162 @@ pub enum CliError {
     Report(#[from] reporter::ReportError),
     /// A value could not be turned into JSON.
     #[error("failed to write {what} as JSON")]
-    Json { what: &'static str, source: serde_json::Error },
+    Json {
+        /// The value.
+        what: &'static str,
+        /// Why.
+        source: serde_json::Error,
+    },
     /// A file would be overwritten.
     #[error("`{}` exists already", shown(path))]
-    Exists { path: PathBuf },
+    Exists {
+        /// The file or folder.
+        path: PathBuf,
+    },
     /// A file or folder would be replaced that lorasweep did not write.
     #[error("`{}` is not replaced: {why}", shown(path))]
-    NotReplaced { path: PathBuf, why: String },
+    NotReplaced {
+        /// The file or folder.
+        path: PathBuf,
+        /// What it is instead.
+        why: String,
+    },
     /// The adapter of a trial is not as it was written.
     #[error("the adapter of trial {trial} cannot be used")]
-    DamagedAdapter { trial: TrialId, source: Box<dyn std::error::Error + Send + Sync> },
+    DamagedAdapter {
+        /// The trial.
+        trial: TrialId,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// No such trial.
     #[error("the sweep in `{}` has no trial {trial}", shown(dir))]
-    NoSuchTrial { dir: PathBuf, trial: TrialId },
+    NoSuchTrial {
+        /// The sweep's results folder.
+        dir: PathBuf,
+        /// The number that was asked for.
+        trial: TrialId,
+    },
     /// The trial has nothing to export.
     #[error("trial {trial} has no adapter yet: {why}")]
-    NoAdapter { trial: TrialId, why: String },
+    NoAdapter {
+        /// The trial.
+        trial: TrialId,
+        /// Why it has none.
+        why: String,
+    },
     /// The trial was not evaluated at the end of that epoch.
     #[error("trial {trial} has no epoch {epoch}: {}", match last {
         0 => "it was not evaluated at the end of any".to_owned(),
         last => format!("the last whose end it was evaluated at is {last}"),
     })]
-    NoSuchEpoch { trial: TrialId, epoch: u32, last: u32 },
+    NoSuchEpoch {
+        /// The trial.
+        trial: TrialId,
+        /// The epoch that was asked for.
+        epoch: u32,
+        /// The last evaluated epoch, or 0.
+        last: u32,
+    },
     /// The adapter of that epoch was not kept.
     #[error("the adapter of trial {trial} at the end of epoch {epoch} was not kept: {}", kept_in_words(kept, *best))]
-    NoEpochAdapter { trial: TrialId, epoch: u32, kept: Vec<u32>, best: Option<f64> },
+    NoEpochAdapter {
+        /// The trial.
+        trial: TrialId,
+        /// The epoch that was asked for.
+        epoch: u32,
+        /// Epochs whose adapters were kept.
+        kept: Vec<u32>,
+        /// The epoch of the best evaluation, where its adapter was kept.
+        best: Option<f64>,
+    },
     /// The sweep has nothing to export.
     #[error("no trial of the sweep in `{}` has an adapter yet", shown(dir))]
-    NothingToExport { dir: PathBuf },
+    NothingToExport {
+        /// The sweep's results folder.
+        dir: PathBuf,
+    },
     /// A row that a set does not have.
     #[error("the {set} set has {rows} rows; there is no row {number}")]
-    NoSuchRow { set: &'static str, number: usize, rows: usize },
+    NoSuchRow {
+        /// The set's name.
+        set: &'static str,
+        /// The row that was asked for, counted from 1.
+        number: usize,
+        /// Rows of the set.
+        rows: usize,
+    },
     /// The base model could not be had from its hub.
     #[error(transparent)]
     Hub(#[from] HubError),
     /// An input of the sweep is not what it was when the sweep ran.
     #[error("the {what} file `{path}` has changed since the sweep ran")]
-    ChangedInput { what: String, path: String },
+    ChangedInput {
+        /// What the file is to the sweep.
+        what: String,
+        /// The file.
+        path: String,
+    },
     /// The inputs that a worker found are not those that the sweep began with.
     #[error("the inputs are not those that the sweep began with:{}", bullets(changes))]
-    ChangedInputs { changes: Vec<String> },
+    ChangedInputs {
+        /// Each change in words.
+        changes: Vec<String>,
+    },
     /// A name under which nothing was found.
     #[error("there is no sweep at `{}`", shown(path))]
-    NoSweepAt { path: PathBuf },
+    NoSweepAt {
+        /// The name.
+        path: PathBuf,
+    },
     /// A folder of several sweeps, where one is meant.
     #[error("`{}` holds {found} sweeps; name one of them", shown(path))]
-    NotOneSweep { path: PathBuf, found: usize },
+    NotOneSweep {
+        /// The folder.
+        path: PathBuf,
+        /// How many sweeps it holds.
+        found: usize,
+    },
     /// A worker found another sweep than it was started for.
     #[error("the sweep file in `{}` is not the sweep of that folder any more", shown(path))]
-    OtherSweep { path: PathBuf },
+    OtherSweep {
+        /// The sweep's results folder.
+        path: PathBuf,
+    },
     /// A worker cannot go on.
     #[error(transparent)]
     Serve(#[from] ServeError),
     /// There are not enough GPUs.
     #[error("the sweep asks for {asked} GPUs, but {visible} are visible")]
-    TooFewGpus { asked: u32, visible: u32 },
+    TooFewGpus {
+        /// GPUs that the sweep asks for.
+        asked: u32,
+        /// GPUs that are visible.
+        visible: u32,
+    },
     /// The device of a worker is not one.
     #[error("`{name}` is not a device")]
-    NoDevice { name: String },
-    /// The page cannot be served.
-    #[error("failed to listen on port {port} of this machine")]
-    Listen { port: u16, source: std::io::Error },
+    NoDevice {
+        /// What stands in a device's place.
+        name: String,
+    },
     /// The system gives no more threads.
     #[error("failed to start a thread")]
     Thread(#[source] std::io::Error),
-    /// A second handler was installed; cannot happen from the command line.
+    /// A second handler was installed; cannot happen in a process that handles no signals itself.
     #[error("failed to listen for Ctrl-C")]
     Signal(#[from] ctrlc::Error),
     /// More than one thing is wrong; no error of several.
     #[error("{}", all_in_full(.0))]
-    Several(Vec<CliError>),
-    /// The binary was built without the quickstart's files.
+    Several(Vec<Error>),
+    /// The quickstart's files were not there when lorasweep was built.
     #[error("this binary was built without the quickstart")]
     NoQuickstart,
 }
 
-impl CliError {
+impl Error {
     /// For `map_err`: an IO error with its operation and path.
-    pub fn io(
+    pub(crate) fn io(
         operation: &'static str,
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(std::io::Error) -> Self {
@@ -145,45 +265,19 @@ impl CliError {
     }
 
     /// All of them, at least one.
-    pub fn all(mut errors: Vec<Self>) -> Self {
+    pub(crate) fn all(mut errors: Vec<Self>) -> Self {
         if errors.len() == 1 { errors.remove(0) } else { Self::Several(errors) }
     }
 
-    /// The code to exit with.
-    pub fn exit(&self) -> Exit {
+    /// Whether a disk without room is the cause, here or in a worker.
+    pub fn is_disk_full(&self) -> bool {
         let of_worker = matches!(self, Self::Worker(error) if error.is_disk_full_of_worker());
-        if of_worker || is_disk_full(self) {
-            return Exit::DiskFull;
-        }
-        match self {
-            Self::Several(errors) => errors.first().map_or(Exit::Failed, Self::exit),
-            Self::SweepFile { .. }
-            | Self::Sweep(_)
-            | Self::Data(_)
-            | Self::Model { .. }
-            | Self::Exists { .. }
-            | Self::NotReplaced { .. }
-            | Self::NoSuchTrial { .. }
-            | Self::NoSuchEpoch { .. }
-            | Self::NoSuchRow { .. }
-            | Self::Hub(_)
-            | Self::NoSweepAt { .. }
-            | Self::TrainsElsewhere { .. }
-            | Self::TrainsItself { .. }
-            | Self::Tell { .. }
-            | Self::Unfinished { .. }
-            | Self::NotOneSweep { .. }
-            | Self::TooFewGpus { .. }
-            | Self::ChangedInputs { .. }
-            | Self::Worker(WorkerError::WorkerFailed { at_start: true, .. })
-            | Self::Store(
-                StoreError::DifferentSweep { .. }
-                | StoreError::NotASweep { .. }
-                | StoreError::HoldsForeign { .. }
-                | StoreError::Occupied { .. },
-            ) => Exit::BadInput,
-            _ => Exit::Failed,
-        }
+        of_worker || has_kind(self, &[ErrorKind::StorageFull])
+    }
+
+    /// Whether a folder that this user may not write to is the cause.
+    pub fn is_read_only(&self) -> bool {
+        has_kind(self, &[ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem])
     }
 
     /// What to do about it, where there is something specific.
@@ -194,6 +288,15 @@ impl CliError {
             Self::Unfinished { .. } => Some(
                 "end it first (`lorasweep run` goes on with it), so that it says the same whenever \
                  this sweep is interrupted"
+                    .to_owned(),
+            ),
+            Self::NoSweepFile { .. } => Some(
+                "open the sweep by its file; its results folder is found by the sweep's name"
+                    .to_owned(),
+            ),
+            Self::NoWorkerMain => Some(
+                "call it before anything else in `main`, or name an installed `lorasweep` with \
+                 `Workers::Program`"
                     .to_owned(),
             ),
             Self::TrainsItself { .. } => Some(
@@ -276,21 +379,12 @@ fn kept_in_words(epochs: &[u32], best: Option<f64>) -> String {
 }
 
 /// Errors with their causes, a line each.
-fn all_in_full(errors: &[CliError]) -> String {
+fn all_in_full(errors: &[Error]) -> String {
     let lines: Vec<String> = errors.iter().map(|error| worker::chain(error)).collect();
     lines.join("\n")
 }
 
-/// Whether an error was caused by a disk without room.
-fn is_disk_full(error: &(dyn std::error::Error + 'static)) -> bool {
-    has_kind(error, &[ErrorKind::StorageFull])
-}
-
-/// Whether an error was caused by a folder that this user may not write to.
-pub fn is_read_only(error: &(dyn std::error::Error + 'static)) -> bool {
-    has_kind(error, &[ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem])
-}
-
+/// Whether an error or one of its causes is of one of these kinds.
 fn has_kind(error: &(dyn std::error::Error + 'static), kinds: &[ErrorKind]) -> bool {
     let mut causes = std::iter::successors(Some(error), |error| error.source());
     causes.any(|cause| {

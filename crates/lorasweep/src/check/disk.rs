@@ -9,8 +9,8 @@ use trainer::model::DecoderConfig;
 use trainer::plan::Work;
 
 use super::{bytes, grouped};
-use crate::checkpoints::Checkpoints;
-use crate::workload::Workload;
+use crate::plan::checkpoints::Checkpoints;
+use crate::plan::workload::Workload;
 
 /// Bytes of one of an adapter's values on disk.
 const VALUE_BYTES: u64 = 4;

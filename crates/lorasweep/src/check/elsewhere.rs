@@ -10,11 +10,11 @@ use worker::CommandTrainer;
 
 use super::{earlier, next};
 use crate::args::CheckArgs;
-use crate::error::CliError;
+use crate::error::Error;
 use crate::exit::Exit;
 use crate::output;
-use crate::sweep_file::SweepFile;
-use crate::workload;
+use crate::inputs::sweep_file::SweepFile;
+use crate::plan::workload;
 
 #[derive(Serialize)]
 struct Findings<'a> {
@@ -29,7 +29,7 @@ struct Findings<'a> {
     warnings: Vec<String>,
 }
 
-pub(super) fn run(args: &CheckArgs, file: &SweepFile) -> Result<Exit, CliError> {
+pub(super) fn run(args: &CheckArgs, file: &SweepFile) -> Result<Exit, Error> {
     let findings = find(&file.sweep, &args.results)?;
     if args.json {
         output::json("the findings", &findings)?;
@@ -45,7 +45,7 @@ pub(super) fn run(args: &CheckArgs, file: &SweepFile) -> Result<Exit, CliError> 
     Ok(Exit::Done)
 }
 
-fn find<'a>(sweep: &'a Sweep, results: &Path) -> Result<Findings<'a>, CliError> {
+fn find<'a>(sweep: &'a Sweep, results: &Path) -> Result<Findings<'a>, Error> {
     let planner = planner::for_sweep(sweep);
     let all = workload::all_trials(&*planner);
     let first = workload::known_trials(sweep, all.as_deref()).into_iter().next();

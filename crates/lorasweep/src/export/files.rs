@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use store::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, CHECKSUMS, Identity, Ours, TOKENIZER_FILES};
 
-use crate::error::CliError;
+use crate::error::Error;
 
 /// Logits of some validation examples, read by `scripts/check_peft.py`.
 pub const LOGITS: &str = "lorasweep_check.safetensors";
@@ -70,7 +70,7 @@ pub struct BaseFiles<'a> {
 
 impl BaseFiles<'_> {
     /// Copies those of the files `names` that the model has. Returns how many.
-    pub fn copy(&mut self, names: &[&str]) -> Result<usize, CliError> {
+    pub fn copy(&mut self, names: &[&str]) -> Result<usize, Error> {
         let mut copied = 0;
         for name in names {
             copied += usize::from(self.copy_one(name)?);
@@ -79,7 +79,7 @@ impl BaseFiles<'_> {
     }
 
     /// Copies the chat templates of further names.
-    pub fn copy_templates(&mut self) -> Result<(), CliError> {
+    pub fn copy_templates(&mut self) -> Result<(), Error> {
         let folder = self.model.join(MORE_TEMPLATES);
         if !folder.is_dir() {
             return Ok(());
@@ -93,13 +93,13 @@ impl BaseFiles<'_> {
         names.sort();
         if !names.is_empty() {
             let made = self.target.join(MORE_TEMPLATES);
-            fs::create_dir_all(&made).map_err(CliError::io("create", &made))?;
+            fs::create_dir_all(&made).map_err(Error::io("create", &made))?;
         }
         self.copy(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
         Ok(())
     }
 
-    fn copy_one(&mut self, name: &str) -> Result<bool, CliError> {
+    fn copy_one(&mut self, name: &str) -> Result<bool, Error> {
         let path = self.model.join(name);
         if !path.is_file() {
             return Ok(false);
@@ -115,18 +115,18 @@ impl BaseFiles<'_> {
         }
         let to = self.target.join(name);
         // The content alone: permissions are those of any new file.
-        let mut from = fs::File::open(&path).map_err(CliError::io("read", &path))?;
+        let mut from = fs::File::open(&path).map_err(Error::io("read", &path))?;
         fs::File::create(&to)
             .and_then(|mut to| std::io::copy(&mut from, &mut to))
-            .map_err(CliError::io("copy", &path))?;
+            .map_err(Error::io("copy", &path))?;
         self.compare(name, &to)?;
         Ok(true)
     }
 
     /// Where a link leads, unless to a file of the model itself: in its folder, or, for a snapshot
     /// of a hub's cache, among the blobs of the same model.
-    fn outside(&self, path: &Path) -> Result<Option<PathBuf>, CliError> {
-        let resolve = |path: &Path| path.canonicalize().map_err(CliError::io("resolve", path));
+    fn outside(&self, path: &Path) -> Result<Option<PathBuf>, Error> {
+        let resolve = |path: &Path| path.canonicalize().map_err(Error::io("resolve", path));
         let (file, model) = (resolve(path)?, resolve(self.model)?);
         let blobs = model
             .ancestors()
@@ -138,7 +138,7 @@ impl BaseFiles<'_> {
     }
 
     /// Says so when a file is not what it was when the sweep began.
-    fn compare(&mut self, name: &str, copy: &Path) -> Result<(), CliError> {
+    fn compare(&mut self, name: &str, copy: &Path) -> Result<(), Error> {
         let then = self.identity.inputs.get(&format!("model's {name}"));
         let Some(then) = then.and_then(|file| file.sha256.as_ref()) else { return Ok(()) };
         if store::hash_file(copy)?.sha256.as_ref() != Some(then) {
@@ -153,27 +153,27 @@ impl BaseFiles<'_> {
 
 /// Writes the checksums of all files of the export. Of what was not verified it says that, instead of
 /// vouching for it. While the export is written there are marks of that beside its files.
-pub fn write_checksums(dir: &Path, unverified: &Unverified) -> Result<(), CliError> {
+pub fn write_checksums(dir: &Path, unverified: &Unverified) -> Result<(), Error> {
     Ok(store::write_checksums(dir, CHECKSUMS, is_in_export, unverified)?)
 }
 
-pub fn write(path: &Path, contents: impl AsRef<[u8]>) -> Result<(), CliError> {
-    fs::write(path, contents).map_err(CliError::io("write", path))
+pub fn write(path: &Path, contents: impl AsRef<[u8]>) -> Result<(), Error> {
+    fs::write(path, contents).map_err(Error::io("write", path))
 }
 
-pub fn write_json(path: &Path, value: &Value) -> Result<(), CliError> {
+pub fn write_json(path: &Path, value: &Value) -> Result<(), Error> {
     write(path, format!("{value:#}\n"))
 }
 
-pub fn read_json(path: &Path, what: &'static str) -> Result<Value, CliError> {
-    let text = fs::read_to_string(path).map_err(CliError::io("read", path))?;
-    serde_json::from_str(&text).map_err(|source| CliError::Json { what, source })
+pub fn read_json(path: &Path, what: &'static str) -> Result<Value, Error> {
+    let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+    serde_json::from_str(&text).map_err(|source| Error::Json { what, source })
 }
 
-fn list(dir: &Path) -> Result<Vec<PathBuf>, CliError> {
+fn list(dir: &Path) -> Result<Vec<PathBuf>, Error> {
     fs::read_dir(dir)
         .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
-        .map_err(CliError::io("list", dir))
+        .map_err(Error::io("list", dir))
 }
 
 #[cfg(test)]

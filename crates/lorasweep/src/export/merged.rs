@@ -6,9 +6,9 @@ use store::Identity;
 use trainer::comparison::{self, Comparison};
 
 use super::Draft;
-use crate::error::CliError;
+use crate::error::Error;
 use crate::inputs::{self, Settings};
-use crate::rows;
+use crate::inputs::rows;
 
 /// Log probabilities further apart than this on average are warned of: the scatter of weights
 /// rounded to bf16 is a tenth of it.
@@ -32,7 +32,7 @@ impl Merged {
         settings: &Settings,
         held: &BaseSettings,
         draft: &Draft<'_>,
-    ) -> Result<Self, CliError> {
+    ) -> Result<Self, Error> {
         let trained_on = match (held.quantization, &held.weights) {
             (Some(form), _) => Some(format!("an {form} base")),
             (None, Some(file)) => {
@@ -46,7 +46,7 @@ impl Merged {
         };
         let model = &settings.model;
         let compared = comparison::compare(model, held, draft.adapter, draft.dir, &rows)
-            .map_err(|source| CliError::Model { path: model.clone(), source })?;
+            .map_err(|source| Error::Model { path: model.clone(), source })?;
         let comparison = compared.ok_or_else(|| "there are no validation rows".to_owned());
         Ok(Self { comparison, trained_on })
     }
@@ -125,7 +125,7 @@ impl Merged {
 /// The validation rows as the sweep measured them, without reading the training data where they
 /// have a file of their own.
 fn validation_rows(identity: &Identity, settings: &Settings) -> Result<data::Dataset, String> {
-    let in_words = |error: CliError| {
+    let in_words = |error: Error| {
         let mut text = error.to_string();
         let mut cause = std::error::Error::source(&error);
         while let Some(error) = cause {

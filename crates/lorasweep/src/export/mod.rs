@@ -15,10 +15,10 @@ use store::{
     ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterCheck, Identity, SweepFolder, TOKENIZER_FILES,
 };
 
-use crate::card::Card;
-use crate::error::CliError;
+use self::card::Card;
+use crate::error::Error;
 use crate::inputs::{self, Settings};
-use crate::rows;
+use crate::inputs::rows;
 
 pub use base::BaseName;
 pub use files::{GGUF, ORIGIN, OURS};
@@ -83,7 +83,7 @@ pub fn best_so_far(state: &SweepState) -> Option<(TrialId, f64)> {
 }
 
 /// The validation rows of a sweep as it was trained on them.
-pub fn validation_rows(identity: &Identity, settings: &Settings) -> Result<Dataset, CliError> {
+pub fn validation_rows(identity: &Identity, settings: &Settings) -> Result<Dataset, Error> {
     inputs::check_unchanged(identity)?;
     let PreparedData { validation, .. } =
         rows::prepare(&settings.data, &settings.model, &settings.train)?;
@@ -114,7 +114,7 @@ pub struct Written {
 impl Export<'_> {
     /// Writes the export into the folder `target`, replacing what an earlier one wrote there, unless
     /// that was changed since.
-    pub fn write(&self, target: &Path) -> Result<Written, CliError> {
+    pub fn write(&self, target: &Path) -> Result<Written, Error> {
         let (adapter, evaluation) = self.find()?;
         let check = self.verify(&adapter)?;
         let written = store::replace_dir(target, OURS, |dir| {
@@ -124,9 +124,9 @@ impl Export<'_> {
     }
 
     /// Refuses a damaged adapter before anything is written.
-    fn verify(&self, adapter: &Path) -> Result<AdapterCheck, CliError> {
+    fn verify(&self, adapter: &Path) -> Result<AdapterCheck, Error> {
         let trial = self.trial;
-        let damaged = |source: Box<dyn std::error::Error + Send + Sync>| CliError::DamagedAdapter {
+        let damaged = |source: Box<dyn std::error::Error + Send + Sync>| Error::DamagedAdapter {
             trial,
             source,
         };
@@ -140,31 +140,31 @@ impl Export<'_> {
         Ok(check)
     }
 
-    fn find(&self) -> Result<(PathBuf, &Evaluation), CliError> {
+    fn find(&self) -> Result<(PathBuf, &Evaluation), Error> {
         let id = self.trial;
         let Some(trial) = self.state.trials.get(&id) else {
             let dir = self.folder.path().to_path_buf();
-            return Err(CliError::NoSuchTrial { dir, trial: id });
+            return Err(Error::NoSuchTrial { dir, trial: id });
         };
         if let Some(epoch) = self.epoch {
             return self.find_epoch(trial, epoch);
         }
         let kept = |best: &Evaluation| self.folder.adapter_at(self.state, id, best.step);
         let found = trial.best().and_then(|best| Some((kept(best)?, best)));
-        found.ok_or_else(|| CliError::NoAdapter { trial: id, why: why_no_adapter(trial) })
+        found.ok_or_else(|| Error::NoAdapter { trial: id, why: why_no_adapter(trial) })
     }
 
     fn find_epoch<'t>(
         &self,
         trial: &'t TrialState,
         epoch: u32,
-    ) -> Result<(PathBuf, &'t Evaluation), CliError> {
+    ) -> Result<(PathBuf, &'t Evaluation), Error> {
         let id = trial.trial.id;
         let ends = trial.evaluations.iter().filter_map(|e| Some((e.whole_epoch()?, e)));
         let ends: Vec<(u32, &Evaluation)> = ends.collect();
         let Some((_, evaluation)) = ends.iter().find(|(end, _)| *end == epoch) else {
             let last = ends.last().map_or(0, |(end, _)| *end);
-            return Err(CliError::NoSuchEpoch { trial: id, epoch, last });
+            return Err(Error::NoSuchEpoch { trial: id, epoch, last });
         };
         let adapter =
             |evaluation: &Evaluation| self.folder.adapter_at(self.state, id, evaluation.step);
@@ -174,7 +174,7 @@ impl Export<'_> {
         let kept = ends.iter().filter(|(_, evaluation)| adapter(evaluation).is_some());
         let kept = kept.map(|(end, _)| *end).collect();
         let best = self.folder.best_adapter(trial).and(trial.best()).map(|best| best.epoch);
-        Err(CliError::NoEpochAdapter { trial: id, epoch, kept, best })
+        Err(Error::NoEpochAdapter { trial: id, epoch, kept, best })
     }
 
     fn fill(
@@ -183,7 +183,7 @@ impl Export<'_> {
         adapter: &Path,
         evaluation: &Evaluation,
         check: AdapterCheck,
-    ) -> Result<Written, CliError> {
+    ) -> Result<Written, Error> {
         let named = files::read_json(&adapter.join(ADAPTER_CONFIG), ADAPTER_CONFIG)?;
         let base = BaseName::of(self.settings, named["base_model_name_or_path"].as_str());
         let (unverified, warnings) = (Unverified::new(), Vec::new());
@@ -211,10 +211,10 @@ impl Export<'_> {
     }
 
     /// PEFT's files.
-    fn fill_adapter(&self, draft: &mut Draft<'_>) -> Result<(), CliError> {
+    fn fill_adapter(&self, draft: &mut Draft<'_>) -> Result<(), Error> {
         let (dir, trial) = (draft.dir, self.trial);
         let copied = store::copy_adapter(draft.adapter, dir, &TOKENIZER_FILES);
-        copied.map_err(|error| CliError::DamagedAdapter { trial, source: error.into() })?;
+        copied.map_err(|error| Error::DamagedAdapter { trial, source: error.into() })?;
         if draft.check == AdapterCheck::NoChecksums {
             draft.warnings.push(format!(
                 "an earlier version of lorasweep wrote the adapter of trial {trial}, without \
@@ -229,7 +229,7 @@ impl Export<'_> {
             let (model, target) = (&self.settings.model, dir.join(GGUF));
             let name = format!("{} trial {}", self.state.name, self.trial);
             trainer::gguf::write_adapter(model, draft.adapter, &name, &target)
-                .map_err(|source| CliError::Model { path: model.clone(), source })?;
+                .map_err(|source| Error::Model { path: model.clone(), source })?;
         }
         Ok(())
     }
@@ -245,11 +245,11 @@ impl Export<'_> {
     }
 
     /// The base's files with merged weights.
-    fn fill_merged(&self, draft: &mut Draft<'_>) -> Result<Merged, CliError> {
+    fn fill_merged(&self, draft: &mut Draft<'_>) -> Result<Merged, Error> {
         let model = &self.settings.model;
         inputs::check_unchanged_weights(self.identity)?;
         trainer::merge::write_merged(model, draft.adapter, draft.dir)
-            .map_err(|source| CliError::Model { path: model.clone(), source })?;
+            .map_err(|source| Error::Model { path: model.clone(), source })?;
         // Merging has written what depends on the weights.
         let target = draft.dir;
         let left = MODEL_FILES.iter().copied().filter(|name| !target.join(name).exists());
@@ -272,7 +272,7 @@ impl Export<'_> {
 
     /// The tokenizer and the chat templates: those that a trial's command left beside its adapter,
     /// else the base model's.
-    fn fill_tokenizer(&self, draft: &mut Draft<'_>) -> Result<(), CliError> {
+    fn fill_tokenizer(&self, draft: &mut Draft<'_>) -> Result<(), Error> {
         let has = |name: &str| draft.dir.join(name).exists();
         if !TOKENIZER_FILES.iter().any(|name| has(name)) {
             let mut base = self.base_files(draft);
@@ -294,7 +294,7 @@ impl Export<'_> {
     }
 
     /// The chat template that writes what was learnt, for a model that has none of its own.
-    fn fill_chat_template(&self, draft: &mut Draft<'_>) -> Result<(), CliError> {
+    fn fill_chat_template(&self, draft: &mut Draft<'_>) -> Result<(), Error> {
         let plain = self.state.facts.as_ref().and_then(|facts| facts.plain_chat.as_ref());
         let Some(plain) = plain else { return Ok(()) };
         let Some(template) = &plain.chat_template else {
@@ -350,17 +350,17 @@ impl Export<'_> {
     }
 
     /// What another trainer needs to check our losses and logits.
-    fn add_validation(&self, dir: &Path, adapter: &Path, rows: &Dataset) -> Result<(), CliError> {
+    fn add_validation(&self, dir: &Path, adapter: &Path, rows: &Dataset) -> Result<(), Error> {
         write_rows(&dir.join(VALIDATION), rows)?;
         let model = &self.settings.model;
         trainer::logits_file::write(&dir.join(LOGITS), model, &self.held(), adapter, rows)
             .map(|_| ())
-            .map_err(|source| CliError::Model { path: model.clone(), source })
+            .map_err(|source| Error::Model { path: model.clone(), source })
     }
 
     /// Makes the base model's path in `adapter_config.json` absolute, so that PEFT finds it from
     /// any folder; a name that is no folder here is one of a model hub and stays.
-    fn name_base(&self, path: &Path) -> Result<(), CliError> {
+    fn name_base(&self, path: &Path) -> Result<(), Error> {
         let mut config = files::read_json(path, ADAPTER_CONFIG)?;
         if let Some(HubModel { repo, revision }) = &self.settings.hub {
             config["base_model_name_or_path"] = repo.clone().into();
@@ -423,12 +423,12 @@ fn why_no_adapter(trial: &TrialState) -> String {
     }
 }
 
-fn write_rows(path: &Path, rows: &Dataset) -> Result<(), CliError> {
+fn write_rows(path: &Path, rows: &Dataset) -> Result<(), Error> {
     let mut text = String::new();
     for example in &rows.examples {
         let mask: Vec<u8> = example.loss_mask.iter().map(|&is_target| is_target.into()).collect();
         text += &json!({ "input_ids": example.input_ids, "loss_mask": mask }).to_string();
         text.push('\n');
     }
-    fs::write(path, text).map_err(CliError::io("write", path))
+    fs::write(path, text).map_err(Error::io("write", path))
 }

@@ -1,6 +1,5 @@
 //! Asks the hub: which files a model has, and what is in them.
 
-use std::fs::OpenOptions;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -10,13 +9,10 @@ use ureq::typestate::WithoutBody;
 use ureq::{Body, RequestBuilder};
 
 use super::HubError;
-use super::cache::{Snapshot, is_commit};
-use super::download::{Download, FileFacts};
+use super::cache::is_commit;
 
 /// Redirects of a file's address.
 const MOST_REDIRECTS: usize = 5;
-/// Files from this size on are spoken of.
-const LARGE: u64 = 10 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// The headers of an answer, and the list of a model's files, must have come by then.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -34,6 +30,13 @@ pub struct Client {
 pub struct Listing {
     pub commit: String,
     pub files: Vec<String>,
+}
+
+/// What the hub says of a file before its content.
+#[derive(Debug)]
+pub(super) struct FileFacts {
+    pub etag: String,
+    pub bytes: Option<u64>,
 }
 
 impl Client {
@@ -81,41 +84,13 @@ impl Client {
         Ok(Listing { commit: answer.sha, files })
     }
 
-    /// Puts a file into a snapshot, unless it is there. What an interrupted download left is
-    /// resumed; of two programs that download the same file, one waits for the other.
-    pub fn download(
-        &self,
-        name: &HubModel,
-        commit: &str,
-        file: &str,
-        snapshot: &Snapshot,
-        tell: &mut dyn FnMut(&str),
-    ) -> Result<(), HubError> {
-        if snapshot.path(file).is_file() {
-            return Ok(());
-        }
-        let url = format!("{}/{}/resolve/{commit}/{file}", self.endpoint, name.repo);
-        let facts = self.facts(name, file, &url)?;
-        let blob = snapshot.blob(&facts.etag);
-        if !blob.is_file() {
-            let part = snapshot.blob(&format!("{}.incomplete", facts.etag));
-            let target = OpenOptions::new().create(true).append(true).open(&part);
-            let target = target.map_err(HubError::io("write", &part))?;
-            target.lock().map_err(HubError::io("lock", &part))?;
-            if !blob.is_file() {
-                if let Some(bytes) = facts.bytes.filter(|bytes| *bytes >= LARGE) {
-                    tell(&format!("downloading {file} of {name} ({} MB)", bytes / 1_000_000));
-                }
-                let download = Download { client: self, name, file, url: &url, facts: &facts };
-                download.run(target, &part)?;
-                store::rename_own_file(&part, &blob).map_err(HubError::io("rename", &part))?;
-            }
-        }
-        snapshot.link(file, &facts.etag)
+    /// Where a file of a commit is.
+    pub(super) fn address(&self, name: &HubModel, commit: &str, file: &str) -> String {
+        format!("{}/{}/resolve/{commit}/{file}", self.endpoint, name.repo)
     }
 
     /// Asks for a file's name by content; redirects away from the hub lead to the content itself.
-    fn facts(&self, name: &HubModel, file: &str, url: &str) -> Result<FileFacts, HubError> {
+    pub(super) fn facts(&self, name: &HubModel, file: &str, url: &str) -> Result<FileFacts, HubError> {
         let mut url = url.to_owned();
         for _ in 0..MOST_REDIRECTS {
             let request = self.with_token(self.agent.head(&url), &url);

@@ -1,7 +1,7 @@
 //! The content of one file: what is missing of it is asked for until it is all there, never more
 //! than was announced, and it is what its name says.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -11,23 +11,52 @@ use sha2::{Digest, Sha256};
 use spec::HubModel;
 
 use super::HubError;
-use super::client::{Client, header};
+use super::cache::Snapshot;
+use super::client::{Client, FileFacts, header};
 
+/// Files from this size on are reported.
+const LARGE: u64 = 10 << 20;
 /// Requests without a further byte, after which a download is given up.
 const TRIES: u32 = 2;
 const BETWEEN_TRIES: Duration = Duration::from_secs(1);
 /// The largest file whose size the hub may leave open.
 const MOST_UNANNOUNCED: u64 = 64 << 20;
 
-/// What the hub says of a file before its content.
-#[derive(Debug)]
-pub(super) struct FileFacts {
-    pub etag: String,
-    pub bytes: Option<u64>,
+/// Puts a file of a commit into a snapshot, unless it is there. What an interrupted download left is
+/// resumed; of two programs that download the same file, one waits for the other.
+pub(super) fn download(
+    client: &Client,
+    name: &HubModel,
+    commit: &str,
+    file: &str,
+    snapshot: &Snapshot,
+    tell: &mut dyn FnMut(&str),
+) -> Result<(), HubError> {
+    if snapshot.path(file).is_file() {
+        return Ok(());
+    }
+    let url = client.address(name, commit, file);
+    let facts = client.facts(name, file, &url)?;
+    let blob = snapshot.blob(&facts.etag);
+    if !blob.is_file() {
+        let part = snapshot.blob(&format!("{}.incomplete", facts.etag));
+        let target = OpenOptions::new().create(true).append(true).open(&part);
+        let target = target.map_err(HubError::io("write", &part))?;
+        target.lock().map_err(HubError::io("lock", &part))?;
+        if !blob.is_file() {
+            if let Some(bytes) = facts.bytes.filter(|bytes| *bytes >= LARGE) {
+                tell(&format!("downloading {file} of {name} ({} MB)", bytes / 1_000_000));
+            }
+            let download = Download { client, name, file, url: &url, facts: &facts };
+            download.run(target, &part)?;
+            store::rename_own_file(&part, &blob).map_err(HubError::io("rename", &part))?;
+        }
+    }
+    snapshot.link(file, &facts.etag)
 }
 
 /// A file to be downloaded.
-pub(super) struct Download<'a> {
+struct Download<'a> {
     pub client: &'a Client,
     pub name: &'a HubModel,
     pub file: &'a str,

@@ -106,7 +106,8 @@ impl Hub {
         };
         let listing = client.listing(name, revision)?;
         let snapshot = self.cache.add(&name.repo, revision, &listing.commit)?;
-        let mut get = |file: &str| client.download(name, &listing.commit, file, &snapshot, tell);
+        let commit = &listing.commit;
+        let mut get = |file: &str| download::download(client, name, commit, file, &snapshot, tell);
         let has = |file: &str| listing.files.iter().any(|listed| listed == file);
         for file in SMALL_FILES.into_iter().filter(|file| has(file)) {
             get(file)?;

@@ -15,7 +15,7 @@ use spec::{
 use store::{Identity, InputFile, SweepFolder};
 use trainer::model::DecoderConfig;
 
-use crate::error::CliError;
+use crate::error::Error;
 
 /// The training file's name among a sweep's inputs.
 pub const TRAINING_DATA: &str = "training data";
@@ -56,9 +56,9 @@ pub struct Settings {
 
 impl Settings {
     /// Reads the settings of a sweep that ran.
-    pub fn of(identity: &Identity) -> Result<Self, CliError> {
+    pub fn of(identity: &Identity) -> Result<Self, Error> {
         Self::deserialize(&identity.sweep)
-            .map_err(|source| CliError::Json { what: "resolved.json", source })
+            .map_err(|source| Error::Json { what: "resolved.json", source })
     }
 }
 
@@ -68,11 +68,11 @@ pub fn identity(
     sweep: &Sweep,
     planned_trials: Option<usize>,
     results: &Path,
-) -> Result<Identity, CliError> {
+) -> Result<Identity, Error> {
     // One that cannot be read is refused when the folder is opened.
     let earlier = SweepFolder::open(results.join(&sweep.name)).and_then(|it| it.identity()).ok();
     let as_json = |value: Result<Value, serde_json::Error>| {
-        value.map_err(|source| CliError::Json { what: "the sweep", source })
+        value.map_err(|source| Error::Json { what: "the sweep", source })
     };
     let mut settings = as_json(serde_json::to_value(sweep))?;
     if sweep.executor.kind.is_own() {
@@ -92,8 +92,8 @@ pub fn identity(
 }
 
 /// What the report needs to know of the data and of the model.
-pub fn facts(sweep: &Sweep, data: &PreparedData) -> Result<DataFacts, CliError> {
-    let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
+pub fn facts(sweep: &Sweep, data: &PreparedData) -> Result<DataFacts, Error> {
+    let unusable = |source| Error::Model { path: sweep.model.clone(), source };
     let model = DecoderConfig::read(&sweep.model).map_err(unusable)?;
     let leak = data.report.overlaps.iter().find(|overlap| {
         overlap.held_out == DataRole::Validation && overlap.seen == DataRole::Train
@@ -117,12 +117,12 @@ pub fn training_data_sha256(identity: &Identity) -> Option<&str> {
 }
 
 /// An error when one of the files that data preparation reads is not what it was.
-pub fn check_unchanged(identity: &Identity) -> Result<(), CliError> {
+pub fn check_unchanged(identity: &Identity) -> Result<(), Error> {
     check_inputs(identity, |_, file| file.sampled.is_none())
 }
 
 /// The same, of the model's files and of those that `data` names.
-pub fn check_unchanged_files(identity: &Identity, data: &DataSettings) -> Result<(), CliError> {
+pub fn check_unchanged_files(identity: &Identity, data: &DataSettings) -> Result<(), Error> {
     let mut used = vec![data.train.as_path()];
     if let ValidationSource::File(path) = &data.validation {
         used.push(path);
@@ -133,7 +133,7 @@ pub fn check_unchanged_files(identity: &Identity, data: &DataSettings) -> Result
 }
 
 /// The same, of the model's weights alone, whichever file they are read from.
-pub fn check_unchanged_weights(identity: &Identity) -> Result<(), CliError> {
+pub fn check_unchanged_weights(identity: &Identity) -> Result<(), Error> {
     check_inputs(identity, |what, file| {
         what.starts_with("model's ")
             && (file.sampled.is_some() || file.path.ends_with(".safetensors"))
@@ -146,7 +146,7 @@ pub fn other_weights(identity: &Identity) -> Option<String> {
     let is_there = |file: &InputFile| Path::new(&file.path).exists();
     match check_unchanged_weights(identity) {
         Ok(()) => None,
-        Err(CliError::ChangedInput { path, .. }) => {
+        Err(Error::ChangedInput { path, .. }) => {
             Some(format!("the model's weights `{path}` have changed since the sweep ran"))
         }
         // A model that is elsewhere by now is not another one.
@@ -162,7 +162,7 @@ pub fn other_weights(identity: &Identity) -> Option<String> {
 fn check_inputs(
     identity: &Identity,
     is_used: impl Fn(&str, &InputFile) -> bool,
-) -> Result<(), CliError> {
+) -> Result<(), Error> {
     let read = identity.inputs.iter().filter(|(_, file)| file.sha256.is_some());
     for (what, then) in read.filter(|(what, file)| is_used(what, file)) {
         let path = Path::new(&then.path);
@@ -171,7 +171,7 @@ fn check_inputs(
             None => hash_input(path)?,
         };
         if !now.is_same(then) {
-            return Err(CliError::ChangedInput { what: what.clone(), path: then.path.clone() });
+            return Err(Error::ChangedInput { what: what.clone(), path: then.path.clone() });
         }
     }
     Ok(())
@@ -179,12 +179,12 @@ fn check_inputs(
 
 /// An error when an input of `sweep` is not what it was when the sweep began, in a process that
 /// starts later: what it trained would not compare with the rest.
-pub fn refuse_changed(sweep: &Sweep, began: &Identity) -> Result<(), CliError> {
+pub fn refuse_changed(sweep: &Sweep, began: &Identity) -> Result<(), Error> {
     let mut now = began.clone();
     now.inputs = inputs(sweep, Some(began))?;
     now.has_all_inputs = true;
     let changes = now.changed_inputs(began);
-    if changes.is_empty() { Ok(()) } else { Err(CliError::ChangedInputs { changes }) }
+    if changes.is_empty() { Ok(()) } else { Err(Error::ChangedInputs { changes }) }
 }
 
 /// Sizes and times of the input files, to see whether one was changed while it was read.
@@ -201,20 +201,20 @@ impl Stamps {
         Some((found.len(), found.modified().ok()?))
     }
 
-    pub fn refuse_changed(&self) -> Result<(), CliError> {
+    pub fn refuse_changed(&self) -> Result<(), Error> {
         let changed = self.0.iter().filter(|(path, then)| Self::stamp(path) != *then);
         let changes: Vec<String> =
             changed.map(|(path, _)| format!("`{path}` was changed while it was read")).collect();
-        if changes.is_empty() { Ok(()) } else { Err(CliError::ChangedInputs { changes }) }
+        if changes.is_empty() { Ok(()) } else { Err(Error::ChangedInputs { changes }) }
     }
 }
 
 /// An absolute path, whether or not anything is there.
-pub fn absolute(path: &Path) -> Result<PathBuf, CliError> {
-    std::path::absolute(path).map_err(CliError::io("resolve", path))
+pub fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    std::path::absolute(path).map_err(Error::io("resolve", path))
 }
 
-fn absolute_data(data: &DataSettings) -> Result<DataSettings, CliError> {
+fn absolute_data(data: &DataSettings) -> Result<DataSettings, Error> {
     Ok(DataSettings {
         train: absolute(&data.train)?,
         validation: match &data.validation {
@@ -230,8 +230,8 @@ fn absolute_data(data: &DataSettings) -> Result<DataSettings, CliError> {
 
 /// Size and content of a file; of a folder or a pattern, of all data files that it means, names
 /// included.
-fn hash_input(path: &Path) -> Result<InputFile, CliError> {
-    let files = data::data_files(path).map_err(CliError::Data)?;
+fn hash_input(path: &Path) -> Result<InputFile, Error> {
+    let files = data::data_files(path).map_err(Error::Data)?;
     if let [only] = &files[..]
         && only == path
     {
@@ -254,10 +254,10 @@ fn hash_input(path: &Path) -> Result<InputFile, CliError> {
 fn inputs(
     sweep: &Sweep,
     earlier: Option<&Identity>,
-) -> Result<BTreeMap<String, InputFile>, CliError> {
+) -> Result<BTreeMap<String, InputFile>, Error> {
     let mut inputs = BTreeMap::new();
     let is_own = sweep.executor.kind.is_own();
-    let mut add = |what: &str, path: &Path| -> Result<(), CliError> {
+    let mut add = |what: &str, path: &Path| -> Result<(), Error> {
         if !is_own && !path.is_file() {
             return Ok(());
         }
@@ -294,7 +294,7 @@ fn inputs(
 }
 
 /// Names of the small files that a model may have, below its folder.
-fn model_inputs(model: &Path) -> Result<Vec<String>, CliError> {
+fn model_inputs(model: &Path) -> Result<Vec<String>, Error> {
     let templates = list(&model.join(TEMPLATES), "jinja")?.into_iter().filter_map(|path| {
         let name = path.file_name()?.to_str()?.to_owned();
         Some(format!("{TEMPLATES}/{name}"))
@@ -303,27 +303,27 @@ fn model_inputs(model: &Path) -> Result<Vec<String>, CliError> {
 }
 
 /// The files that the base model's weights are read from.
-fn weight_files(sweep: &Sweep) -> Result<Vec<PathBuf>, CliError> {
+fn weight_files(sweep: &Sweep) -> Result<Vec<PathBuf>, Error> {
     if let Some(file) = &sweep.base.weights {
         return Ok(vec![file.clone()]);
     }
     if sweep.executor.kind.is_own() {
-        let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
+        let unusable = |source| Error::Model { path: sweep.model.clone(), source };
         return trainer::model::weight_files(&sweep.model).map_err(unusable);
     }
     list(&sweep.model, "safetensors")
 }
 
 /// The files in a folder whose names end so, sorted; none where there is no such folder.
-fn list(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, CliError> {
+fn list(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, Error> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
-    let listing = std::fs::read_dir(folder).map_err(CliError::io("list", folder))?;
+    let listing = std::fs::read_dir(folder).map_err(Error::io("list", folder))?;
     let mut paths = listing
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<Vec<_>, _>>()
-        .map_err(CliError::io("list", folder))?;
+        .map_err(Error::io("list", folder))?;
     paths.retain(|path| path.extension().is_some_and(|e| e == extension));
     paths.sort();
     Ok(paths)

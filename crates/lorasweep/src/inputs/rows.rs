@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 use data::PreparedData;
 use spec::{DataSettings, TrainSettings};
 
-use crate::error::CliError;
+use crate::error::Error;
 
 /// Reads and tokenises a sweep's rows for the model in `model`.
 pub fn prepare(
     settings: &DataSettings,
     model: &Path,
     train: &TrainSettings,
-) -> Result<PreparedData, CliError> {
+) -> Result<PreparedData, Error> {
     let cache = token_cache(&|name| std::env::var_os(name).filter(|value| !value.is_empty()));
     let length = train.max_seq_len as usize;
-    data::prepare_cached(settings, model, length, cache.as_deref()).map_err(CliError::Data)
+    data::prepare_cached(settings, model, length, cache.as_deref()).map_err(Error::Data)
 }
 
 /// `$LORASWEEP_CACHE`, or a folder among the user's caches; `None` where there is no home.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use spec::{PathKind, Sweep};
 use store::SweepFolder;
 
-use crate::error::CliError;
+use crate::error::Error;
 use crate::hub::Hub;
 use crate::inputs::Settings;
 use crate::output;
@@ -19,16 +19,16 @@ pub struct SweepFile {
 }
 
 /// Reads and resolves a sweep file.
-pub fn load(path: &Path) -> Result<SweepFile, CliError> {
+pub fn load(path: &Path) -> Result<SweepFile, Error> {
     let text = std::fs::read_to_string(path)
-        .map_err(|source| CliError::SweepFile { path: path.to_path_buf(), source })?;
-    let sweep = spec::resolve(&text, path, &look).map_err(CliError::Sweep)?;
+        .map_err(|source| Error::SweepFile { path: path.to_path_buf(), source })?;
+    let sweep = spec::resolve(&text, path, &look).map_err(Error::Sweep)?;
     Ok(SweepFile { path: path.to_path_buf(), text, sweep })
 }
 
 /// The same, with the base model on this machine: one that is named by its hub is taken from the
 /// cache, or downloaded.
-pub fn load_with_model(path: &Path) -> Result<SweepFile, CliError> {
+pub fn load_with_model(path: &Path) -> Result<SweepFile, Error> {
     let mut file = load(path)?;
     if let Some(name) = &file.sweep.hub {
         let hub = Hub::from_environment()?;
@@ -39,11 +39,11 @@ pub fn load_with_model(path: &Path) -> Result<SweepFile, CliError> {
 
 /// Resolves the sweep in `folder` as the driver did, with paths relative to the file `path`. An
 /// error when it has become another sweep.
-pub fn of_folder(folder: &SweepFolder, path: &Path) -> Result<Sweep, CliError> {
-    let mut sweep = spec::resolve(&folder.written()?, path, &look).map_err(CliError::Sweep)?;
+pub fn of_folder(folder: &SweepFolder, path: &Path) -> Result<Sweep, Error> {
+    let mut sweep = spec::resolve(&folder.written()?, path, &look).map_err(Error::Sweep)?;
     let identity = folder.identity()?;
     if sweep.fingerprint() != identity.fingerprint {
-        return Err(CliError::OtherSweep { path: folder.path().to_path_buf() });
+        return Err(Error::OtherSweep { path: folder.path().to_path_buf() });
     }
     if sweep.hub.is_some() {
         // The very files that the driver found.

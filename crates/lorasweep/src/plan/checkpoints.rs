@@ -7,9 +7,9 @@ use store::SweepFolder;
 use trainer::adapter::AdapterLayout;
 use trainer::model::DecoderConfig;
 
-use crate::devices;
-use crate::error::CliError;
-use crate::workload::MemoryPlan;
+use super::devices;
+use super::workload::MemoryPlan;
+use crate::error::Error;
 
 /// Checkpoints that are on disk at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -35,7 +35,7 @@ impl Checkpoints {
         validation_rows: usize,
         memory: Option<&MemoryPlan>,
         total: Option<usize>,
-    ) -> Result<Self, CliError> {
+    ) -> Result<Self, Error> {
         let values = |trial: &Trial| AdapterLayout::of_trial(decoder, &trial.config).len;
         let bytes = |trial| trainer::engine::checkpoint_bytes(values(trial), validation_rows);
         let workers = match sweep.executor.kind.slurm() {
@@ -66,7 +66,7 @@ impl Checkpoints {
         folder: &SweepFolder,
         ended: usize,
         total: Option<usize>,
-    ) -> Result<(), CliError> {
+    ) -> Result<(), Error> {
         let left = total.map_or(u64::MAX, |total| total.saturating_sub(ended) as u64);
         let running = Self { trials: self.trials.min(left), ..self };
         if running.trials == 0 {

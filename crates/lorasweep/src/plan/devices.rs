@@ -1,22 +1,22 @@
-//! Which devices a sweep's workers take, one each.
+//! Which devices a sweep's workers take, one each, and how much memory each may use there.
 
-use spec::{DeviceChoice, Devices, ExecutorSettings};
+use spec::{DeviceChoice, Devices, ExecutorSettings, Sweep};
 use worker::gpu;
 
-use crate::error::CliError;
+use crate::error::Error;
 
 /// The device of every worker, in order.
-pub fn of(executor: &ExecutorSettings) -> Result<Vec<DeviceChoice>, CliError> {
+pub fn of(executor: &ExecutorSettings) -> Result<Vec<DeviceChoice>, Error> {
     let gpus = if trainer::cuda_available() { gpu::visible().len() as u32 } else { 0 };
     choose(executor, gpus)
 }
 
 /// The same with so many GPUs that can be used.
-fn choose(executor: &ExecutorSettings, gpus: u32) -> Result<Vec<DeviceChoice>, CliError> {
+fn choose(executor: &ExecutorSettings, gpus: u32) -> Result<Vec<DeviceChoice>, Error> {
     let one = executor.device;
-    let of_gpus = |first: u32, count: u32| -> Result<Vec<DeviceChoice>, CliError> {
+    let of_gpus = |first: u32, count: u32| -> Result<Vec<DeviceChoice>, Error> {
         if first + count > gpus {
-            return Err(CliError::TooFewGpus { asked: first + count, visible: gpus });
+            return Err(Error::TooFewGpus { asked: first + count, visible: gpus });
         }
         Ok((first..first + count).map(DeviceChoice::Cuda).collect())
     };
@@ -42,7 +42,7 @@ pub fn name(device: DeviceChoice) -> String {
 }
 
 /// The reverse of [`name`].
-pub fn parse(name: &str) -> Result<DeviceChoice, CliError> {
+pub fn parse(name: &str) -> Result<DeviceChoice, Error> {
     match name {
         "auto" => Ok(DeviceChoice::Auto),
         "cpu" => Ok(DeviceChoice::Cpu),
@@ -50,8 +50,27 @@ pub fn parse(name: &str) -> Result<DeviceChoice, CliError> {
             .strip_prefix("cuda:")
             .and_then(|index| index.parse().ok())
             .map(DeviceChoice::Cuda)
-            .ok_or_else(|| CliError::NoDevice { name: other.to_owned() }),
+            .ok_or_else(|| Error::NoDevice { name: other.to_owned() }),
     }
+}
+
+/// The sweep as its first worker sees it.
+pub fn on_first_device(sweep: &Sweep) -> Result<Sweep, Error> {
+    let devices = of(&sweep.executor)?;
+    let mut sweep = sweep.clone();
+    sweep.executor.device = devices.first().copied().unwrap_or(DeviceChoice::Auto);
+    sweep.executor.memory_limit = memory_limit(&sweep.executor, &devices);
+    Ok(sweep)
+}
+
+/// Bytes that each worker may take on the CPU: what the settings say, and of what is free its share.
+pub fn memory_limit(executor: &ExecutorSettings, devices: &[DeviceChoice]) -> Option<u64> {
+    let on_cpu = devices.iter().filter(|&&device| device == DeviceChoice::Cpu).count() as u64;
+    if on_cpu < 2 {
+        return executor.memory_limit;
+    }
+    let share = trainer::memory::available(None).map(|bytes| bytes / on_cpu);
+    [executor.memory_limit, share].into_iter().flatten().min()
 }
 
 #[cfg(test)]

@@ -7,12 +7,12 @@ use data::PreparedData;
 use spec::Sweep;
 use trainer::model::{ShortToken, short_tokens};
 
-use crate::error::CliError;
-use crate::preflight::Base;
-use crate::workload::Workload;
+use super::base::Base;
+use super::workload::Workload;
+use crate::error::Error;
 
 /// Special tokens of the training rows that the base in `model` has hardly trained.
-pub fn warnings(model: &Path, base: &Base, data: &PreparedData) -> Result<Vec<String>, CliError> {
+pub fn warnings(model: &Path, base: &Base, data: &PreparedData) -> Result<Vec<String>, Error> {
     let names = &data.report.model.names;
     let tokens = data.train.examples.iter().flat_map(|example| &example.input_ids);
     // Few tokens are special, so few are collected.
@@ -21,7 +21,7 @@ pub fn warnings(model: &Path, base: &Base, data: &PreparedData) -> Result<Vec<St
     // Tables are the same in every form.
     let Some(source) = base.forms().first() else { return Ok(Vec::new()) };
     let short = short_tokens(source, &special)
-        .map_err(|source| CliError::Model { path: model.to_owned(), source })?;
+        .map_err(|source| Error::Model { path: model.to_owned(), source })?;
     Ok(short
         .into_iter()
         .map(|ShortToken { id, table, norm, median }| {

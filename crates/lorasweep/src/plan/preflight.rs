@@ -4,77 +4,34 @@
 use std::path::Path;
 
 use data::{Dataset, Place, PreparedData, Vocabulary};
-use spec::{BaseSettings, Sweep, Trial, TrialConfig};
+use spec::{Sweep, Trial, TrialConfig};
 use trainer::TrainerError;
 use trainer::adapter::LoraShape;
-use trainer::model::{BaseMemory, BaseOn, DecoderConfig, Source};
+use trainer::model::DecoderConfig;
 
-use crate::error::CliError;
-use crate::rows;
-use crate::workload;
-
-/// A sweep's base model in every form that its trials ask for, known by the headers of its files.
-pub struct Base {
-    forms: Vec<Source>,
-    config: DecoderConfig,
-    warnings: Vec<String>,
-}
-
-impl Base {
-    /// Opens the weight files; the error says everything that loading them would.
-    pub fn open(sweep: &Sweep) -> Result<Self, CliError> {
-        let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
-        let stored = BaseSettings { quantization: None, ..sweep.base.clone() };
-        let stored = Source::open(&sweep.model, &stored).map_err(unusable)?;
-        let forms = sweep.bases().into_iter().map(|base| stored.in_form(base.quantization));
-        Ok(Self {
-            forms: forms.collect::<Result<_, _>>().map_err(unusable)?,
-            config: stored.config().clone(),
-            warnings: stored.warnings().to_vec(),
-        })
-    }
-
-    /// The model's shape.
-    pub const fn config(&self) -> &DecoderConfig {
-        &self.config
-    }
-
-    /// What a person should know of its files.
-    pub fn warnings(&self) -> &[String] {
-        &self.warnings
-    }
-
-    /// The forms.
-    pub fn forms(&self) -> &[Source] {
-        &self.forms
-    }
-
-    /// What all forms take at once.
-    pub fn memory(&self, on: BaseOn) -> Result<BaseMemory, TrainerError> {
-        self.forms
-            .iter()
-            .try_fold(BaseMemory::default(), |sum, form| Ok(sum.beside(form.memory(on)?)))
-    }
-}
+use super::base::Base;
+use super::workload;
+use crate::error::Error;
+use crate::inputs::rows;
 
 /// Opens the base, reads the rows, and holds both and the trials against each other. The error says
 /// everything that is wrong with them.
-pub fn prepare(sweep: &Sweep) -> Result<(Base, PreparedData), CliError> {
+pub fn prepare(sweep: &Sweep) -> Result<(Base, PreparedData), Error> {
     let data = rows::prepare(&sweep.data, &sweep.model, &sweep.train);
     let (base, data) = match (Base::open(sweep), data) {
         (Ok(base), Ok(data)) => (base, data),
         (base, data) => {
             let errors = [base.err(), data.err()].into_iter().flatten();
-            return Err(CliError::all(errors.collect()));
+            return Err(Error::all(errors.collect()));
         }
     };
-    let mut mistakes = adapters(sweep, &base.config);
-    mistakes.extend(tokens(sweep, &base.config, &data)?);
+    let mut mistakes = adapters(sweep, base.config());
+    mistakes.extend(tokens(sweep, base.config(), &data)?);
     if mistakes.is_empty() {
         return Ok((base, data));
     }
-    let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
-    Err(CliError::all(mistakes.into_iter().map(unusable).collect()))
+    let unusable = |source| Error::Model { path: sweep.model.clone(), source };
+    Err(Error::all(mistakes.into_iter().map(unusable).collect()))
 }
 
 /// What the model cannot carry of the adapters that trials may ask for.
@@ -109,7 +66,7 @@ fn tokens(
     sweep: &Sweep,
     config: &DecoderConfig,
     data: &PreparedData,
-) -> Result<Option<TrainerError>, CliError> {
+) -> Result<Option<TrainerError>, Error> {
     let PreparedData { places, report, .. } = data;
     let sets: [(&str, Option<&Dataset>, &[Place]); 4] = [
         ("train", Some(&data.train), &places.train),
@@ -151,8 +108,8 @@ fn tokens(
 }
 
 /// A token as text.
-fn text_of(model: &Path, id: u32) -> Result<String, CliError> {
-    let vocabulary = Vocabulary::load(model).map_err(CliError::Data)?;
+fn text_of(model: &Path, id: u32) -> Result<String, Error> {
+    let vocabulary = Vocabulary::load(model).map_err(Error::Data)?;
     let pieces = vocabulary.pieces(&[id], &[false]);
     Ok(pieces.into_iter().map(|piece| piece.text.escape_debug().to_string()).collect())
 }

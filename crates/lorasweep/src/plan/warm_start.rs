@@ -7,7 +7,7 @@ use serde_json::Value;
 use spec::Sweep;
 use store::{Identity, SweepFolder};
 
-use crate::error::CliError;
+use crate::error::Error;
 use crate::inputs::EARLIER_SWEEP;
 
 /// The planner of a sweep, with what it knows from earlier ones; it leaves out what does not fit.
@@ -15,18 +15,18 @@ pub fn planner(
     sweep: &Sweep,
     identity: &Identity,
     fits: Option<Fits>,
-) -> Result<Box<dyn Planner>, CliError> {
+) -> Result<Box<dyn Planner>, Error> {
     let earlier = sweep.warm_start.iter().map(|path| earlier(path, identity));
     let earlier = earlier.collect::<Result<_, _>>()?;
     Ok(planner::knowing(sweep, Knowledge { earlier, fits }))
 }
 
-fn earlier(path: &Path, own: &Identity) -> Result<Earlier, CliError> {
+fn earlier(path: &Path, own: &Identity) -> Result<Earlier, Error> {
     let folder = SweepFolder::open(path)?;
     let mut history = folder.state()?;
     if !history.finished {
         // What is added later would change proposals that were made already.
-        return Err(CliError::Unfinished { path: path.to_path_buf() });
+        return Err(Error::Unfinished { path: path.to_path_buf() });
     }
     for trial in history.trials.values_mut() {
         trial.train_points = Vec::new();

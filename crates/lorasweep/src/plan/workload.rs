@@ -14,8 +14,8 @@ use trainer::plan::{self, Demand, Memory, Packing, Work};
 use trainer::{Device, TrainerError};
 use worker::gpu;
 
-use crate::error::CliError;
-use crate::preflight::Base;
+use super::base::Base;
+use crate::error::Error;
 
 /// Trials listed beforehand; a sweep that has no end is not counted.
 const MOST_TRIALS: usize = 100_000;
@@ -72,8 +72,8 @@ impl MemoryPlan {
         base: &Base,
         trials: &[Trial],
         data: &PreparedData,
-    ) -> Result<Self, CliError> {
-        let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
+    ) -> Result<Self, Error> {
+        let unusable = |source| Error::Model { path: sweep.model.clone(), source };
         let room = Room::of(sweep, device, base)?;
         let mut configs: Vec<TrialConfig> =
             trials.iter().map(|trial| trial.config.clone()).collect();
@@ -94,8 +94,8 @@ impl MemoryPlan {
         base: &Base,
         trials: &[Trial],
         data: &PreparedData,
-    ) -> Result<Self, CliError> {
-        let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
+    ) -> Result<Self, Error> {
+        let unusable = |source| Error::Model { path: sweep.model.clone(), source };
         let (device, _) =
             trainer::select_device(sweep.executor.device, sweep.train.dtype).map_err(unusable)?;
         Self::of(sweep, &device, base, trials, data)
@@ -117,8 +117,8 @@ struct Room {
 }
 
 impl Room {
-    fn of(sweep: &Sweep, device: &Device, base: &Base) -> Result<Self, CliError> {
-        let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
+    fn of(sweep: &Sweep, device: &Device, base: &Base) -> Result<Self, Error> {
+        let unusable = |source| Error::Model { path: sweep.model.clone(), source };
         let on = device.keeps_base();
         Ok(Self {
             base: base.memory(on).map_err(unusable)?,
@@ -142,8 +142,8 @@ impl Room {
 }
 
 /// Whether a trial fits on the sweep's device when nothing runs beside it, by its predicted memory.
-pub fn fits_on_device(sweep: &Sweep, base: &Base, data: &PreparedData) -> Result<Fits, CliError> {
-    let unusable = |source| CliError::Model { path: sweep.model.clone(), source };
+pub fn fits_on_device(sweep: &Sweep, base: &Base, data: &PreparedData) -> Result<Fits, Error> {
+    let unusable = |source| Error::Model { path: sweep.model.clone(), source };
     let (device, _) =
         trainer::select_device(sweep.executor.device, sweep.train.dtype).map_err(unusable)?;
     Ok(fits(sweep, Room::of(sweep, &device, base)?, data))

@@ -8,11 +8,11 @@ use reporter::{ExportFile, Lang};
 use store::{BuildError, Ours, SweepFolder};
 
 use crate::args::ConvertArgs;
-use crate::error::CliError;
+use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Settings;
 use crate::output;
-use crate::publish;
+use crate::report::publish;
 use crate::replace;
 
 /// The files of `--parquet`.
@@ -26,7 +26,7 @@ const EVENT_FILES: Ours = Ours::by_checksums(is_in_events, CHECKSUMS);
 const TABLES: Ours = Ours::by_checksums(is_in_tables, CHECKSUMS);
 const EXPERIMENT: Ours = Ours::by_checksums(is_in_experiment, CHECKSUMS);
 
-pub fn run(args: &ConvertArgs) -> Result<Exit, CliError> {
+pub fn run(args: &ConvertArgs) -> Result<Exit, Error> {
     let folder = SweepFolder::open(&args.dir)?;
     let settings = Settings::of(&folder.identity()?)?;
     let (state, spans) = publish::history(&folder)?;
@@ -49,7 +49,7 @@ pub fn run(args: &ConvertArgs) -> Result<Exit, CliError> {
         output::result(&format!("optuna-dashboard {}", path.display()));
     }
     if let Some(path) = &args.mlflow {
-        let store = std::path::absolute(path).map_err(CliError::io("resolve", path))?;
+        let store = std::path::absolute(path).map_err(Error::io("resolve", path))?;
         let diagnoses = diagnose_all(&state, &settings.report, Lang::En);
         let store = store.to_string_lossy();
         let experiment = reporter::mlflow(&state, &diagnoses, &spans, &store);
@@ -124,14 +124,14 @@ fn is_in_tables(path: &Path) -> bool {
 }
 
 /// `--force` replaces a folder that `convert` wrote and nobody has changed since.
-fn refuse_replacing(path: &Path, force: bool, ours: Ours) -> Result<(), CliError> {
+fn refuse_replacing(path: &Path, force: bool, ours: Ours) -> Result<(), Error> {
     let Ok(found) = path.symlink_metadata() else { return Ok(()) };
     if !force {
-        return Err(CliError::Exists { path: path.to_path_buf() });
+        return Err(Error::Exists { path: path.to_path_buf() });
     }
     if !found.is_dir() {
         let why = "it is a link or a file, not a folder".to_owned();
-        return Err(CliError::NotReplaced { path: path.to_path_buf(), why });
+        return Err(Error::NotReplaced { path: path.to_path_buf(), why });
     }
     replace::refuse_foreign(path, ours)
 }
@@ -142,16 +142,16 @@ fn write_over(
     text: &str,
     force: bool,
     is_ours: impl Fn(&str) -> bool,
-) -> Result<(), CliError> {
+) -> Result<(), Error> {
     if let Ok(found) = path.symlink_metadata() {
         if !force {
-            return Err(CliError::Exists { path: path.to_path_buf() });
+            return Err(Error::Exists { path: path.to_path_buf() });
         }
         let there = || fs::read_to_string(path).unwrap_or_default();
         if !found.is_file() || (found.len() > 0 && !is_ours(&there())) {
             let why =
                 "`lorasweep convert` did not write it for this sweep, or it was changed since";
-            return Err(CliError::NotReplaced { path: path.to_path_buf(), why: why.to_owned() });
+            return Err(Error::NotReplaced { path: path.to_path_buf(), why: why.to_owned() });
         }
     }
     Ok(store::write_file(path, text.as_bytes())?)

@@ -11,10 +11,10 @@ use store::SweepFolder;
 
 use crate::args::ExplainArgs;
 use crate::commands::status::outcome_name;
-use crate::error::CliError;
+use crate::error::Error;
 use crate::exit::Exit;
 use crate::output;
-use crate::sweep_file;
+use crate::inputs::sweep_file;
 
 /// What there is to say of a sweep's choices.
 #[derive(Serialize)]
@@ -46,7 +46,7 @@ struct ImportanceLine {
     stderr: f64,
 }
 
-pub fn run(args: &ExplainArgs) -> Result<Exit, CliError> {
+pub fn run(args: &ExplainArgs) -> Result<Exit, Error> {
     let sweep = sweep_file::load(&args.sweep)?.sweep;
     let folder = SweepFolder::open(args.results.join(&sweep.name))?;
     let explanation = explain(&sweep, &folder.events()?);

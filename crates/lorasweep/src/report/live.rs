@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use reporter::Lang;
 use store::{Kept, ReportFile, SweepFolder};
 
-use crate::error::CliError;
+use crate::error::Error;
 use crate::inputs::Settings;
 use crate::output::Output;
-use crate::publish;
+use crate::report::publish;
 
 /// Seconds between two pages at least.
 pub const EVERY_SECONDS: u32 = 5;
@@ -32,7 +32,7 @@ impl Live {
         settings: Settings,
         lang: Lang,
         output: Output,
-    ) -> Result<Self, CliError> {
+    ) -> Result<Self, Error> {
         let (stop, stopped) = mpsc::channel();
         let follow = move || {
             let mut wait = Duration::ZERO;
@@ -52,7 +52,7 @@ impl Live {
                 wait = least.max(started.elapsed() * MOST_SHARE);
             }
         };
-        let thread = std::thread::Builder::new().spawn(follow).map_err(CliError::Thread)?;
+        let thread = std::thread::Builder::new().spawn(follow).map_err(Error::Thread)?;
         Ok(Self { stop, thread })
     }
 
@@ -69,7 +69,7 @@ pub fn write(
     folder: &SweepFolder,
     settings: &Settings,
     lang: Lang,
-) -> Result<Option<Kept>, CliError> {
+) -> Result<Option<Kept>, Error> {
     let page = page_now(folder, settings, lang, true)?;
     Ok(folder.write_report(&ReportFile::ReportHtml, page.as_bytes())?)
 }
@@ -80,7 +80,7 @@ pub fn page_now(
     settings: &Settings,
     lang: Lang,
     is_running: bool,
-) -> Result<String, CliError> {
+) -> Result<String, Error> {
     let (state, spans) = publish::history(folder)?;
     let ranking = reporter::rank(&state, &settings.report, lang);
     let reload = (is_running && !state.finished).then_some(EVERY_SECONDS);

@@ -6,19 +6,19 @@ use reporter::{Lang, Page, Ranking, Span, TerminalOptions};
 use spec::{Evaluation, SweepState, TrialState, shell_word, shown};
 use store::{BuildError, Kept, PlotFile, ReportFile, SweepFolder, TrialTables};
 
-use crate::error::CliError;
+use crate::error::Error;
 use crate::export::{self, Export, Form};
 use crate::inputs::Settings;
 
 /// The state of a sweep and when its trials ran, from one reading of the journal.
-pub fn history(folder: &SweepFolder) -> Result<(SweepState, Vec<Span>), CliError> {
+pub fn history(folder: &SweepFolder) -> Result<(SweepState, Vec<Span>), Error> {
     let records = folder.records()?;
     let state = SweepState::from_events(records.iter().map(|record| &record.event));
     Ok((state, reporter::timeline(&records)))
 }
 
 /// When the trials of a sweep ran.
-pub fn spans(folder: &SweepFolder) -> Result<Vec<Span>, CliError> {
+pub fn spans(folder: &SweepFolder) -> Result<Vec<Span>, Error> {
     Ok(reporter::timeline(&folder.records()?))
 }
 
@@ -29,7 +29,7 @@ pub struct Published {
     /// What is not as it should be.
     pub warnings: Vec<String>,
     /// Why `best/` is not renewed, where the adapter is at fault.
-    pub best: Result<(), CliError>,
+    pub best: Result<(), Error>,
 }
 
 /// Writes everything that is derived from the state into `target`, which is the sweep's own folder
@@ -41,15 +41,15 @@ pub fn publish(
     spans: &[Span],
     settings: &Settings,
     lang: Lang,
-) -> Result<Published, CliError> {
+) -> Result<Published, Error> {
     // The pictures take as long as all the rest, and neither needs the other.
     let (ranking, warnings) = std::thread::scope(|threads| {
         let pictures = std::thread::Builder::new()
             .spawn_scoped(threads, || publish_pictures(target, state, settings))
-            .map_err(CliError::Thread)?;
+            .map_err(Error::Thread)?;
         let (ranking, mut kept) = publish_tables(target, state, spans, settings, lang)?;
         kept.extend(pictures.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-        Ok::<_, CliError>((ranking, kept.iter().map(stays).collect()))
+        Ok::<_, Error>((ranking, kept.iter().map(stays).collect()))
     })?;
     let mut published = Published { ranking, warnings, best: Ok(()) };
     if let Some(trial) = export::best_trial(folder, state, &published.ranking) {
@@ -70,8 +70,8 @@ pub fn publish(
         };
         match export.write(&target.best_dir()) {
             Ok(written) => published.warnings.extend(written.warnings),
-            Err(damaged @ CliError::DamagedAdapter { .. }) => published.best = Err(damaged),
-            Err(CliError::Store(error)) => published.warnings.push(stays(&error.or_kept()?)),
+            Err(damaged @ Error::DamagedAdapter { .. }) => published.best = Err(damaged),
+            Err(Error::Store(error)) => published.warnings.push(stays(&error.or_kept()?)),
             Err(error) => return Err(error),
         }
     }
@@ -93,7 +93,7 @@ fn publish_tables(
     spans: &[Span],
     settings: &Settings,
     lang: Lang,
-) -> Result<(Ranking, Vec<Kept>), CliError> {
+) -> Result<(Ranking, Vec<Kept>), Error> {
     let ranking = reporter::rank(state, &settings.report, lang);
     let files = [
         (ReportFile::RankingCsv, reporter::ranking_csv(&ranking)?),
@@ -114,7 +114,7 @@ fn publish_pictures(
     folder: &SweepFolder,
     state: &SweepState,
     settings: &Settings,
-) -> Result<Vec<Kept>, CliError> {
+) -> Result<Vec<Kept>, Error> {
     let mut files = Vec::new();
     for plot in reporter::plot::all_plots(state, &settings.report) {
         let plot = plot?;
@@ -133,7 +133,7 @@ pub fn page(
     ranking: &Ranking,
     lang: Lang,
     reload_seconds: Option<u32>,
-) -> Result<String, CliError> {
+) -> Result<String, Error> {
     let report = &settings.report;
     let page = Page { state, ranking, settings: report, spans, lang, reload_seconds };
     Ok(reporter::html(page)?)

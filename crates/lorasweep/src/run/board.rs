@@ -14,13 +14,13 @@ use store::{Identity, Opened, SweepDir};
 use worker::Board;
 
 use crate::args::{AskArgs, TellArgs};
-use crate::error::CliError;
+use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs;
 use crate::output;
-use crate::publish::tables;
-use crate::sweep_file::{self, SweepFile};
-use crate::warm_start;
+use crate::report::publish::tables;
+use crate::inputs::sweep_file::{self, SweepFile};
+use crate::plan::warm_start;
 
 /// How long others may hold the sweep.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -35,9 +35,9 @@ struct Joined<'a> {
 }
 
 impl<'a> Joined<'a> {
-    fn new(file: &'a SweepFile, results: &'a Path) -> Result<Self, CliError> {
+    fn new(file: &'a SweepFile, results: &'a Path) -> Result<Self, Error> {
         if file.sweep.executor.kind != ExecutorKind::External {
-            return Err(CliError::TrainsItself { path: file.path.clone() });
+            return Err(Error::TrainsItself { path: file.path.clone() });
         }
         let total = planner::for_sweep(&file.sweep).total();
         let identity = inputs::identity(&file.sweep, total, results)?;
@@ -46,7 +46,7 @@ impl<'a> Joined<'a> {
         Ok(Self { file, results, identity, planner, pruner })
     }
 
-    fn open(&self) -> Result<Opened, CliError> {
+    fn open(&self) -> Result<Opened, Error> {
         let (identity, text) = (&self.identity, &self.file.text);
         let mut opened = SweepDir::join(self.results, identity, text, PATIENCE)?;
         if opened.state.name.is_empty() {
@@ -68,7 +68,7 @@ impl<'a> Joined<'a> {
 }
 
 /// Gives out trials.
-pub fn ask(args: &AskArgs) -> Result<Exit, CliError> {
+pub fn ask(args: &AskArgs) -> Result<Exit, Error> {
     let file = sweep_file::load(&args.sweep)?;
     file.warn();
     let joined = Joined::new(&file, &args.results)?;
@@ -81,12 +81,12 @@ pub fn ask(args: &AskArgs) -> Result<Exit, CliError> {
 }
 
 /// Takes what trainers report.
-pub fn tell(args: &TellArgs) -> Result<Exit, CliError> {
+pub fn tell(args: &TellArgs) -> Result<Exit, Error> {
     let file = sweep_file::load(&args.sweep)?;
     let joined = Joined::new(&file, &args.results)?;
     if args.lines.is_empty() {
         for (number, line) in (1..).zip(std::io::stdin().lock().lines()) {
-            let line = line.map_err(CliError::io("read a line of", "stdin"))?;
+            let line = line.map_err(Error::io("read a line of", "stdin"))?;
             if !line.trim().is_empty() {
                 tell_line(&joined, &line, number)?;
             }
@@ -98,18 +98,18 @@ pub fn tell(args: &TellArgs) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-fn tell_line(joined: &Joined, line: &str, number: usize) -> Result<(), CliError> {
-    let here = std::env::current_dir().map_err(CliError::io("find the folder", "."))?;
+fn tell_line(joined: &Joined, line: &str, number: usize) -> Result<(), Error> {
+    let here = std::env::current_dir().map_err(Error::io("find the folder", "."))?;
     let mut opened = joined.open()?;
     let answer = joined.board(&mut opened).tell(line, &here);
     // Answered once it is journalled and others may go on.
     drop(opened);
-    print(&answer.map_err(|source| CliError::Tell { number, source })?)
+    print(&answer.map_err(|source| Error::Tell { number, source })?)
 }
 
-fn print(answer: &impl Serialize) -> Result<(), CliError> {
+fn print(answer: &impl Serialize) -> Result<(), Error> {
     let text = serde_json::to_string(answer)
-        .map_err(|source| CliError::Json { what: "an answer", source })?;
+        .map_err(|source| Error::Json { what: "an answer", source })?;
     output::json_text(&text);
     Ok(())
 }

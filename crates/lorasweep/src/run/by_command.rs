@@ -5,15 +5,15 @@ use worker::launch::local::LocalLauncher;
 use worker::{Drive, Steps};
 
 use super::{Run, stop_on_signals};
-use crate::error::CliError;
+use crate::error::Error;
 use crate::exit::Exit;
 use crate::progress::{self, Plan};
-use crate::publish::tables;
-use crate::worker_start::WorkerStart;
-use crate::workload::Workload;
+use crate::report::publish::tables;
+use crate::workers::start::WorkerStart;
+use crate::plan::workload::Workload;
 
 impl Run<'_> {
-    pub(super) fn train_by_command(&self) -> Result<Exit, CliError> {
+    pub(super) fn train_by_command(&self) -> Result<Exit, Error> {
         let mut opened = self.open()?;
         let folder = opened.dir.folder().clone();
         let stop = stop_on_signals()?;

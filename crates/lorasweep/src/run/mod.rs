@@ -19,24 +19,24 @@ use worker::launch::{Launcher, SlurmLauncher};
 use worker::{ChooseTested, Drive, Finish, WorkerError};
 
 use crate::args::RunArgs;
-use crate::checkpoints::{self, Checkpoints};
-use crate::devices;
-use crate::error::CliError;
+use crate::plan::checkpoints::{self, Checkpoints};
+use crate::plan::devices;
+use crate::error::Error;
 use crate::exit::Exit;
 use crate::export;
-use crate::foresight;
+use crate::plan::foresight;
 use crate::inputs::{self, Settings};
-use crate::live::{self, Live};
+use crate::report::live::{self, Live};
 use crate::output::{self, Output};
-use crate::preflight::{self, Base};
+use crate::plan::preflight::{self, Base};
 use crate::progress::{self, Mode, Plan};
-use crate::publish::{self, Published, tables};
-use crate::sweep_file::{self, SweepFile};
-use crate::warm_start;
-use crate::worker_start::{self, WorkerStart};
-use crate::workload::{self, MemoryPlan, Workload};
+use crate::report::publish::{self, Published, tables};
+use crate::inputs::sweep_file::{self, SweepFile};
+use crate::plan::warm_start;
+use crate::workers::start::{self, WorkerStart};
+use crate::plan::workload::{self, MemoryPlan, Workload};
 
-pub fn run(args: &RunArgs, output: Output) -> Result<Exit, CliError> {
+pub fn run(args: &RunArgs, output: Output) -> Result<Exit, Error> {
     let file = sweep_file::load_with_model(&args.sweep)?;
     file.warn();
     let run = Run::new(args, &file, output)?;
@@ -49,7 +49,7 @@ pub fn run(args: &RunArgs, output: Output) -> Result<Exit, CliError> {
             run.train(earlier.map_or(0, |state| checkpoints::ended(&state)))
         }
         ExecutorKind::Command(_) => run.train_by_command(),
-        ExecutorKind::External => Err(CliError::TrainsElsewhere { path: file.path.clone() }),
+        ExecutorKind::External => Err(Error::TrainsElsewhere { path: file.path.clone() }),
     }
 }
 
@@ -65,7 +65,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(args: &'a RunArgs, file: &'a SweepFile, output: Output) -> Result<Self, CliError> {
+    fn new(args: &'a RunArgs, file: &'a SweepFile, output: Output) -> Result<Self, Error> {
         let planner = planner::for_sweep(&file.sweep);
         let pruner = planner::pruner_for(&file.sweep);
         let trials = workload::all_trials(&*planner);
@@ -76,7 +76,7 @@ impl<'a> Run<'a> {
 
     /// The state of this sweep as an earlier launch left it. Refuses a folder that this launch could
     /// not use, before anything expensive is done.
-    fn earlier(&self) -> Result<Option<SweepState>, CliError> {
+    fn earlier(&self) -> Result<Option<SweepState>, Error> {
         if self.args.fresh {
             return Ok(None);
         }
@@ -93,7 +93,7 @@ impl<'a> Run<'a> {
         state.finished && is_tested && self.planner.suggest(state, 1).is_empty()
     }
 
-    fn say_finished(&self, state: &SweepState) -> Result<Exit, CliError> {
+    fn say_finished(&self, state: &SweepState) -> Result<Exit, Error> {
         let folder = SweepFolder::open(self.args.results.join(&self.identity.name))?;
         let settings = Settings::of(&self.identity)?;
         if !publish::is_published(&folder, state) {
@@ -113,7 +113,7 @@ impl<'a> Run<'a> {
     }
 
     /// Trains what an earlier launch, in which so many trials ended, has left.
-    fn train(&self, ended: usize) -> Result<Exit, CliError> {
+    fn train(&self, ended: usize) -> Result<Exit, Error> {
         let (base, data) = preflight::prepare(&self.file.sweep)?;
         self.tell_of_inputs(&base, &data)?;
         let plan = self.plan(&data);
@@ -180,7 +180,7 @@ impl<'a> Run<'a> {
     }
 
     /// What starts the workers.
-    fn launcher(&self, folder: &SweepFolder) -> Result<Box<dyn Launcher>, CliError> {
+    fn launcher(&self, folder: &SweepFolder) -> Result<Box<dyn Launcher>, Error> {
         let Some(slurm) = self.file.sweep.executor.kind.slurm() else {
             return Ok(Box::new(LocalLauncher::new(folder.clone())));
         };
@@ -211,7 +211,7 @@ impl<'a> Run<'a> {
         &self,
         base: &Base,
         data: &PreparedData,
-    ) -> Result<Option<MemoryPlan>, CliError> {
+    ) -> Result<Option<MemoryPlan>, Error> {
         if self.file.sweep.executor.kind.slurm().is_some() {
             return Ok(None);
         }
@@ -227,7 +227,7 @@ impl<'a> Run<'a> {
         data: &PreparedData,
         memory: Option<&MemoryPlan>,
         ended: usize,
-    ) -> Result<(), CliError> {
+    ) -> Result<(), Error> {
         let (sweep, total) = (&self.file.sweep, self.planner.total());
         let trials = workload::known_trials(sweep, self.trials.as_deref());
         let rows = data.validation.examples.len();
@@ -244,7 +244,7 @@ impl<'a> Run<'a> {
         &self,
         base: &Base,
         data: &PreparedData,
-    ) -> Result<Option<Box<dyn Planner>>, CliError> {
+    ) -> Result<Option<Box<dyn Planner>>, Error> {
         let sweep = &self.file.sweep;
         if sweep.method != Method::Bayes || sweep.executor.kind.slurm().is_some() {
             return Ok(None);
@@ -255,7 +255,7 @@ impl<'a> Run<'a> {
     }
 
     /// Keeps `report.html` up to date while the sweep runs.
-    fn follow(&self, opened: &Opened) -> Result<Live, CliError> {
+    fn follow(&self, opened: &Opened) -> Result<Live, Error> {
         let folder = opened.dir.folder().clone();
         let settings = Settings::of(&self.identity)?;
         let page = folder.report_path(&ReportFile::ReportHtml);
@@ -268,7 +268,7 @@ impl<'a> Run<'a> {
         Live::start(folder, settings, self.args.lang.into(), self.output)
     }
 
-    fn tell_of_inputs(&self, base: &Base, data: &PreparedData) -> Result<(), CliError> {
+    fn tell_of_inputs(&self, base: &Base, data: &PreparedData) -> Result<(), Error> {
         if self.args.quiet {
             data.report.warnings().iter().for_each(|warning| self.output.warning(warning));
         } else {
@@ -291,7 +291,7 @@ impl<'a> Run<'a> {
         Plan { trials: self.planner.total(), workload }
     }
 
-    fn open(&self) -> Result<Opened, CliError> {
+    fn open(&self) -> Result<Opened, Error> {
         let RunArgs { results, fresh, .. } = self.args;
         if *fresh && let Some(aside) = store::set_aside(results, &self.identity.name)? {
             output::note(&format!("The old results are now in {}", aside.display()));
@@ -321,7 +321,7 @@ impl<'a> Run<'a> {
         &self,
         opened: &Opened,
         finish: Result<Finish, WorkerError>,
-    ) -> Result<Exit, CliError> {
+    ) -> Result<Exit, Error> {
         let folder = opened.dir.folder();
         let settings = Settings::of(&self.identity)?;
         let (state, lang) = (&opened.state, self.args.lang.into());
@@ -345,7 +345,7 @@ impl<'a> Run<'a> {
     }
 
     /// The ranking of a report whose files are all as they should be.
-    fn ranking_of(&self, published: Published) -> Result<Ranking, CliError> {
+    fn ranking_of(&self, published: Published) -> Result<Ranking, Error> {
         for warning in &published.warnings {
             self.output.warning(warning);
         }
@@ -399,7 +399,7 @@ fn exit_of(state: &SweepState) -> Exit {
 
 /// The first Ctrl-C (or SIGTERM) asks for a stop after the current step, the second ends the
 /// process at once; what was saved last stays good either way.
-fn stop_on_signals() -> Result<Arc<AtomicBool>, CliError> {
+fn stop_on_signals() -> Result<Arc<AtomicBool>, Error> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&stop);
     ctrlc::set_handler(move || {

@@ -8,15 +8,15 @@ use store::SweepFolder;
 use worker::launch::{Hint, SlurmLauncher, render_script};
 use worker::{Berth, WorkerError};
 
-use crate::error::CliError;
-use crate::sweep_file::SweepFile;
-use crate::worker_start::{WorkerStart, slurm_folder};
+use crate::error::Error;
+use crate::inputs::sweep_file::SweepFile;
+use crate::workers::start::{WorkerStart, slurm_folder};
 
 /// Somebody waits for the answer.
 const LIMIT: Duration = Duration::from_secs(15);
 
 /// What can be asked of the cluster on which a sweep has had jobs; `None` for a sweep that has not.
-pub fn cluster(folder: &SweepFolder, sweep: &str) -> Result<Option<SlurmLauncher>, CliError> {
+pub fn cluster(folder: &SweepFolder, sweep: &str) -> Result<Option<SlurmLauncher>, Error> {
     let dir = slurm_folder(folder.path());
     if !dir.is_dir() {
         return Ok(None);
@@ -38,7 +38,7 @@ pub fn in_words(hint: &Hint) -> String {
 
 /// The script of a sweep's first job, if it asks for jobs; `results` is where the sweep's folder
 /// will be.
-pub fn script(file: &SweepFile, results: &Path) -> Result<Option<String>, CliError> {
+pub fn script(file: &SweepFile, results: &Path) -> Result<Option<String>, Error> {
     let Some(slurm) = file.sweep.executor.kind.slurm() else { return Ok(None) };
     let folder = SweepFolder::at(results.join(&file.sweep.name));
     let start = WorkerStart::jobs(file, &folder, slurm)?;

@@ -7,7 +7,7 @@ use spec::{BaseForm, Evaluation, Event, ExampleLosses, Sweep, TestEvaluation, Tr
 use trainer::plan::Packing;
 use worker::{Admission, Trainer, TrainerError};
 
-use crate::error::CliError;
+use crate::error::Error;
 
 /// An engine that the drive loop can drive.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub struct EngineTrainer(trainer::Engine);
 
 impl EngineTrainer {
     /// Loads the sweep's base model onto its device, in the first form that its trials ask for.
-    pub fn load(sweep: &Sweep, data: PreparedData, packing: Packing) -> Result<Self, CliError> {
+    pub fn load(sweep: &Sweep, data: PreparedData, packing: Packing) -> Result<Self, Error> {
         let first = sweep.space.base_forms().first().copied().flatten();
         trainer::Engine::load(
             &sweep.model,
@@ -26,7 +26,7 @@ impl EngineTrainer {
             packing,
         )
         .map(Self)
-        .map_err(|source| CliError::Model { path: sweep.model.clone(), source })
+        .map_err(|source| Error::Model { path: sweep.model.clone(), source })
     }
 
     /// Why it does not compute where one might expect, if so.

@@ -12,15 +12,15 @@ use store::{SweepFolder, WorkerDir};
 use worker::{CommandTrainer, Serve, ServeSettings, Trainer};
 
 use crate::args::WorkerArgs;
-use crate::devices;
-use crate::engine::EngineTrainer;
-use crate::error::CliError;
+use crate::plan::devices;
+use crate::workers::engine::EngineTrainer;
+use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::{self, Stamps};
 use crate::output;
-use crate::preflight;
-use crate::sweep_file;
-use crate::workload::{self, MemoryPlan};
+use crate::plan::preflight;
+use crate::inputs::sweep_file;
+use crate::plan::workload::{self, MemoryPlan};
 
 /// Signs of life in a time without one that the driver allows.
 const BEATS: u32 = 20;
@@ -28,7 +28,7 @@ const BEATS: u32 = 20;
 const LEAST_BETWEEN_BEATS: Duration = Duration::from_secs(1);
 const MOST_BETWEEN_BEATS: Duration = Duration::from_secs(5);
 
-pub fn run(args: &WorkerArgs) -> Result<Exit, CliError> {
+pub fn run(args: &WorkerArgs) -> Result<Exit, Error> {
     spare_the_driver();
     let stop = Arc::new(AtomicBool::new(false));
     let is_loaded = Arc::new(AtomicBool::new(false));
@@ -76,7 +76,7 @@ fn serve(
     dir: WorkerDir,
     sweep: &Sweep,
     Line { args, nudges, stop }: &Line,
-) -> Result<Exit, CliError> {
+) -> Result<Exit, Error> {
     let silence = Duration::from_secs(sweep.executor.heartbeat_seconds.into());
     let settings = ServeSettings {
         checkpoint_every: Duration::from_secs(sweep.executor.checkpoint_seconds.into()),
@@ -137,7 +137,7 @@ enum Prepared {
 }
 
 /// Loads what is trained and what it is trained on, where that is this program's business.
-fn prepare(args: &WorkerArgs, folder: &SweepFolder) -> Result<(Sweep, Prepared), CliError> {
+fn prepare(args: &WorkerArgs, folder: &SweepFolder) -> Result<(Sweep, Prepared), Error> {
     let mut sweep = sweep_file::of_folder(folder, &args.file)?;
     let identity = folder.identity()?;
     let as_found = Stamps::of(&identity);
@@ -162,7 +162,7 @@ fn prepare(args: &WorkerArgs, folder: &SweepFolder) -> Result<(Sweep, Prepared),
 }
 
 /// Bytes that come in say that there are orders; their end says that the driver is gone.
-fn listen(args: &WorkerArgs, stop: &Arc<AtomicBool>) -> Result<Receiver<()>, CliError> {
+fn listen(args: &WorkerArgs, stop: &Arc<AtomicBool>) -> Result<Receiver<()>, Error> {
     let (nudge, nudges) = mpsc::channel();
     let (is_piped, stop) = (args.piped, Arc::clone(stop));
     let listen = move || {
@@ -179,7 +179,7 @@ fn listen(args: &WorkerArgs, stop: &Arc<AtomicBool>) -> Result<Receiver<()>, Cli
         std::thread::park();
         drop(nudge);
     };
-    std::thread::Builder::new().spawn(listen).map_err(CliError::Thread)?;
+    std::thread::Builder::new().spawn(listen).map_err(Error::Thread)?;
     Ok(nudges)
 }
 
@@ -189,7 +189,7 @@ fn tell_driver() {
 }
 
 /// Signals ask for a stop after the current step; there is nothing to save before the first one.
-fn stop_on_signals(stop: &Arc<AtomicBool>, is_loaded: &Arc<AtomicBool>) -> Result<(), CliError> {
+fn stop_on_signals(stop: &Arc<AtomicBool>, is_loaded: &Arc<AtomicBool>) -> Result<(), Error> {
     let (stop, is_loaded) = (Arc::clone(stop), Arc::clone(is_loaded));
     ctrlc::set_handler(move || {
         stop.store(true, Ordering::Relaxed);
@@ -208,10 +208,10 @@ fn spare_the_driver() {
 }
 
 /// An error with its causes.
-fn in_full(error: &CliError) -> String {
+fn in_full(error: &Error) -> String {
     match error {
-        CliError::Sweep(errors) => errors.to_string(),
-        CliError::Data(source) => source.to_string(),
+        Error::Sweep(errors) => errors.to_string(),
+        Error::Data(source) => source.to_string(),
         error => worker::chain(error),
     }
 }

@@ -9,10 +9,10 @@ use store::SweepFolder;
 use worker::Berth;
 use worker::launch::{WorkerCommand, driver_file};
 
-use crate::devices;
-use crate::error::CliError;
+use crate::plan::devices;
+use crate::error::Error;
 use crate::inputs;
-use crate::sweep_file::SweepFile;
+use crate::inputs::sweep_file::SweepFile;
 
 const THREADS: &str = "RAYON_NUM_THREADS";
 
@@ -44,7 +44,7 @@ impl WorkerStart {
         file: &SweepFile,
         folder: &SweepFolder,
         slurm: &SlurmSettings,
-    ) -> Result<Self, CliError> {
+    ) -> Result<Self, Error> {
         let most = slurm.max_jobs as usize;
         let dir = inputs::absolute(folder.path())?;
         let driver = driver_file(&slurm_folder(&dir));
@@ -64,7 +64,7 @@ impl WorkerStart {
         file: &SweepFile,
         folder: &SweepFolder,
         devices: Vec<DeviceChoice>,
-    ) -> Result<Self, CliError> {
+    ) -> Result<Self, Error> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let share = (cores / devices.len()).max(1);
         let is_set = std::env::var_os(THREADS).is_some();
@@ -133,25 +133,6 @@ pub fn slurm_folder(sweep: &Path) -> PathBuf {
     sweep.join("slurm")
 }
 
-fn program() -> Result<PathBuf, CliError> {
-    std::env::current_exe().map_err(CliError::io("find", "lorasweep"))
-}
-
-/// The sweep as its first worker sees it.
-pub fn on_first_device(sweep: &Sweep) -> Result<Sweep, CliError> {
-    let devices = devices::of(&sweep.executor)?;
-    let mut sweep = sweep.clone();
-    sweep.executor.device = devices.first().copied().unwrap_or(DeviceChoice::Auto);
-    sweep.executor.memory_limit = memory_limit(&sweep.executor, &devices);
-    Ok(sweep)
-}
-
-/// Bytes that each worker may take on the CPU: what the settings say, and of what is free its share.
-pub fn memory_limit(executor: &ExecutorSettings, devices: &[DeviceChoice]) -> Option<u64> {
-    let on_cpu = devices.iter().filter(|&&device| device == DeviceChoice::Cpu).count() as u64;
-    if on_cpu < 2 {
-        return executor.memory_limit;
-    }
-    let share = trainer::memory::available(None).map(|bytes| bytes / on_cpu);
-    [executor.memory_limit, share].into_iter().flatten().min()
+fn program() -> Result<PathBuf, Error> {
+    std::env::current_exe().map_err(Error::io("find", "lorasweep"))
 }
