@@ -11,8 +11,8 @@ use crate::trial::{TargetModule, Trial, TrialId};
 /// Version of the journal's records; a reader refuses a higher one. 2 added the losses of single
 /// examples, the facts of the data and the test set; 3 the workers and what orders their files, and
 /// lets losses that other trainers do not measure be absent; 4 stopped trials that go on; 5 trials on
-/// bases of different quantization.
-pub const SCHEMA_VERSION: u32 = 5;
+/// bases of different quantization; 6 numbers of lines.
+pub const SCHEMA_VERSION: u32 = 6;
 
 /// One line of a journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -28,6 +28,23 @@ pub fn set_aside(results: &Path, name: &str) -> Result<Option<PathBuf>, StoreErr
     Ok(Some(aside))
 }
 
+/// The sweep's folder to which `path` belongs: which lorasweep writes by itself, below a name of its own.
+pub fn sweep_that_keeps(path: &Path) -> Option<PathBuf> {
+    let absolute = std::path::absolute(path).ok()?;
+    // The last part may be missing, or a link that is judged elsewhere.
+    let parent = absolute.parent().and_then(|parent| parent.canonicalize().ok());
+    let resolved = match (parent, absolute.file_name()) {
+        (Some(parent), Some(name)) => parent.join(name),
+        _ => absolute,
+    };
+    let is_own = |root: &&Path| {
+        let below = resolved.strip_prefix(root).ok().and_then(|below| below.iter().next());
+        let is_named = below.is_none_or(|name| name.to_str().is_some_and(layout::is_sweep_file));
+        is_named && own_files::is_file(&layout::resolved_json(root))
+    };
+    resolved.ancestors().find(is_own).map(Path::to_path_buf)
+}
+
 /// Makes sure that `root` holds this sweep, or nothing yet. Settings outside the identity (the
 /// report's thresholds, comments) follow the sweep file.
 pub(crate) fn claim(root: &Path, identity: &Identity, written: &str) -> Result<(), StoreError> {

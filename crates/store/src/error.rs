@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use spec::{TrialId, shown};
 
+use crate::journal::JournalGap;
 use crate::lock::Holder;
 use crate::manifest::Kept;
 use crate::ours::Foreign;
@@ -59,6 +60,14 @@ pub enum StoreError {
         line: usize,
         /// What is wrong with it.
         source: serde_json::Error,
+    },
+    /// Complete lines of the journal, or a file of it, are gone.
+    #[error("{}", gap_in_words(path, *gap))]
+    JournalGap {
+        /// The journal file.
+        path: PathBuf,
+        /// What it lacks.
+        gap: JournalGap,
     },
     /// Trials have left something, but the journal does not tell of them.
     #[error(
@@ -157,6 +166,15 @@ impl StoreError {
         move |source| Self::Io { operation, path, source }
     }
 
+    /// Whether the disk is full.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::NoRoom { .. } => true,
+            Self::Io { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
+            _ => false,
+        }
+    }
+
     /// What stays as it is when something that is not lorasweep's is in the way of a file or folder
     /// that would be written; another error remains one.
     pub fn or_kept(self) -> Result<Kept, Self> {
@@ -178,18 +196,10 @@ impl StoreError {
             Self::Io { source, path, .. } | Self::NoRoom { source, path, .. } => {
                 io_help(source, path)
             }
-            Self::CorruptJournal { path, line, .. } => Some(format!(
-                "the file was changed or damaged after it was written; restore it, or cut it \
-                 before line {line} (`head -n {} {}`) to go on from there",
-                line - 1,
-                shown(path)
-            )),
-            Self::LostRecords { path, .. } => Some(format!(
-                "nothing was changed. A file was cut or removed after it was written: put `{}` back \
-                 from a copy; without one, `lorasweep run --fresh` moves the sweep's folder aside (it \
-                 is never deleted) and trains anew, and the trials' adapters are in `trials/` there",
-                shown(path)
-            )),
+            Self::CorruptJournal { path, .. } => Some(without_a_copy("changed or damaged", path)),
+            Self::JournalGap { path, .. } | Self::LostRecords { path, .. } => {
+                Some(without_a_copy("cut, changed or removed", path))
+            }
             Self::NewerFormat { .. } => {
                 Some("use the version of lorasweep that wrote it, or a later one".to_owned())
             }
@@ -215,6 +225,32 @@ impl StoreError {
             Self::Build { .. } | Self::NotASweep { .. } => None,
         }
     }
+}
+
+fn gap_in_words(path: &Path, gap: JournalGap) -> String {
+    let path = shown(path);
+    match gap {
+        JournalGap::Line { line, written_as } => format!(
+            "lines of the journal `{path}` are missing or out of place: line {line} was written as \
+             line {written_as}"
+        ),
+        JournalGap::File => {
+            format!(
+                "the journal `{path}` is missing, while later ones of the same process are there"
+            )
+        }
+    }
+}
+
+/// What to do about a journal of which something is lost. Whatever went on without the lost records
+/// would train trials again and replace what they left.
+fn without_a_copy(what: &str, path: &Path) -> String {
+    format!(
+        "nothing was changed. A file was {what} after it was written: put `{}` back from a copy; \
+         without one, `lorasweep run --fresh` moves the sweep's folder aside (it is never deleted) and \
+         trains anew, and the trials' adapters are in `trials/` there",
+        shown(path)
+    )
 }
 
 fn io_help(source: &std::io::Error, path: &Path) -> Option<String> {

@@ -373,16 +373,20 @@ impl SweepDir {
         save_adapter(&self.folder.root, trial, save)
     }
 
-    /// Writes a trial's `metrics.csv`, `steps.csv` and `trial.json`.
+    /// Writes a trial's `metrics.csv`, `steps.csv` and `trial.json`. One that cannot be written keeps none
+    /// of the others from being written; the error is the first one.
     pub fn write_trial(
         &mut self,
         trial: &TrialState,
         tables: &TrialTables,
     ) -> Result<(), StoreError> {
         let (root, id) = (&self.folder.root, trial.trial.id);
-        write_own(root, &layout::metrics_csv(root, id), tables.metrics_csv.as_bytes())?;
-        write_own(root, &layout::steps_csv(root, id), tables.steps_csv.as_bytes())?;
-        write_json(root, &layout::trial_json(root, id), &summary(trial))
+        let written = [
+            write_own(root, &layout::metrics_csv(root, id), tables.metrics_csv.as_bytes()),
+            write_own(root, &layout::steps_csv(root, id), tables.steps_csv.as_bytes()),
+            write_json(root, &layout::trial_json(root, id), &summary(trial)),
+        ];
+        written.into_iter().collect()
     }
 
     /// Writes `base/base.json`: the untouched base model's losses.

@@ -4,8 +4,9 @@
 //! a torn tail: readers stop before it, and no other process ever writes to that file.
 //!
 //! A line ends with its own checksum, `,"crc":"1a2b3c4d"}`: the CRC-32C of all that comes before, so
-//! that one changed bit in a number is noticed. Lines of versions that did not write one are taken
-//! as they are.
+//! that one changed bit in a number is noticed. Before it comes the line's number in its file, and files
+//! of one writer are numbered from 1, so that a line or a file that is gone is noticed. Lines of
+//! versions that did not write these are taken as they are.
 //!
 //! Several processes write at a time, each to its own file. Their records are put in order by
 //! their numbers (`spec::Record::seq`): a process numbers above all that it has seen, so that what
@@ -43,6 +44,8 @@ pub(crate) struct Writer {
     committed: u64,
     /// The highest number given or seen.
     seq: u64,
+    /// Lines that the file has.
+    lines: u64,
 }
 
 impl Writer {
@@ -57,7 +60,7 @@ impl Writer {
             match OpenOptions::new().append(true).create_new(true).open(&path) {
                 Ok(file) => {
                     atomic::sync_dir(dir)?;
-                    return Ok(Self { path, file, number, committed: 0, seq });
+                    return Ok(Self { path, file, number, committed: 0, seq, lines: 0 });
                 }
                 // Another process of this name was quicker: on a cluster, a job may run twice.
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
@@ -74,10 +77,12 @@ impl Writer {
         let Some((last, path)) = own.max_by_key(|(file, _)| file.number) else {
             return Self::create(dir, name, seq);
         };
-        let opened = own_files::open_with(OpenOptions::new().append(true), &path)
-            .and_then(|file| Ok((file.metadata()?.len(), file)));
-        let (committed, file) = opened.map_err(StoreError::io("open the journal", &path))?;
-        Ok(Self { path, file, number: last.number, committed, seq })
+        let file = own_files::open_with(OpenOptions::new().append(true), &path)
+            .map_err(StoreError::io("open the journal", &path))?;
+        let content = own_files::read(&path).map_err(StoreError::io("read the journal", &path))?;
+        let lines = content.iter().filter(|&&byte| byte == b'\n').count() as u64;
+        let committed = content.len() as u64;
+        Ok(Self { path, file, number: last.number, committed, seq, lines })
     }
 
     /// Its file.
@@ -111,7 +116,7 @@ impl Writer {
         if events.is_empty() {
             return Ok(());
         }
-        let batch = encode(self.seq, attempt, events)
+        let batch = encode((self.seq, self.lines), attempt, events)
             .map_err(StoreError::io("encode a record for", &self.path))?;
         if let Err(source) = self.file.write_all(&batch) {
             // Best effort: readers stop before a tail that stays.
@@ -120,6 +125,7 @@ impl Writer {
         }
         self.committed += batch.len() as u64;
         self.seq += events.len() as u64;
+        self.lines += events.len() as u64;
         if events.iter().any(is_durable) {
             return self.sync();
         }
@@ -141,15 +147,20 @@ fn is_durable(event: &Event) -> bool {
     !matches!(event, Event::Trained { .. } | Event::Evaluated { .. })
 }
 
-fn encode(seq: u64, attempt: Option<u32>, events: &[Event]) -> std::io::Result<Vec<u8>> {
+/// The lines of `events`, which come after the record `seq` and the line `line`.
+fn encode(
+    (seq, line): (u64, u64),
+    attempt: Option<u32>,
+    events: &[Event],
+) -> std::io::Result<Vec<u8>> {
     let at_ms = now_ms();
     let mut batch = Vec::with_capacity(events.len() * 256);
-    for (seq, event) in (seq + 1..).zip(events) {
+    for ((seq, line), event) in (seq + 1..).zip(line + 1..).zip(events) {
         let event = event.clone();
         let record = Record { v: SCHEMA_VERSION, at_ms, seq: Some(seq), attempt, event };
         let begin = batch.len();
         serde_json::to_writer(&mut batch, &record).map_err(std::io::Error::other)?;
-        seal(&mut batch, begin);
+        seal(&mut batch, begin, line);
         batch.push(b'\n');
     }
     Ok(batch)
@@ -160,9 +171,10 @@ const CRC: &[u8] = b",\"crc\":\"";
 const CRC_END: &[u8] = b"\"}";
 const CRC_DIGITS: usize = 8;
 
-/// Adds its checksum to the JSON object that begins at `begin` and ends the batch.
-fn seal(batch: &mut Vec<u8>, begin: usize) {
+/// Adds its line and its checksum to the JSON object that begins at `begin` and ends the batch.
+fn seal(batch: &mut Vec<u8>, begin: usize, line: u64) {
     batch.pop();
+    batch.extend(format!(",\"line\":{line}").bytes());
     let crc = crc32c::crc32c(&batch[begin..]);
     batch.extend(CRC);
     batch.extend(format!("{crc:0CRC_DIGITS$x}").bytes());
@@ -241,7 +253,7 @@ impl Follower {
     /// attempt at a trial said after a later attempt had begun. The file `own` is left out, if
     /// given.
     pub(crate) fn read(&mut self, own: Option<&Path>) -> Result<Vec<News>, StoreError> {
-        for (name, path) in files(&self.dir)? {
+        for (name, path) in complete_files(&self.dir)? {
             if own != Some(&path) && !self.files.contains_key(&name) {
                 let file =
                     own_files::open(&path).map_err(StoreError::io("open the journal", &path))?;
@@ -330,6 +342,9 @@ struct Line {
     #[serde(default)]
     attempt: Option<u32>,
     event: Event,
+    /// Its number in its file.
+    #[serde(default)]
+    line: Option<u64>,
     /// Only where it is not at the line's end, in a form of its own.
     #[serde(default)]
     crc: Option<String>,
@@ -357,7 +372,11 @@ fn parse(path: &Path, line: usize, text: &[u8]) -> Result<Record, StoreError> {
         Ok(Line { crc: Some(_), .. }) if checked.is_none() => {
             Err(damaged("its checksum is not at its end".to_owned()))
         }
-        Ok(Line { v, at_ms, seq, attempt, event, crc: _ }) => {
+        Ok(Line { line: Some(written_as), .. }) if written_as != line as u64 => {
+            let gap = JournalGap::Line { line, written_as };
+            Err(StoreError::JournalGap { path: path.to_path_buf(), gap })
+        }
+        Ok(Line { v, at_ms, seq, attempt, event, line: _, crc: _ }) => {
             Ok(Record { v, at_ms, seq, attempt, event })
         }
         Err(source) => match serde_json::from_slice::<Version>(text) {
@@ -387,6 +406,50 @@ fn files(dir: &Path) -> Result<Vec<(FileName, PathBuf)>, StoreError> {
         .collect();
     files.sort();
     Ok(files)
+}
+
+/// The journal files, of which none is missing.
+fn complete_files(dir: &Path) -> Result<Vec<(FileName, PathBuf)>, StoreError> {
+    let found = files(dir)?;
+    if first_missing(&found).is_none() {
+        return Ok(found);
+    }
+    // A listing may lack a file that was created while it was made.
+    let found = files(dir)?;
+    match first_missing(&found) {
+        None => Ok(found),
+        Some(FileName { name, number }) => Err(StoreError::JournalGap {
+            path: dir.join(format!("{name}-{number}.jsonl")),
+            gap: JournalGap::File,
+        }),
+    }
+}
+
+/// The first file that is not among `files` while a later one of its writer is.
+fn first_missing(files: &[(FileName, PathBuf)]) -> Option<FileName> {
+    let mut before: Option<&FileName> = None;
+    for (file, _) in files {
+        let expected = before.filter(|it| it.name == file.name).map_or(1, |it| it.number + 1);
+        if file.number != expected {
+            return Some(FileName { name: file.name.clone(), number: expected });
+        }
+        before = Some(file);
+    }
+    None
+}
+
+/// What a journal lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JournalGap {
+    /// Lines of a file.
+    Line {
+        /// The line after the gap, from 1.
+        line: usize,
+        /// The number that it was written with.
+        written_as: u64,
+    },
+    /// A whole file, while later ones of the same writer are there.
+    File,
 }
 
 /// A journal file that ends within a line.

@@ -95,7 +95,8 @@ pub(crate) const NAMES: [&str; 13] = [
     "report.html",
 ];
 
-const REPORT_MANIFEST: &str = ".lorasweep-report.json";
+/// The name of [`report_manifest`].
+pub(crate) const REPORT_MANIFEST: &str = ".lorasweep-report.json";
 
 /// Whether a file or folder of this name is written, as a whole, in a sweep's own folder.
 pub(crate) fn is_sweep_file(name: &str) -> bool {
@@ -170,10 +171,6 @@ pub enum ReportFile {
 }
 
 impl ReportFile {
-    /// Those in the sweep's own folder.
-    pub(crate) const OF_SWEEP: [Self; 4] =
-        [Self::RankingCsv, Self::RankingJson, Self::ReportText, Self::ReportHtml];
-
     pub(crate) fn path(&self, root: &Path) -> PathBuf {
         match self {
             Self::RankingCsv => root.join("ranking.csv"),

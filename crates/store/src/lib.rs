@@ -67,12 +67,12 @@ pub use adapter::{
 };
 pub use atomic::{write_file, write_unsynced as write_file_unsynced};
 pub use checkpoint::{Checkpoint, CheckpointDamage, Purpose};
-pub use claim::set_aside;
+pub use claim::{set_aside, sweep_that_keeps};
 pub use error::{BuildError, StoreError};
 pub use folder::{Opened, SweepDir, SweepFolder, TrialTables};
 pub use identity::{Identity, hash_text};
 pub use input::{InputFile, Sampled, hash_file, hash_weights};
-pub use journal::{News, TornLine};
+pub use journal::{JournalGap, News, TornLine};
 pub use layout::ReportFile;
 pub use lock::Holder;
 pub use manifest::Kept;

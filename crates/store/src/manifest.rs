@@ -4,7 +4,6 @@
 //! after a crash at any moment every file of ours is in it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -14,9 +13,6 @@ use crate::identity::hash_bytes;
 use crate::{atomic, own_files};
 
 const FORMAT: u32 = 1;
-
-/// Why a file that is not as lorasweep wrote it stays.
-pub(crate) const NOT_AS_WRITTEN: &str = "lorasweep did not write it, or it was changed since";
 
 /// What stays as it is where a file would have been written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,9 +24,21 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// A file that is not as lorasweep wrote it.
-    pub(crate) fn not_as_written(path: PathBuf) -> Self {
-        Self { path, reason: NOT_AS_WRITTEN.to_owned() }
+    /// A file that is not as lorasweep wrote it by the manifest `name`, or has no such manifest
+    /// beside it.
+    pub(crate) fn not_as_written(path: PathBuf, name: &str, has_manifest: bool) -> Self {
+        let reason = if has_manifest {
+            format!(
+                "by `{name}`, the list of what lorasweep wrote, it did not write this, or it was \
+                 changed since"
+            )
+        } else {
+            format!(
+                "nothing shows that lorasweep wrote it: `{name}`, the list of what it wrote, is not \
+                 there (copies often leave hidden files out)"
+            )
+        };
+        Self { path, reason }
     }
 }
 
@@ -54,27 +62,10 @@ impl Manifest {
         Self { v: FORMAT, files: files.into_iter().map(hashed).collect() }
     }
 
-    /// `None`: there is none, as in folders of earlier versions. One that cannot be read proves
-    /// nothing of any file.
-    pub(crate) fn read(path: &Path) -> Option<Self> {
-        match own_files::read(path) {
-            Ok(bytes) => {
-                let read = serde_json::from_slice::<Self>(&bytes);
-                Some(read.ok().filter(|read| read.v == FORMAT).unwrap_or_default())
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(_) => Some(Self::default()),
-        }
-    }
-
-    /// Before there were manifests, its name was all that told that a file in `dir` is ours.
-    pub(crate) fn adopt<'a>(dir: &Path, names: impl IntoIterator<Item = &'a str>) -> Self {
-        let hashed = |name: &str| {
-            let path = dir.join(name);
-            own_files::check_place(dir, &path).ok()?;
-            Some((name.to_owned(), [hash_bytes(&own_files::read(&path).ok()?)].into()))
-        };
-        Self { v: FORMAT, files: names.into_iter().filter_map(hashed).collect() }
+    /// Where there is none, or one that cannot be read, nothing proves that any file is ours.
+    pub(crate) fn read(path: &Path) -> Self {
+        let read = own_files::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        read.filter(|read: &Self| read.v == FORMAT).unwrap_or_default()
     }
 
     pub(crate) fn write(&self, path: &Path) -> Result<(), StoreError> {
@@ -92,9 +83,13 @@ impl Manifest {
         Self { v: FORMAT, ..both }
     }
 
+    /// Whether `content` was written under `name`.
+    pub(crate) fn vouches_for(&self, name: &str, content: &[u8]) -> bool {
+        self.files.get(name).is_some_and(|hashes| hashes.contains(&hash_bytes(content)))
+    }
+
     /// Whether the file at `path` is one that was written under `name`.
-    pub(crate) fn vouches_for(&self, name: &str, path: &Path) -> bool {
-        let content = || own_files::read(path).ok().map(|bytes| hash_bytes(&bytes));
-        self.files.get(name).is_some_and(|hashes| content().is_some_and(|it| hashes.contains(&it)))
+    pub(crate) fn vouches_for_file(&self, name: &str, path: &Path) -> bool {
+        own_files::read(path).is_ok_and(|content| self.vouches_for(name, &content))
     }
 }

@@ -142,7 +142,7 @@ impl Proof {
     }
 
     /// Removes the regular files of the folder that are ours, and the folders that held nothing
-    /// else. No link is followed or removed.
+    /// else; one that held nothing is somebody's. No link is followed or removed.
     pub(crate) fn remove_ours(&self) -> io::Result<()> {
         self.remove_below(Path::new(""))?;
         if let Some(checksums) = self.checksums() {
@@ -151,18 +151,22 @@ impl Proof {
         Ok(())
     }
 
-    fn remove_below(&self, below: &Path) -> io::Result<()> {
+    /// Whether there was anything of ours.
+    fn remove_below(&self, below: &Path) -> io::Result<bool> {
+        let mut was_ours = false;
         for entry in std::fs::read_dir(self.root.join(below))? {
             let entry = entry?;
             let name = below.join(entry.file_name());
             let kind = entry.file_type()?;
             if kind.is_dir() {
-                self.remove_below(&name)?;
-                own_files::remove_empty_dir(&entry.path())?;
+                if self.remove_below(&name)? {
+                    own_files::remove_empty_dir(&entry.path())?;
+                    was_ours = true;
+                }
             } else if kind.is_file() && !self.is_checksums(&name) && self.doubt(&name).is_none() {
-                own_files::remove_file(&entry.path())?;
+                was_ours |= own_files::remove_file(&entry.path())?;
             }
         }
-        Ok(())
+        Ok(was_ours)
     }
 }

@@ -36,8 +36,7 @@ impl SweepFolder {
         let _lock = own_files::lock_folder(&dir);
         let manifest = dir.join(MANIFEST);
         let new = Manifest::of(plots.iter().map(|plot| (plot.name.as_str(), &plot.bytes[..])));
-        let names = || plots.iter().map(|plot| plot.name.as_str());
-        let old = Manifest::read(&manifest).unwrap_or_else(|| Manifest::adopt(&dir, names()));
+        let (old, has_manifest) = (Manifest::read(&manifest), own_files::is_file(&manifest));
         let known = old.and(&new);
         if let Err(error) = known.write(&manifest) {
             return error.or_kept().map(|kept| vec![kept]);
@@ -52,16 +51,17 @@ impl SweepFolder {
                 }
                 continue;
             }
-            if !path.exists() || known.vouches_for(&plot.name, &path) {
+            // One that is what would be written is among the `known`.
+            if !path.exists() || known.vouches_for_file(&plot.name, &path) {
                 atomic::write_file(&path, &plot.bytes)?;
             } else {
-                kept.push(Kept::not_as_written(path));
+                kept.push(Kept::not_as_written(path, MANIFEST, has_manifest));
             }
         }
         for name in old.files.keys().filter(|name| !new.files.contains_key(*name)) {
             let path = dir.join(name);
             let is_there = own_files::is_below(name) && own_files::check_place(&dir, &path).is_ok();
-            if is_there && old.vouches_for(name, &path) {
+            if is_there && old.vouches_for_file(name, &path) {
                 own_files::remove_file(&path)
                     .map_err(StoreError::io("remove the old plot", &path))?;
             }
@@ -77,7 +77,7 @@ pub(crate) fn remove_leftovers(root: &Path) -> Result<(), StoreError> {
     if !own_files::is_dir(&dir) {
         return Ok(());
     }
-    let names = Manifest::read(&dir.join(MANIFEST)).unwrap_or_default().files;
+    let names = Manifest::read(&dir.join(MANIFEST)).files;
     let in_folder = |folder: &str, name: &str| names.contains_key(&format!("{folder}{name}"));
     atomic::remove_leftovers(&dir, |name| name == MANIFEST || in_folder("", name))?;
     let folders: BTreeSet<&str> =
@@ -186,13 +186,15 @@ mod tests {
     }
 
     #[test]
-    fn plots_of_a_version_without_manifests_are_refreshed_and_none_is_removed() {
+    fn in_a_folder_that_was_copied_without_its_manifest_no_plot_is_replaced_or_removed() {
         let (_dir, folder, plots) = sweep();
-        fs::create_dir_all(&plots).unwrap();
-        fs::write(plots.join("gap.svg"), "old").unwrap();
-        fs::write(plots.join("rank.svg"), "old").unwrap();
-        assert_eq!(folder.write_plots(&[plot("gap.svg", "new")]).unwrap(), []);
-        assert_eq!(text(&plots.join("gap.svg")), "new");
-        assert_eq!(text(&plots.join("rank.svg")), "old");
+        folder.write_plots(&[plot("gap.svg", "old"), plot("rank.svg", "old")]).unwrap();
+        fs::remove_file(plots.join(MANIFEST)).unwrap();
+        let kept = folder.write_plots(&[plot("gap.svg", "new")]).unwrap();
+        assert_eq!(kept[0].path, plots.join("gap.svg"));
+        assert!(kept[0].reason.contains(MANIFEST), "{}", kept[0].reason);
+        for name in ["gap.svg", "rank.svg"] {
+            assert_eq!(text(&plots.join(name)), "old");
+        }
     }
 }

@@ -305,9 +305,11 @@ mod tests {
         fs::write(target.join("notes.txt"), "mine").unwrap();
         fs::create_dir(target.join("runs")).unwrap();
         fs::write(target.join("runs/a"), "mine").unwrap();
+        fs::create_dir_all(target.join("for later/figures")).unwrap();
         std::os::unix::fs::symlink(&outside, target.join("in")).unwrap();
         put_file(&target, "b", "");
-        assert_eq!(names(&target), ["b", "in", "notes.txt", "runs"]);
+        assert_eq!(names(&target), ["b", "for later", "in", "notes.txt", "runs"]);
+        assert!(target.join("for later/figures").is_dir(), "an empty folder is somebody's, too");
         assert_eq!(fs::read_to_string(target.join("notes.txt")).unwrap(), "mine");
         assert_eq!(fs::read_to_string(target.join("runs/a")).unwrap(), "mine");
         assert_eq!(fs::read_to_string(outside.join("a")).unwrap(), "theirs");

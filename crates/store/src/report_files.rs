@@ -1,6 +1,7 @@
 //! The report's files in a sweep's own folder, with a manifest of what lorasweep wrote: their names
 //! (`report.html`, `ranking.csv`) are ones that a person may use too.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::error::StoreError;
@@ -23,8 +24,7 @@ pub(crate) fn begin(root: &Path) -> Result<(), StoreError> {
 impl SweepFolder {
     /// Whether lorasweep has written a report into this folder, and says of what.
     pub fn has_report(&self) -> bool {
-        Manifest::read(&layout::report_manifest(self.path()))
-            .is_some_and(|manifest| !manifest.files.is_empty())
+        !Manifest::read(&layout::report_manifest(self.path())).files.is_empty()
     }
 
     /// Writes a file that is derived from the state. Something else in its place stays (a file that
@@ -48,31 +48,21 @@ fn write(root: &Path, path: &Path, contents: &[u8]) -> Result<Option<Kept>, Stor
     let name = path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
     let place = layout::report_manifest(root);
     own_files::check_place(root, &place)?;
-    let mut manifest = Manifest::read(&place).unwrap_or_else(|| of_earlier_version(root));
-    let is_there = path.exists();
-    if is_there && !manifest.vouches_for(&name, path) {
-        return Ok(Some(Kept::not_as_written(path.to_path_buf())));
-    }
-    let mut hashes = [hash_bytes(contents)].into();
-    if is_there {
+    let mut manifest = Manifest::read(&place);
+    let mut hashes = BTreeSet::from([hash_bytes(contents)]);
+    if path.exists() {
         let now = own_files::read(path).map_err(StoreError::io("read", path))?;
-        hashes = [hash_bytes(contents), hash_bytes(&now)].into();
+        if now != contents && !manifest.vouches_for(&name, &now) {
+            let kept = path.to_path_buf();
+            let has_manifest = own_files::is_file(&place);
+            return Ok(Some(Kept::not_as_written(kept, layout::REPORT_MANIFEST, has_manifest)));
+        }
+        hashes.insert(hash_bytes(&now));
     }
     manifest.files.insert(name, hashes);
     manifest.write(&place)?;
     atomic::write_file(path, contents)?;
     Ok(None)
-}
-
-/// A sweep of a version without manifests; another folder holds nothing of ours.
-fn of_earlier_version(root: &Path) -> Manifest {
-    if !own_files::is_file(&layout::resolved_json(root)) {
-        return Manifest::default();
-    }
-    let files = ReportFile::OF_SWEEP.iter().map(|file| file.path(root));
-    let names: Vec<String> =
-        files.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
-    Manifest::adopt(root, names.iter().map(String::as_str))
 }
 
 #[cfg(test)]
@@ -117,11 +107,23 @@ mod tests {
     }
 
     #[test]
-    fn a_report_of_a_version_without_manifests_is_renewed() {
+    fn in_a_folder_that_was_copied_without_its_manifest_no_file_is_replaced() {
         let (_dir, folder) = sweep();
-        fs::write(folder.report_path(&ReportFile::ReportHtml), "old").unwrap();
-        assert_eq!(write(&folder, "new"), None);
-        assert_eq!(page(&folder), "new");
+        begin(folder.path()).unwrap();
+        write(&folder, "annotated since");
+        fs::remove_file(layout::report_manifest(folder.path())).unwrap();
+        let kept = write(&folder, "new").unwrap();
+        assert!(kept.reason.contains(".lorasweep-report.json"), "{}", kept.reason);
+        assert!(kept.reason.contains("hidden files"), "{}", kept.reason);
+        assert_eq!(page(&folder), "annotated since");
+    }
+
+    #[test]
+    fn a_file_that_is_what_would_be_written_is_ours_whatever_the_manifest_says() {
+        let (_dir, folder) = sweep();
+        fs::write(folder.report_path(&ReportFile::ReportHtml), "1").unwrap();
+        assert_eq!((write(&folder, "1"), write(&folder, "2")), (None, None));
+        assert_eq!(page(&folder), "2");
     }
 
     #[test]

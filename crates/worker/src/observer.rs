@@ -91,6 +91,17 @@ pub enum Warning {
         /// Which.
         trial: TrialId,
     },
+    /// What is derived from the journal could not be written.
+    #[error(
+        "{what} could not be written: {error}; nothing of the training is lost, and what is missing is \
+         written by the next `lorasweep run`"
+    )]
+    NotWritten {
+        /// What, in words.
+        what: String,
+        /// The error with causes.
+        error: String,
+    },
     /// The best adapter of a failed trial could not be saved.
     #[error("the best adapter of the failed trial {trial} could not be saved: {error}")]
     AdapterOfFailed {

@@ -30,6 +30,9 @@ pub fn run(args: &ConvertArgs) -> Result<Exit, Error> {
     let folder = SweepFolder::open(&args.dir)?;
     let settings = Settings::of(&folder.identity()?)?;
     let (state, spans) = publish::history(&folder)?;
+    for path in [&args.tensorboard, &args.optuna, &args.mlflow, &args.csv, &args.parquet] {
+        path.as_deref().map_or(Ok(()), replace::refuse_results)?;
+    }
     for (path, ours) in [(&args.tensorboard, EVENT_FILES), (&args.parquet, TABLES)] {
         if let Some(path) = path {
             refuse_replacing(path, args.force, ours)?;
@@ -147,8 +150,8 @@ fn write_over(
         if !force {
             return Err(Error::Exists { path: path.to_path_buf() });
         }
-        let there = || fs::read_to_string(path).unwrap_or_default();
-        if !found.is_file() || (found.len() > 0 && !is_ours(&there())) {
+        let is_ours = || fs::read_to_string(path).is_ok_and(|there| is_ours(&there));
+        if !found.is_file() || (found.len() > 0 && !is_ours()) {
             let why =
                 "`lorasweep convert` did not write it for this sweep, or it was changed since";
             return Err(Error::NotReplaced { path: path.to_path_buf(), why: why.to_owned() });

@@ -96,11 +96,12 @@ impl<'a> Run<'a> {
     fn say_finished(&self, state: &SweepState) -> Result<Exit, Error> {
         let folder = SweepFolder::open(self.args.results.join(&self.identity.name))?;
         let settings = Settings::of(&self.identity)?;
+        let mut is_whole = Ok(());
         if !publish::is_published(&folder, state) {
             let spans = publish::spans(&folder)?;
             let lang = self.args.lang.into();
             let published = publish::publish(&folder, &folder, state, &spans, &settings, lang)?;
-            self.ranking_of(published)?;
+            is_whole = self.ranking_of(published).1;
         }
         if !self.args.quiet {
             self.tell(&format!(
@@ -109,7 +110,7 @@ impl<'a> Run<'a> {
                 publish::places(&folder, &folder)
             ));
         }
-        Ok(exit_of(state))
+        is_whole.map(|()| exit_of(state))
     }
 
     /// Trains what an earlier launch, in which so many trials ended, has left.
@@ -328,28 +329,33 @@ impl<'a> Run<'a> {
         let published = publish::spans(folder)
             .and_then(|spans| publish::publish(folder, folder, state, &spans, &settings, lang));
         // The error that ended the sweep matters more than one of its report.
-        let finish = finish?;
-        let published = published?;
-        if finish == Finish::Interrupted {
+        if finish? == Finish::Interrupted {
+            if let Err(error) = published {
+                self.output.warning(&format!("no report was written: {}", worker::chain(&error)));
+            }
             output::note(&format!(
                 "Interrupted; everything is saved. To go on:\n  {}",
                 self.command_to_go_on()
             ));
             return Ok(Exit::Interrupted);
         }
-        let ranking = self.ranking_of(published)?;
+        // Whatever could not be written, what was learnt is shown.
+        let (ranking, is_whole) = match published {
+            Ok(published) => self.ranking_of(published),
+            Err(error) => (reporter::rank(state, &settings.report, lang), Err(error)),
+        };
         if !self.args.quiet {
             self.tell(&self.report(&ranking, &opened.state, folder));
         }
-        Ok(exit_of(&opened.state))
+        is_whole.map(|()| exit_of(&opened.state))
     }
 
-    /// The ranking of a report whose files are all as they should be.
-    fn ranking_of(&self, published: Published) -> Result<Ranking, Error> {
+    /// The ranking of a report, and whether its files are all as they should be.
+    fn ranking_of(&self, published: Published) -> (Ranking, Result<(), Error>) {
         for warning in &published.warnings {
             self.output.warning(warning);
         }
-        published.best.map(|()| published.ranking)
+        (published.ranking, published.best)
     }
 
     fn report(&self, ranking: &Ranking, state: &SweepState, folder: &SweepFolder) -> String {

@@ -1,16 +1,17 @@
-//! A sweep whose driver and workers are killed again and again ends like one that was left alone.
+//! A sweep whose processes are killed and held (SIGSTOP) again and again ends like one that was left
+//! alone.
 //!
-//! `LORASWEEP_KILLS=50` makes it long; `LORASWEEP_KILLS_SEED=7` repeats a run.
+//! `LORASWEEP_KILLS=50` makes it long; `LORASWEEP_KILLS_SEED=7` repeats a run. `LORASWEEP_BINARY` names
+//! another binary than the one that was just built.
 
 #![cfg(unix)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::lorasweep;
 use spec::{Event, SweepState, TrialConfig, TrialId};
 use store::SweepFolder;
 use tempfile::TempDir;
@@ -19,6 +20,12 @@ use tempfile::TempDir;
 const KILLS: u32 = 6;
 /// Kills for each seed (of six trials), so that the sweep is not over before the last one.
 const KILLS_PER_SEED: u32 = 10;
+/// One in so many interruptions holds a process instead of ending it.
+const HOLD_ONE_IN: u64 = 4;
+/// With more kills than this, some processes are held for longer than a worker may be silent.
+const MANY_KILLS: u32 = 20;
+/// Seconds that a worker may be silent.
+const HEARTBEAT_SECONDS: u64 = 10;
 /// A driver that has not ended by itself long after the last kill never will.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -54,7 +61,7 @@ fn sweep_file(seeds: u32) -> String {
          train: {{rank: 8, batch_size: 16, lora_alpha: 16, lr_scheduler: constant, \
          warmup_ratio: 0, max_seq_len: 64, save_strategy: epoch}}\n\
          executor: {{device: cpu, devices: 2, max_packed: 2, checkpoint_seconds: 1, \
-         max_retries: 1000}}\n",
+         heartbeat_seconds: {HEARTBEAT_SECONDS}, max_retries: 1000}}\n",
         seeds.join(", ")
     )
 }
@@ -74,12 +81,55 @@ fn learning_sweep_file(run_cap: u32) -> String {
          validation: quickstart/validation.jsonl\n\
          train: {{epochs: 3, lora_alpha: 16, lr_scheduler: cosine, max_seq_len: 64}}\n\
          executor: {{device: cpu, devices: 1, max_packed: 2, checkpoint_seconds: 1, \
-         max_retries: 1000}}\n"
+         heartbeat_seconds: {HEARTBEAT_SECONDS}, max_retries: 1000}}\n"
     )
 }
 
+/// Trials of a command that takes a third of a second an epoch.
+fn command_sweep_file(seeds: u32) -> String {
+    let seeds: Vec<String> = (1..=seeds).map(|seed| seed.to_string()).collect();
+    format!(
+        "name: kills\nmethod: grid\nmetric: {{name: eval_loss, goal: minimize}}\n\
+         parameters:\n  seed: {{values: [{}]}}\n  rank: [2, 4]\n  learning_rate: [0.001, 0.002, 0.003]\n\
+         model: some/model\ndata: {{train: some-rows}}\ntrain: {{epochs: 3}}\n\
+         executor: {{type: command, max_parallel: 2, grace_seconds: 1, max_retries: 1000, \
+         command: 'sh train.sh {{{{rank}}}} {{{{learning_rate}}}} {{{{seed}}}}'}}\n",
+        seeds.join(", ")
+    )
+}
+
+/// Prints losses that depend on the parameters alone; says so where the same trial is trained by two
+/// processes at a time.
+const TRAIN_BY_COMMAND: &str = r#"
+    before=$(cat $LORASWEEP_TRIAL_DIR/pid 2> /dev/null)
+    # One that has ended keeps its number until its parent has looked.
+    state=$(sed -n 's/^State:[[:space:]]*//p' "/proc/$before/status" 2> /dev/null)
+    case "$state" in '' | Z* | X*) ;; *) echo "$LORASWEEP_TRIAL_DIR $before $state" >> twice ;; esac
+    echo $$ > $LORASWEEP_TRIAL_DIR/pid
+    for epoch in 1 2 3; do
+        sleep 0.3
+        echo "{\"step\": ${epoch}0, \"epoch\": $epoch, \"eval_loss\": 1.$((5 - epoch))$1${2#0.}$3}"
+    done
+"#;
+
+/// A method that learns, whose trials are trained by whoever asks.
+fn external_sweep_file(run_cap: u32) -> String {
+    format!(
+        "name: kills\nmethod: bayes\nrun_cap: {run_cap}\n\
+         metric: {{name: eval_loss, goal: minimize}}\n\
+         parameters:\n  rank: [2, 4, 8, 16, 32]\n  learning_rate: [0.001, 0.002, 0.003, 0.004]\n\
+         model: some/model\ndata: {{train: some-rows}}\ntrain: {{epochs: 3}}\n\
+         executor: {{type: external}}\n"
+    )
+}
+
+fn binary() -> PathBuf {
+    let built = || env!("CARGO_BIN_EXE_lorasweep").into();
+    std::env::var_os("LORASWEEP_BINARY").map_or_else(built, PathBuf::from)
+}
+
 fn start(dir: &Path, results: &str) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_lorasweep"))
+    Command::new(binary())
         .args(["run", "kills.yaml", "--quiet", "--results", results])
         .current_dir(dir)
         .stdout(Stdio::null())
@@ -95,14 +145,23 @@ fn workers(folder: &Path) -> Vec<u32> {
     all.iter().filter_map(|worker| worker.holder().unwrap()).map(|holder| holder.pid).collect()
 }
 
-fn kill(pid: u32) {
-    Command::new("kill").args(["-9", &pid.to_string()]).stderr(Stdio::null()).status().unwrap();
+fn signal(name: &str, pid: u32) {
+    Command::new("kill").args([name, &pid.to_string()]).stderr(Stdio::null()).status().unwrap();
+}
+
+/// Holds a process for a while, in long sieges now and then for longer than a worker may be silent.
+fn hold(pid: u32, is_long: bool, dice: &mut Dice) {
+    signal("-STOP", pid);
+    let longer = if is_long && dice.below(8) == 0 { HEARTBEAT_SECONDS * 1000 } else { 0 };
+    std::thread::sleep(Duration::from_millis(200 + dice.below(2000) + longer));
+    signal("-CONT", pid);
 }
 
 #[derive(Default)]
 struct Kills {
     drivers: u32,
     workers: u32,
+    held: u32,
 }
 
 /// Runs the sweep to its end through so many kills; fewer when it ends before.
@@ -118,13 +177,19 @@ fn run_through(dir: &Path, results: &str, kills: u32, dice: &mut Dice) -> Kills 
             break;
         }
         let workers = workers(&folder);
+        if dice.below(HOLD_ONE_IN) == 0 {
+            let all: Vec<u32> = workers.iter().copied().chain([driver.id()]).collect();
+            hold(all[dice.below(all.len() as u64) as usize], kills > MANY_KILLS, dice);
+            done.held += 1;
+            continue;
+        }
         if workers.is_empty() || dice.below(3) == 0 {
             driver.kill().unwrap();
             driver.wait().unwrap();
             driver = start(dir, results);
             done.drivers += 1;
         } else {
-            kill(workers[dice.below(workers.len() as u64) as usize]);
+            signal("-9", workers[dice.below(workers.len() as u64) as usize]);
             done.workers += 1;
         }
     }
@@ -182,13 +247,97 @@ fn check_epochs_are_kept(folder: &SweepFolder, state: &SweepState) {
 
 #[test]
 fn a_sweep_whose_processes_are_killed_at_any_moment_ends_like_one_left_alone() {
-    let (_dir, killed, state) = besiege(|kills| sweep_file(kills.div_ceil(KILLS_PER_SEED) + 1));
+    let (_dir, killed, state) =
+        besiege("grid", |kills| sweep_file(kills.div_ceil(KILLS_PER_SEED) + 1));
     check_epochs_are_kept(&killed, &state);
 }
 
 #[test]
 fn a_sweep_that_learns_proposes_stops_and_promotes_the_same_whatever_is_killed() {
-    besiege(|kills| learning_sweep_file(8 + kills / 3));
+    besiege("bayes + asha + promote + replicates", |kills| learning_sweep_file(8 + kills / 3));
+}
+
+#[test]
+fn a_sweep_by_command_whose_driver_is_killed_ends_the_same_and_trains_no_trial_twice_at_a_time() {
+    let (dir, ..) = besiege("command", |kills| command_sweep_file(kills.div_ceil(3)));
+    let twice = fs::read_to_string(dir.path().join("twice")).unwrap_or_default();
+    assert_eq!(twice, "", "trained by two processes at a time");
+}
+
+/// Runs `ask` or `tell`; while `kills` are left, one in two is killed at some moment, and run again.
+fn call(dir: &Path, results: &str, args: &[&str], kills: &mut u32, dice: &mut Dice) -> String {
+    loop {
+        let mut child = Command::new(binary())
+            .args(args)
+            .args(["--results", results])
+            .current_dir(dir)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        if *kills > 0 && dice.below(2) == 0 {
+            std::thread::sleep(Duration::from_millis(dice.below(80)));
+            if child.try_wait().unwrap().is_none() {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                *kills -= 1;
+                continue;
+            }
+        }
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{args:?}: {said}");
+        return String::from_utf8(output.stdout).unwrap();
+    }
+}
+
+/// Asks and tells until the sweep is over. What was asked for by a process that was killed is found
+/// again among the unfinished trials.
+fn ask_and_tell(dir: &Path, results: &str, mut kills: u32, dice: &mut Dice) -> u32 {
+    let all = kills;
+    loop {
+        let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        let unfinished =
+            call(dir, results, &["ask", "kills.yaml", "--unfinished"], &mut kills, dice);
+        let asked = if unfinished.trim().is_empty() {
+            call(dir, results, &["ask", "kills.yaml"], &mut kills, dice)
+        } else {
+            unfinished
+        };
+        let asked = parse(asked.lines().next().unwrap());
+        match asked["answer"].as_str() {
+            Some("trial") => {}
+            // A process that was killed has asked for it.
+            Some("wait") => continue,
+            _ => return all - kills,
+        }
+        let trial = &asked["trial"];
+        let number = |name: &str| asked["params"][name].as_f64().unwrap();
+        let loss = (number("rank").log2() - 3.0).abs() / 10.0
+            + (number("learning_rate") - 0.002).abs() * 50.0;
+        for epoch in 1..=3 {
+            let loss = 1.0 + loss / f64::from(epoch);
+            let line = format!("{{\"trial\": {trial}, \"epoch\": {epoch}, \"eval_loss\": {loss}}}");
+            call(dir, results, &["tell", "kills.yaml", &line], &mut kills, dice);
+        }
+        let line = format!("{{\"trial\": {trial}, \"outcome\": \"completed\"}}");
+        call(dir, results, &["tell", "kills.yaml", &line], &mut kills, dice);
+    }
+}
+
+#[test]
+fn a_sweep_that_is_asked_and_told_by_processes_that_are_killed_ends_like_one_left_alone() {
+    let (kills, seed, mut dice) = siege();
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("kills.yaml"), external_sweep_file((4 + kills / 4).min(20))).unwrap();
+    ask_and_tell(dir.path(), "alone", 0, &mut dice);
+    let done = ask_and_tell(dir.path(), "killed", kills, &mut dice);
+    let (alone, killed) = (open(dir.path(), "alone"), open(dir.path(), "killed"));
+    let (expected, state) = (alone.state().unwrap(), killed.state().unwrap());
+    println!("ask/tell, seed {seed}: {done} kills, {} trials", expected.trials.len());
+    assert_eq!(configs(&state), configs(&expected));
+    assert_eq!(ranking(&state), ranking(&expected));
+    check_nothing_is_done_twice(&killed.events().unwrap());
 }
 
 /// How a trial ended and after how many evaluations; the reason of a stop names losses.
@@ -196,21 +345,30 @@ fn end(trial: &spec::TrialState) -> (Option<std::mem::Discriminant<spec::Outcome
     (trial.outcome().map(std::mem::discriminant), trial.evaluations.len())
 }
 
-/// Runs a sweep left alone and through kills, and compares.
-fn besiege(file: impl Fn(u32) -> String) -> (TempDir, SweepFolder, SweepState) {
-    let kills = number("LORASWEEP_KILLS", KILLS.into()) as u32;
+/// How many kills, and chance with its seed.
+fn siege() -> (u32, u64, Dice) {
     let seed = number("LORASWEEP_KILLS_SEED", u64::from(std::process::id()));
-    let mut dice = Dice(seed);
+    (number("LORASWEEP_KILLS", KILLS.into()) as u32, seed, Dice(seed))
+}
+
+fn open(dir: &Path, results: &str) -> SweepFolder {
+    SweepFolder::open(dir.join(results).join("kills")).unwrap()
+}
+
+/// Runs a sweep left alone and through kills, and compares.
+fn besiege(what: &str, file: impl Fn(u32) -> String) -> (TempDir, SweepFolder, SweepState) {
+    let (kills, seed, mut dice) = siege();
     let dir = tempfile::tempdir().unwrap();
-    assert_eq!(lorasweep(dir.path(), &["init", "--quickstart", "."]).code, 0);
+    let init = ["init", "--quickstart", "."];
+    assert!(Command::new(binary()).args(init).current_dir(&dir).output().unwrap().status.success());
+    fs::write(dir.path().join("train.sh"), TRAIN_BY_COMMAND).unwrap();
     fs::write(dir.path().join("kills.yaml"), file(kills)).unwrap();
 
     let left_alone = run_through(dir.path(), "alone", 0, &mut dice);
     assert_eq!(left_alone.drivers + left_alone.workers, 0);
     let done = run_through(dir.path(), "killed", kills, &mut dice);
 
-    let open = |results: &str| SweepFolder::open(dir.path().join(results).join("kills")).unwrap();
-    let (alone, killed) = (open("alone"), open("killed"));
+    let (alone, killed) = (open(dir.path(), "alone"), open(dir.path(), "killed"));
     let (expected, state) = (alone.state().unwrap(), killed.state().unwrap());
     let is_lost = |id: &&TrialId| {
         let trial = state.trials.get(id);
@@ -224,11 +382,12 @@ fn besiege(file: impl Fn(u32) -> String) -> (TempDir, SweepFolder, SweepState) {
     };
     let differing = ours.iter().zip(&theirs).filter(is_different).count();
     println!(
-        "seed {seed}: {} kills ({} of the driver, {} of workers), {} trials, {} lost, \
-         {differing} places of the ranking differ",
+        "{what}, seed {seed}: {} kills ({} of the driver, {} of workers), {} held, {} trials, \
+         {} lost, {differing} places of the ranking differ",
         done.drivers + done.workers,
         done.drivers,
         done.workers,
+        done.held,
         expected.trials.len(),
         lost.len()
     );

@@ -17,5 +17,6 @@ mod replaced;
 mod results;
 mod same_sweep;
 mod serve;
+mod siege;
 mod slurm_real;
 mod strangers;

@@ -14,9 +14,9 @@ use spec::{
     BaseForm, ConfigKey, Evaluation, Event, ExecutorKind, Outcome, Sweep, TrainSettings, Trial,
     TrialConfig, TrialId, TrialState, TrialStatus,
 };
-use store::{BuildError, News, Opened, Purpose, TrialTables};
+use store::{BuildError, News, Opened, Purpose, StoreError, TrialTables};
 
-use crate::error::WorkerError;
+use crate::error::{WorkerError, chain};
 use crate::launch::{Launcher, WorkerCommand};
 use crate::observer::{Observer, Warning};
 use crate::orders::Order;
@@ -270,9 +270,24 @@ impl<'a> Run<'a> {
 
     /// The reference of the ranking, once it is known.
     fn write_base(&mut self) -> Result<(), WorkerError> {
-        match &self.drive.sweep.state.base {
-            Some(base) => Ok(self.drive.sweep.dir.write_base(base)?),
-            None => Ok(()),
+        let Some(base) = &self.drive.sweep.state.base else { return Ok(()) };
+        let written = self.drive.sweep.dir.write_base(base);
+        self.warn_unless_written(written, || "the base model's `base.json`".to_owned())
+    }
+
+    /// What is derived from the journal may be missing: only a full disk ends the sweep.
+    fn warn_unless_written(
+        &mut self,
+        written: Result<(), StoreError>,
+        what: impl FnOnce() -> String,
+    ) -> Result<(), WorkerError> {
+        match written {
+            Err(error) if error.is_disk_full() => Err(error.into()),
+            Err(error) => {
+                self.warn(&Warning::NotWritten { what: what(), error: chain(&error) });
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
     }
 
@@ -412,7 +427,8 @@ impl<'a> Run<'a> {
         let tables = (self.drive.tables)(trial, self.drive.sweep.state.base_of(trial))
             .map_err(|source| WorkerError::Tables { trial: id, source })?;
         let trial = trial.clone();
-        Ok(self.drive.sweep.dir.write_trial(&trial, &tables)?)
+        let written = self.drive.sweep.dir.write_trial(&trial, &tables);
+        self.warn_unless_written(written, || format!("a table of trial {id}"))
     }
 
     /// Ends the sweep when trial after trial fails.

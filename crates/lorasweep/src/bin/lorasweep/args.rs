@@ -103,7 +103,7 @@ pub struct InitArgs {
     /// Write the example with its model and data instead (a few MB)
     #[arg(long)]
     pub quickstart: bool,
-    /// Overwrite files that exist
+    /// Overwrite files that exist; what was in one is kept beside it as NAME.old-1
     #[arg(long)]
     pub force: bool,
 }

@@ -42,7 +42,12 @@ fn main() -> std::process::ExitCode {
     let command = Args::command().color(colour.into());
     let args = match command.try_get_matches().and_then(|found| Args::from_arg_matches(&found)) {
         Ok(args) => args,
-        // Help and version come this way too, with exit code 0. An argument may be a file's name.
+        // Help and version come this way too.
+        Err(error) if !error.use_stderr() => {
+            output::remember(error.print());
+            return end(Ok(Exit::Done), Output::new(colour));
+        }
+        // An argument may be a file's name.
         Err(error) if error.use_stderr() && has_control_characters() => {
             output::note(&error.render().to_string());
             return Exit::BadInput.into();
@@ -50,11 +55,20 @@ fn main() -> std::process::ExitCode {
         Err(error) => error.exit(),
     };
     let output = Output::new(args.color);
-    match run(args, output) {
-        Ok(exit) => exit.into(),
+    end(run(args, output), output)
+}
+
+/// Says what ended the program, and that what it printed did not arrive.
+fn end(ended: Result<Exit, error::CliError>, output: Output) -> std::process::ExitCode {
+    let exit = ended.unwrap_or_else(|error| {
+        output.error(&error);
+        error.exit()
+    });
+    match output::finish() {
+        Ok(()) => exit.into(),
         Err(error) => {
             output.error(&error);
-            error.exit().into()
+            if exit == Exit::Done { error.exit().into() } else { exit.into() }
         }
     }
 }

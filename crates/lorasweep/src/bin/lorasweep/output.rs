@@ -4,21 +4,48 @@
 //! control characters here.
 
 use std::error::Error;
-use std::io::{IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use spec::{printable, printable_json};
 
 use crate::args::Colour;
 use crate::error::CliError;
 
-/// Prints a result. A reader that went away (`| head`) is no error.
+/// Why the first result that could not be printed was not.
+static UNPRINTED: OnceLock<io::Error> = OnceLock::new();
+
+/// Prints a result. What cannot be printed ends nothing: see [`finish`].
 pub fn result(text: &str) {
     painted(&printable(text));
 }
 
 /// Prints a result with colours of ours; whoever made it has cleaned the text of others in it.
 pub fn painted(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{}", text.trim_end_matches('\n'));
+    remember(writeln!(io::stdout(), "{}", text.trim_end_matches('\n')));
+}
+
+/// Keeps the first error of printing.
+pub fn remember(printed: io::Result<()>) {
+    if let Err(error) = printed {
+        // A later one says nothing new.
+        let _ = UNPRINTED.set(error);
+    }
+}
+
+/// An error where a result could not be printed. A reader that went away (`| head`) has what it wants.
+pub fn finish() -> Result<(), CliError> {
+    remember(io::stdout().flush());
+    match UNPRINTED.get() {
+        Some(error) if error.kind() != ErrorKind::BrokenPipe => {
+            let again = error.raw_os_error().map_or_else(
+                || io::Error::new(error.kind(), error.to_string()),
+                io::Error::from_raw_os_error,
+            );
+            Err(CliError::Output(again))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Prints a result for programs; `what` names it in an error.
@@ -36,7 +63,7 @@ pub fn json_text(text: &str) {
 
 /// Tells something along the way.
 pub fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{}", printable(text));
+    let _ = writeln!(io::stderr(), "{}", printable(text));
 }
 
 /// What may be coloured, and how warnings and errors look.
@@ -56,8 +83,8 @@ impl Output {
             }
         };
         Self {
-            stdout_colour: decide(std::io::stdout().is_terminal()),
-            stderr_colour: decide(std::io::stderr().is_terminal()),
+            stdout_colour: decide(io::stdout().is_terminal()),
+            stderr_colour: decide(io::stderr().is_terminal()),
         }
     }
 
@@ -104,9 +131,9 @@ impl Output {
     fn labelled(self, indent: &str, (colour, label): (&str, &str), text: &str) {
         let text = printable(text);
         let _ = if self.stderr_colour {
-            writeln!(std::io::stderr(), "{indent}\x1b[1;{colour}m{label}\x1b[0m {text}")
+            writeln!(io::stderr(), "{indent}\x1b[1;{colour}m{label}\x1b[0m {text}")
         } else {
-            writeln!(std::io::stderr(), "{indent}{label} {text}")
+            writeln!(io::stderr(), "{indent}{label} {text}")
         };
     }
 }

@@ -23,6 +23,11 @@ pub fn run(args: &CancelArgs) -> Result<Exit, CliError> {
         return Err(CliError::NotOneSweep { path: args.path.clone(), found: folders.len() });
     };
     let holder = folder.holder()?;
+    // What cannot be read may still be asked to end.
+    if holder.is_none() && folder.state().is_ok_and(|state| state.finished) {
+        output::result("The sweep has finished: there is nothing to cancel.");
+        return cancel_jobs(folder);
+    }
     folder.cancel()?;
     match holder {
         None => output::result(

@@ -67,6 +67,7 @@ pub fn run(args: &ExportArgs, output: Output) -> Result<Exit, CliError> {
 /// `--force` replaces an earlier export that is as it was written, never something else.
 fn refuse_replacing(target: &Path, force: bool) -> Result<(), CliError> {
     let path = target.to_path_buf();
+    replace::refuse_results(target)?;
     let Ok(found) = target.symlink_metadata() else { return Ok(()) };
     let refused = |why: String| Err(CliError::NotReplaced { path: path.clone(), why });
     if !found.is_dir() {

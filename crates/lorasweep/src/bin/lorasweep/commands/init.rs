@@ -1,5 +1,7 @@
 //! `lorasweep init`: a commented sweep file, or the quickstart.
 
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use crate::args::InitArgs;
@@ -20,7 +22,7 @@ fn sweep_file(args: &InitArgs) -> Result<Exit, CliError> {
     let path = args.path.clone().unwrap_or_else(|| PathBuf::from("sweep.yaml"));
     let text = fill_in(spec::EXAMPLE, args.model.as_deref(), args.data.as_deref());
     refuse_overwriting(std::slice::from_ref(&path), args.force)?;
-    store::write_file(&path, text.as_bytes())?;
+    write(&path, text.as_bytes())?;
     output::result(&format!(
         "Wrote {path}. Next:\n  lorasweep check {path}",
         path = path.display()
@@ -36,7 +38,7 @@ fn quickstart(args: &InitArgs) -> Result<Exit, CliError> {
     let paths: Vec<PathBuf> = QUICKSTART.iter().map(|(name, _)| dir.join(name)).collect();
     refuse_overwriting(&paths, args.force)?;
     for (path, (_, contents)) in paths.iter().zip(QUICKSTART) {
-        store::write_file(path, contents)?;
+        write(path, contents)?;
     }
     let sweep = dir.join(QUICKSTART_SWEEP);
     output::result(&format!(
@@ -52,6 +54,38 @@ fn refuse_overwriting(paths: &[PathBuf], force: bool) -> Result<(), CliError> {
     match paths.iter().find(|path| path.exists()) {
         Some(path) if !force => Err(CliError::Exists { path: path.clone() }),
         _ => Ok(()),
+    }
+}
+
+/// Writes a file. What was in its place and is something else may be a person's work: that is kept.
+fn write(path: &Path, contents: &[u8]) -> Result<(), CliError> {
+    match store::read_own_file(path) {
+        Ok(there) if there == contents => return Ok(()),
+        Ok(there) => {
+            let kept = keep(path, &there).map_err(CliError::io("keep a copy of", path))?;
+            output::note(&format!("What was in {} is now in {}", path.display(), kept.display()));
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(CliError::io("replace", path)(error)),
+    }
+    Ok(store::write_file(path, contents)?)
+}
+
+/// Copies what is in `path` into the first free `<path>.old-<n>`.
+fn keep(path: &Path, there: &[u8]) -> io::Result<PathBuf> {
+    let mut number = 1;
+    loop {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".old-{number}"));
+        let kept = PathBuf::from(name);
+        match File::create_new(&kept) {
+            Ok(mut file) => {
+                file.write_all(there)?;
+                return file.sync_all().map(|()| kept);
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(error),
+        }
     }
 }
 

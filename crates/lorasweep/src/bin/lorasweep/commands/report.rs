@@ -21,14 +21,14 @@ pub fn run(args: &ReportArgs, output: Output) -> Result<Exit, CliError> {
     }
     let target = args.to.as_ref().map_or_else(|| folder.clone(), SweepFolder::at);
     let lang = args.lang.into();
-    let mut is_written = true;
+    let (mut is_written, mut best_is_whole) = (true, Ok(()));
     let ranking = match publish::publish(&folder, &target, &state, &spans, &settings, lang) {
         Ok(Published { ranking, warnings, best }) => {
             for warning in &warnings {
                 output.warning(warning);
             }
-            // Whatever does not need the adapter is written.
-            best?;
+            // Whatever does not need the adapter is written and shown.
+            best_is_whole = best;
             ranking
         }
         Err(error) if args.to.is_none() && is_read_only(&error) => {
@@ -54,7 +54,7 @@ pub fn run(args: &ReportArgs, output: Output) -> Result<Exit, CliError> {
         let page = target.report_path(&ReportFile::ReportHtml);
         live::open(&page.display().to_string(), output);
     }
-    Ok(Exit::Done)
+    best_is_whole.map(|()| Exit::Done)
 }
 
 /// A folder of something else may have files of the report's names, and that of another sweep has a
