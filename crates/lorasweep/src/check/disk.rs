@@ -8,7 +8,6 @@ use trainer::adapter::AdapterLayout;
 use trainer::model::DecoderConfig;
 use trainer::plan::Work;
 
-use super::{bytes, grouped};
 use crate::plan::checkpoints::Checkpoints;
 use crate::plan::workload::Workload;
 
@@ -19,7 +18,7 @@ const VALUE_BYTES: u64 = 4;
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Room {
     /// Absent for trials without end.
-    pub adapters: Option<Disk>,
+    pub adapters: Option<AdaptersOnDisk>,
     /// While it runs.
     pub checkpoints: Checkpoints,
     /// Bytes free where the results go; absent where the system does not tell.
@@ -27,24 +26,6 @@ pub struct Room {
 }
 
 impl Room {
-    /// One line for people.
-    pub fn in_words(&self, results: &Path) -> String {
-        let adapters = match &self.adapters {
-            Some(adapters) => adapters.in_words(),
-            None => "the adapter of each trial".to_owned(),
-        };
-        let free = match self.free {
-            Some(free) => format!("; {} are free in `{}`", bytes(free), results.display()),
-            None => String::new(),
-        };
-        let trials = match self.checkpoints.trials() {
-            1 => "1 trial".to_owned(),
-            several => format!("{} trials", grouped(several)),
-        };
-        let checkpoints = bytes(self.checkpoints.bytes());
-        format!("disk: {adapters}, and {checkpoints} for checkpoints of {trials} at a time{free}\n")
-    }
-
     /// What to warn of.
     pub fn warning(&self, results: &Path) -> Option<String> {
         let adapters = self.adapters.map_or(0, |adapters| adapters.bytes);
@@ -60,15 +41,16 @@ impl Room {
 
 /// The adapters that a sweep leaves at most, and their bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Disk {
+pub struct AdaptersOnDisk {
     /// Those of the trials' best evaluations, and the copy of the sweep's best one.
-    best_adapters: u64,
+    pub best_adapters: u64,
     /// Those of the epochs' ends.
-    epoch_adapters: u64,
-    bytes: u64,
+    pub epoch_adapters: u64,
+    /// Bytes of all.
+    pub bytes: u64,
 }
 
-impl Disk {
+impl AdaptersOnDisk {
     /// What `trials` leave; where they are a sample of `total` trials, what so many would.
     pub fn of(
         decoder: &DecoderConfig,
@@ -96,18 +78,6 @@ impl Disk {
             epoch_adapters: of_all(epochs),
             bytes: of_all(sum) + largest,
         }
-    }
-
-    fn in_words(&self) -> String {
-        let each = match self.epoch_adapters {
-            0 => String::new(),
-            count => format!(" and of {} epochs", grouped(count)),
-        };
-        format!(
-            "up to {} for the adapters of {} best evaluations{each}",
-            bytes(self.bytes),
-            grouped(self.best_adapters - 1)
-        )
     }
 }
 

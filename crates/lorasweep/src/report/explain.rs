@@ -17,17 +17,17 @@ use crate::output;
 use crate::inputs::sweep_file;
 
 /// What there is to say of a sweep's choices.
-#[derive(Serialize)]
-struct Explanation {
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Explanation {
     name: String,
-    trials: Vec<TrialLine>,
-    importance: Vec<ImportanceLine>,
+    trials: Vec<ExplainedTrial>,
+    importance: Vec<ParameterImportance>,
     /// Why no further trial was proposed.
     conclusion: Option<String>,
 }
 
-#[derive(Serialize)]
-struct TrialLine {
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ExplainedTrial {
     trial: u32,
     settings: String,
     expected_loss: Option<f64>,
@@ -39,27 +39,15 @@ struct TrialLine {
     status: String,
 }
 
-#[derive(Serialize)]
-struct ImportanceLine {
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ParameterImportance {
     parameter: &'static str,
     share: f64,
     stderr: f64,
 }
 
-pub fn run(args: &ExplainArgs) -> Result<Exit, Error> {
-    let sweep = sweep_file::load(&args.sweep)?.sweep;
-    let folder = SweepFolder::open(args.results.join(&sweep.name))?;
-    let explanation = explain(&sweep, &folder.events()?);
-    if args.json {
-        output::json("the explanation", &explanation)?;
-    } else {
-        output::result(&render(&explanation));
-    }
-    Ok(Exit::Done)
-}
-
 /// Goes through the journal, so that each expectation is from what was known at the proposal.
-fn explain(sweep: &Sweep, events: &[Event]) -> Explanation {
+pub fn explain(sweep: &Sweep, events: &[Event]) -> Explanation {
     let mut state = SweepState::default();
     let mut proposals: Vec<(Trial, Option<Expectation>)> = Vec::new();
     for event in events {
@@ -80,11 +68,11 @@ fn explain(sweep: &Sweep, events: &[Event]) -> Explanation {
     }
 }
 
-fn line(sweep: &Sweep, trial: &TrialState, expected: Option<Expectation>) -> TrialLine {
+fn line(sweep: &Sweep, trial: &TrialState, expected: Option<Expectation>) -> ExplainedTrial {
     let eval_loss = trial.last().map(|last| last.eval_loss);
     let is_within = |(e, loss): (Expectation, f64)| (e.low..=e.high).contains(&loss);
     let ended = trial.outcome().is_some();
-    TrialLine {
+    ExplainedTrial {
         trial: trial.trial.id.0,
         settings: settings(sweep, trial),
         expected_loss: expected.map(|e| e.loss),
@@ -109,45 +97,7 @@ fn settings(sweep: &Sweep, trial: &TrialState) -> String {
     shown.collect::<Vec<_>>().join(", ")
 }
 
-fn importance_line(importance: &Importance) -> ImportanceLine {
+fn importance_line(importance: &Importance) -> ParameterImportance {
     let Importance { name, share, stderr } = *importance;
-    ImportanceLine { parameter: name, share, stderr }
-}
-
-fn render(found: &Explanation) -> String {
-    let mut out = format!("{}: what was expected of each trial, and what came\n\n", found.name);
-    let _ = writeln!(
-        out,
-        "{:>5}  {:<27}  {:>9}  settings; how it ended",
-        "trial", "expected (95% of the time)", "eval_loss"
-    );
-    for trial in &found.trials {
-        let expected = match (trial.expected_loss, trial.expected_low, trial.expected_high) {
-            (Some(loss), Some(low), Some(high)) => format!("{loss:.4} ({low:.4} to {high:.4})"),
-            _ => "nothing was measured yet".to_owned(),
-        };
-        let came = trial.eval_loss.map_or_else(|| "-".to_owned(), |loss| format!("{loss:.4}"));
-        let surprise = if trial.as_expected == Some(false) { "; a surprise" } else { "" };
-        let _ = writeln!(
-            out,
-            "{:>5}  {expected:<27}  {came:>9}  {}; {}{surprise}",
-            format!("{:03}", trial.trial),
-            trial.settings,
-            trial.status,
-        );
-    }
-    if !found.importance.is_empty() {
-        out += "\nShare of the loss' variance that each parameter explains alone (the report's page \
-                shows the same):\n";
-        for ImportanceLine { parameter, share, stderr } in &found.importance {
-            let _ =
-                writeln!(out, "{parameter:>16}  {:>3.0}% +- {:.0}", share * 100.0, stderr * 100.0);
-        }
-        let alone: f64 = found.importance.iter().map(|line| line.share).sum();
-        let _ = writeln!(out, "{:>16}  {:>3.0}%", "together only", (1.0 - alone).max(0.0) * 100.0);
-    }
-    if let Some(conclusion) = &found.conclusion {
-        let _ = writeln!(out, "\nNo further trial was proposed: {conclusion}.");
-    }
-    out
+    ParameterImportance { parameter: name, share, stderr }
 }

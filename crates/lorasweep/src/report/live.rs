@@ -1,6 +1,6 @@
-//! The page while the sweep runs: written again every few seconds, or served on loopback.
+//! The page while the sweep runs, written again every few seconds.
 
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,7 @@ use store::{Kept, ReportFile, SweepFolder};
 
 use crate::error::Error;
 use crate::inputs::Settings;
-use crate::output::Output;
-use crate::report::publish;
+use super::publish;
 
 /// Seconds between two pages at least.
 pub const EVERY_SECONDS: u32 = 5;
@@ -22,18 +21,16 @@ const MOST_SHARE: u32 = 20;
 #[derive(Debug)]
 pub struct Live {
     stop: Sender<()>,
+    /// Why it no longer follows the sweep.
+    failed: Receiver<String>,
     thread: JoinHandle<()>,
 }
 
 impl Live {
     /// Begins. A page that cannot be written is warned of once and ends nothing.
-    pub fn start(
-        folder: SweepFolder,
-        settings: Settings,
-        lang: Lang,
-        output: Output,
-    ) -> Result<Self, Error> {
+    pub fn start(folder: SweepFolder, settings: Settings, lang: Lang) -> Result<Self, Error> {
         let (stop, stopped) = mpsc::channel();
+        let (fail, failed) = mpsc::channel();
         let follow = move || {
             let mut wait = Duration::ZERO;
             while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
@@ -45,7 +42,8 @@ impl Live {
                     Err(error) => Some(error.to_string()),
                 };
                 if let Some(why) = why_not {
-                    output.warning(&format!("report.html does not follow the sweep: {why}"));
+                    // Nobody listens any more once the sweep has ended.
+                    let _ = fail.send(format!("report.html does not follow the sweep: {why}"));
                     return;
                 }
                 let least = Duration::from_secs(EVERY_SECONDS.into());
@@ -53,14 +51,20 @@ impl Live {
             }
         };
         let thread = std::thread::Builder::new().spawn(follow).map_err(Error::Thread)?;
-        Ok(Self { stop, thread })
+        Ok(Self { stop, failed, thread })
     }
 
-    /// Ends, so that the last page can be written.
-    pub fn stop(self) {
+    /// Says once why the page no longer follows the sweep, when it does not.
+    pub fn warning(&self) -> Option<String> {
+        self.failed.try_recv().ok()
+    }
+
+    /// Ends, so that the last page can be written, and returns a warning that is left.
+    pub fn stop(self) -> Option<String> {
         // A thread that has ended by itself hears nothing and has nothing to join for.
         let _ = self.stop.send(());
         let _ = self.thread.join();
+        self.failed.try_recv().ok()
     }
 }
 
@@ -85,11 +89,4 @@ pub fn page_now(
     let ranking = reporter::rank(&state, &settings.report, lang);
     let reload = (is_running && !state.finished).then_some(EVERY_SECONDS);
     publish::page(&state, &spans, settings, &ranking, lang, reload)
-}
-
-/// Opens a page in the browser; where there is none, says where the page is.
-pub fn open(place: &str, output: Output) {
-    if let Err(error) = open::that_detached(place) {
-        output.warning(&format!("no browser could be opened ({error}); the page is {place}"));
-    }
 }

@@ -1,9 +1,7 @@
 //! The report files of a sweep: tables, plots, the page, the report's text and the best adapter.
 
-use std::fmt::Write as _;
-
 use reporter::{Lang, Page, Ranking, Span, TerminalOptions};
-use spec::{Evaluation, SweepState, TrialState, shell_word, shown};
+use spec::{Evaluation, SweepState, TrialState, shown};
 use store::{BuildError, Kept, PlotFile, ReportFile, SweepFolder, TrialTables};
 
 use crate::error::Error;
@@ -98,7 +96,7 @@ fn publish_tables(
     let files = [
         (ReportFile::RankingCsv, reporter::ranking_csv(&ranking)?),
         (ReportFile::RankingJson, reporter::ranking_json(&ranking)?),
-        (ReportFile::ReportText, text(&ranking, false)),
+        (ReportFile::ReportText, text(&ranking)),
         (ReportFile::ReportHtml, page(state, spans, settings, &ranking, lang, None)?),
     ];
     let mut kept = Vec::new();
@@ -157,24 +155,6 @@ pub fn is_published(folder: &SweepFolder, state: &SweepState) -> bool {
 }
 
 /// The report as text: sentences first, then the ranking.
-pub fn text(ranking: &Ranking, colour: bool) -> String {
-    reporter::terminal(ranking, TerminalOptions { colour, ..TerminalOptions::default() })
-}
-
-/// Where the report files of `sweep` are in `folder`, and what to do with them.
-pub fn places(sweep: &SweepFolder, folder: &SweepFolder) -> String {
-    let dir = shell_word(&sweep.path().to_string_lossy());
-    let mut text = String::new();
-    let mut line = |what: &str, path: std::path::PathBuf| {
-        let _ = writeln!(text, "{what:<14}{}", shown(&path));
-    };
-    line("report", folder.report_path(&ReportFile::ReportHtml));
-    line("ranking", folder.report_path(&ReportFile::RankingCsv));
-    line("plots", folder.report_path(&ReportFile::Plot(String::new())));
-    if folder.best_dir().is_dir() {
-        line("best adapter", folder.best_dir());
-        text += "\nTo copy the best adapter out:\n";
-        let _ = writeln!(text, "  lorasweep export {dir} --best --to my-adapter");
-    }
-    text
+pub fn text(ranking: &Ranking) -> String {
+    reporter::terminal(ranking, TerminalOptions::default())
 }

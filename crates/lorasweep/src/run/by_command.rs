@@ -4,23 +4,22 @@ use spec::DeviceChoice;
 use worker::launch::local::LocalLauncher;
 use worker::{Drive, Steps};
 
-use super::{Run, stop_on_signals};
+use super::observer::{Observer, Watched};
+use super::{Run, RunOutcome};
 use crate::error::Error;
-use crate::exit::Exit;
-use crate::progress::{self, Plan};
+use crate::plan::workload::Workload;
 use crate::report::publish::tables;
 use crate::workers::start::WorkerStart;
-use crate::plan::workload::Workload;
 
 impl Run<'_> {
-    pub(super) fn train_by_command(&self) -> Result<Exit, Error> {
-        let mut opened = self.open()?;
+    pub(super) fn train_by_command(
+        &self,
+        observer: &mut dyn Observer,
+    ) -> Result<RunOutcome, Error> {
+        let mut opened = self.open(observer)?;
         let folder = opened.dir.folder().clone();
-        let stop = stop_on_signals()?;
-        let live = self.follow(&opened)?;
-        let plan = Plan { trials: self.planner.total(), workload: Workload::default() };
-        let mut progress = progress::start(self.mode(), plan, self.output);
-        let start = WorkerStart::new(self.file, &folder, vec![DeviceChoice::Cpu])?;
+        let live = self.begin(&opened, &Workload::default(), observer)?;
+        let start = WorkerStart::new(self.file, &folder, self.workers, vec![DeviceChoice::Cpu])?;
         let finish = Drive {
             settings: (&self.file.sweep).into(),
             planner: &*self.planner,
@@ -31,14 +30,12 @@ impl Run<'_> {
             workers: 1,
             command: &|berth| start.command(berth),
             sweep: &mut opened,
-            observer: &mut *progress,
+            observer: &mut Watched { observer, live: &live },
             tables: &tables,
             tested: None,
-            stop: &stop,
+            stop: &self.options.stop,
         }
         .run();
-        progress.close();
-        live.stop();
-        self.conclude(&opened, finish)
+        self.conclude(opened, live, None, finish, observer)
     }
 }

@@ -1,63 +1,130 @@
-//! `lorasweep run`: plan, train, report.
+//! Runs a sweep: plans it, trains its trials through workers, and writes its report.
 
 mod by_command;
+pub mod external;
+pub mod observer;
 
-use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use data::PreparedData;
 use planner::{Planner, Pruner};
-use reporter::Ranking;
+use reporter::{Lang, Ranking};
 use spec::{Event, ExecutorKind, Method, Outcome, SweepState, TrialId};
-use store::{Identity, Opened, ReportFile, SweepDir, SweepFolder, TornLine};
+use store::{Identity, Opened, SweepDir, SweepFolder};
 use trainer::engine::Steps;
 use trainer::plan;
 use worker::launch::local::LocalLauncher;
 use worker::launch::{Launcher, SlurmLauncher};
 use worker::{ChooseTested, Drive, Finish, WorkerError};
 
-use crate::args::RunArgs;
-use crate::plan::checkpoints::{self, Checkpoints};
-use crate::plan::devices;
+use self::observer::{Notice, Observer, Started, Trained, Watched};
 use crate::error::Error;
-use crate::exit::Exit;
 use crate::export;
-use crate::plan::foresight;
+use crate::inputs::sweep_file::SweepFile;
 use crate::inputs::{self, Settings};
-use crate::report::live::{self, Live};
-use crate::output::{self, Output};
-use crate::plan::preflight::{self, Base};
-use crate::progress::{self, Mode, Plan};
-use crate::report::publish::{self, Published, tables};
-use crate::inputs::sweep_file::{self, SweepFile};
-use crate::plan::warm_start;
-use crate::workers::start::{self, WorkerStart};
+use crate::plan::base::Base;
+use crate::plan::checkpoints::{self, Checkpoints};
 use crate::plan::workload::{self, MemoryPlan, Workload};
+use crate::plan::{devices, foresight, preflight, warm_start};
+use crate::report::live::Live;
+use crate::report::publish::{self, Published, tables};
+use crate::workers::Workers;
+use crate::workers::start::{self, WorkerStart};
 
-pub fn run(args: &RunArgs, output: Output) -> Result<Exit, Error> {
-    let file = sweep_file::load_with_model(&args.sweep)?;
-    file.warn();
-    let run = Run::new(args, &file, output)?;
+/// How a sweep is run.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// Begin anew: earlier results are moved aside, never deleted.
+    pub fresh: bool,
+    /// The language of the report.
+    pub lang: Lang,
+    /// Set it to stop: trials are saved after their current step, and another run resumes them.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self { fresh: false, lang: Lang::En, stop: Arc::default() }
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunEnd {
+    /// No trial is left.
+    Finished,
+    /// An earlier run had finished the sweep: nothing was left to do.
+    NothingToDo,
+    /// It was stopped; what was trained is saved, and another run resumes it.
+    Interrupted,
+}
+
+/// What a run has left.
+#[derive(Debug)]
+pub struct RunOutcome {
+    /// How it ended.
+    pub end: RunEnd,
+    /// The sweep's results folder.
+    pub folder: SweepFolder,
+    /// Everything that happened to the sweep.
+    pub state: SweepState,
+    /// The ranking, where the run made one: not after an interruption, nor where the report was
+    /// there already. [`Sweep::report`](crate::Sweep::report) makes it at any time.
+    pub ranking: Option<Ranking>,
+    /// Why no further trial was proposed although there could be more.
+    pub conclusion: Option<String>,
+    /// Whether the report's files are all as they should be.
+    pub report: Result<(), Error>,
+}
+
+impl RunOutcome {
+    /// Whether every trial failed or diverged, so that there is nothing to use.
+    pub fn is_useless(&self) -> bool {
+        let is_useless =
+            |outcome: &Outcome| matches!(outcome, Outcome::Failed { .. } | Outcome::Diverged { .. });
+        let mut trials = self.state.trials.values();
+        trials.all(|trial| trial.outcome().is_some_and(is_useless))
+    }
+}
+
+/// Runs the sweep of `file`, with its results in a folder of `results`.
+pub fn run(
+    file: &SweepFile,
+    results: &Path,
+    workers: &Workers,
+    options: &RunOptions,
+    observer: &mut dyn Observer,
+) -> Result<RunOutcome, Error> {
+    for warning in &file.sweep.warnings {
+        observer.notice(&Notice::SweepFile(warning));
+    }
+    let run = Run::new(file, results, workers, options)?;
     let earlier = run.earlier()?;
     if let Some(state) = earlier.as_ref().filter(|state| run.is_finished(state)) {
-        return run.say_finished(state);
+        return run.nothing_to_do(state, observer);
     }
     match &file.sweep.executor.kind {
         ExecutorKind::Local | ExecutorKind::Slurm(_) => {
-            run.train(earlier.map_or(0, |state| checkpoints::ended(&state)))
+            workers.refuse_impossible()?;
+            run.train(earlier.map_or(0, |state| checkpoints::ended(&state)), observer)
         }
-        ExecutorKind::Command(_) => run.train_by_command(),
+        ExecutorKind::Command(_) => {
+            workers.refuse_impossible()?;
+            run.train_by_command(observer)
+        }
         ExecutorKind::External => Err(Error::TrainsElsewhere { path: file.path.clone() }),
     }
 }
 
 /// One launch.
 struct Run<'a> {
-    args: &'a RunArgs,
     file: &'a SweepFile,
-    output: Output,
+    results: &'a Path,
+    workers: &'a Workers,
+    options: &'a RunOptions,
     planner: Box<dyn Planner>,
     pruner: Option<Box<dyn Pruner>>,
     trials: Option<Vec<spec::Trial>>,
@@ -65,19 +132,24 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(args: &'a RunArgs, file: &'a SweepFile, output: Output) -> Result<Self, Error> {
+    fn new(
+        file: &'a SweepFile,
+        results: &'a Path,
+        workers: &'a Workers,
+        options: &'a RunOptions,
+    ) -> Result<Self, Error> {
         let planner = planner::for_sweep(&file.sweep);
         let pruner = planner::pruner_for(&file.sweep);
         let trials = workload::all_trials(&*planner);
-        let identity = inputs::identity(&file.sweep, planner.total(), &args.results)?;
+        let identity = inputs::identity(&file.sweep, planner.total(), results)?;
         let planner = warm_start::planner(&file.sweep, &identity, None)?;
-        Ok(Self { args, file, output, planner, pruner, trials, identity })
+        Ok(Self { file, results, workers, options, planner, pruner, trials, identity })
     }
 
     /// The state of this sweep as an earlier launch left it. Refuses a folder that this launch could
     /// not use, before anything expensive is done.
     fn earlier(&self) -> Result<Option<SweepState>, Error> {
-        if self.args.fresh {
+        if self.options.fresh {
             return Ok(None);
         }
         Ok(SweepDir::look(&self.args.results, &self.identity)?)
@@ -93,31 +165,29 @@ impl<'a> Run<'a> {
         state.finished && is_tested && self.planner.suggest(state, 1).is_empty()
     }
 
-    fn say_finished(&self, state: &SweepState) -> Result<Exit, Error> {
-        let folder = SweepFolder::open(self.args.results.join(&self.identity.name))?;
+    fn nothing_to_do(
+        &self,
+        state: &SweepState,
+        observer: &mut dyn Observer,
+    ) -> Result<RunOutcome, Error> {
+        let folder = SweepFolder::open(self.results.join(&self.identity.name))?;
         let settings = Settings::of(&self.identity)?;
-        let mut is_whole = Ok(());
+        let (mut ranking, mut report) = (None, Ok(()));
         if !publish::is_published(&folder, state) {
-            let spans = publish::spans(&folder)?;
-            let lang = self.args.lang.into();
+            let (spans, lang) = (publish::spans(&folder)?, self.options.lang);
             let published = publish::publish(&folder, &folder, state, &spans, &settings, lang)?;
-            is_whole = self.ranking_of(published).1;
+            let (made, is_whole) = ranking_of(published, observer);
+            (ranking, report) = (Some(made), is_whole);
         }
-        if !self.args.quiet {
-            self.tell(&format!(
-                "The sweep `{}` is finished: nothing to do (`--fresh` runs it anew).\n{}",
-                self.identity.name,
-                publish::places(&folder, &folder)
-            ));
-        }
-        is_whole.map(|()| exit_of(state))
+        let (end, state) = (RunEnd::NothingToDo, state.clone());
+        Ok(RunOutcome { end, folder, state, ranking, conclusion: None, report })
     }
 
     /// Trains what an earlier launch, in which so many trials ended, has left.
-    fn train(&self, ended: usize) -> Result<Exit, Error> {
+    fn train(&self, ended: usize, observer: &mut dyn Observer) -> Result<RunOutcome, Error> {
         let (base, data) = preflight::prepare(&self.file.sweep)?;
-        self.tell_of_inputs(&base, &data)?;
-        let plan = self.plan(&data);
+        self.report_inputs(&base, &data, observer)?;
+        let workload = self.workload(&data, observer);
         let memory = self.plan_memory(&base, &data)?;
         let planner = self.planner_within_memory(&base, &data)?;
         self.ask_for_room(&base, &data, memory.as_ref(), ended)?;
@@ -126,25 +196,26 @@ impl<'a> Run<'a> {
         let tokens_per_example = plan::tokens_per_example(&data.train);
         // Workers prepare it for themselves.
         drop(data);
-        let mut opened = self.open()?;
+        let mut opened = self.open(observer)?;
         if opened.state.facts.as_ref() != Some(&facts) {
             let prepared = Event::DataPrepared { facts };
             opened.dir.record(std::slice::from_ref(&prepared))?;
             opened.state.apply(&prepared);
         }
-        let stop = stop_on_signals()?;
-        let live = self.follow(&opened)?;
-        let mut progress = progress::start(self.mode(), plan, self.output);
+        let live = self.begin(&opened, &workload, observer)?;
         let folder = opened.dir.folder().clone();
         let executor = &self.file.sweep.executor;
         let start = match executor.kind.slurm() {
-            Some(slurm) => WorkerStart::jobs(self.file, &folder, slurm)?,
-            None => WorkerStart::new(self.file, &folder, devices::of(executor)?)?,
+            Some(slurm) => WorkerStart::jobs(self.file, &folder, self.workers, slurm)?,
+            None => {
+                let devices = devices::of(executor)?;
+                WorkerStart::new(self.file, &folder, self.workers, devices)?
+            }
         };
         let mut launcher = self.launcher(&folder)?;
         let report = Settings::of(&self.identity)?.report;
         let choose = |state: &SweepState| {
-            let ranking = reporter::rank(state, &report, self.args.lang.into());
+            let ranking = reporter::rank(state, &report, self.options.lang);
             export::best_trial(&folder, state, &ranking)
         };
         // A command has nothing that evaluates test rows.
@@ -166,18 +237,13 @@ impl<'a> Run<'a> {
             workers: start.most(),
             command: &|berth| start.command(berth),
             sweep: &mut opened,
-            observer: &mut *progress,
+            observer: &mut Watched { observer, live: &live },
             tables: &tables,
             tested,
-            stop: &stop,
+            stop: &self.options.stop,
         }
         .run();
-        progress.close();
-        live.stop();
-        if !self.args.quiet {
-            output::note(&spent(&opened.state, memory.as_ref()));
-        }
-        self.conclude(&opened, finish)
+        self.conclude(opened, live, memory.as_ref(), finish, observer)
     }
 
     /// What starts the workers.
@@ -185,7 +251,7 @@ impl<'a> Run<'a> {
         let Some(slurm) = self.file.sweep.executor.kind.slurm() else {
             return Ok(Box::new(LocalLauncher::new(folder.clone())));
         };
-        let (name, dir) = (&self.file.sweep.name, worker_start::slurm_folder(folder.path()));
+        let (name, dir) = (&self.file.sweep.name, start::slurm_folder(folder.path()));
         let launcher = SlurmLauncher::open(slurm.clone(), name, &dir);
         Ok(Box::new(launcher.map_err(WorkerError::Launch)?))
     }
@@ -216,7 +282,7 @@ impl<'a> Run<'a> {
         if self.file.sweep.executor.kind.slurm().is_some() {
             return Ok(None);
         }
-        let sweep = worker_start::on_first_device(&self.file.sweep)?;
+        let sweep = devices::on_first_device(&self.file.sweep)?;
         let trials = workload::known_trials(&sweep, self.trials.as_deref());
         MemoryPlan::for_sweep(&sweep, base, &trials, data).map(Some)
     }
@@ -234,9 +300,9 @@ impl<'a> Run<'a> {
         let rows = data.validation.examples.len();
         let planned = Checkpoints::of(sweep, base.config(), &trials, rows, memory, total)?;
         let name = &self.identity.name;
-        // With `--fresh` the old results are moved aside on the same disk.
-        let there = if self.args.fresh { format!("{name}.new") } else { name.clone() };
-        planned.ask_for_room(&SweepFolder::at(self.args.results.join(there)), ended, total)
+        // Old results are moved aside on the same disk.
+        let there = if self.options.fresh { format!("{name}.new") } else { name.clone() };
+        planned.ask_for_room(&SweepFolder::at(self.results.join(there)), ended, total)
     }
 
     /// A planner that does not propose what cannot fit on the first worker's device, where there is
@@ -250,169 +316,108 @@ impl<'a> Run<'a> {
         if sweep.method != Method::Bayes || sweep.executor.kind.slurm().is_some() {
             return Ok(None);
         }
-        let first = worker_start::on_first_device(sweep)?;
+        let first = devices::on_first_device(sweep)?;
         let fits = workload::fits_on_device(&first, base, data)?;
         warm_start::planner(sweep, &self.identity, Some(fits)).map(Some)
     }
 
-    /// Keeps `report.html` up to date while the sweep runs.
-    fn follow(&self, opened: &Opened) -> Result<Live, Error> {
-        let folder = opened.dir.folder().clone();
-        let settings = Settings::of(&self.identity)?;
-        let page = folder.report_path(&ReportFile::ReportHtml);
-        if self.args.open {
-            let lang = self.args.lang.into();
-            // What stays in its place is named by what follows the sweep.
-            live::write(&folder, &settings, lang)?;
-            live::open(&page.display().to_string(), self.output);
-        }
-        Live::start(folder, settings, self.args.lang.into(), self.output)
+    /// Training starts: from here on `report.html` is kept up to date.
+    fn begin(
+        &self,
+        opened: &Opened,
+        workload: &Workload,
+        observer: &mut dyn Observer,
+    ) -> Result<Live, Error> {
+        let (folder, trials) = (opened.dir.folder(), self.planner.total());
+        observer.started(&Started { folder, trials, workload });
+        Live::start(folder.clone(), Settings::of(&self.identity)?, self.options.lang)
     }
 
-    fn tell_of_inputs(&self, base: &Base, data: &PreparedData) -> Result<(), Error> {
-        if self.args.quiet {
-            data.report.warnings().iter().for_each(|warning| self.output.warning(warning));
-        } else {
-            output::note(&data.report.to_string());
-        }
-        base.warnings().iter().for_each(|warning| self.output.warning(warning));
-        for warning in foresight::warnings(&self.file.sweep.model, base, data)? {
-            self.output.warning(&warning);
+    fn report_inputs(
+        &self,
+        base: &Base,
+        data: &PreparedData,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Error> {
+        observer.notice(&Notice::Data(&data.report));
+        let foreseen = foresight::warnings(&self.file.sweep.model, base, data)?;
+        for warning in base.warnings().iter().chain(&foreseen) {
+            observer.notice(&Notice::Warning(warning));
         }
         Ok(())
     }
 
-    fn plan(&self, data: &PreparedData) -> Plan {
+    fn workload(&self, data: &PreparedData, observer: &mut dyn Observer) -> Workload {
         let trials = self.trials.as_deref();
         let workload = trials
             .map_or_else(Workload::default, |trials| Workload::of(trials, &self.file.sweep, data));
         if let Some(warning) = foresight::idle_rule(&self.file.sweep, &workload) {
-            self.output.warning(&warning);
+            observer.notice(&Notice::Warning(&warning));
         }
-        Plan { trials: self.planner.total(), workload }
+        workload
     }
 
-    fn open(&self) -> Result<Opened, Error> {
-        let RunArgs { results, fresh, .. } = self.args;
-        if *fresh && let Some(aside) = store::set_aside(results, &self.identity.name)? {
-            output::note(&format!("The old results are now in {}", aside.display()));
+    fn open(&self, observer: &mut dyn Observer) -> Result<Opened, Error> {
+        if self.options.fresh
+            && let Some(aside) = store::set_aside(self.results, &self.identity.name)?
+        {
+            observer.notice(&Notice::SetAside(&aside));
         }
-        let opened = SweepDir::open(results, &self.identity, &self.file.text)?;
-        for TornLine { path, line, bytes } in &opened.cut {
-            output::note(&format!(
-                "The journal `{}` ended within line {line}: its {bytes} bytes are cut, as the process \
-                 that wrote them died before the line counted",
-                path.display()
-            ));
+        let opened = SweepDir::open(self.results, &self.identity, &self.file.text)?;
+        for line in &opened.cut {
+            observer.notice(&Notice::CutJournal(line));
         }
         Ok(opened)
     }
 
-    fn mode(&self) -> Mode {
-        match (self.args.json, self.args.quiet) {
-            (true, _) => Mode::Json,
-            (false, true) => Mode::Quiet,
-            (false, false) if std::io::stderr().is_terminal() => Mode::Bars,
-            (false, false) => Mode::Lines,
-        }
-    }
-
-    /// Writes the report, whatever the end was, and tells how it went.
+    /// Writes the report, whatever the end was.
     fn conclude(
         &self,
-        opened: &Opened,
+        opened: Opened,
+        live: Live,
+        memory: Option<&MemoryPlan>,
         finish: Result<Finish, WorkerError>,
-    ) -> Result<Exit, Error> {
-        let folder = opened.dir.folder();
+        observer: &mut dyn Observer,
+    ) -> Result<RunOutcome, Error> {
+        let page = live.stop();
+        observer.trained(&Trained { state: &opened.state, memory });
+        if let Some(warning) = page {
+            observer.notice(&Notice::Warning(&warning));
+        }
+        let folder = opened.dir.folder().clone();
         let settings = Settings::of(&self.identity)?;
-        let (state, lang) = (&opened.state, self.args.lang.into());
-        let published = publish::spans(folder)
-            .and_then(|spans| publish::publish(folder, folder, state, &spans, &settings, lang));
+        let (state, lang) = (&opened.state, self.options.lang);
+        let published = publish::spans(&folder)
+            .and_then(|spans| publish::publish(&folder, &folder, state, &spans, &settings, lang));
         // The error that ended the sweep matters more than one of its report.
-        if finish? == Finish::Interrupted {
-            if let Err(error) = published {
-                self.output.warning(&format!("no report was written: {}", worker::chain(&error)));
+        let (end, ranking, report) = match (finish?, published) {
+            (Finish::Interrupted, published) => {
+                if let Err(error) = &published {
+                    let warning = format!("no report was written: {}", worker::chain(error));
+                    observer.notice(&Notice::Warning(&warning));
+                }
+                (RunEnd::Interrupted, None, published.map(|_| ()))
             }
-            output::note(&format!(
-                "Interrupted; everything is saved. To go on:\n  {}",
-                self.command_to_go_on()
-            ));
-            return Ok(Exit::Interrupted);
-        }
-        // Whatever could not be written, what was learnt is shown.
-        let (ranking, is_whole) = match published {
-            Ok(published) => self.ranking_of(published),
-            Err(error) => (reporter::rank(state, &settings.report, lang), Err(error)),
+            (_, Ok(published)) => {
+                let (ranking, report) = ranking_of(published, observer);
+                (RunEnd::Finished, Some(ranking), report)
+            }
+            // Whatever could not be written, what was learnt is there.
+            (_, Err(error)) => {
+                let ranking = reporter::rank(state, &settings.report, lang);
+                (RunEnd::Finished, Some(ranking), Err(error))
+            }
         };
-        if !self.args.quiet {
-            self.tell(&self.report(&ranking, &opened.state, folder));
-        }
-        is_whole.map(|()| exit_of(&opened.state))
-    }
-
-    /// The ranking of a report, and whether its files are all as they should be.
-    fn ranking_of(&self, published: Published) -> (Ranking, Result<(), Error>) {
-        for warning in &published.warnings {
-            self.output.warning(warning);
-        }
-        (published.ranking, published.best)
-    }
-
-    fn report(&self, ranking: &Ranking, state: &SweepState, folder: &SweepFolder) -> String {
-        let colour = self.output.has_stdout_colour() && !self.args.json;
-        let ending = self.planner.conclusion(state).map_or_else(String::new, |ending| {
-            format!("No further trial was proposed: {ending}.\n\n")
-        });
-        format!("{}\n{ending}{}", publish::text(ranking, colour), publish::places(folder, folder))
-    }
-
-    fn command_to_go_on(&self) -> String {
-        let results = if self.args.results.as_os_str() == "results" {
-            String::new()
-        } else {
-            format!(" --results {}", self.args.results.display())
-        };
-        format!("lorasweep run {}{results}", self.file.path.display())
-    }
-
-    /// With `--json`, stdout is for events alone.
-    fn tell(&self, text: &str) {
-        if self.args.json { output::note(text) } else { output::result(text) }
+        let is_finished = end == RunEnd::Finished;
+        let conclusion = if is_finished { self.planner.conclusion(state) } else { None };
+        Ok(RunOutcome { end, folder, state: opened.state, ranking, conclusion, report })
     }
 }
 
-/// What training took: tokens, and memory beside what was predicted.
-fn spent(state: &SweepState, plan: Option<&MemoryPlan>) -> String {
-    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-    let peak = state.peak_bytes.map_or_else(String::new, |peak| {
-        let predicted =
-            plan.map_or_else(String::new, |plan| format!(" ({} MiB predicted)", mib(plan.total())));
-        format!(", peak memory of a worker {} MiB{predicted}", mib(peak))
-    });
-    format!("trained {} tokens{peak}", state.trained_tokens())
-}
-
-fn exit_of(state: &SweepState) -> Exit {
-    let is_useless =
-        |outcome: &Outcome| matches!(outcome, Outcome::Failed { .. } | Outcome::Diverged { .. });
-    let mut trials = state.trials.values();
-    if trials.all(|trial| trial.outcome().is_some_and(is_useless)) {
-        Exit::NoUsableTrial
-    } else {
-        Exit::Done
+/// The ranking of a report, and whether its files are all as they should be.
+fn ranking_of(published: Published, observer: &mut dyn Observer) -> (Ranking, Result<(), Error>) {
+    for warning in &published.warnings {
+        observer.notice(&Notice::Warning(warning));
     }
-}
-
-/// The first Ctrl-C (or SIGTERM) asks for a stop after the current step, the second ends the
-/// process at once; what was saved last stays good either way.
-fn stop_on_signals() -> Result<Arc<AtomicBool>, Error> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if asked.swap(true, Ordering::Relaxed) {
-            std::process::exit(Exit::Interrupted.code().into());
-        }
-        output::note("\nFinishing this step and saving; press Ctrl-C again to stop at once.");
-    })?;
-    Ok(stop)
+    (published.ranking, published.best)
 }

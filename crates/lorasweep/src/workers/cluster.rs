@@ -8,9 +8,10 @@ use store::SweepFolder;
 use worker::launch::{Hint, SlurmLauncher, render_script};
 use worker::{Berth, WorkerError};
 
+use super::Workers;
+use super::start::{WorkerStart, slurm_folder};
 use crate::error::Error;
 use crate::inputs::sweep_file::SweepFile;
-use crate::workers::start::{WorkerStart, slurm_folder};
 
 /// Somebody waits for the answer.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -38,10 +39,14 @@ pub fn in_words(hint: &Hint) -> String {
 
 /// The script of a sweep's first job, if it asks for jobs; `results` is where the sweep's folder
 /// will be.
-pub fn script(file: &SweepFile, results: &Path) -> Result<Option<String>, Error> {
+pub fn script(
+    file: &SweepFile,
+    results: &Path,
+    workers: &Workers,
+) -> Result<Option<String>, Error> {
     let Some(slurm) = file.sweep.executor.kind.slurm() else { return Ok(None) };
     let folder = SweepFolder::at(results.join(&file.sweep.name));
-    let start = WorkerStart::jobs(file, &folder, slurm)?;
+    let start = WorkerStart::jobs(file, &folder, workers, slurm)?;
     let command = start.command(&Berth { name: "worker-001", index: 0, seq: 0 });
     let dir = slurm_folder(start.dir());
     let script = render_script(slurm, &file.sweep.name, &dir, &command);

@@ -1,7 +1,12 @@
-//! `lorasweep worker`: one base model on one device, trained with as the driver orders.
+//! What a worker process does: one base model on one device, trained with as the driver orders.
+//!
+//! This is the one part of the library that owns its process: it takes bytes from stdin and gives
+//! some to stdout (the driver holds the other ends), and it handles signals. Its stderr is the
+//! worker's log file.
 
 use std::io::{Read, Write};
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -9,18 +14,16 @@ use std::time::{Duration, Instant};
 
 use spec::{Event, ExecutorKind, Sweep, TrialId};
 use store::{SweepFolder, WorkerDir};
+use worker::launch::DISK_FULL;
 use worker::{CommandTrainer, Serve, ServeSettings, Trainer};
 
-use crate::args::WorkerArgs;
-use crate::plan::devices;
-use crate::workers::engine::EngineTrainer;
+use super::engine::EngineTrainer;
+use super::{CAN_BECOME_WORKER, WORKER, WorkerOptions};
 use crate::error::Error;
-use crate::exit::Exit;
-use crate::inputs::{self, Stamps};
-use crate::output;
-use crate::plan::preflight;
 use crate::inputs::sweep_file;
+use crate::inputs::{self, Stamps};
 use crate::plan::workload::{self, MemoryPlan};
+use crate::plan::{devices, preflight};
 
 /// Signs of life in a time without one that the driver allows.
 const BEATS: u32 = 20;
@@ -28,23 +31,76 @@ const BEATS: u32 = 20;
 const LEAST_BETWEEN_BEATS: Duration = Duration::from_secs(1);
 const MOST_BETWEEN_BEATS: Duration = Duration::from_secs(5);
 
-pub fn run(args: &WorkerArgs) -> Result<Exit, Error> {
+/// How a worker ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerEnd {
+    /// There is nothing more to do.
+    Done,
+    /// It was asked to end, and has saved.
+    Interrupted,
+}
+
+impl WorkerEnd {
+    /// The exit code of a worker's process that was interrupted.
+    pub const INTERRUPTED: u8 = 130;
+}
+
+/// Makes this process a worker if a sweep's driver has started it for that: call it before anything
+/// else in `main`, and return its exit code if there is one. It writes to stderr, which is the
+/// worker's log.
+///
+/// ```no_run
+/// use std::process::ExitCode;
+///
+/// fn main() -> ExitCode {
+///     if let Some(code) = lorasweep::worker_main_if_asked() {
+///         return code;
+///     }
+///     // Sweeps can be run from here on.
+///     ExitCode::SUCCESS
+/// }
+/// ```
+pub fn worker_main_if_asked() -> Option<ExitCode> {
+    CAN_BECOME_WORKER.store(true, Ordering::Relaxed);
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_none_or(|first| first != WORKER) {
+        return None;
+    }
+    let log = |text: &str| {
+        let _ = writeln!(std::io::stderr(), "{}", spec::printable(text));
+    };
+    let Some(options) = WorkerOptions::from_own_arguments(arguments.collect()) else {
+        log("error: these are not the options of a worker of this version of lorasweep");
+        return Some(ExitCode::FAILURE);
+    };
+    Some(match work(&options, &mut &log) {
+        Ok(WorkerEnd::Done) => ExitCode::SUCCESS,
+        Ok(WorkerEnd::Interrupted) => WorkerEnd::INTERRUPTED.into(),
+        Err(error) => {
+            log(&format!("error: {}", in_full(&error)));
+            if error.is_disk_full() { DISK_FULL.into() } else { ExitCode::FAILURE }
+        }
+    })
+}
+
+/// Works as a worker until there is nothing more to do; `log` hears what is worth a line in its log.
+pub fn work(options: &WorkerOptions, log: &mut dyn FnMut(&str)) -> Result<WorkerEnd, Error> {
     spare_the_driver();
     let stop = Arc::new(AtomicBool::new(false));
     let is_loaded = Arc::new(AtomicBool::new(false));
-    let line = Line { args, nudges: listen(args, &stop)?, stop: &stop };
+    let mut line = Line { options, nudges: listen(options, &stop)?, stop: &stop, log };
     stop_on_signals(&stop, &is_loaded)?;
-    let folder = SweepFolder::open(&args.sweep)?;
-    let mut dir = WorkerDir::open(folder, &args.name, args.seq)?;
-    let prepared = prepare(args, dir.folder());
+    let folder = SweepFolder::open(&options.folder)?;
+    let mut dir = WorkerDir::open(folder, &options.name, options.seq)?;
+    let prepared = prepare(options, dir.folder());
     let (sweep, trainer) = match prepared {
         Ok((sweep, Prepared::Engine(engine))) => (sweep, *engine),
         Ok((sweep, Prepared::Command(trainer))) => {
             is_loaded.store(true, Ordering::Relaxed);
-            return serve(*trainer, dir, &sweep, &line);
+            return serve(*trainer, dir, &sweep, &mut line);
         }
         Err(error) => {
-            let (worker, text) = (args.name.clone(), in_full(&error));
+            let (worker, text) = (options.name.clone(), in_full(&error));
             let ended = Event::WorkerEnded {
                 worker,
                 error: Some(text),
@@ -59,12 +115,13 @@ pub fn run(args: &WorkerArgs) -> Result<Exit, Error> {
         dir.record(None, &[Event::Warned { trial: TrialId::BASE, text: note.to_owned() }])?;
     }
     is_loaded.store(true, Ordering::Relaxed);
-    serve(trainer, dir, &sweep, &line)
+    serve(trainer, dir, &sweep, &mut line)
 }
 
 /// What a worker hears of its driver.
 struct Line<'a> {
-    args: &'a WorkerArgs,
+    options: &'a WorkerOptions,
+    log: &'a mut dyn FnMut(&str),
     /// There are orders.
     nudges: Receiver<()>,
     /// It is to save and end.
@@ -75,8 +132,8 @@ fn serve(
     trainer: impl Trainer,
     dir: WorkerDir,
     sweep: &Sweep,
-    Line { args, nudges, stop }: &Line,
-) -> Result<Exit, Error> {
+    Line { options, log, nudges, stop }: &mut Line,
+) -> Result<WorkerEnd, Error> {
     let silence = Duration::from_secs(sweep.executor.heartbeat_seconds.into());
     let settings = ServeSettings {
         checkpoint_every: Duration::from_secs(sweep.executor.checkpoint_seconds.into()),
@@ -84,11 +141,11 @@ fn serve(
         beat_every: (silence / BEATS).clamp(LEAST_BETWEEN_BEATS, MOST_BETWEEN_BEATS),
         stop: Arc::clone(stop),
     };
-    let tell: Box<dyn FnMut()> = if args.piped { Box::new(tell_driver) } else { Box::new(|| {}) };
-    let mut driver = args.driver.as_deref().map(DriverSign::new);
+    let tell: Box<dyn FnMut()> = if options.is_piped { Box::new(tell_driver) } else { Box::new(|| {}) };
+    let mut driver = options.driver.as_deref().map(DriverSign::new);
     Serve::begin(trainer, dir, settings, tell)?.run(|longest| {
         if driver.as_mut().is_some_and(|driver| driver.silence() > silence) {
-            output::note(&format!(
+            log(&format!(
                 "there is nothing to do, and no sign of the driver for {silence:?}"
             ));
             stop.store(true, Ordering::Relaxed);
@@ -96,7 +153,8 @@ fn serve(
         // Without a pipe there is only the clock.
         let _ = nudges.recv_timeout(longest);
     })?;
-    Ok(if stop.load(Ordering::Relaxed) { Exit::Interrupted } else { Exit::Done })
+    let is_asked = stop.load(Ordering::Relaxed);
+    Ok(if is_asked { WorkerEnd::Interrupted } else { WorkerEnd::Done })
 }
 
 /// A file that changes as long as there is a driver, looked at by this process's own clock.
@@ -137,8 +195,8 @@ enum Prepared {
 }
 
 /// Loads what is trained and what it is trained on, where that is this program's business.
-fn prepare(args: &WorkerArgs, folder: &SweepFolder) -> Result<(Sweep, Prepared), Error> {
-    let mut sweep = sweep_file::of_folder(folder, &args.file)?;
+fn prepare(options: &WorkerOptions, folder: &SweepFolder) -> Result<(Sweep, Prepared), Error> {
+    let mut sweep = sweep_file::of_folder(folder, &options.file)?;
     let identity = folder.identity()?;
     let as_found = Stamps::of(&identity);
     inputs::refuse_changed(&sweep, &identity)?;
@@ -146,10 +204,10 @@ fn prepare(args: &WorkerArgs, folder: &SweepFolder) -> Result<(Sweep, Prepared),
         let trainer = CommandTrainer::new(&sweep, settings.clone(), folder.clone())?;
         return Ok((sweep, Prepared::Command(Box::new(trainer))));
     }
-    if let Some(name) = &args.device {
+    if let Some(name) = &options.device {
         sweep.executor.device = devices::parse(name)?;
     }
-    let limit = args.memory_limit.or(sweep.executor.memory_limit);
+    let limit = options.memory_limit.or(sweep.executor.memory_limit);
     sweep.executor.memory_limit = [limit, job_memory()].into_iter().flatten().min();
     let (base, data) = preflight::prepare(&sweep)?;
     let planner = planner::for_sweep(&sweep);
@@ -162,9 +220,9 @@ fn prepare(args: &WorkerArgs, folder: &SweepFolder) -> Result<(Sweep, Prepared),
 }
 
 /// Bytes that come in say that there are orders; their end says that the driver is gone.
-fn listen(args: &WorkerArgs, stop: &Arc<AtomicBool>) -> Result<Receiver<()>, Error> {
+fn listen(options: &WorkerOptions, stop: &Arc<AtomicBool>) -> Result<Receiver<()>, Error> {
     let (nudge, nudges) = mpsc::channel();
-    let (is_piped, stop) = (args.piped, Arc::clone(stop));
+    let (is_piped, stop) = (options.is_piped, Arc::clone(stop));
     let listen = move || {
         while is_piped && !stop.load(Ordering::Relaxed) {
             match std::io::stdin().read(&mut [0; 64]) {
@@ -194,7 +252,7 @@ fn stop_on_signals(stop: &Arc<AtomicBool>, is_loaded: &Arc<AtomicBool>) -> Resul
     ctrlc::set_handler(move || {
         stop.store(true, Ordering::Relaxed);
         if !is_loaded.load(Ordering::Relaxed) {
-            std::process::exit(Exit::Interrupted.code().into());
+            std::process::exit(WorkerEnd::INTERRUPTED.into());
         }
     })?;
     Ok(())

@@ -1,24 +1,26 @@
-//! How worker processes are started: this program once more, with its share of the machine, or as
-//! jobs of a cluster.
+//! The commands that start a sweep's workers, each with its share of the machine, or as jobs of a
+//! cluster.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use spec::{DeviceChoice, ExecutorSettings, SlurmSettings, Sweep};
+use spec::{DeviceChoice, SlurmSettings};
 use store::SweepFolder;
 use worker::Berth;
 use worker::launch::{WorkerCommand, driver_file};
 
-use crate::plan::devices;
+use super::{WorkerOptions, Workers};
 use crate::error::Error;
 use crate::inputs;
 use crate::inputs::sweep_file::SweepFile;
+use crate::plan::devices;
 
 const THREADS: &str = "RAYON_NUM_THREADS";
 
 /// What all workers of a sweep have in common.
 #[derive(Debug)]
 pub struct WorkerStart {
+    workers: Workers,
     program: PathBuf,
     folder: SweepFolder,
     dir: PathBuf,
@@ -43,13 +45,15 @@ impl WorkerStart {
     pub fn jobs(
         file: &SweepFile,
         folder: &SweepFolder,
+        workers: &Workers,
         slurm: &SlurmSettings,
     ) -> Result<Self, Error> {
         let most = slurm.max_jobs as usize;
         let dir = inputs::absolute(folder.path())?;
         let driver = driver_file(&slurm_folder(&dir));
         Ok(Self {
-            program: program()?,
+            program: workers.program()?,
+            workers: workers.clone(),
             folder: SweepFolder::at(&dir),
             dir,
             file: inputs::absolute(&file.path)?,
@@ -63,17 +67,19 @@ impl WorkerStart {
     pub fn new(
         file: &SweepFile,
         folder: &SweepFolder,
+        workers: &Workers,
         devices: Vec<DeviceChoice>,
     ) -> Result<Self, Error> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let share = (cores / devices.len()).max(1);
         let is_set = std::env::var_os(THREADS).is_some();
         Ok(Self {
-            program: program()?,
+            program: workers.program()?,
+            workers: workers.clone(),
             dir: inputs::absolute(folder.path())?,
             folder: folder.clone(),
             file: inputs::absolute(&file.path)?,
-            memory_limit: memory_limit(&file.sweep.executor, &devices),
+            memory_limit: devices::memory_limit(&file.sweep.executor, &devices),
             threads: (devices.len() > 1 && !is_set).then_some(share),
             place: Place::Here(devices),
         })
@@ -94,29 +100,20 @@ impl WorkerStart {
 
     /// The command of one worker.
     pub fn command(&self, berth: &Berth) -> WorkerCommand {
-        let mut args: Vec<std::ffi::OsString> = vec![
-            "worker".into(),
-            "--sweep".into(),
-            self.dir.clone().into(),
-            "--file".into(),
-            self.file.clone().into(),
-            "--name".into(),
-            berth.name.into(),
-            "--seq".into(),
-            berth.seq.to_string().into(),
-        ];
-        match &self.place {
-            Place::Here(devices) => {
-                args.push("--piped".into());
-                if let Some(&device) = devices.get(berth.index) {
-                    args.extend(["--device".into(), devices::name(device).into()]);
-                }
-            }
-            Place::Jobs { driver, .. } => args.extend(["--driver".into(), driver.into()]),
-        }
-        if let Some(bytes) = self.memory_limit {
-            args.extend(["--memory-limit".into(), bytes.to_string().into()]);
-        }
+        let (device, driver) = match &self.place {
+            Place::Here(devices) => (devices.get(berth.index).copied(), None),
+            Place::Jobs { driver, .. } => (None, Some(driver.clone())),
+        };
+        let args = self.workers.arguments(&WorkerOptions {
+            folder: self.dir.clone(),
+            file: self.file.clone(),
+            name: berth.name.to_owned(),
+            seq: berth.seq,
+            is_piped: driver.is_none(),
+            device: device.map(devices::name),
+            memory_limit: self.memory_limit,
+            driver,
+        });
         let threads = self.threads.map(|threads| (THREADS.to_owned(), threads.to_string()));
         WorkerCommand {
             name: berth.name.to_owned(),
@@ -131,8 +128,4 @@ impl WorkerStart {
 /// The part of a sweep's results folder that holds the job scripts and what belongs to them.
 pub fn slurm_folder(sweep: &Path) -> PathBuf {
     sweep.join("slurm")
-}
-
-fn program() -> Result<PathBuf, Error> {
-    std::env::current_exe().map_err(Error::io("find", "lorasweep"))
 }
