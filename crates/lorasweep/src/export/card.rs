@@ -9,7 +9,10 @@ use spec::{
     printable_json, shell_word,
 };
 
-use crate::export::{BaseName, Form, GGUF, Merged};
+use super::Form;
+use super::base::BaseName;
+use super::files::GGUF;
+use super::merged::Merged;
 
 /// The rank up to which vLLM serves an adapter unasked.
 const VLLM_DEFAULT_RANK: u64 = 16;

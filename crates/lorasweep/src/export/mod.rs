@@ -1,8 +1,10 @@
 //! A trial's adapter as a folder of its own: PEFT's files, the tokenizer, and where it came from.
 
 mod base;
+mod card;
 mod files;
 mod merged;
+pub mod options;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,11 +22,13 @@ use crate::error::Error;
 use crate::inputs::{self, Settings};
 use crate::inputs::rows;
 
-pub use base::BaseName;
-pub use files::{GGUF, ORIGIN, OURS};
 pub use merged::Merged;
 
-use files::{BaseFiles, CARD, CHAT_TEMPLATE, LOGITS, MODEL_FILES, PLOT, Unverified, VALIDATION};
+use base::BaseName;
+use files::{
+    BaseFiles, CARD, CHAT_TEMPLATE, GGUF, LOGITS, MODEL_FILES, ORIGIN, OURS, PLOT, Unverified,
+    VALIDATION,
+};
 
 /// In which form an adapter leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,9 @@
-//! A sweep's identity on disk: its settings with absolute paths, and its inputs' content.
+//! What a sweep is made of: its file, its rows, and its identity on disk, which is its settings with
+//! absolute paths and its inputs' content.
+
+pub mod rows;
+pub mod sweep_file;
+pub mod view;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,17 +1,15 @@
-//! A sweep file from disk.
+//! A sweep file, from disk or from memory.
 
 use std::path::{Path, PathBuf};
 
 use spec::{PathKind, Sweep};
 use store::SweepFolder;
 
+use super::Settings;
 use crate::error::Error;
-use crate::hub::Hub;
-use crate::inputs::Settings;
-use crate::output;
 
 /// A sweep as written and as resolved.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SweepFile {
     pub path: PathBuf,
     pub text: String,
@@ -22,19 +20,13 @@ pub struct SweepFile {
 pub fn load(path: &Path) -> Result<SweepFile, Error> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| Error::SweepFile { path: path.to_path_buf(), source })?;
-    let sweep = spec::resolve(&text, path, &look).map_err(Error::Sweep)?;
-    Ok(SweepFile { path: path.to_path_buf(), text, sweep })
+    parse(text, path)
 }
 
-/// The same, with the base model on this machine: one that is named by its hub is taken from the
-/// cache, or downloaded.
-pub fn load_with_model(path: &Path) -> Result<SweepFile, Error> {
-    let mut file = load(path)?;
-    if let Some(name) = &file.sweep.hub {
-        let hub = Hub::from_environment()?;
-        file.sweep.model = hub.model(name, &mut |text| output::note(text))?;
-    }
-    Ok(file)
+/// Resolves a sweep file's text, with paths relative to the file `path`.
+pub fn parse(text: String, path: &Path) -> Result<SweepFile, Error> {
+    let sweep = spec::resolve(&text, path, &look).map_err(Error::Sweep)?;
+    Ok(SweepFile { path: path.to_path_buf(), text, sweep })
 }
 
 /// Resolves the sweep in `folder` as the driver did, with paths relative to the file `path`. An
@@ -50,15 +42,6 @@ pub fn of_folder(folder: &SweepFolder, path: &Path) -> Result<Sweep, Error> {
         sweep.model = Settings::of(&identity)?.model;
     }
     Ok(sweep)
-}
-
-impl SweepFile {
-    /// Shows what the file leaves open to misunderstanding.
-    pub fn warn(&self) {
-        for warning in &self.sweep.warnings {
-            output::note(&warning.to_string());
-        }
-    }
 }
 
 fn look(path: &Path) -> PathKind {

@@ -36,43 +36,63 @@ impl DataSet {
 /// What `data` found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DataFindings {
-    max_seq_len: u32,
-    data: DataReport,
-    lengths: Vec<Lengths>,
-    example: ShownRow,
-    warnings: Vec<String>,
+    /// Rows are cut to so many tokens.
+    pub max_seq_len: u32,
+    /// The rows as they were read.
+    pub data: DataReport,
+    /// How long the rows of each set are.
+    pub lengths: Vec<Lengths>,
+    /// The row that was asked for.
+    pub example: ShownRow,
+    /// What is doubtful about the rows.
+    pub warnings: Vec<String>,
 }
 
 /// How long the rows of a set are.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Lengths {
-    set: DataSet,
-    rows: usize,
-    tokens: usize,
-    shortest: usize,
-    median: usize,
-    longest: usize,
-    bins: Vec<LengthBin>,
+    /// The set.
+    pub set: DataSet,
+    /// Rows.
+    pub rows: usize,
+    /// Tokens of all rows.
+    pub tokens: usize,
+    /// Tokens of the shortest row.
+    pub shortest: usize,
+    /// Tokens of the median row.
+    pub median: usize,
+    /// Tokens of the longest row.
+    pub longest: usize,
+    /// Rows by length.
+    pub bins: Vec<LengthBin>,
 }
 
 /// Rows of `from` to `to` tokens, both included.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct LengthBin {
-    from: usize,
-    to: usize,
-    rows: usize,
+    /// Least tokens.
+    pub from: usize,
+    /// Most tokens.
+    pub to: usize,
+    /// Rows.
+    pub rows: usize,
 }
 
 /// A row as the model sees it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ShownRow {
-    set: DataSet,
+    /// The set.
+    pub set: DataSet,
     /// Which row of the set, counted from 1.
-    number: usize,
-    place: Place,
-    input_ids: Vec<u32>,
-    loss_mask: Vec<bool>,
-    pieces: Vec<TextPiece>,
+    pub number: usize,
+    /// Where it is.
+    pub place: Place,
+    /// Its tokens.
+    pub input_ids: Vec<u32>,
+    /// Which tokens are targets.
+    pub loss_mask: Vec<bool>,
+    /// Its tokens as text.
+    pub pieces: Vec<TextPiece>,
 }
 
 /// Reads the rows of a sweep, and shows row `number` of `set`, counted from 1.

@@ -1,18 +1,15 @@
-//! `lorasweep convert`: a sweep's results in the form of other tools.
+//! A sweep's results in the form of other tools.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use reporter::diagnose::diagnose_all;
 use reporter::{ExportFile, Lang};
 use store::{BuildError, Ours, SweepFolder};
 
-use crate::args::ConvertArgs;
+use super::publish;
 use crate::error::Error;
-use crate::exit::Exit;
 use crate::inputs::Settings;
-use crate::output;
-use crate::report::publish;
 use crate::replace;
 
 /// The files of `--parquet`.
@@ -26,57 +23,90 @@ const EVENT_FILES: Ours = Ours::by_checksums(is_in_events, CHECKSUMS);
 const TABLES: Ours = Ours::by_checksums(is_in_tables, CHECKSUMS);
 const EXPERIMENT: Ours = Ours::by_checksums(is_in_experiment, CHECKSUMS);
 
-pub fn run(args: &ConvertArgs) -> Result<Exit, Error> {
-    let folder = SweepFolder::open(&args.dir)?;
+/// Into which forms results are converted, and where to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConvertOptions {
+    /// A folder for TensorBoard's event files, with the HParams tab.
+    pub tensorboard: Option<PathBuf>,
+    /// A file for an Optuna study, as a journal.
+    pub optuna: Option<PathBuf>,
+    /// A folder for an MLflow experiment: a file store that may hold others.
+    pub mlflow: Option<PathBuf>,
+    /// A file for all evaluations of all trials as one table.
+    pub csv: Option<PathBuf>,
+    /// A folder for all evaluations and the ranking as Parquet files.
+    pub parquet: Option<PathBuf>,
+    /// Replace what an earlier conversion wrote there, unless it was changed since.
+    pub force: bool,
+}
+
+/// Something that a conversion has written, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Converted<'a> {
+    /// TensorBoard's event files.
+    TensorBoard(&'a Path),
+    /// An Optuna study.
+    Optuna(&'a Path),
+    /// An MLflow file store.
+    Mlflow(&'a Path),
+    /// A table as CSV or Parquet.
+    Table(&'a Path),
+}
+
+/// Writes the results of the sweep in `folder` as `options` say; `written` hears of each when it is
+/// there.
+pub fn convert(
+    folder: &SweepFolder,
+    options: &ConvertOptions,
+    written: &mut dyn FnMut(Converted<'_>),
+) -> Result<(), Error> {
     let settings = Settings::of(&folder.identity()?)?;
-    let (state, spans) = publish::history(&folder)?;
-    for path in [&args.tensorboard, &args.optuna, &args.mlflow, &args.csv, &args.parquet] {
+    let (state, spans) = publish::history(folder)?;
+    for path in [&options.tensorboard, &options.optuna, &options.mlflow, &options.csv, &options.parquet] {
         path.as_deref().map_or(Ok(()), replace::refuse_results)?;
     }
-    for (path, ours) in [(&args.tensorboard, EVENT_FILES), (&args.parquet, TABLES)] {
+    for (path, ours) in [(&options.tensorboard, EVENT_FILES), (&options.parquet, TABLES)] {
         if let Some(path) = path {
-            refuse_replacing(path, args.force, ours)?;
+            refuse_replacing(path, options.force, ours)?;
         }
     }
-    if let Some(path) = &args.tensorboard {
+    if let Some(path) = &options.tensorboard {
         let files = reporter::tensorboard(&state, &spans);
         store::replace_dir(path, EVENT_FILES, |dir| write_files(dir, &files, EVENT_FILES))?;
-        output::result(&format!("tensorboard --logdir {}", path.display()));
+        written(Converted::TensorBoard(path));
     }
-    if let Some(path) = &args.optuna {
+    if let Some(path) = &options.optuna {
         let diagnoses = diagnose_all(&state, &settings.report, Lang::En);
         let journal = reporter::optuna_journal(&state, &diagnoses, &spans);
         // A study that somebody continued has records of other workers.
         let is_record = |line: &str| line.contains("\"worker_id\":\"lorasweep\"");
-        write_over(path, &journal, args.force, |there| there.lines().all(is_record))?;
-        output::result(&format!("optuna-dashboard {}", path.display()));
+        write_over(path, &journal, options.force, |there| there.lines().all(is_record))?;
+        written(Converted::Optuna(path));
     }
-    if let Some(path) = &args.mlflow {
+    if let Some(path) = &options.mlflow {
         let store = std::path::absolute(path).map_err(Error::io("resolve", path))?;
         let diagnoses = diagnose_all(&state, &settings.report, Lang::En);
         let store = store.to_string_lossy();
         let experiment = reporter::mlflow(&state, &diagnoses, &spans, &store);
         // Other experiments beside it stay as they are.
         let target = path.join(&experiment.id);
-        refuse_replacing(&target, args.force, EXPERIMENT)?;
+        refuse_replacing(&target, options.force, EXPERIMENT)?;
         store::replace_dir(&target, EXPERIMENT, |dir| {
             for folder in &experiment.folders {
                 fs::create_dir_all(dir.join(folder))?;
             }
             write_files(dir, &experiment.files, EXPERIMENT)
         })?;
-        // Later versions read file stores only when they are told to.
-        let command = "MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri";
-        output::result(&format!("{command} {}", path.display()));
+        written(Converted::Mlflow(path));
     }
-    if let Some(path) = &args.csv {
+    if let Some(path) = &options.csv {
         let table = reporter::evaluations_csv(&state)?;
         // Nothing is lost where all that is there is in the new table.
         let is_ours = |there: &str| reporter::is_within_evaluations(there, &table);
-        write_over(path, &table, args.force, is_ours)?;
-        output::result(&path.display().to_string());
+        write_over(path, &table, options.force, is_ours)?;
+        written(Converted::Table(path));
     }
-    if let Some(path) = &args.parquet {
+    if let Some(path) = &options.parquet {
         let ranking = reporter::rank(&state, &settings.report, Lang::En);
         let (evaluations, ranking) =
             (reporter::evaluations_parquet(&state)?, reporter::ranking_parquet(&ranking)?);
@@ -84,10 +114,10 @@ pub fn run(args: &ConvertArgs) -> Result<Exit, Error> {
         let files = [file(EVALUATIONS, evaluations), file(RANKING, ranking)];
         store::replace_dir(path, TABLES, |dir| write_files(dir, &files, TABLES))?;
         for file in &files {
-            output::result(&path.join(&file.path).display().to_string());
+            written(Converted::Table(&path.join(&file.path)));
         }
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
 fn write_files(dir: &Path, files: &[ExportFile], ours: Ours) -> Result<(), BuildError> {

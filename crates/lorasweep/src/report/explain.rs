@@ -1,49 +1,56 @@
-//! `lorasweep explain`: what was expected of each trial when it was proposed, what came, and which
+//! What was expected of each trial when it was proposed, what came, and which
 //! parameters matter. Works for every method, also while the sweep runs.
-
-use std::fmt::Write as _;
 
 use planner::Expectation;
 use reporter::Importance;
 use serde::Serialize;
 use spec::{Event, Sweep, SweepState, Trial, TrialState};
-use store::SweepFolder;
 
-use crate::args::ExplainArgs;
-use crate::commands::status::outcome_name;
-use crate::error::Error;
-use crate::exit::Exit;
-use crate::output;
-use crate::inputs::sweep_file;
+use super::status::outcome_name;
 
 /// What there is to say of a sweep's choices.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Explanation {
-    name: String,
-    trials: Vec<ExplainedTrial>,
-    importance: Vec<ParameterImportance>,
+    /// The sweep's name.
+    pub name: String,
+    /// Every trial.
+    pub trials: Vec<ExplainedTrial>,
+    /// How much each parameter explains of the losses.
+    pub importance: Vec<ParameterImportance>,
     /// Why no further trial was proposed.
-    conclusion: Option<String>,
+    pub conclusion: Option<String>,
 }
 
+/// What was expected of a trial, and what came.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ExplainedTrial {
-    trial: u32,
-    settings: String,
-    expected_loss: Option<f64>,
-    expected_low: Option<f64>,
-    expected_high: Option<f64>,
-    eval_loss: Option<f64>,
+    /// Its number.
+    pub trial: u32,
+    /// The parameters that the sweep varies.
+    pub settings: String,
+    /// The validation loss that was expected when it was proposed.
+    pub expected_loss: Option<f64>,
+    /// Lower end of the interval that 95 % of the losses were expected in.
+    pub expected_low: Option<f64>,
+    /// Its upper end.
+    pub expected_high: Option<f64>,
+    /// The last validation loss.
+    pub eval_loss: Option<f64>,
     /// Whether it ended within what was expected.
-    as_expected: Option<bool>,
-    status: String,
+    pub as_expected: Option<bool>,
+    /// How it ended, in words.
+    pub status: String,
 }
 
+/// How much a parameter explains of the losses.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ParameterImportance {
-    parameter: &'static str,
-    share: f64,
-    stderr: f64,
+    /// Its name.
+    pub parameter: &'static str,
+    /// Share of the variance that it explains alone.
+    pub share: f64,
+    /// Standard error of that share.
+    pub stderr: f64,
 }
 
 /// Goes through the journal, so that each expectation is from what was known at the proposal.

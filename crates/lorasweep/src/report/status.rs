@@ -15,58 +15,83 @@ use crate::workers::cluster;
 /// One sweep at a glance.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Status {
-    name: String,
-    dir: PathBuf,
+    /// The sweep's name.
+    pub name: String,
+    /// Its results folder.
+    pub dir: PathBuf,
     /// `running`, `interrupted` or `finished`.
-    state: &'static str,
+    pub state: &'static str,
     /// Who runs it.
-    holder: Option<String>,
-    planned_trials: Option<usize>,
-    finished_trials: usize,
-    best_trial: Option<u32>,
-    best_eval_loss: Option<f64>,
-    base_eval_loss: Option<f64>,
+    pub holder: Option<String>,
+    /// Trials in all, where that is known.
+    pub planned_trials: Option<usize>,
+    /// Trials that have ended.
+    pub finished_trials: usize,
+    /// The trial with the lowest validation loss so far.
+    pub best_trial: Option<u32>,
+    /// That loss.
+    pub best_eval_loss: Option<f64>,
+    /// The base model's validation loss.
+    pub base_eval_loss: Option<f64>,
     /// Tokens trained, each once however many trials share its step.
-    trained_tokens: u64,
+    pub trained_tokens: u64,
     /// Worker processes that have not ended.
-    workers: Vec<WorkerStatus>,
+    pub workers: Vec<WorkerStatus>,
     /// Jobs on a cluster that have not ended.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    jobs: Vec<JobStatus>,
+    pub jobs: Vec<JobStatus>,
     /// Why the jobs are not known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    jobs_unknown: Option<String>,
-    trials: Vec<TrialProgress>,
+    pub jobs_unknown: Option<String>,
+    /// Every trial.
+    pub trials: Vec<TrialProgress>,
 }
 
+/// A worker process at a glance.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct WorkerStatus {
-    worker: String,
-    place: String,
-    device: String,
+    /// Its name.
+    pub worker: String,
+    /// The machine.
+    pub place: String,
+    /// Its device.
+    pub device: String,
     /// Process id there.
-    pid: u32,
+    pub pid: u32,
     /// Seconds since its last sign of life, by the clocks of its machine and of this one.
-    heartbeat_age: u64,
-    trials: Vec<u32>,
+    pub heartbeat_age: u64,
+    /// What it trains.
+    pub trials: Vec<u32>,
 }
 
+/// A job at a glance.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct JobStatus {
-    job: String,
-    worker: String,
-    state: String,
+    /// The job's number.
+    pub job: String,
+    /// The worker that it is.
+    pub worker: String,
+    /// Its state in a few words.
+    pub state: String,
 }
 
+/// A trial at a glance.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TrialProgress {
-    trial: u32,
-    status: String,
-    step: u32,
-    total_steps: Option<u32>,
-    train_loss: Option<f64>,
-    last_eval_loss: Option<f64>,
-    best_eval_loss: Option<f64>,
+    /// Its number.
+    pub trial: u32,
+    /// Its status in words.
+    pub status: String,
+    /// Optimizer steps taken.
+    pub step: u32,
+    /// Optimizer steps planned, once known.
+    pub total_steps: Option<u32>,
+    /// Train loss of the last step.
+    pub train_loss: Option<f64>,
+    /// Validation loss of the last evaluation.
+    pub last_eval_loss: Option<f64>,
+    /// Lowest validation loss.
+    pub best_eval_loss: Option<f64>,
 }
 
 /// Looks at the sweep in `folder`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use spec::SlurmSettings;
 use store::SweepFolder;
-use worker::launch::{Hint, SlurmLauncher, render_script};
+use worker::launch::{Hint, Launcher, SlurmLauncher, render_script};
 use worker::{Berth, WorkerError};
 
 use super::Workers;
@@ -25,6 +25,20 @@ pub fn cluster(folder: &SweepFolder, sweep: &str) -> Result<Option<SlurmLauncher
     // What new jobs would ask for does not matter here.
     let cluster = SlurmLauncher::open(SlurmSettings::default(), sweep, &dir);
     Ok(Some(cluster.map_err(WorkerError::Launch)?.with_limit(LIMIT)))
+}
+
+/// Ends the jobs that are left, since those in a queue look at no file; one that runs saves first.
+/// `cancelled` hears of each: its number, its worker, and its state before.
+pub fn cancel_jobs(
+    folder: &SweepFolder,
+    cancelled: &mut dyn FnMut(&str, &str, &str),
+) -> Result<(), Error> {
+    let Some(mut cluster) = cluster(folder, &folder.identity()?.name)? else { return Ok(()) };
+    for (worker, (job, hint)) in cluster.jobs().map_err(WorkerError::Launch)? {
+        cluster.kill(&job).map_err(WorkerError::Launch)?;
+        cancelled(&job.0, &worker, &in_words(&hint));
+    }
+    Ok(())
 }
 
 /// A job's state in a few words.

@@ -73,7 +73,7 @@ pub fn worker_main_if_asked() -> Option<ExitCode> {
         log("error: these are not the options of a worker of this version of lorasweep");
         return Some(ExitCode::FAILURE);
     };
-    Some(match work(&options, &mut &log) {
+    Some(match start_threads().and_then(|()| work(&options, &mut &log)) {
         Ok(WorkerEnd::Done) => ExitCode::SUCCESS,
         Ok(WorkerEnd::Interrupted) => WorkerEnd::INTERRUPTED.into(),
         Err(error) => {
@@ -81,6 +81,13 @@ pub fn worker_main_if_asked() -> Option<ExitCode> {
             if error.is_disk_full() { DISK_FULL.into() } else { ExitCode::FAILURE }
         }
     })
+}
+
+/// Starts the threads that compute, so that a system without any more says so now: later their
+/// library panics. Worth calling once, before anything that reads rows or trains.
+pub fn start_threads() -> Result<(), Error> {
+    let started = rayon::ThreadPoolBuilder::new().build_global();
+    started.map_err(|error| Error::Thread(std::io::Error::other(error)))
 }
 
 /// Works as a worker until there is nothing more to do; `log` hears what is worth a line in its log.

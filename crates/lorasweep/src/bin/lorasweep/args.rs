@@ -122,7 +122,7 @@ pub struct CheckArgs {
 
 impl RunArgs {
     /// Where results go unless said otherwise.
-    pub const RESULTS: &str = "results";
+    pub const RESULTS: &str = lorasweep::Sweep::RESULTS;
 }
 
 #[derive(Debug, clap::Args)]
@@ -141,8 +141,7 @@ pub struct DataArgs {
 }
 
 /// A set of rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DataSet {
     /// What adapters learn from
     Train,
@@ -154,14 +153,13 @@ pub enum DataSet {
     Test,
 }
 
-impl DataSet {
-    /// As on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Validation => "validation",
-            Self::Retention => "retention",
-            Self::Test => "test",
+impl From<DataSet> for lorasweep::DataSet {
+    fn from(set: DataSet) -> Self {
+        match set {
+            DataSet::Train => Self::Train,
+            DataSet::Validation => Self::Validation,
+            DataSet::Retention => Self::Retention,
+            DataSet::Test => Self::Test,
         }
     }
 }
@@ -370,7 +368,7 @@ pub enum Language {
     Vi,
 }
 
-impl From<Language> for reporter::Lang {
+impl From<Language> for lorasweep::reporter::Lang {
     fn from(language: Language) -> Self {
         match language {
             Language::En => Self::En,

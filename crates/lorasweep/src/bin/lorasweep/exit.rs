@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use worker::launch::DISK_FULL;
+use lorasweep::worker::launch::DISK_FULL;
 
 /// How the program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

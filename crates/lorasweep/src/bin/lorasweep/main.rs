@@ -1,34 +1,17 @@
-//! The `lorasweep` binary: arguments in, exit code out; everything between is the other crates'.
-//!
-//! Place on the flow line: **cli** reads `sweeps/x.yaml`, wires `spec -> planner -> worker ->
-//! trainer -> store -> reporter` together and shows what happens.
+//! The `lorasweep` binary: arguments in, exit code out; everything between is the library's.
 
 #![forbid(unsafe_code)]
 
 mod args;
-mod card;
-mod checkpoints;
+mod browser;
 mod commands;
-mod devices;
-mod engine;
 mod error;
 mod exit;
-mod export;
-mod foresight;
-mod hub;
-mod inputs;
-mod jobs;
-mod live;
 mod output;
-mod preflight;
+mod places;
 mod progress;
-mod publish;
-mod replace;
-mod rows;
-mod sweep_file;
-mod warm_start;
-mod worker_start;
-mod workload;
+
+use lorasweep::{Sweep, Workers, spec};
 
 use clap::{CommandFactory, FromArgMatches};
 
@@ -95,10 +78,22 @@ fn start_threads(command: &Command) -> Result<(), error::CliError> {
             | Command::Worker(_)
     );
     if computes {
-        let started = rayon::ThreadPoolBuilder::new().build_global();
-        started.map_err(|error| error::CliError::Thread(std::io::Error::other(error)))?;
+        lorasweep::start_threads()?;
     }
     Ok(())
+}
+
+/// Shows what a sweep file leaves open to misunderstanding.
+fn warn(sweep: &Sweep) {
+    for warning in sweep.resolved().iter().flat_map(|sweep| &sweep.warnings) {
+        output::note(&warning.to_string());
+    }
+}
+
+/// Workers are this program, by its hidden command `worker`.
+fn program() -> Result<Workers, error::CliError> {
+    let found = std::env::current_exe();
+    Ok(Workers::Program(found.map_err(error::CliError::io("find", "lorasweep"))?))
 }
 
 fn run(args: Args, output: Output) -> Result<Exit, error::CliError> {

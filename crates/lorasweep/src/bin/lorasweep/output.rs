@@ -3,11 +3,11 @@
 //! Everything goes through here, and what files, logs, models and other programs say is cleaned of
 //! control characters here.
 
-use std::error::Error;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::sync::OnceLock;
 
-use spec::{printable, printable_json};
+use lorasweep::Error;
+use lorasweep::spec::{printable, printable_json};
 
 use crate::args::Colour;
 use crate::error::CliError;
@@ -51,7 +51,7 @@ pub fn finish() -> Result<(), CliError> {
 /// Prints a result for programs; `what` names it in an error.
 pub fn json(what: &'static str, value: &impl serde::Serialize) -> Result<(), CliError> {
     let text =
-        serde_json::to_string_pretty(value).map_err(|source| CliError::Json { what, source })?;
+        serde_json::to_string_pretty(value).map_err(|source| Error::Json { what, source })?;
     json_text(&text);
     Ok(())
 }
@@ -100,16 +100,21 @@ impl Output {
 
     /// Prints an error with its causes and what to do.
     pub fn error(self, error: &CliError) {
-        if let CliError::Sweep(errors) = error {
-            note(&errors.to_string());
-            return;
+        match error {
+            CliError::Library(error) => self.library_error(error),
+            CliError::Output(_) | CliError::Listen { .. } => self.error_in_full(error, None),
         }
-        if let CliError::Several(errors) = error {
-            for error in errors {
-                self.error(error);
-            }
-            return;
+    }
+
+    fn library_error(self, error: &Error) {
+        match error {
+            Error::Sweep(errors) => note(&errors.to_string()),
+            Error::Several(errors) => errors.iter().for_each(|error| self.library_error(error)),
+            error => self.error_in_full(error, error.help()),
         }
+    }
+
+    fn error_in_full(self, error: &dyn std::error::Error, help: Option<String>) {
         self.labelled("", ("31", "error:"), &error.to_string());
         // An error that shows its cause in its own text is not to be said twice.
         let mut shown = error.to_string();
@@ -122,7 +127,7 @@ impl Output {
             }
             cause = source.source();
         }
-        if let Some(help) = error.help() {
+        if let Some(help) = help {
             self.labelled("  ", ("36", "help:"), &help);
         }
     }

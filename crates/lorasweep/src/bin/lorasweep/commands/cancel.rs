@@ -2,15 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use store::SweepFolder;
-use worker::WorkerError;
-use worker::launch::Launcher;
+use lorasweep::{Error, Sweep};
 
-use super::status;
 use crate::args::CancelArgs;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::jobs;
 use crate::output;
 
 /// A step of a large model may take a while; saving comes after it.
@@ -18,17 +14,17 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 pub fn run(args: &CancelArgs) -> Result<Exit, CliError> {
-    let folders = status::find(&args.path, &args.results)?;
-    let [folder] = &folders[..] else {
-        return Err(CliError::NotOneSweep { path: args.path.clone(), found: folders.len() });
+    let found = Sweep::find(&args.path, &args.results)?;
+    let [sweep] = &found[..] else {
+        return Err(Error::NotOneSweep { path: args.path.clone(), found: found.len() }.into());
     };
-    let holder = folder.holder()?;
+    let holder = sweep.holder()?;
     // What cannot be read may still be asked to end.
-    if holder.is_none() && folder.state().is_ok_and(|state| state.finished) {
+    if holder.is_none() && sweep.state().is_ok_and(|state| state.finished) {
         output::result("The sweep has finished: there is nothing to cancel.");
-        return cancel_jobs(folder);
+        return cancel_jobs(sweep);
     }
-    folder.cancel()?;
+    sweep.cancel()?;
     match holder {
         None => output::result(
             "No process of this machine drives the sweep. Workers that still run elsewhere save \
@@ -36,33 +32,27 @@ pub fn run(args: &CancelArgs) -> Result<Exit, CliError> {
         ),
         Some(holder) => {
             output::note(&format!("Asked {holder} to save and end."));
-            if is_free_in_time(folder)? {
+            if is_free_in_time(sweep)? {
                 output::result("It has ended; `lorasweep run` goes on from what is saved.");
             } else {
                 output::result("It has not ended yet; it does after its current step.");
             }
         }
     }
-    cancel_jobs(folder)
+    cancel_jobs(sweep)
 }
 
-/// Ends jobs that are left: those in a queue look at no file. One that runs saves first.
-fn cancel_jobs(folder: &SweepFolder) -> Result<Exit, CliError> {
-    let Some(mut cluster) = jobs::cluster(folder, &folder.identity()?.name)? else {
-        return Ok(Exit::Done);
-    };
-    for (worker, (job, hint)) in cluster.jobs().map_err(WorkerError::Launch)? {
-        cluster.kill(&job).map_err(WorkerError::Launch)?;
-        let state = jobs::in_words(&hint);
-        output::result(&format!("Cancelled job {} ({worker}), which was {state}.", job.0));
-    }
+fn cancel_jobs(sweep: &Sweep) -> Result<Exit, CliError> {
+    sweep.cancel_jobs(&mut |job, worker, state| {
+        output::result(&format!("Cancelled job {job} ({worker}), which was {state}."));
+    })?;
     Ok(Exit::Done)
 }
 
-fn is_free_in_time(folder: &SweepFolder) -> Result<bool, CliError> {
+fn is_free_in_time(sweep: &Sweep) -> Result<bool, CliError> {
     let began = Instant::now();
     while began.elapsed() < LONGEST_WAIT {
-        if folder.holder()?.is_none() {
+        if sweep.holder()?.is_none() {
             return Ok(true);
         }
         std::thread::sleep(BETWEEN_LOOKS);

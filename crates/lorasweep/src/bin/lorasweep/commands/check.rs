@@ -17,7 +17,7 @@ use crate::{output, program, warn};
 
 pub fn run(args: &CheckArgs) -> Result<Exit, CliError> {
     let mut sweep =
-        Sweep::open(&args.sweep)?.with_results(&args.results).with_workers(program()?);
+        Sweep::open_file(&args.sweep)?.with_results(&args.results).with_workers(program()?);
     sweep.fetch_model(&mut output::note)?;
     let findings = sweep.check()?;
     if args.json {

@@ -1,36 +1,20 @@
 //! `lorasweep compare`: two trials, or two sweeps, side by side.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use reporter::{Lang, SideBySide};
-use spec::{SweepState, TrialId, printable_line};
-use store::SweepFolder;
+use lorasweep::reporter::SideBySide;
+use lorasweep::spec::TrialId;
+use lorasweep::{Sweep, SweepTrial};
 
 use crate::args::CompareArgs;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::inputs::Settings;
 use crate::output;
 
-/// What one argument names.
-struct Named {
-    folder: SweepFolder,
-    state: SweepState,
-    trial: TrialId,
-    name: String,
-}
-
 pub fn run(args: &CompareArgs) -> Result<Exit, CliError> {
-    let a = find(&args.a, None)?;
-    let b = find(&args.b, Some(a.folder.path()))?;
-    let compared =
-        reporter::side_by_side((&a.name, &a.state, a.trial), (&b.name, &b.state, b.trial));
-    let Some(compared) = compared else {
-        let missing = |side: &Named| side.state.trials[&side.trial].best().is_none();
-        let side = if missing(&a) { &a } else { &b };
-        let why = "it has not been evaluated".to_owned();
-        return Err(CliError::NoAdapter { trial: side.trial, why });
-    };
+    let (a, dir) = find(&args.a, None)?;
+    let (b, _) = find(&args.b, Some(&dir))?;
+    let compared = lorasweep::compare(&a, &b)?;
     if args.json {
         output::json("the comparison", &compared)?;
     } else {
@@ -40,8 +24,8 @@ pub fn run(args: &CompareArgs) -> Result<Exit, CliError> {
 }
 
 /// `DIR` is the trial that the report of that sweep chose, `DIR:3` its trial 3, and `:3` one of the
-/// sweep named before.
-fn find(named: &str, before: Option<&std::path::Path>) -> Result<Named, CliError> {
+/// sweep named before. Returns the folder, too.
+fn find(named: &str, before: Option<&Path>) -> Result<(SweepTrial, PathBuf), CliError> {
     let split = named.rsplit_once(':').and_then(|(dir, number)| Some((dir, number.parse().ok()?)));
     let (dir, number) = match split {
         Some((dir, number)) => (dir, Some(TrialId(number))),
@@ -51,20 +35,5 @@ fn find(named: &str, before: Option<&std::path::Path>) -> Result<Named, CliError
         Some(before) if dir.is_empty() => before.to_path_buf(),
         _ => PathBuf::from(dir),
     };
-    let folder = SweepFolder::open(&dir)?;
-    let state = folder.state()?;
-    let settings = Settings::of(&folder.identity()?)?;
-    let trial = match number {
-        Some(number) => number,
-        None => reporter::rank(&state, &settings.report, Lang::En)
-            .verdict
-            .choice
-            .map(|choice| choice.trial)
-            .ok_or_else(|| CliError::NothingToExport { dir: dir.clone() })?,
-    };
-    if !state.trials.contains_key(&trial) {
-        return Err(CliError::NoSuchTrial { dir, trial });
-    }
-    let name = format!("{}:{trial}", printable_line(&state.name));
-    Ok(Named { folder, state, trial, name })
+    Ok((Sweep::open_results(&dir)?.trial(number)?, dir))
 }

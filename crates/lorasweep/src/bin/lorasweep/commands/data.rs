@@ -16,7 +16,7 @@ use crate::warn;
 const BAR: usize = 40;
 
 pub fn run(args: &DataArgs, output: Output) -> Result<Exit, CliError> {
-    let mut sweep = Sweep::open(&args.sweep)?;
+    let mut sweep = Sweep::open_file(&args.sweep)?;
     sweep.fetch_model(&mut output::note)?;
     let findings = sweep.data(args.set.into(), args.example)?;
     if args.json {

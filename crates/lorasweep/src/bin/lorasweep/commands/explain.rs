@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::output;
 
 pub fn run(args: &ExplainArgs) -> Result<Exit, CliError> {
-    let explanation = Sweep::open(&args.sweep)?.with_results(&args.results).explain()?;
+    let explanation = Sweep::open_file(&args.sweep)?.with_results(&args.results).explain()?;
     if args.json {
         output::json("the explanation", &explanation)?;
     } else {

@@ -4,18 +4,16 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use lorasweep::quickstart::{self, FILES};
+use lorasweep::{Error, spec, store};
+
 use crate::args::InitArgs;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output;
 
-/// The quickstart's files: path below the target folder, and content.
-const QUICKSTART: &[(&str, &[u8])] = &include!(concat!(env!("OUT_DIR"), "/quickstart.rs"));
-/// The quickstart's sweep file among them.
-const QUICKSTART_SWEEP: &str = "quickstart.yaml";
-
 pub fn run(args: &InitArgs) -> Result<Exit, CliError> {
-    if args.quickstart { quickstart(args) } else { sweep_file(args) }
+    if args.quickstart { write_quickstart(args) } else { sweep_file(args) }
 }
 
 fn sweep_file(args: &InitArgs) -> Result<Exit, CliError> {
@@ -30,17 +28,17 @@ fn sweep_file(args: &InitArgs) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-fn quickstart(args: &InitArgs) -> Result<Exit, CliError> {
-    if !QUICKSTART.iter().any(|(name, _)| *name == QUICKSTART_SWEEP) {
-        return Err(CliError::NoQuickstart);
+fn write_quickstart(args: &InitArgs) -> Result<Exit, CliError> {
+    if !quickstart::is_embedded() {
+        return Err(Error::NoQuickstart.into());
     }
     let dir = args.path.clone().unwrap_or_default();
-    let paths: Vec<PathBuf> = QUICKSTART.iter().map(|(name, _)| dir.join(name)).collect();
+    let paths: Vec<PathBuf> = FILES.iter().map(|(name, _)| dir.join(name)).collect();
     refuse_overwriting(&paths, args.force)?;
-    for (path, (_, contents)) in paths.iter().zip(QUICKSTART) {
+    for (path, (_, contents)) in paths.iter().zip(FILES) {
         write(path, contents)?;
     }
-    let sweep = dir.join(QUICKSTART_SWEEP);
+    let sweep = dir.join(quickstart::SWEEP);
     output::result(&format!(
         "Wrote {} and {} files beside it. Next:\n  lorasweep run {}",
         sweep.display(),
@@ -52,7 +50,7 @@ fn quickstart(args: &InitArgs) -> Result<Exit, CliError> {
 
 fn refuse_overwriting(paths: &[PathBuf], force: bool) -> Result<(), CliError> {
     match paths.iter().find(|path| path.exists()) {
-        Some(path) if !force => Err(CliError::Exists { path: path.clone() }),
+        Some(path) if !force => Err(Error::Exists { path: path.clone() }.into()),
         _ => Ok(()),
     }
 }
@@ -68,7 +66,7 @@ fn write(path: &Path, contents: &[u8]) -> Result<(), CliError> {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(CliError::io("replace", path)(error)),
     }
-    Ok(store::write_file(path, contents)?)
+    Ok(store::write_file(path, contents).map_err(Error::from)?)
 }
 
 /// Copies what is in `path` into the first free `<path>.old-<n>`.

@@ -17,17 +17,16 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use store::SweepFolder;
+use lorasweep::{Error, Sweep};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
 
 use crate::args::ServeArgs;
+use crate::browser;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::inputs::Settings;
-use crate::live;
 use crate::output::{self, Output};
 
 /// A page this old is shown again without asking the journal.
@@ -52,14 +51,9 @@ const TEXT: &str = "text/plain; charset=utf-8";
 type Made = Result<Bytes, String>;
 
 pub fn run(args: &ServeArgs, output: Output) -> Result<Exit, CliError> {
-    let folder = SweepFolder::open(&args.dir)?;
-    let settings = Settings::of(&folder.identity()?)?;
-    let lang = args.lang.into();
+    let sweep = Sweep::open_results(&args.dir)?;
     let listening = |source: std::io::Error| CliError::Listen { port: args.port, source };
-    let pages = Pages::start(output, move || {
-        let is_running = folder.holder()?.is_some();
-        live::page_now(&folder, &settings, lang, is_running)
-    })?;
+    let pages = Pages::start(output, sweep.pages(args.lang.into())?)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     runtime.map_err(listening)?.block_on(async {
         // Loopback only: a sweep's data are nobody else's business.
@@ -68,7 +62,7 @@ pub fn run(args: &ServeArgs, output: Output) -> Result<Exit, CliError> {
         let address = format!("http://{}/", listener.local_addr().map_err(listening)?);
         output::result(&format!("The report is at {address} (Ctrl-C ends it)"));
         if args.open {
-            live::open(&address, output);
+            browser::open(&address, output);
         }
         LocalSet::new().run_until(accept(listener, Rc::new(pages), output)).await;
         Ok(Exit::Done)
@@ -181,13 +175,13 @@ struct Pages {
 impl Pages {
     fn start(
         output: Output,
-        make: impl Fn() -> Result<String, CliError> + Send + 'static,
+        make: impl Fn() -> Result<String, Error> + Send + 'static,
     ) -> Result<Self, CliError> {
         let (ask, asked) = channel();
         std::thread::Builder::new()
             .name("pages".to_owned())
             .spawn(move || make_pages(&asked, output, &make))
-            .map_err(CliError::Thread)?;
+            .map_err(Error::Thread)?;
         Ok(Self { ask })
     }
 
@@ -203,7 +197,7 @@ impl Pages {
 fn make_pages(
     asked: &Receiver<oneshot::Sender<Made>>,
     output: Output,
-    make: &dyn Fn() -> Result<String, CliError>,
+    make: &dyn Fn() -> Result<String, Error>,
 ) {
     let mut shown: Option<(Instant, Made)> = None;
     while let Ok(reply) = asked.recv() {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use spec::{Event, SweepState, TrialId, TrialState, printable};
-use worker::{Observer, Warning};
+use lorasweep::spec::{Event, SweepState, TrialId, TrialState, printable};
+use lorasweep::worker::{Observer, Warning};
 
 use super::pace::{Pace, in_words};
 use super::{Plan, Progress};

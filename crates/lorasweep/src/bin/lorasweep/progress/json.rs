@@ -2,8 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use spec::{Event, Record, SCHEMA_VERSION, SweepState};
-use worker::{Observer, Warning};
+use lorasweep::spec::{Event, Record, SCHEMA_VERSION, SweepState};
+use lorasweep::worker::{Observer, Warning};
 
 use super::Progress;
 use crate::output::{self, Output};

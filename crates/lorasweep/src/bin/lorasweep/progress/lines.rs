@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use spec::{Event, SweepState, TrialId, TrialState};
-use worker::{Observer, Warning};
+use lorasweep::outcome_name;
+use lorasweep::spec::{Event, SweepState, TrialId, TrialState};
+use lorasweep::worker::{Observer, Warning};
 
 use super::pace::{Pace, in_words};
 use super::{Plan, Progress};
-use crate::commands::status::outcome_name;
 use crate::output::{self, Output};
 
 /// A trial's evaluations are shown at most this often.

@@ -5,12 +5,11 @@ mod json;
 mod lines;
 mod pace;
 
-use spec::{SweepState, TrialState};
-use worker::Observer;
+use lorasweep::spec::{SweepState, TrialState};
+use lorasweep::worker::Observer;
+use lorasweep::{Workload, best_so_far};
 
-use crate::export;
 use crate::output::Output;
-use crate::workload::Workload;
 
 /// An observer that has something to put away at the end.
 pub trait Progress: Observer {
@@ -57,9 +56,9 @@ struct Quiet {
 impl Progress for Quiet {}
 
 impl Observer for Quiet {
-    fn event(&mut self, _: &spec::Event, _: &SweepState) {}
+    fn event(&mut self, _: &lorasweep::spec::Event, _: &SweepState) {}
 
-    fn warning(&mut self, warning: &worker::Warning) {
+    fn warning(&mut self, warning: &lorasweep::worker::Warning) {
         self.output.warning(&warning.to_string());
     }
 }
@@ -72,7 +71,7 @@ fn ended_of(state: &SweepState, planned: Option<usize>) -> String {
 
 /// `best 004 eval_loss 1.2345`, once there is one.
 fn best(state: &SweepState) -> Option<String> {
-    export::best_so_far(state).map(|(id, loss)| format!("best {id} eval_loss {loss:.4}"))
+    best_so_far(state).map(|(id, loss)| format!("best {id} eval_loss {loss:.4}"))
 }
 
 /// `r 8 lr 2e-4 bs 4`: what tells trials apart at a glance.
@@ -90,7 +89,7 @@ fn numbers(trial: &TrialState) -> String {
 }
 
 /// What a shortage of memory led to; `None` for other events.
-fn shortage(event: &spec::Event) -> Option<String> {
-    let spec::Event::OutOfMemory { error, tokens_per_step } = event else { return None };
+fn shortage(event: &lorasweep::spec::Event) -> Option<String> {
+    let lorasweep::spec::Event::OutOfMemory { error, tokens_per_step } = event else { return None };
     Some(format!("memory ran out ({error}); steps have at most {tokens_per_step} tokens now"))
 }

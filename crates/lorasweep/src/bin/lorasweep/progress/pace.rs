@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use spec::{SweepState, TrialState};
-
-use crate::workload::Workload;
+use lorasweep::Workload;
+use lorasweep::spec::{SweepState, TrialState};
 
 /// Optimizer steps over which speed is measured.
 const WINDOW: usize = 16;
