@@ -84,7 +84,7 @@ impl Sweep {
 
     /// Opens a sweep by its results folder: what it has found can be read, and nothing can be run.
     pub fn open_results(folder: impl AsRef<Path>) -> Result<Self, Error> {
-        SweepFolder::open(folder.as_ref()).map(Self::of_folder)
+        Ok(Self::of_folder(SweepFolder::open(folder.as_ref())?))
     }
 
     fn of_folder(folder: SweepFolder) -> Self {

@@ -68,7 +68,7 @@ pub struct Lengths {
 }
 
 /// Rows of `from` to `to` tokens, both included.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LengthBin {
     /// Least tokens.
     pub from: usize,

@@ -152,7 +152,7 @@ impl<'a> Run<'a> {
         if self.options.fresh {
             return Ok(None);
         }
-        Ok(SweepDir::look(&self.args.results, &self.identity)?)
+        Ok(SweepDir::look(self.results, &self.identity)?)
     }
 
     /// Whether an earlier launch left nothing to do.
