@@ -1,0 +1,430 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::exit;
+
+#[cfg(feature = "cuda")]
+const VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("LORASWEEP_TARGET"), ", CPU and CUDA)");
+#[cfg(not(feature = "cuda"))]
+const VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("LORASWEEP_TARGET"), ", CPU only)");
+
+/// Find the LoRA rank, learning rate, batch size and epochs that generalise best
+#[derive(Debug, Parser)]
+#[command(name = "lorasweep", version = VERSION, after_help = exit::HELP)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// When to use colours
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
+    pub color: Colour,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a commented sweep file to begin from, or the quickstart
+    Init(InitArgs),
+    /// Validate a sweep, its data and its model; tell how much work and memory it takes
+    Check(CheckArgs),
+    /// Show what the model will see: a row with its loss mask, lengths, repeats and leaks
+    Data(DataArgs),
+    /// Run a sweep, or go on with one that was interrupted
+    Run(RunArgs),
+    /// Give out trials of a sweep that is trained elsewhere, one JSON object a line
+    Ask(AskArgs),
+    /// Take the losses of such trials, one JSON object a line, and say which to stop
+    Tell(TellArgs),
+    /// Show how far sweeps are, also while they run
+    Status(StatusArgs),
+    /// Ask the processes of a running sweep to save and end, wherever they run
+    Cancel(CancelArgs),
+    /// Show what was expected of each trial and what came, and which parameters matter
+    Explain(ExplainArgs),
+    /// Rebuild the tables and plots of a sweep and show its report
+    Report(ReportArgs),
+    /// Show a sweep's report in the browser, live while it runs, on this machine only
+    Serve(ServeArgs),
+    /// Set two trials, or two sweeps, side by side
+    Compare(CompareArgs),
+    /// Write a sweep's results for TensorBoard, Optuna, MLflow or a data frame
+    Convert(ConvertArgs),
+    /// Copy a trial's adapter out, ready for PEFT
+    Export(ExportArgs),
+    /// Train what the driver of a sweep orders; `run` starts these
+    #[command(hide = true)]
+    Worker(WorkerArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct WorkerArgs {
+    /// The sweep's results folder
+    #[arg(long, value_name = "DIR")]
+    pub sweep: PathBuf,
+    /// The sweep file, which its paths are relative to; the folder holds its text
+    #[arg(long, value_name = "FILE")]
+    pub file: PathBuf,
+    /// The worker's name
+    #[arg(long)]
+    pub name: String,
+    /// The number of the journal's last record
+    #[arg(long, value_name = "NUMBER")]
+    pub seq: u64,
+    /// The device instead of the sweep file's: `cpu` or the index of a GPU
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Bytes of memory that it may take, instead of the sweep file's
+    #[arg(long, value_name = "BYTES")]
+    pub memory_limit: Option<u64>,
+    /// End when the input ends: the driver holds its other end
+    #[arg(long)]
+    pub piped: bool,
+    /// A file that changes as long as there is a driver; without one and without work, end
+    #[arg(long, value_name = "FILE", conflicts_with = "piped")]
+    pub driver: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct InitArgs {
+    /// The sweep file to write; with --quickstart, the folder to write it into
+    #[arg(value_name = "FILE")]
+    pub path: Option<PathBuf>,
+    /// Folder of the base model (config.json, tokenizer.json, safetensors), or its name on the hub
+    #[arg(long, value_name = "DIR", conflicts_with = "quickstart")]
+    pub model: Option<PathBuf>,
+    /// Training rows: a file, a folder or a pattern
+    #[arg(long, value_name = "FILE", conflicts_with = "quickstart")]
+    pub data: Option<PathBuf>,
+    /// Write the example with its model and data instead (a few MB)
+    #[arg(long)]
+    pub quickstart: bool,
+    /// Overwrite files that exist; what was in one is kept beside it as NAME.old-1
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// The sweep file
+    pub sweep: PathBuf,
+    /// Where results will go, in a folder named after the sweep
+    #[arg(long, value_name = "DIR", default_value = RunArgs::RESULTS)]
+    pub results: PathBuf,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl RunArgs {
+    /// Where results go unless said otherwise.
+    pub const RESULTS: &str = lorasweep::Sweep::RESULTS;
+}
+
+#[derive(Debug, clap::Args)]
+pub struct DataArgs {
+    /// The sweep file
+    pub sweep: PathBuf,
+    /// Which row to show, counted from 1
+    #[arg(long, value_name = "NUMBER", default_value = "1")]
+    pub example: usize,
+    /// Of which set
+    #[arg(long, value_enum, default_value = "train", value_name = "SET")]
+    pub set: DataSet,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A set of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DataSet {
+    /// What adapters learn from
+    Train,
+    /// What trials are ranked by
+    Validation,
+    /// What the base model can do already
+    Retention,
+    /// What nothing is chosen by
+    Test,
+}
+
+impl From<DataSet> for lorasweep::DataSet {
+    fn from(set: DataSet) -> Self {
+        match set {
+            DataSet::Train => Self::Train,
+            DataSet::Validation => Self::Validation,
+            DataSet::Retention => Self::Retention,
+            DataSet::Test => Self::Test,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// The sweep file
+    pub sweep: PathBuf,
+    /// Where results go, in a folder named after the sweep
+    #[arg(long, value_name = "DIR", default_value = Self::RESULTS)]
+    pub results: PathBuf,
+    /// Begin anew: move the sweep's old results aside (they are never deleted)
+    #[arg(long)]
+    pub fresh: bool,
+    /// Print one JSON event a line on stdout; everything else goes to stderr
+    #[arg(long)]
+    pub json: bool,
+    /// Print warnings and errors only
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Open the report in the browser, where it follows the sweep
+    #[arg(long)]
+    pub open: bool,
+    /// The report's language
+    #[arg(long, value_enum, default_value = "en", value_name = "LANG")]
+    pub lang: Language,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct AskArgs {
+    /// The sweep file, with `executor: {type: external}`
+    pub sweep: PathBuf,
+    /// Where results go, in a folder named after the sweep
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+    /// How many trials to give out at most
+    #[arg(long, short, default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
+    pub number: u16,
+    /// Give out those again that have not ended, instead of new ones
+    #[arg(long)]
+    pub unfinished: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct TellArgs {
+    /// The sweep file
+    pub sweep: PathBuf,
+    /// What to tell, one object each (`{"trial": 3, "epoch": 1, "eval_loss": 1.25}`); without any,
+    /// the lines of stdin
+    #[arg(value_name = "JSON")]
+    pub lines: Vec<String>,
+    /// Where results are
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct StatusArgs {
+    /// A sweep file, a sweep's results folder, or a folder of such
+    #[arg(default_value = "results")]
+    pub path: PathBuf,
+    /// Where results are, when PATH is a sweep file
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct CancelArgs {
+    /// A sweep file, or a sweep's results folder
+    #[arg(value_name = "SWEEP")]
+    pub path: PathBuf,
+    /// Where results are, when SWEEP is a sweep file
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ExplainArgs {
+    /// The sweep file
+    pub sweep: PathBuf,
+    /// Where its results are
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ReportArgs {
+    /// The sweep's results folder
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Print the ranking as JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// Open the page in the browser
+    #[arg(long)]
+    pub open: bool,
+    /// Write the report's files into this folder instead, which is new, empty or of an earlier
+    /// report; the sweep's own folder is only read
+    #[arg(long, value_name = "OUT")]
+    pub to: Option<PathBuf>,
+    /// The report's language
+    #[arg(long, value_enum, default_value = "en", value_name = "LANG")]
+    pub lang: Language,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ServeArgs {
+    /// The sweep's results folder
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// The port on this machine; 0 takes any free one
+    #[arg(long, default_value = "0")]
+    pub port: u16,
+    /// Open the page in the browser
+    #[arg(long)]
+    pub open: bool,
+    /// The report's language
+    #[arg(long, value_enum, default_value = "en", value_name = "LANG")]
+    pub lang: Language,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ConvertArgs {
+    /// The sweep's results folder
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Write TensorBoard event files, with the HParams tab, into this folder
+    #[arg(long, value_name = "OUT", required_unless_present_any = ["optuna", "mlflow", "csv", "parquet"])]
+    pub tensorboard: Option<PathBuf>,
+    /// Write an Optuna study as a journal file
+    #[arg(long, value_name = "FILE")]
+    pub optuna: Option<PathBuf>,
+    /// Write an MLflow experiment into this folder, a file store that may hold others
+    #[arg(long, value_name = "OUT")]
+    pub mlflow: Option<PathBuf>,
+    /// Write all evaluations of all trials as one table
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+    /// Write all evaluations and the ranking as Parquet files into this folder
+    #[arg(long, value_name = "OUT")]
+    pub parquet: Option<PathBuf>,
+    /// Replace what an earlier `convert` wrote there: only files that are as it wrote them; refused
+    /// when one was changed or is not its own
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct CompareArgs {
+    /// A sweep's results folder, or one of its trials as DIR:NUMBER
+    #[arg(value_name = "A")]
+    pub a: String,
+    /// What to set beside it; of the same sweep, `:NUMBER` is enough
+    #[arg(value_name = "B")]
+    pub b: String,
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ExportArgs {
+    /// The sweep's results folder
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Export the trial that the report chose (the default)
+    #[arg(long, conflicts_with = "trial")]
+    pub best: bool,
+    /// Export this trial
+    #[arg(long, value_name = "NUMBER")]
+    pub trial: Option<u32>,
+    /// Export it as it was at the end of this epoch, instead of its best evaluation; needs
+    /// `save_strategy: epoch` in the sweep file
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub epoch: Option<u32>,
+    /// The folder to write
+    #[arg(long, value_name = "OUT")]
+    pub to: PathBuf,
+    /// Write a whole model instead, with the adapter merged into the base's weights
+    #[arg(long)]
+    pub merge: bool,
+    /// Add the adapter in llama.cpp's form, adapter.gguf
+    #[arg(long, conflicts_with = "merge")]
+    pub gguf: bool,
+    /// Replace an earlier export in OUT: only files that are as lorasweep wrote them (SHA256SUMS
+    /// there says so); refused when one was changed or OUT holds anything else
+    #[arg(long)]
+    pub force: bool,
+    /// Add the tokenised validation rows, to check the loss elsewhere
+    #[arg(long)]
+    pub with_validation: bool,
+}
+
+/// A language of the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Language {
+    /// English
+    En,
+    /// Vietnamese
+    Vi,
+}
+
+impl From<Language> for lorasweep::reporter::Lang {
+    fn from(language: Language) -> Self {
+        match language {
+            Language::En => Self::En,
+            Language::Vi => Self::Vi,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    /// On a terminal, unless `NO_COLOR` is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl From<Colour> for clap::ColorChoice {
+    fn from(colour: Colour) -> Self {
+        match colour {
+            Colour::Auto => Self::Auto,
+            Colour::Always => Self::Always,
+            Colour::Never => Self::Never,
+        }
+    }
+}
+
+/// The `--color` of a command line that has not been parsed yet, since parsing itself may print.
+pub fn colour_before_parsing(arguments: impl Iterator<Item = OsString>) -> Colour {
+    let arguments: Vec<_> = arguments.filter_map(|a| a.into_string().ok()).collect();
+    let joined = arguments.iter().find_map(|a| a.strip_prefix("--color="));
+    let apart = arguments.windows(2).find(|w| w[0] == "--color").map(|w| w[1].as_str());
+    match joined.or(apart) {
+        Some("always") => Colour::Always,
+        Some("never") => Colour::Never,
+        _ => Colour::Auto,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_colour_is_found_in_either_spelling() {
+        let colour = |line: &str| colour_before_parsing(line.split(' ').map(OsString::from));
+        assert_eq!(colour("lorasweep --color=never run x"), Colour::Never);
+        assert_eq!(colour("lorasweep run x --color always"), Colour::Always);
+        assert_eq!(colour("lorasweep run x"), Colour::Auto);
+    }
+}

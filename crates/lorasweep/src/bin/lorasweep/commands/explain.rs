@@ -1,0 +1,59 @@
+//! `lorasweep explain`: what was expected of each trial when it was proposed, what came, and which
+//! parameters matter. Works for every method, also while the sweep runs.
+
+use std::fmt::Write as _;
+
+use lorasweep::{Explanation, ParameterImportance, Sweep};
+
+use crate::args::ExplainArgs;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::output;
+
+pub fn run(args: &ExplainArgs) -> Result<Exit, CliError> {
+    let explanation = Sweep::open_file(&args.sweep)?.with_results(&args.results).explain()?;
+    if args.json {
+        output::json("the explanation", &explanation)?;
+    } else {
+        output::result(&render(&explanation));
+    }
+    Ok(Exit::Done)
+}
+
+fn render(found: &Explanation) -> String {
+    let mut out = format!("{}: what was expected of each trial, and what came\n\n", found.name);
+    let _ = writeln!(
+        out,
+        "{:>5}  {:<27}  {:>9}  settings; how it ended",
+        "trial", "expected (95% of the time)", "eval_loss"
+    );
+    for trial in &found.trials {
+        let expected = match (trial.expected_loss, trial.expected_low, trial.expected_high) {
+            (Some(loss), Some(low), Some(high)) => format!("{loss:.4} ({low:.4} to {high:.4})"),
+            _ => "nothing was measured yet".to_owned(),
+        };
+        let came = trial.eval_loss.map_or_else(|| "-".to_owned(), |loss| format!("{loss:.4}"));
+        let surprise = if trial.as_expected == Some(false) { "; a surprise" } else { "" };
+        let _ = writeln!(
+            out,
+            "{:>5}  {expected:<27}  {came:>9}  {}; {}{surprise}",
+            format!("{:03}", trial.trial),
+            trial.settings,
+            trial.status,
+        );
+    }
+    if !found.importance.is_empty() {
+        out += "\nShare of the loss' variance that each parameter explains alone (the report's page \
+                shows the same):\n";
+        for ParameterImportance { parameter, share, stderr } in &found.importance {
+            let _ =
+                writeln!(out, "{parameter:>16}  {:>3.0}% +- {:.0}", share * 100.0, stderr * 100.0);
+        }
+        let alone: f64 = found.importance.iter().map(|line| line.share).sum();
+        let _ = writeln!(out, "{:>16}  {:>3.0}%", "together only", (1.0 - alone).max(0.0) * 100.0);
+    }
+    if let Some(conclusion) = &found.conclusion {
+        let _ = writeln!(out, "\nNo further trial was proposed: {conclusion}.");
+    }
+    out
+}

@@ -1,0 +1,103 @@
+//! Plain lines for logs: one for each evaluation (not too often) and each end.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use lorasweep::outcome_name;
+use lorasweep::spec::{Event, SweepState, TrialId, TrialState};
+use lorasweep::worker::{Observer, Warning};
+
+use super::pace::{Pace, in_words};
+use super::{Plan, Progress};
+use crate::output::{self, Output};
+
+/// A trial's evaluations are shown at most this often.
+const BETWEEN_EVALUATIONS: Duration = Duration::from_secs(5);
+
+/// See the module.
+pub struct Lines {
+    output: Output,
+    planned: Option<usize>,
+    pace: Pace,
+    shown: BTreeMap<TrialId, Instant>,
+}
+
+impl Lines {
+    pub fn new(plan: Plan, output: Output) -> Self {
+        let (planned, pace) = (plan.trials, Pace::new(plan.workload));
+        Self { output, planned, pace, shown: BTreeMap::new() }
+    }
+
+    fn is_due(&mut self, id: TrialId) -> bool {
+        let due = self.shown.get(&id).is_none_or(|at| at.elapsed() >= BETWEEN_EVALUATIONS);
+        if due {
+            self.shown.insert(id, Instant::now());
+        }
+        due
+    }
+}
+
+impl Observer for Lines {
+    fn event(&mut self, event: &Event, state: &SweepState) {
+        let remaining = self.pace.remaining(state);
+        let trial = event.trial().and_then(|id| state.trials.get(&id));
+        let line = match (event, trial) {
+            (Event::BaseEvaluated { evaluation }, _) => {
+                format!("base model: eval_loss {:.4}", evaluation.eval_loss)
+            }
+            (Event::QuantizedBaseEvaluated { quantization, evaluation, .. }, _) => {
+                format!(
+                    "base model, quantization {quantization}: eval_loss {:.4}",
+                    evaluation.eval_loss
+                )
+            }
+            (Event::OutOfMemory { .. }, _) => super::shortage(event).unwrap_or_default(),
+            (Event::TrialStarted { from_step, device, continues, .. }, Some(trial)) => {
+                let from = match continues {
+                    Some(other) => format!(", goes on from trial {other} at step {from_step}"),
+                    None if *from_step > 0 => format!(" from step {from_step}"),
+                    None => String::new(),
+                };
+                format!("trial {}: {} on {device}{from}", trial.trial.id, super::settings(trial))
+            }
+            (Event::Evaluated { trial: id, .. }, Some(trial)) if self.is_due(*id) => {
+                evaluated(trial)
+            }
+            (Event::TrialPromoted { trial, reason, .. }, _) => {
+                format!("trial {trial} goes on after its early stop: {reason}")
+            }
+            (Event::TrialFinished { outcome, .. }, Some(trial)) => {
+                let left =
+                    remaining.map_or_else(String::new, |d| format!(", {} left", in_words(d)));
+                let ended = super::ended_of(state, self.planned);
+                format!(
+                    "trial {}: {}, {} [{ended} ended{left}]",
+                    trial.trial.id,
+                    outcome_name(outcome),
+                    ending(trial)
+                )
+            }
+            _ => return,
+        };
+        output::note(&line);
+    }
+
+    fn warning(&mut self, warning: &Warning) {
+        self.output.warning(&warning.to_string());
+    }
+}
+
+impl Progress for Lines {}
+
+fn evaluated(trial: &TrialState) -> String {
+    let step = trial.last().map_or(0, |evaluation| evaluation.step);
+    let total = trial.total_steps.map_or_else(|| "?".to_owned(), |n| n.to_string());
+    format!("trial {}: step {step}/{total}  {}", trial.trial.id, super::numbers(trial))
+}
+
+fn ending(trial: &TrialState) -> String {
+    trial.best().map_or_else(
+        || "no evaluation".to_owned(),
+        |best| format!("best eval_loss {:.4} at epoch {:.2}", best.eval_loss, best.epoch),
+    )
+}

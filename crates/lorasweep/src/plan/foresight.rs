@@ -1,0 +1,51 @@
+//! Warnings about what will go wrong although nothing is refused.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use data::PreparedData;
+use spec::Sweep;
+use trainer::model::{ShortToken, short_tokens};
+
+use super::base::Base;
+use super::workload::Workload;
+use crate::error::Error;
+
+/// Special tokens of the training rows that the base in `model` has hardly trained.
+pub fn warnings(model: &Path, base: &Base, data: &PreparedData) -> Result<Vec<String>, Error> {
+    let names = &data.report.model.names;
+    let tokens = data.train.examples.iter().flat_map(|example| &example.input_ids);
+    // Few tokens are special, so few are collected.
+    let special: BTreeSet<u32> = tokens.copied().filter(|id| names.contains_key(id)).collect();
+    let special: Vec<u32> = special.into_iter().collect();
+    // Tables are the same in every form.
+    let Some(source) = base.forms().first() else { return Ok(Vec::new()) };
+    let short = short_tokens(source, &special)
+        .map_err(|source| Error::Model { path: model.to_owned(), source })?;
+    Ok(short
+        .into_iter()
+        .map(|ShortToken { id, table, norm, median }| {
+            let name = names.get(&id).map_or("", String::as_str);
+            format!(
+                "the base has hardly trained the token `{name}` (id {id}), which the training rows \
+                 contain: its row of `{table}` has the norm {norm:.3}, the median is {median:.3}; \
+                 LoRA does not train that table, so take a model that knows the token (the \
+                 instruct model of the family, for instance), or a chat template without it"
+            )
+        })
+        .collect())
+}
+
+/// A stopping rule that no trial is long enough for.
+pub fn idle_rule(sweep: &Sweep, work: &Workload) -> Option<String> {
+    let first = sweep.early_terminate.as_ref()?.first_evaluation();
+    let most = work.trials().map(|(_, work)| work.all_evaluations()).max()?;
+    (first >= most).then(|| {
+        format!(
+            "`early_terminate` never stops a trial: it acts from evaluation {first} on, and a \
+             trial has {most} evaluation{}; an iteration is one evaluation and not a training \
+             step: lower `min_iter` (or `max_iter`), or set `train.eval_steps`",
+            if most == 1 { "" } else { "s" }
+        )
+    })
+}

@@ -1,0 +1,85 @@
+//! Sweeps whose trials are trained elsewhere: `lorasweep ask` and `lorasweep tell`.
+//!
+//! Each call holds the sweep for a moment, so that many callers may work on one.
+
+use std::path::Path;
+use std::time::Duration;
+
+use planner::{Planner, Pruner};
+use spec::ExecutorKind;
+use store::{Identity, Opened, SweepDir};
+use worker::{Answer, Asked, Board};
+
+use crate::error::Error;
+use crate::inputs;
+use crate::inputs::sweep_file::SweepFile;
+use crate::plan::warm_start;
+use crate::report::publish::tables;
+
+/// How long others may hold the sweep.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The trials of a sweep that somebody else trains (`executor: {type: external}`): what to train is
+/// asked for, and results are told.
+pub struct ExternalTrials<'a> {
+    file: &'a SweepFile,
+    results: &'a Path,
+    identity: Identity,
+    planner: Box<dyn Planner>,
+    pruner: Option<Box<dyn Pruner>>,
+}
+
+impl<'a> ExternalTrials<'a> {
+    pub(crate) fn new(file: &'a SweepFile, results: &'a Path) -> Result<Self, Error> {
+        if file.sweep.executor.kind != ExecutorKind::External {
+            return Err(Error::TrainsItself { path: file.path.clone() });
+        }
+        let total = planner::for_sweep(&file.sweep).total();
+        let identity = inputs::identity(&file.sweep, total, results)?;
+        let planner = warm_start::planner(&file.sweep, &identity, None)?;
+        let pruner = planner::pruner_for(&file.sweep);
+        Ok(Self { file, results, identity, planner, pruner })
+    }
+
+    /// Up to `count` new trials, or why there is none.
+    pub fn ask(&self, count: usize) -> Result<Vec<Asked>, Error> {
+        let mut opened = self.open()?;
+        Ok(self.board(&mut opened).ask(count)?)
+    }
+
+    /// The trials that were given out and have not ended.
+    pub fn unfinished(&self) -> Result<Vec<Asked>, Error> {
+        let mut opened = self.open()?;
+        Ok(self.board(&mut opened).unfinished_trials())
+    }
+
+    /// Takes one line that a trainer reports, a JSON object; an error names it by its `number`. Paths
+    /// in it are relative to the current folder.
+    pub fn tell(&self, line: &str, number: usize) -> Result<Answer, Error> {
+        let here = std::env::current_dir().map_err(Error::io("find the folder", "."))?;
+        // It is journalled, and others may go on, before anybody is answered.
+        let mut opened = self.open()?;
+        let answer = self.board(&mut opened).tell(line, &here);
+        answer.map_err(|source| Error::Tell { number, source })
+    }
+
+    fn open(&self) -> Result<Opened, Error> {
+        let (identity, text) = (&self.identity, &self.file.text);
+        let mut opened = SweepDir::join(self.results, identity, text, PATIENCE)?;
+        if opened.state.name.is_empty() {
+            let started = spec::Event::SweepStarted {
+                name: identity.name.clone(),
+                fingerprint: identity.fingerprint.clone(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            };
+            opened.dir.record(std::slice::from_ref(&started))?;
+            opened.state.apply(&started);
+        }
+        Ok(opened)
+    }
+
+    fn board<'b>(&'b self, sweep: &'b mut Opened) -> Board<'b> {
+        let (planner, pruner) = (&*self.planner, self.pruner.as_deref());
+        Board { sweep, planner, pruner, tables: &tables }
+    }
+}
