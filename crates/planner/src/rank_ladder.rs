@@ -11,7 +11,7 @@
 use std::collections::HashSet;
 
 use spec::{
-    Axis, ConfigKey, Evaluation, Numeric, RankLadderSettings, SearchSpace, Sweep, SweepState,
+    Axis, ConfigKey, Evaluation, Parameter, RankLadderSettings, SearchSpace, Sweep, SweepState,
     Trial, TrialConfig, TrialState,
 };
 
@@ -53,7 +53,7 @@ impl RankLadder {
         Self {
             settings: sweep.rank_ladder.clone(),
             ending: Ending::new(sweep),
-            ranks: ranks(&space.rank),
+            ranks: ranks(space.axis(Parameter::Rank)),
             space,
         }
     }
@@ -134,7 +134,7 @@ impl RankLadder {
         let wanted = self.settings.trials_per_rung;
         let (rank, scale) =
             (self.ranks[rung], f64::from(self.ranks[rung]) / f64::from(centre.rank));
-        let is_tuned = self.space.learning_rate.size() != Some(1);
+        let is_tuned = self.space.axis(Parameter::LearningRate).size() != Some(1);
         let count = if is_tuned { wanted.max(1) * 4 } else { 1 };
         let mut seen: HashSet<ConfigKey> = HashSet::new();
         let centre = centre.clone();
@@ -188,14 +188,19 @@ fn noise(evaluation: &Evaluation) -> f64 {
 }
 
 /// The rungs, ascending.
-fn ranks(axis: &Numeric<u32>) -> Vec<u32> {
+fn ranks(axis: &Axis) -> Vec<u32> {
     let mut ranks = match axis {
-        Numeric::Choice(choice) => choice.values().to_vec(),
-        Numeric::Distribution(range) => {
+        Axis::Choice(choice) => choice
+            .values()
+            .iter()
+            .filter_map(|rank| rank.number())
+            .map(|rank| rank as u32)
+            .collect(),
+        Axis::Distribution(range) => {
             let (low, high) = (range.quantile(0.0) as u32, range.quantile(1.0) as u32);
             let doublings = (0..=DOUBLINGS).map(|power| 1 << power);
             let between = doublings.filter(|rank| (low..=high).contains(rank));
-            std::iter::once(low).chain(between).collect()
+            std::iter::once(low).chain(between).collect::<Vec<u32>>()
         }
     };
     ranks.sort_unstable();
@@ -215,6 +220,6 @@ mod tests {
             lowest: 1.0,
             highest: 8192.0,
         };
-        assert_eq!(ranks(&Numeric::Distribution(range)), [3, 4, 8, 16, 32]);
+        assert_eq!(ranks(&Axis::Distribution(range)), [3, 4, 8, 16, 32]);
     }
 }

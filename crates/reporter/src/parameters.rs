@@ -1,6 +1,9 @@
-//! The parameters of a trial by name, and which of them a sweep varied.
+//! The parameters of a trial as columns: their values as text and as coordinates, and which of them a
+//! sweep varied. Names and kinds are those of the table in `spec`.
 
-use spec::{TargetModule, TrialConfig};
+use std::sync::LazyLock;
+
+use spec::{Kind, ParameterValue, Row, TABLE, TrialConfig};
 
 use crate::number;
 
@@ -8,74 +11,42 @@ use crate::number;
 pub struct Parameter {
     /// Its name in sweep files and column headings.
     pub name: &'static str,
-    /// Where its value is, by the value's type.
-    pub kind: Kind,
-}
-
-/// A parameter's value in a configuration.
-pub enum Kind {
-    /// A small whole number.
-    Whole(fn(&TrialConfig) -> u32),
-    /// Any whole number.
-    Unsigned(fn(&TrialConfig) -> u64),
-    /// A number.
-    Real(fn(&TrialConfig) -> f64),
-    /// A number that is written as learning rates are.
-    Rate(fn(&TrialConfig) -> f64),
-    /// Yes or no.
-    Truth(fn(&TrialConfig) -> bool),
-    /// A name.
-    Text(fn(&TrialConfig) -> String),
+    /// What is known of it.
+    pub row: &'static Row,
 }
 
 impl Parameter {
-    /// Its value as text.
+    /// Its value as text; empty where the sweep's setting counts for all trials.
     pub fn value(&self, config: &TrialConfig) -> String {
-        match self.kind {
-            Kind::Whole(of) => of(config).to_string(),
-            Kind::Unsigned(of) => of(config).to_string(),
-            Kind::Real(of) => number::plain(of(config)),
-            Kind::Rate(of) => number::learning_rate(of(config)),
-            Kind::Truth(of) => of(config).to_string(),
-            Kind::Text(of) => of(config),
+        match (self.row.get(config), &self.row.kind) {
+            (ParameterValue::Real(x), Kind::Rate(_)) => number::learning_rate(x),
+            (ParameterValue::Real(x), _) => number::plain(x),
+            (value, _) => value.to_string(),
         }
     }
 
     /// A number whose differences mean something: the logarithm of counts and rates. `None` for names,
     /// and for seeds, which are chance.
     pub fn coordinate(&self, config: &TrialConfig) -> Option<f64> {
-        match self.kind {
-            Kind::Whole(of) => Some(f64::from(of(config)).ln()),
-            Kind::Rate(of) => Some(of(config).ln()),
-            Kind::Real(of) => Some(of(config)),
-            Kind::Unsigned(_) | Kind::Truth(_) | Kind::Text(_) => None,
+        match &self.row.kind {
+            Kind::Whole(place) => Some(f64::from((place.get)(config)).ln()),
+            Kind::Rate(place) => Some((place.get)(config).ln()),
+            Kind::Real(place) | Kind::PerRank(place) => Some((place.get)(config)),
+            Kind::Seed(_) | Kind::Flag(_) | Kind::Choice(_) | Kind::Modules(_) => None,
         }
         .filter(|x| x.is_finite())
     }
 }
 
 /// Every parameter, the most often tuned first.
-pub const PARAMETERS: [Parameter; 15] = [
-    Parameter { name: "rank", kind: Kind::Whole(|c| c.rank) },
-    Parameter { name: "learning_rate", kind: Kind::Rate(|c| c.learning_rate) },
-    Parameter { name: "batch_size", kind: Kind::Whole(|c| c.batch_size) },
-    Parameter { name: "epochs", kind: Kind::Whole(|c| c.epochs) },
-    Parameter { name: "lora_alpha", kind: Kind::Real(|c| c.lora_alpha) },
-    Parameter { name: "lora_dropout", kind: Kind::Real(|c| c.lora_dropout) },
-    Parameter { name: "use_rslora", kind: Kind::Truth(|c| c.use_rslora) },
-    Parameter { name: "target_modules", kind: Kind::Text(|c| target_modules(&c.target_modules)) },
-    Parameter { name: "lr_scheduler", kind: Kind::Text(|c| c.lr_scheduler.to_string()) },
-    Parameter { name: "warmup_ratio", kind: Kind::Real(|c| c.warmup_ratio) },
-    Parameter { name: "weight_decay", kind: Kind::Real(|c| c.weight_decay) },
-    Parameter { name: "seed", kind: Kind::Unsigned(|c| c.seed) },
-    Parameter { name: "loraplus_lr_ratio", kind: Kind::Real(|c| c.variant.loraplus_lr_ratio) },
-    Parameter { name: "use_dora", kind: Kind::Truth(|c| c.variant.use_dora) },
-    Parameter { name: "quantization", kind: Kind::Text(quantization) },
-];
+pub static PARAMETERS: LazyLock<Vec<Parameter>> = LazyLock::new(|| {
+    let rows = |is_main| TABLE.iter().filter(move |row| row.is_main == is_main);
+    rows(true).chain(rows(false)).map(|row| Parameter { name: row.name, row }).collect()
+});
 
-/// The form of the base, where it is a parameter; else nothing.
-fn quantization(config: &TrialConfig) -> String {
-    config.quantization.map(|form| form.to_string()).unwrap_or_default()
+/// Those of them that are tuned most often.
+pub fn most_tuned() -> impl Iterator<Item = &'static Parameter> {
+    PARAMETERS.iter().filter(|parameter| parameter.row.is_main)
 }
 
 /// The parameters that have a value in `config`, with it.
@@ -89,7 +60,9 @@ pub fn given(config: &TrialConfig) -> impl Iterator<Item = (&'static Parameter, 
 pub fn varying(configs: &[&TrialConfig]) -> Vec<&'static Parameter> {
     PARAMETERS
         .iter()
-        .filter(|parameter| parameter.name != "lora_alpha" || !alpha_follows_rank(configs))
+        .filter(|parameter| {
+            !matches!(parameter.row.kind, Kind::PerRank(_)) || !alpha_follows_rank(configs)
+        })
         .filter(|parameter| {
             let mut values = configs.iter().map(|config| parameter.value(config));
             values.next().is_some_and(|first| values.any(|value| value != first))
@@ -99,7 +72,8 @@ pub fn varying(configs: &[&TrialConfig]) -> Vec<&'static Parameter> {
 
 /// As [`varying`], without the seed: what is set rather than drawn.
 pub fn settings(configs: &[&TrialConfig]) -> Vec<&'static Parameter> {
-    varying(configs).into_iter().filter(|parameter| parameter.name != "seed").collect()
+    let varying = varying(configs).into_iter();
+    varying.filter(|parameter| !matches!(parameter.row.kind, Kind::Seed(_))).collect()
 }
 
 /// `lora_alpha` is the same multiple of the rank everywhere, as `2r` makes it.
@@ -115,12 +89,4 @@ pub fn describe(config: &TrialConfig, parameters: &[&Parameter]) -> String {
         .map(|parameter| format!("{} {}", parameter.name, parameter.value(config)))
         .collect::<Vec<_>>()
         .join(", ")
-}
-
-/// Module names joined by `+`, or `all-linear`.
-pub fn target_modules(modules: &[TargetModule]) -> String {
-    if modules == TargetModule::ALL {
-        return "all-linear".to_owned();
-    }
-    modules.iter().map(|module| module.name()).collect::<Vec<_>>().join("+")
 }

@@ -59,6 +59,22 @@ impl BaseForm {
     pub fn all() -> impl Iterator<Item = Self> {
         std::iter::once(Self::AsStored).chain(Quantization::ALL.into_iter().map(Self::Quantized))
     }
+
+    /// Their names, in the same order.
+    pub(crate) const NAMES: [&str; 1 + Quantization::ALL.len()] = {
+        let mut names = [Self::AsStored.name(); 1 + Quantization::ALL.len()];
+        let mut at = 0;
+        while at < Quantization::ALL.len() {
+            names[at + 1] = Quantization::ALL[at].name();
+            at += 1;
+        }
+        names
+    };
+
+    /// The form with this name.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::all().find(|form| form.name() == name)
+    }
 }
 
 impl fmt::Display for BaseForm {
@@ -77,8 +93,7 @@ impl TryFrom<String> for BaseForm {
     type Error = String;
 
     fn try_from(name: String) -> Result<Self, String> {
-        let found = Self::all().find(|form| form.name() == name);
-        found.ok_or_else(|| format!("`{name}` is not a known quantization"))
+        Self::from_name(&name).ok_or_else(|| format!("`{name}` is not a known quantization"))
     }
 }
 

@@ -18,6 +18,7 @@ mod event;
 mod example;
 mod file;
 mod hub;
+mod limits;
 mod locate;
 mod logical;
 mod mistake;
@@ -42,11 +43,13 @@ pub use event::{
     DataFacts, Evaluation, Event, ExampleLosses, Outcome, PlainChat, Record, ReturnCause,
     SCHEMA_VERSION, StopReason, TestEvaluation, TrainPoint,
 };
-pub use example::EXAMPLE;
+pub use example::example;
 pub use hub::HubModel;
 pub use logical::{EndsSeen, LogicalClock, LogicalStart};
 pub use mistake::Mistake;
-pub use parameter::Parameter;
+pub use parameter::{
+    Access, ChoiceAccess, Feature, Kind, ModuleSet, Parameter, ParameterValue, Row, TABLE,
+};
 pub use resolve::{PathKind, resolve};
 pub use settings::{
     BayesSettings, CommandSettings, DataSettings, DeviceChoice, Devices, Dtype, EvalSettings,
@@ -54,7 +57,7 @@ pub use settings::{
     ReportSettings, SaveStrategy, TrainSettings, ValidationSource,
 };
 pub use slurm::SlurmSettings;
-pub use space::{Alpha, Axis, Choice, FromNumber, Numeric, SearchSpace};
+pub use space::{Axis, Choice, SearchSpace};
 pub use state::{
     Continued, LostWorker, Promoted, QuantizedBase, SweepState, TrialState, TrialStatus,
 };

@@ -2,37 +2,30 @@
 //! and to configurations that people would write.
 
 use crate::distribution::Distribution;
-use crate::parameter::Parameter;
-use crate::space::{Choice, Numeric, SearchSpace};
+use crate::parameter::{Kind, Parameter, ParameterValue};
+use crate::space::{Axis, Choice, SearchSpace};
 use crate::trial::TrialConfig;
-use crate::variant::LoraVariant;
 
 impl SearchSpace {
     /// The shares, one a parameter in the order of [`Parameter::ALL`], at which
     /// [`Self::sample`] gives `config`, or what lies nearest to it in this space. Listed values
     /// have the middle of their range of shares; numbers are compared by their ratio.
     pub fn shares_of(&self, config: &TrialConfig) -> [f64; Parameter::COUNT] {
-        let mut shares = [0.5; Parameter::COUNT];
-        let mut set = |parameter: Parameter, share: f64| shares[parameter.index()] = share;
-        let alpha = |listed: &crate::Alpha| apart(listed.at_rank(config.rank), config.lora_alpha);
-        set(Parameter::Rank, number(&self.rank, f64::from(config.rank)));
-        set(Parameter::LoraAlpha, self.lora_alpha.share_by(config.lora_alpha, alpha));
-        set(Parameter::LoraDropout, number(&self.lora_dropout, config.lora_dropout));
-        set(Parameter::UseRslora, self.use_rslora.share_of(&config.use_rslora));
-        set(Parameter::TargetModules, self.target_modules.share_of(&config.target_modules));
-        set(Parameter::LearningRate, number(&self.learning_rate, config.learning_rate));
-        set(Parameter::BatchSize, number(&self.batch_size, f64::from(config.batch_size)));
-        set(Parameter::Epochs, number(&self.epochs, f64::from(config.epochs)));
-        set(Parameter::LrScheduler, self.lr_scheduler.share_of(&config.lr_scheduler));
-        set(Parameter::WarmupRatio, number(&self.warmup_ratio, config.warmup_ratio));
-        set(Parameter::WeightDecay, number(&self.weight_decay, config.weight_decay));
-        let seed = |listed: &u64| apart(*listed as f64, config.seed as f64);
-        set(Parameter::Seed, self.seed.share_by(config.seed as f64, seed));
-        let ratio = config.variant.loraplus_lr_ratio;
-        set(Parameter::LoraplusLrRatio, number(&self.loraplus_lr_ratio, ratio));
-        set(Parameter::UseDora, self.use_dora.share_of(&config.variant.use_dora));
-        set(Parameter::Quantization, self.quantization.share_of(&config.quantization));
-        shares
+        Parameter::ALL.map(|parameter| {
+            let own = parameter.row().get(config);
+            match self.axis(parameter) {
+                Axis::Choice(choice) => choice.share_by(|listed| {
+                    let listed = listed.at_rank(config.rank);
+                    match listed.number().zip(own.number()) {
+                        Some((listed, own)) => apart(listed, own),
+                        None => f64::from(u8::from(listed != own)),
+                    }
+                }),
+                Axis::Distribution(distribution) => {
+                    share_in(distribution, own.number().unwrap_or_default())
+                }
+            }
+        })
     }
 
     /// What lies nearest to `config` in this space, readable.
@@ -42,58 +35,28 @@ impl SearchSpace {
 
     /// Rounds the continuous settings of a configuration to three digits, where the space allows
     /// it: nobody wants to type a learning rate of 0.000213748.
-    pub fn readable(&self, config: TrialConfig) -> TrialConfig {
-        let round = |parameter: Parameter, x: f64| {
-            let Some(distribution) = self.axis(parameter).distribution() else { return x };
+    pub fn readable(&self, mut config: TrialConfig) -> TrialConfig {
+        for parameter in Parameter::ALL {
+            let (Kind::Real(place) | Kind::Rate(place)) = &parameter.row().kind else { continue };
+            let Some(distribution) = self.axis(parameter).distribution() else { continue };
             if distribution.size().is_some() || distribution.q.is_some() {
-                return x;
+                continue;
             }
+            let x = (place.get)(&config);
             let rounded: f64 = format!("{x:.2e}").parse().unwrap_or(x);
             let (low, high) =
                 distribution.range().unwrap_or((distribution.lowest, distribution.highest));
-            if (low..=high).contains(&rounded) { rounded } else { x }
-        };
-        TrialConfig {
-            learning_rate: round(Parameter::LearningRate, config.learning_rate),
-            lora_dropout: round(Parameter::LoraDropout, config.lora_dropout),
-            warmup_ratio: round(Parameter::WarmupRatio, config.warmup_ratio),
-            weight_decay: round(Parameter::WeightDecay, config.weight_decay),
-            variant: LoraVariant {
-                loraplus_lr_ratio: round(
-                    Parameter::LoraplusLrRatio,
-                    config.variant.loraplus_lr_ratio,
-                ),
-                ..config.variant
-            },
-            ..config
+            if (low..=high).contains(&rounded) {
+                (place.set)(&mut config, rounded);
+            }
         }
+        config
     }
 }
 
-/// The share of a number on a numeric axis.
-fn number<T: Clone + Into<f64>>(axis: &Numeric<T>, x: f64) -> f64 {
-    axis.share_by(x, |listed| apart(listed.clone().into(), x))
-}
-
-impl<T> Numeric<T> {
-    /// The share of `x`, where `distance` tells how far a listed value is from it.
-    fn share_by(&self, x: f64, distance: impl Fn(&T) -> f64) -> f64 {
-        match self {
-            Self::Choice(choice) => choice.share_by(distance),
-            Self::Distribution(distribution) => share_in(distribution, x),
-        }
-    }
-}
-
-impl<T: PartialEq> Choice<T> {
-    fn share_of(&self, value: &T) -> f64 {
-        self.share_by(|listed| f64::from(u8::from(listed != value)))
-    }
-}
-
-impl<T> Choice<T> {
+impl Choice {
     /// The middle of the shares of the listed value that is nearest, the first of equals.
-    fn share_by(&self, distance: impl Fn(&T) -> f64) -> f64 {
+    fn share_by(&self, distance: impl Fn(&ParameterValue) -> f64) -> f64 {
         let distances = self.values().iter().map(distance).enumerate();
         let (index, _) = distances.min_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, 0.0));
         let (before, own) = self.share_range(index);

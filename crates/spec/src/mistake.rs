@@ -28,11 +28,13 @@ pub enum Mistake {
         /// All known keys.
         known: Vec<&'static str>,
     },
-    /// A key of another tool's sweep files.
-    #[error("`{key}` is a key of W&B sweeps: {why}")]
+    /// A key of another tool.
+    #[error("`{key}` is a key of {tool}: {why}")]
     ForeignKey {
         /// The key.
         key: String,
+        /// Whose key it is.
+        tool: &'static str,
         /// Why lorasweep has no use for it.
         why: &'static str,
         /// What to write.

@@ -6,15 +6,13 @@ use std::path::{Path, PathBuf};
 
 use crate::base::BaseSettings;
 use crate::error::{Place, SweepError, SweepErrors};
-use crate::file::{self, At, DataFile, Findings, ParametersFile, SweepFile, ValidationFile};
+use crate::file::{self, At, DataFile, Findings, SweepFile, ValidationFile};
 use crate::hub::HubModel;
 use crate::mistake::Mistake;
-use crate::parameter::Parameter;
+use crate::parameter::{DEFAULT_SEED, Parameter, ParameterValue};
 use crate::settings::{DataSettings, ExecutorKind, ExecutorSettings, ValidationSource};
-use crate::space::{Alpha, Choice, Numeric, SearchSpace};
+use crate::space::{Axis, SearchSpace};
 use crate::sweep::{Method, Sweep, Warning, WrittenPaths};
-use crate::trial::{LrScheduler, TargetModule};
-use crate::variant::LoraVariant;
 
 /// What lies at a path; the caller of [`resolve`] looks, this crate does no input or output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +27,6 @@ pub enum PathKind {
 
 /// More combinations than this without a `run_cap` are taken for a mistake.
 const MOST_UNCAPPED_TRIALS: u128 = 100_000;
-/// Seeds the sweep and its trials unless the file says otherwise.
-const DEFAULT_SEED: u64 = 42;
 
 /// Reads and checks a sweep file.
 ///
@@ -90,7 +86,7 @@ impl Resolver<'_> {
         let base = self.base(&written);
         let data = written.data.as_ref().and_then(|data| self.data(data));
         let places = written.parameters.places.clone();
-        let space = space(written.parameters, written.variant);
+        let space = SearchSpace::new(&written.parameters.axes, written.variant);
         if let Some(method) = &written.method {
             let capped = written.has_run_cap;
             self.check_size(method, &space, &places, capped, written.parameters_place);
@@ -340,12 +336,12 @@ impl Resolver<'_> {
     /// PEFT drops what `DoRA`'s own copy of the frozen product reads, too: that product would have
     /// to be computed a second time for every trial.
     fn check_dora(&mut self, space: &SearchSpace, places: &BTreeMap<Parameter, Place>) {
-        let drops = match &space.lora_dropout {
-            Numeric::Choice(choice) => choice.values().iter().any(|p| *p > 0.0),
-            Numeric::Distribution(_) => true,
+        let drops = match space.axis(Parameter::LoraDropout) {
+            Axis::Choice(choice) => choice.values().iter().any(|p| *p != ParameterValue::Real(0.0)),
+            Axis::Distribution(_) => true,
         };
         if let Some(place) = places.get(&Parameter::UseDora).filter(|_| drops)
-            && space.use_dora.values().contains(&true)
+            && space.axis(Parameter::UseDora).values().contains(&ParameterValue::Flag(true))
         {
             let mistake = Mistake::Conflict {
                 both: "`use_dora` and a `lora_dropout` above 0".to_owned(),
@@ -409,33 +405,6 @@ impl Resolver<'_> {
                 );
             }
         }
-    }
-}
-
-/// Fills in what the file does not say.
-fn space(written: ParametersFile, variant: LoraVariant) -> SearchSpace {
-    fn fixed<T>(value: T) -> Numeric<T> {
-        Numeric::Choice(Choice::fixed(value))
-    }
-    SearchSpace {
-        rank: written.rank.unwrap_or(fixed(16)),
-        lora_alpha: written.lora_alpha.unwrap_or(fixed(Alpha::PerRank(2.0))),
-        lora_dropout: written.lora_dropout.unwrap_or(fixed(0.0)),
-        use_rslora: written.use_rslora.unwrap_or(Choice::fixed(false)),
-        target_modules: written
-            .target_modules
-            .unwrap_or_else(|| Choice::fixed(TargetModule::ALL.to_vec())),
-        learning_rate: written.learning_rate.unwrap_or(fixed(2e-4)),
-        batch_size: written.batch_size.unwrap_or(fixed(8)),
-        epochs: written.epochs.unwrap_or(fixed(3)),
-        lr_scheduler: written.lr_scheduler.unwrap_or(Choice::fixed(LrScheduler::Linear)),
-        warmup_ratio: written.warmup_ratio.unwrap_or(fixed(0.03)),
-        weight_decay: written.weight_decay.unwrap_or(fixed(0.0)),
-        seed: written.seed.unwrap_or(fixed(DEFAULT_SEED)),
-        loraplus_lr_ratio: written.loraplus_lr_ratio.unwrap_or(fixed(1.0)),
-        use_dora: written.use_dora.unwrap_or(Choice::fixed(false)),
-        quantization: written.quantization.unwrap_or(Choice::fixed(None)),
-        variant,
     }
 }
 

@@ -5,131 +5,85 @@
 //! give a complete [`TrialConfig`].
 
 use std::collections::HashSet;
-use std::fmt;
 
+use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
 use crate::base::BaseForm;
 use crate::distribution::Distribution;
-use crate::parameter::Parameter;
-use crate::trial::{LrScheduler, TargetModule, TrialConfig};
+use crate::parameter::{Parameter, ParameterValue, Row, TABLE};
+use crate::trial::{LrScheduler, TrialConfig};
 use crate::variant::LoraVariant;
 
 /// What every parameter of a trial can be.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SearchSpace {
-    /// LoRA rank r.
-    pub rank: Numeric<u32>,
-    /// LoRA alpha, as a number or as a multiple of the rank.
-    pub lora_alpha: Numeric<Alpha>,
-    /// Dropout probability on the adapter's input.
-    pub lora_dropout: Numeric<f64>,
-    /// Rank-stabilised scaling.
-    pub use_rslora: Choice<bool>,
-    /// Layers that carry an adapter: each value sorted, unique, not empty.
-    pub target_modules: Choice<Vec<TargetModule>>,
-    /// Peak learning rate.
-    pub learning_rate: Numeric<f64>,
-    /// Sequences per optimizer step.
-    pub batch_size: Numeric<u32>,
-    /// Passes over the training set.
-    pub epochs: Numeric<u32>,
-    /// Schedule after the warmup.
-    pub lr_scheduler: Choice<LrScheduler>,
-    /// Share of the steps that warm up.
-    pub warmup_ratio: Numeric<f64>,
-    /// Decoupled weight decay.
-    pub weight_decay: Numeric<f64>,
-    /// Seed of the trial.
-    pub seed: Numeric<u64>,
-    /// LoRA+: learning rate of B as a multiple of A's.
-    #[serde(skip_serializing_if = "is_one")]
-    pub loraplus_lr_ratio: Numeric<f64>,
-    /// `DoRA`.
-    #[serde(skip_serializing_if = "is_off")]
-    pub use_dora: Choice<bool>,
-    /// The form of the base; `None` alone: that of the sweep.
-    #[serde(skip_serializing_if = "is_the_sweeps")]
-    pub quantization: Choice<Option<BaseForm>>,
-    /// What the adapters of all trials are beside the parameters above.
-    #[serde(skip_serializing_if = "LoraVariant::is_default")]
+    /// One a parameter, in the order of [`Parameter::ALL`].
+    axes: [Axis; Parameter::COUNT],
+    /// What the adapters of all trials are beside the parameters.
     pub variant: LoraVariant,
 }
 
-/// Nothing to write, and the same fingerprint as before the parameter was there.
-fn is_one(ratio: &Numeric<f64>) -> bool {
-    matches!(ratio, Numeric::Choice(Choice { values, .. }) if values[..] == [1.0])
+/// One axis of the space: what a parameter can be.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Axis {
+    /// Listed values.
+    Choice(Choice),
+    /// A range or another distribution of a number; of a whole one it has a whole `q`.
+    Distribution(Distribution),
 }
 
-/// As [`is_one`].
-fn is_off(choice: &Choice<bool>) -> bool {
-    choice.values[..] == [false]
-}
+/// Parameters from here on were added when sweeps had been begun: one that a sweep does not use is not
+/// written, so that the sweep's fingerprint stays.
+const FIRST_ADDED: usize = Parameter::LoraplusLrRatio.index();
 
-/// As [`is_one`].
-fn is_the_sweeps(choice: &Choice<Option<BaseForm>>) -> bool {
-    choice.values[..] == [None]
-}
-
-/// LoRA alpha before the rank is known.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Alpha {
-    /// This number, whatever the rank.
-    Fixed(f64),
-    /// This many times the rank (`2r`).
-    PerRank(f64),
-}
-
-impl Alpha {
-    /// Alpha of a trial with this rank.
-    pub fn at_rank(self, rank: u32) -> f64 {
-        match self {
-            Self::Fixed(alpha) => alpha,
-            Self::PerRank(factor) => factor * f64::from(rank),
-        }
-    }
-}
-
-impl fmt::Display for Alpha {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Fixed(alpha) => write!(f, "{alpha}"),
-            Self::PerRank(factor) => write!(f, "{factor}r"),
-        }
-    }
-}
-
-impl Serialize for Alpha {
+impl Serialize for SearchSpace {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Fixed(alpha) => serializer.serialize_f64(*alpha),
-            Self::PerRank(_) => serializer.collect_str(self),
+        let mut map = serializer.serialize_map(None)?;
+        for (row, axis) in TABLE.iter().zip(&self.axes) {
+            if row.parameter.index() >= FIRST_ADDED && axis.values() == [row.default] {
+                continue;
+            }
+            match axis {
+                Axis::Choice(choice) if !row.kind.is_number() => {
+                    map.serialize_entry(row.name, choice)?;
+                }
+                axis => map.serialize_entry(row.name, axis)?,
+            }
         }
+        if !self.variant.is_default() {
+            map.serialize_entry("variant", &self.variant)?;
+        }
+        map.end()
     }
 }
 
 /// One of several listed values; a single one is a fixed setting.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Choice<T> {
+pub struct Choice {
     /// In the order of the file; different, and at least one.
-    values: Vec<T>,
+    values: Vec<ParameterValue>,
     /// One for each value, above 0, adding up to 1; `None`: all equal.
     probabilities: Option<Vec<f64>>,
 }
 
-impl<T> Choice<T> {
+impl Choice {
     /// A fixed setting.
-    pub(crate) fn fixed(value: T) -> Self {
+    pub(crate) fn fixed(value: ParameterValue) -> Self {
         Self { values: vec![value], probabilities: None }
     }
 
     /// `None` without any value; `probabilities` are one a value and sum to 1.
-    pub(crate) fn listed(values: Vec<T>, probabilities: Option<Vec<f64>>) -> Option<Self> {
+    pub(crate) fn listed(
+        values: Vec<ParameterValue>,
+        probabilities: Option<Vec<f64>>,
+    ) -> Option<Self> {
         (!values.is_empty()).then_some(Self { values, probabilities })
     }
 
     /// The values, in the order of the file; at least one.
-    pub fn values(&self) -> &[T] {
+    pub fn values(&self) -> &[ParameterValue] {
         &self.values
     }
 
@@ -157,46 +111,6 @@ impl<T> Choice<T> {
     }
 }
 
-/// What a numeric parameter can be.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Numeric<T> {
-    /// Listed values.
-    Choice(Choice<T>),
-    /// A range or another distribution; whole-number parameters have a whole `q`.
-    Distribution(Distribution),
-}
-
-/// A value that a [`Distribution`] can give.
-pub trait FromNumber {
-    /// From a number that the parameter's limits allow.
-    fn from_number(x: f64) -> Self;
-}
-
-impl FromNumber for f64 {
-    fn from_number(x: f64) -> Self {
-        x
-    }
-}
-
-impl FromNumber for u32 {
-    fn from_number(x: f64) -> Self {
-        x.round() as Self
-    }
-}
-
-impl FromNumber for u64 {
-    fn from_number(x: f64) -> Self {
-        x.round() as Self
-    }
-}
-
-impl FromNumber for Alpha {
-    fn from_number(x: f64) -> Self {
-        Self::Fixed(x)
-    }
-}
-
 /// Where on one axis of the space.
 #[derive(Debug, Clone, Copy)]
 enum Coordinate {
@@ -206,76 +120,61 @@ enum Coordinate {
     Index(u64),
 }
 
-impl<T: Clone> Choice<T> {
-    fn pick(&self, at: Coordinate) -> T {
-        let index = match at {
-            Coordinate::Share(u) => self.index_at(u),
-            Coordinate::Index(index) => (index as usize).min(self.values.len() - 1),
-        };
-        self.values[index].clone()
-    }
-}
-
-impl<T: Clone + FromNumber> Numeric<T> {
-    fn pick(&self, at: Coordinate) -> T {
-        match (self, at) {
-            (Self::Choice(choice), at) => choice.pick(at),
-            (Self::Distribution(d), Coordinate::Share(u)) => T::from_number(d.quantile(u)),
-            (Self::Distribution(d), Coordinate::Index(index)) => T::from_number(d.nth(index)),
-        }
-    }
-}
-
-/// One axis of the space, whatever the type of its values.
-pub trait Axis {
+impl Axis {
     /// Number of different values; `None` when there is no end to them.
-    fn size(&self) -> Option<u64>;
-
-    /// The range or other distribution; `None` for listed values.
-    fn distribution(&self) -> Option<&Distribution>;
-
-    /// The probabilities of listed values; `None` when they are equal, and for a distribution.
-    fn probabilities(&self) -> Option<&[f64]>;
-}
-
-impl<T> Axis for Choice<T> {
-    fn size(&self) -> Option<u64> {
-        Some(self.values.len() as u64)
-    }
-
-    fn distribution(&self) -> Option<&Distribution> {
-        None
-    }
-
-    fn probabilities(&self) -> Option<&[f64]> {
-        self.probabilities.as_deref()
-    }
-}
-
-impl<T> Axis for Numeric<T> {
-    fn size(&self) -> Option<u64> {
+    pub fn size(&self) -> Option<u64> {
         match self {
-            Self::Choice(choice) => choice.size(),
+            Self::Choice(choice) => Some(choice.values.len() as u64),
             Self::Distribution(distribution) => distribution.size(),
         }
     }
 
-    fn distribution(&self) -> Option<&Distribution> {
+    /// The listed values; none for a distribution.
+    pub fn values(&self) -> &[ParameterValue] {
+        match self {
+            Self::Choice(choice) => &choice.values,
+            Self::Distribution(_) => &[],
+        }
+    }
+
+    /// The range or other distribution; `None` for listed values.
+    pub fn distribution(&self) -> Option<&Distribution> {
         match self {
             Self::Choice(_) => None,
             Self::Distribution(distribution) => Some(distribution),
         }
     }
 
-    fn probabilities(&self) -> Option<&[f64]> {
+    /// The probabilities of listed values; `None` when they are equal, and for a distribution.
+    pub fn probabilities(&self) -> Option<&[f64]> {
         match self {
-            Self::Choice(choice) => choice.probabilities(),
+            Self::Choice(choice) => choice.probabilities.as_deref(),
             Self::Distribution(_) => None,
+        }
+    }
+
+    fn pick(&self, row: &Row, at: Coordinate) -> ParameterValue {
+        match (self, at) {
+            (Self::Choice(choice), Coordinate::Share(u)) => choice.values[choice.index_at(u)],
+            (Self::Choice(choice), Coordinate::Index(index)) => {
+                choice.values[(index as usize).min(choice.values.len() - 1)]
+            }
+            (Self::Distribution(d), Coordinate::Share(u)) => row.of_number(d.quantile(u)),
+            (Self::Distribution(d), Coordinate::Index(index)) => row.of_number(d.nth(index)),
         }
     }
 }
 
 impl SearchSpace {
+    /// Fills in what the file does not say.
+    pub(crate) fn new(written: &[Option<Axis>; Parameter::COUNT], variant: LoraVariant) -> Self {
+        let axis = |parameter: Parameter| {
+            let default = || Axis::Choice(Choice::fixed(parameter.row().default));
+            written[parameter.index()].clone().unwrap_or_else(default)
+        };
+        Self { axes: Parameter::ALL.map(axis), variant }
+    }
+
     /// The configuration at a point of the unit cube, one share a parameter in the order of
     /// [`Parameter::ALL`].
     pub fn sample(&self, shares: &[f64; Parameter::COUNT]) -> TrialConfig {
@@ -295,16 +194,21 @@ impl SearchSpace {
     pub fn distinct_size(&self) -> Option<u128> {
         const MOST_COUNTED: u64 = 100_000;
         let cells = self.grid_size()?;
-        let (ranks, alphas) = (self.rank.size()?, self.lora_alpha.size()?);
+        let (rank, alpha) = (Parameter::Rank, Parameter::LoraAlpha);
+        let (ranks, alphas) = (self.axis(rank).size()?, self.axis(alpha).size()?);
         let combined = ranks.saturating_mul(alphas);
         if combined > MOST_COUNTED || alphas == 1 {
             return Some(cells);
         }
-        let different: HashSet<(u32, u64)> = (0..combined)
+        let different: HashSet<(u64, u64)> = (0..combined)
             .map(|i| {
-                let rank = self.rank.pick(Coordinate::Index(i / alphas));
-                let alpha = self.lora_alpha.pick(Coordinate::Index(i % alphas));
-                (rank, alpha.at_rank(rank).to_bits())
+                let mut config = TrialConfig::unset(LoraVariant::default());
+                for (parameter, index) in [(rank, i / alphas), (alpha, i % alphas)] {
+                    let value =
+                        self.axis(parameter).pick(parameter.row(), Coordinate::Index(index));
+                    parameter.row().set(&mut config, value);
+                }
+                (rank.row().bits(&config), alpha.row().bits(&config))
             })
             .collect();
         Some(cells / u128::from(combined) * different.len() as u128)
@@ -342,42 +246,48 @@ impl SearchSpace {
     /// Places of the listed numbers of epochs, fewest first; empty where there is one number, a
     /// range, or no schedule that does not depend on it.
     fn epochs_in_turn(&self) -> Vec<u64> {
-        let Numeric::Choice(epochs) = &self.epochs else { return Vec::new() };
-        if epochs.values.len() < 2 || !self.lr_scheduler.values.iter().any(|s| s.is_open_ended()) {
+        let epochs = self.axis(Parameter::Epochs).values();
+        let is_open = |value: &ParameterValue| {
+            value.name().and_then(LrScheduler::from_name).is_some_and(LrScheduler::is_open_ended)
+        };
+        if epochs.len() < 2 || !self.axis(Parameter::LrScheduler).values().iter().any(is_open) {
             return Vec::new();
         }
-        let mut places: Vec<u64> = (0..epochs.values.len() as u64).collect();
-        places.sort_by_key(|place| epochs.values[*place as usize]);
+        let mut places: Vec<u64> = (0..epochs.len() as u64).collect();
+        places.sort_by(|a, b| {
+            let [a, b] = [a, b].map(|place| epochs[*place as usize].number().unwrap_or_default());
+            a.total_cmp(&b)
+        });
         places
     }
 
     /// The largest number of epochs a trial can have; `None` when there is no limit.
     pub fn most_epochs(&self) -> Option<u32> {
-        match &self.epochs {
-            Numeric::Choice(epochs) => epochs.values.iter().max().copied(),
-            Numeric::Distribution(d) => d.size().map(|n| u32::from_number(d.nth(n - 1))),
+        match self.axis(Parameter::Epochs) {
+            Axis::Choice(epochs) => {
+                let numbers = epochs.values.iter().filter_map(|value| value.number());
+                numbers.reduce(f64::max).map(|most| most as u32)
+            }
+            Axis::Distribution(d) => d.size().map(|n| d.nth(n - 1).round() as u32),
         }
     }
 
     /// The axis of one parameter.
-    pub fn axis(&self, parameter: Parameter) -> &dyn Axis {
-        match parameter {
-            Parameter::Rank => &self.rank,
-            Parameter::LoraAlpha => &self.lora_alpha,
-            Parameter::LoraDropout => &self.lora_dropout,
-            Parameter::UseRslora => &self.use_rslora,
-            Parameter::TargetModules => &self.target_modules,
-            Parameter::LearningRate => &self.learning_rate,
-            Parameter::BatchSize => &self.batch_size,
-            Parameter::Epochs => &self.epochs,
-            Parameter::LrScheduler => &self.lr_scheduler,
-            Parameter::WarmupRatio => &self.warmup_ratio,
-            Parameter::WeightDecay => &self.weight_decay,
-            Parameter::Seed => &self.seed,
-            Parameter::LoraplusLrRatio => &self.loraplus_lr_ratio,
-            Parameter::UseDora => &self.use_dora,
-            Parameter::Quantization => &self.quantization,
-        }
+    pub fn axis(&self, parameter: Parameter) -> &Axis {
+        &self.axes[parameter.index()]
+    }
+
+    /// The configuration with each listed value of one parameter.
+    pub fn with_each_value(
+        &self,
+        parameter: Parameter,
+        config: &TrialConfig,
+    ) -> impl Iterator<Item = TrialConfig> {
+        self.axis(parameter).values().iter().map(move |value| {
+            let mut config = config.clone();
+            parameter.row().set(&mut config, *value);
+            config
+        })
     }
 
     /// The parameters with more than one possible value.
@@ -386,33 +296,20 @@ impl SearchSpace {
     }
 
     fn build(&self, at: impl Fn(Parameter) -> Coordinate) -> TrialConfig {
-        let rank = self.rank.pick(at(Parameter::Rank));
-        TrialConfig {
-            rank,
-            lora_alpha: self.lora_alpha.pick(at(Parameter::LoraAlpha)).at_rank(rank),
-            lora_dropout: self.lora_dropout.pick(at(Parameter::LoraDropout)),
-            use_rslora: self.use_rslora.pick(at(Parameter::UseRslora)),
-            target_modules: self.target_modules.pick(at(Parameter::TargetModules)),
-            learning_rate: self.learning_rate.pick(at(Parameter::LearningRate)),
-            batch_size: self.batch_size.pick(at(Parameter::BatchSize)),
-            epochs: self.epochs.pick(at(Parameter::Epochs)),
-            lr_scheduler: self.lr_scheduler.pick(at(Parameter::LrScheduler)),
-            warmup_ratio: self.warmup_ratio.pick(at(Parameter::WarmupRatio)),
-            weight_decay: self.weight_decay.pick(at(Parameter::WeightDecay)),
-            seed: self.seed.pick(at(Parameter::Seed)),
-            variant: LoraVariant {
-                loraplus_lr_ratio: self.loraplus_lr_ratio.pick(at(Parameter::LoraplusLrRatio)),
-                use_dora: self.use_dora.pick(at(Parameter::UseDora)),
-                ..self.variant.clone()
-            },
-            quantization: self.quantization.pick(at(Parameter::Quantization)),
+        let mut config = TrialConfig::unset(self.variant.clone());
+        // The rank comes first: alpha may be a multiple of it.
+        for (row, axis) in TABLE.iter().zip(&self.axes) {
+            row.set(&mut config, axis.pick(row, at(row.parameter)));
         }
+        config
     }
 
     /// The forms of the base that trials can ask for, each once. The first one is what the sweep is
     /// measured against: the weights as they are stored, where they are among them.
     pub fn base_forms(&self) -> Vec<Option<BaseForm>> {
-        let mut forms = self.quantization.values.clone();
+        let values = self.axis(Parameter::Quantization).values().iter();
+        let mut forms: Vec<Option<BaseForm>> =
+            values.map(|value| value.name().and_then(BaseForm::from_name)).collect();
         forms.sort_by_key(|form| *form != Some(BaseForm::AsStored));
         forms
     }

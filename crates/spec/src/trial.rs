@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::base::BaseForm;
+use crate::parameter::{Parameter, TABLE};
 use crate::settings::TrainSettings;
 use crate::variant::LoraVariant;
 
@@ -104,12 +105,13 @@ impl fmt::Display for TargetModule {
 }
 
 /// Learning-rate schedule after the warmup; names as in transformers' `lr_scheduler_type`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LrScheduler {
     /// Constant after the warmup.
     Constant,
     /// Linear decay to zero at the last step.
+    #[default]
     Linear,
     /// Half a cosine down to zero at the last step.
     Cosine,
@@ -126,6 +128,18 @@ impl LrScheduler {
             Self::Cosine => "cosine",
             Self::WarmupStableDecay => "warmup_stable_decay",
         }
+    }
+
+    /// Every schedule.
+    const ALL: [Self; 4] = [Self::Constant, Self::Linear, Self::Cosine, Self::WarmupStableDecay];
+
+    /// Their names, in the same order.
+    pub(crate) const NAMES: [&str; 4] =
+        [Self::ALL[0].name(), Self::ALL[1].name(), Self::ALL[2].name(), Self::ALL[3].name()];
+
+    /// The schedule with this name.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|schedule| schedule.name() == name)
     }
 }
 
@@ -172,6 +186,26 @@ pub struct TrialConfig {
 }
 
 impl TrialConfig {
+    /// A configuration whose parameters are still to be set, each from its row of the table.
+    pub(crate) fn unset(variant: LoraVariant) -> Self {
+        Self {
+            rank: 1,
+            lora_alpha: 1.0,
+            lora_dropout: 0.0,
+            use_rslora: false,
+            target_modules: Vec::new(),
+            learning_rate: 0.0,
+            batch_size: 1,
+            epochs: 1,
+            lr_scheduler: LrScheduler::Linear,
+            warmup_ratio: 0.0,
+            weight_decay: 0.0,
+            seed: 0,
+            variant,
+            quantization: None,
+        }
+    }
+
     /// The factor on the low-rank product: `alpha / r`, or `alpha / sqrt(r)` with rsLoRA.
     pub fn scale(&self) -> f64 {
         lora_scale(self.lora_alpha, self.rank, self.use_rslora)
@@ -204,16 +238,9 @@ pub struct Trial {
 /// A configuration as something to compare and hash exactly: floats by their bits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ConfigKey {
-    whole: [u32; 3],
-    real: [u64; 5],
-    use_rslora: bool,
-    /// One bit a module, by its place in [`TargetModule`].
-    target_modules: u16,
-    lr_scheduler: LrScheduler,
-    seed: u64,
+    parameters: [u64; Parameter::COUNT],
     /// Its fields as text; empty for plain LoRA.
     variant: String,
-    quantization: Option<BaseForm>,
 }
 
 impl TrialConfig {
@@ -233,32 +260,24 @@ impl TrialConfig {
 
     /// Equal for equal configurations only; a negative zero counts as zero.
     pub fn key(&self) -> ConfigKey {
-        let Self {
-            rank,
-            lora_alpha,
-            lora_dropout,
-            use_rslora,
-            target_modules,
-            learning_rate,
-            batch_size,
-            epochs,
-            lr_scheduler,
-            warmup_ratio,
-            weight_decay,
-            seed,
-            variant,
-            quantization,
-        } = self;
-        let real = [lora_alpha, lora_dropout, learning_rate, warmup_ratio, weight_decay];
         ConfigKey {
-            whole: [*rank, *batch_size, *epochs],
-            real: real.map(|x| (x + 0.0).to_bits()),
-            use_rslora: *use_rslora,
-            target_modules: target_modules.iter().fold(0, |bits, m| bits | 1 << (*m as u16)),
-            lr_scheduler: *lr_scheduler,
-            seed: *seed,
-            variant: if variant.is_default() { String::new() } else { format!("{variant:?}") },
-            quantization: *quantization,
+            parameters: Parameter::ALL.map(|parameter| parameter.row().bits(self)),
+            variant: if self.variant.is_default() {
+                String::new()
+            } else {
+                format!("{:?}", self.variant)
+            },
         }
+    }
+}
+
+/// Every parameter at its default.
+impl Default for TrialConfig {
+    fn default() -> Self {
+        let mut config = Self::unset(LoraVariant::default());
+        for row in TABLE {
+            row.set(&mut config, row.default);
+        }
+        config
     }
 }

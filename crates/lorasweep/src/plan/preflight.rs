@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use data::{Dataset, Place, PreparedData, Vocabulary};
-use spec::{Sweep, Trial, TrialConfig};
+use spec::{Parameter, Sweep, Trial, TrialConfig};
 use trainer::TrainerError;
 use trainer::adapter::LoraShape;
 use trainer::model::DecoderConfig;
@@ -43,14 +43,7 @@ fn adapters(sweep: &Sweep, config: &DecoderConfig) -> Vec<TrainerError> {
         trials.into_iter().map(|Trial { config, .. }| config).collect();
     // A sample of trials need not have every value.
     if let Some(first) = configs.first().cloned() {
-        configs.extend(
-            sweep
-                .space
-                .target_modules
-                .values()
-                .iter()
-                .map(|modules| TrialConfig { target_modules: modules.clone(), ..first.clone() }),
-        );
+        configs.extend(sweep.space.with_each_value(Parameter::TargetModules, &first));
     }
     let mut mistakes: Vec<String> = configs
         .iter()

@@ -93,14 +93,10 @@ fn line(sweep: &Sweep, trial: &TrialState, expected: Option<Expectation>) -> Exp
 
 /// The varied settings of a trial.
 fn settings(sweep: &Sweep, trial: &TrialState) -> String {
-    let config = serde_json::to_value(&trial.trial.config).unwrap_or_default();
     let varied = sweep.space.varied();
-    let shown = varied.iter().map(|parameter| match &config[parameter.name()] {
-        serde_json::Value::Number(number) if number.as_f64().is_some_and(|x| x < 0.01) => {
-            format!("{parameter} {:e}", number.as_f64().unwrap_or_default())
-        }
-        value => format!("{parameter} {value}"),
-    });
+    let shown = varied
+        .iter()
+        .map(|parameter| format!("{parameter} {}", parameter.row().get(&trial.trial.config)));
     shown.collect::<Vec<_>>().join(", ")
 }
 

@@ -47,22 +47,9 @@ impl Earlier {
     }
 }
 
+/// Alpha is mostly a multiple of the rank, curves show every number of epochs, and a seed is chance:
+/// these may differ.
 fn is_equal(parameter: Parameter, a: &TrialConfig, b: &TrialConfig) -> bool {
-    match parameter {
-        Parameter::Rank => a.rank == b.rank,
-        Parameter::LoraDropout => a.lora_dropout == b.lora_dropout,
-        Parameter::UseRslora => a.use_rslora == b.use_rslora,
-        Parameter::TargetModules => a.target_modules == b.target_modules,
-        Parameter::LearningRate => a.learning_rate == b.learning_rate,
-        Parameter::BatchSize => a.batch_size == b.batch_size,
-        Parameter::LrScheduler => a.lr_scheduler == b.lr_scheduler,
-        Parameter::WarmupRatio => a.warmup_ratio == b.warmup_ratio,
-        Parameter::WeightDecay => a.weight_decay == b.weight_decay,
-        Parameter::LoraplusLrRatio => a.variant.loraplus_lr_ratio == b.variant.loraplus_lr_ratio,
-        Parameter::UseDora => a.variant.use_dora == b.variant.use_dora,
-        Parameter::Quantization => a.quantization == b.quantization,
-        // Alpha is mostly a multiple of the rank, curves show every number of epochs, and a seed is
-        // chance.
-        Parameter::LoraAlpha | Parameter::Epochs | Parameter::Seed => true,
-    }
+    matches!(parameter, Parameter::LoraAlpha | Parameter::Epochs | Parameter::Seed)
+        || parameter.row().get(a) == parameter.row().get(b)
 }

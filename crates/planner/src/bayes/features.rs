@@ -8,7 +8,7 @@
 //!
 //! Notation: D coordinates.
 
-use spec::{BaseForm, LrScheduler, Parameter, SearchSpace, TrialConfig};
+use spec::{Feature, LrScheduler, Parameter, SearchSpace, TrialConfig};
 
 use crate::sobol;
 
@@ -77,15 +77,16 @@ impl Features {
         let varied = space.varied();
         for &parameter in &varied {
             let what = match parameter {
-                // A seed says nothing of another seed, and epochs have their own coordinate.
-                Parameter::Seed | Parameter::Epochs => continue,
+                other if other.row().feature == Feature::Apart => continue,
                 Parameter::LearningRate if lora_prior => What::CorrectedRate,
                 other => What::Parameter(other),
             };
             features.coordinates.push(Coordinate::new(what, lora_prior));
         }
         features.coordinates.push(Coordinate::new(What::Epochs, lora_prior));
-        if space.lr_scheduler.values().iter().any(|schedule| decays(*schedule)) {
+        if (space.axis(Parameter::LrScheduler).values().iter())
+            .any(|schedule| schedule.name() != Some(LrScheduler::Constant.name()))
+        {
             features.coordinates.push(Coordinate::new(What::Remaining, lora_prior));
         }
         if !lora_prior {
@@ -161,26 +162,22 @@ pub(super) fn likely_rate(config: TrialConfig, u: f64) -> TrialConfig {
 
 impl Coordinate {
     fn new(what: What, lora_prior: bool) -> Self {
-        let nominal = matches!(
-            what,
-            What::Parameter(
-                Parameter::UseRslora
-                    | Parameter::UseDora
-                    | Parameter::Quantization
-                    | Parameter::TargetModules
-                    | Parameter::LrScheduler
-            )
-        );
-        let length = match what {
+        let feature = match what {
+            What::Parameter(parameter) => Some(parameter.row().feature),
+            What::CorrectedRate | What::Epochs | What::Remaining => None,
+        };
+        let nominal = feature == Some(Feature::Categorical);
+        let length = match feature {
             _ if nominal => 1.5,
-            What::Remaining => 0.5,
+            _ if what == What::Remaining => 0.5,
             // In the unit interval.
             _ if !lora_prior => 0.5,
-            What::CorrectedRate | What::Epochs => 1.5,
-            What::Parameter(Parameter::Rank | Parameter::LoraAlpha) => 4.0,
-            What::Parameter(Parameter::BatchSize | Parameter::LoraplusLrRatio) => 2.5,
-            What::Parameter(Parameter::WeightDecay) => 2.0,
-            What::Parameter(_) => 0.3,
+            Some(
+                Feature::Linear { length }
+                | Feature::Doublings { length }
+                | Feature::Decades { length, .. },
+            ) => length,
+            _ => 1.5,
         };
         Self { what, nominal, length, origin: 0.0, unit: 1.0 }
     }
@@ -200,32 +197,16 @@ fn raw(what: What, config: &TrialConfig, epoch: f64) -> f64 {
             (1.0 - epoch / f64::from(config.epochs)).max(0.0)
         }
         What::Remaining => 0.0,
-        What::Parameter(parameter) => match parameter {
-            Parameter::Rank => f64::from(config.rank).log2(),
-            Parameter::LoraAlpha => config.lora_alpha.log2(),
-            Parameter::LoraDropout => config.lora_dropout,
-            Parameter::UseRslora => f64::from(u8::from(config.use_rslora)),
-            Parameter::TargetModules => {
-                config.target_modules.iter().map(|m| f64::from(1_u16 << (*m as u16))).sum()
+        What::Parameter(parameter) => {
+            let x = parameter.row().number(config);
+            match parameter.row().feature {
+                Feature::Linear { .. } | Feature::Categorical => x,
+                Feature::Doublings { .. } => x.log2(),
+                Feature::Decades { from, .. } => (x + from).log10(),
+                Feature::Apart => 0.0,
             }
-            Parameter::LearningRate => config.learning_rate.log10(),
-            Parameter::BatchSize => f64::from(config.batch_size).log2(),
-            Parameter::Epochs => doublings(epoch),
-            Parameter::LrScheduler => f64::from(config.lr_scheduler as u8),
-            Parameter::WarmupRatio => config.warmup_ratio,
-            Parameter::WeightDecay => (config.weight_decay + 1e-3).log10(),
-            Parameter::Seed => 0.0,
-            Parameter::LoraplusLrRatio => config.variant.loraplus_lr_ratio.log2(),
-            Parameter::UseDora => f64::from(u8::from(config.variant.use_dora)),
-            Parameter::Quantization => form_number(config.quantization),
-        },
+        }
     }
-}
-
-/// A number for each form of the base.
-fn form_number(form: Option<BaseForm>) -> f64 {
-    let form = form.unwrap_or(BaseForm::AsStored);
-    BaseForm::all().position(|other| other == form).unwrap_or_default() as f64
 }
 
 /// Decades of the learning rate that would do the same at batch size 16 and alpha 32.

@@ -9,10 +9,10 @@
 //! whether a difference is the settings' or chance is weighed instead of assumed.
 
 use curves::Matrix;
-use spec::TrialConfig;
+use spec::{Kind, TrialConfig};
 
 use super::candidate::Candidates;
-use crate::parameters::{self, Kind, Parameter};
+use crate::parameters::{self, Parameter};
 
 /// Candidates at most: the best ones, since seeds matter most there.
 const MOST: usize = 40;
@@ -90,7 +90,7 @@ impl Axis {
         let numbers: Vec<Option<f64>> =
             configs.iter().map(|config| parameter.coordinate(config)).collect();
         let known = || numbers.iter().flatten().copied();
-        let unit = match parameter.kind {
+        let unit = match parameter.row.kind {
             Kind::Whole(_) => UNIT_OF_COUNT.ln(),
             Kind::Rate(_) => UNIT_OF_RATE.ln(),
             // What has no natural unit, such as dropout, has its range for one.

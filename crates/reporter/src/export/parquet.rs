@@ -9,12 +9,12 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::{Type, TypePtr};
-use spec::{Evaluation, SweepState, TrialConfig, TrialState};
+use spec::{Evaluation, Kind, SweepState, TrialConfig, TrialState};
 
 use super::metrics;
 use crate::diagnose::Note;
 use crate::error::ReportError;
-use crate::parameters::{Kind, PARAMETERS, Parameter};
+use crate::parameters::{PARAMETERS, Parameter};
 use crate::rank::{Ranking, Row};
 
 /// All evaluations of all runs in one table, each with its run's number and settings.
@@ -102,12 +102,18 @@ fn settings<'a, R>(
     config: impl Fn(&'a R) -> Option<&'a TrialConfig>,
 ) -> Vec<Column> {
     let config = &config;
-    let column = |Parameter { name, kind }: &'static Parameter| match *kind {
-        Kind::Whole(of) => rows.whole(name, |row| config(row).map(|c| of(c).into())),
-        Kind::Unsigned(of) => rows.unsigned(name, |row| config(row).map(of)),
-        Kind::Real(of) | Kind::Rate(of) => rows.real(name, |row| config(row).map(of)),
-        Kind::Truth(of) => rows.truth(name, |row| config(row).map(of)),
-        Kind::Text(of) => rows.text(name, |row| config(row).map(of).filter(|t| !t.is_empty())),
+    let column = |parameter: &'static Parameter| match &parameter.row.kind {
+        Kind::Whole(at) => {
+            rows.whole(parameter.name, |row| config(row).map(|c| (at.get)(c).into()))
+        }
+        Kind::Seed(at) => rows.unsigned(parameter.name, |row| config(row).map(at.get)),
+        Kind::Real(at) | Kind::Rate(at) | Kind::PerRank(at) => {
+            rows.real(parameter.name, |row| config(row).map(at.get))
+        }
+        Kind::Flag(at) => rows.truth(parameter.name, |row| config(row).map(at.get)),
+        Kind::Choice(_) | Kind::Modules(_) => rows.text(parameter.name, |row| {
+            config(row).map(|c| parameter.value(c)).filter(|text| !text.is_empty())
+        }),
     };
     PARAMETERS.iter().map(column).collect()
 }

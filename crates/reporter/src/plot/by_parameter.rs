@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use plotters::style::RGBColor;
-use spec::{SweepState, TrialConfig, TrialId, TrialState};
+use spec::{Parameter, SweepState, TrialConfig, TrialId, TrialState};
 
 use super::axis::Axis;
 use super::canvas::{Canvas, Drawn, Stroke, Symbol};
@@ -52,8 +52,8 @@ impl Along {
 
     const fn words(self) -> &'static str {
         match self {
-            Self::LearningRate => "learning rate",
-            Self::Rank => "rank",
+            Self::LearningRate => Parameter::LearningRate.row().label,
+            Self::Rank => Parameter::Rank.row().label,
         }
     }
 }
@@ -188,8 +188,8 @@ impl ByParameterFigure<'_> {
 impl Figure for ByParameterFigure<'_> {
     fn name(&self) -> String {
         match self.along {
-            Along::LearningRate => "learning_rate".to_owned(),
-            Along::Rank => "rank".to_owned(),
+            Along::LearningRate => Parameter::LearningRate.to_string(),
+            Along::Rank => Parameter::Rank.to_string(),
         }
     }
 

@@ -13,7 +13,7 @@ use super::series::from_base;
 use crate::compare::Z95;
 use crate::diagnose::{Diagnosis, Flag, Note};
 use crate::number;
-use crate::parameters::{self, PARAMETERS};
+use crate::parameters;
 
 const SHADE: f64 = 0.13;
 const BAND: f64 = 0.3;
@@ -32,7 +32,7 @@ impl RunFigure<'_> {
 
     fn frame(&self, curves: [&[Point]; 3]) -> Frame {
         let config = &self.trial.trial.config;
-        let shown: Vec<_> = PARAMETERS.iter().take(4).collect();
+        let shown: Vec<_> = parameters::most_tuned().collect();
         // The turn of the validation loss is what the picture is for: neither the base model, from
         // which every curve falls steeply, nor the retention loss stretches the axis.
         let own = curves[..2].iter().flat_map(|curve| curve.iter().filter(|p| p.0 > 0.0));

@@ -1,14 +1,14 @@
 //! `min`/`max` and the other distributions of a parameter, with the names of W&B sweeps.
 
 use super::findings::Findings;
-use super::limits::Limits;
 use super::scalar;
 use super::section::Section;
 use super::yaml::{Node, Value};
 use crate::distribution::{Distribution, Shape};
 use crate::error::Place;
+use crate::limits::Limits;
 use crate::mistake::Mistake;
-use crate::parameter::Parameter;
+use crate::parameter::{Kind, Parameter};
 
 /// A distribution's name in W&B sweeps.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -61,7 +61,7 @@ pub(crate) fn read(
     section: &Section,
     findings: &mut Findings,
 ) -> Option<Distribution> {
-    let reader = Reader { parameter, key, section, limits: Limits::of(parameter) };
+    let reader = Reader { parameter, key, section, limits: parameter.row().limits };
     let (name, rounded) = reader.name(findings)?;
     reader.check_keys(name, rounded, findings)?;
     let q = reader.q(rounded, name, findings);
@@ -140,12 +140,14 @@ impl Reader<'_> {
             };
             return findings.mistake(self.key, mistake);
         }
-        if self.parameter == Parameter::LearningRate {
+        if matches!(self.parameter.row().kind, Kind::Rate(_)) {
             findings.warning(
                 self.key,
-                "`learning_rate` has a range without a distribution: it is drawn log-uniformly, \
-                 where W&B would draw uniformly"
-                    .to_owned(),
+                format!(
+                    "`{}` has a range without a distribution: it is drawn log-uniformly, where \
+                     W&B would draw uniformly",
+                    self.parameter
+                ),
                 "write `distribution: log_uniform_values` to say so, or `uniform`",
             );
             return Some((Name::LogUniformValues, false));

@@ -2,12 +2,12 @@
 
 use super::findings::Findings;
 use super::keys;
-use super::limits::Limits;
 use super::scalar;
 use super::section::Section;
 use super::settings::{real, whole};
 use super::yaml::Node;
 use crate::error::Place;
+use crate::limits::Limits;
 use crate::mistake::Mistake;
 use crate::settings::ReportSettings;
 use crate::sweep::{Brackets, EarlyTerminate};

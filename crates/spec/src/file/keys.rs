@@ -1,7 +1,7 @@
 //! The keys of a sweep file, those that other tools use, and what to say about the rest.
 
 use crate::mistake::{Mistake, most_similar};
-use crate::parameter::Parameter;
+use crate::parameter::{Parameter, TABLE};
 
 /// Every section with its keys, named as in messages. Trial parameters are also keys of `train`.
 pub(crate) const TOP: &[&str] = &[
@@ -113,7 +113,7 @@ pub(crate) fn train() -> Vec<&'static str> {
 /// The trial parameter that a key of `train` fixes. What all trials' base is stands at the top
 /// level.
 pub(crate) fn fixed_in_train(key: &str) -> Option<Parameter> {
-    Parameter::from_name(key).filter(|parameter| *parameter != Parameter::Quantization)
+    Parameter::from_name(key).filter(|parameter| parameter.row().has_default())
 }
 
 /// The keys of `executor`, of all its types.
@@ -121,44 +121,32 @@ pub(crate) fn executor() -> Vec<&'static str> {
     [EXECUTOR, SLURM].concat()
 }
 
-/// Names that other programs have for our keys.
+/// Names that other programs have for our keys and words, in lower case and with `_`; those of
+/// parameters stand in their table.
 const ALIASES: &[(&str, &str)] = &[
-    ("lr", "learning_rate"),
-    ("r", "rank"),
-    ("lora_r", "rank"),
-    ("lora_rank", "rank"),
-    ("alpha", "lora_alpha"),
-    ("dropout", "lora_dropout"),
-    ("rslora", "use_rslora"),
-    ("dora", "use_dora"),
-    ("loraplus_ratio", "loraplus_lr_ratio"),
-    ("lora_plus_lr_ratio", "loraplus_lr_ratio"),
-    ("num_train_epochs", "epochs"),
-    ("num_epochs", "epochs"),
-    ("bs", "batch_size"),
-    ("per_device_train_batch_size", "batch_size"),
-    ("train_batch_size", "batch_size"),
-    ("scheduler", "lr_scheduler"),
-    ("lr_scheduler_type", "lr_scheduler"),
-    ("wd", "weight_decay"),
     ("max_seq_length", "max_seq_len"),
     ("max_length", "max_seq_len"),
     ("sequence_len", "max_seq_len"),
+    ("cutoff_len", "max_seq_len"),
     ("bf16", "dtype"),
+    ("gradient_clipping", "max_grad_norm"),
+    ("clip_grad_norm", "max_grad_norm"),
+    ("lora_layers_to_transform", "layers_to_transform"),
+    ("lora_modules_to_save", "modules_to_save"),
     ("model_name_or_path", "model"),
+    ("base_model_name_or_path", "model"),
     ("base_model", "model"),
     ("gguf", "base_weights"),
     ("gguf_file", "base_weights"),
-    ("quantisation", "quantization"),
-    ("quantization_config", "quantization"),
-    ("load_in_4bit", "quantization"),
-    ("load_in_8bit", "quantization"),
     ("dataset", "data"),
+    ("datasets", "data"),
     ("column_mapping", "columns"),
     ("pack", "packing"),
     ("sample_packing", "packing"),
     ("val", "validation"),
     ("val_fraction", "validation_fraction"),
+    ("val_set_size", "validation_fraction"),
+    ("val_size", "validation_fraction"),
     ("early_stopping", "early_terminate"),
     ("distributions", "distribution"),
     ("signal_delay_s", "signal_delay_seconds"),
@@ -166,9 +154,16 @@ const ALIASES: &[(&str, &str)] = &[
     ("timeout_min", "time"),
     ("mem_gb", "mem"),
     ("slurm_setup", "setup"),
+    ("bayesian", "bayes"),
+    ("tpe", "bayes"),
+    ("random_search", "random"),
+    ("grid_search", "grid"),
+    ("qmc", "sobol"),
+    ("constant_with_warmup", "constant"),
+    ("wsd", "warmup_stable_decay"),
 ];
 
-/// A key of W&B sweeps: why lorasweep has no use for it, and what to write.
+/// A key of another tool: why lorasweep has no use for it, and what to write.
 type Foreign = (&'static str, &'static str, &'static str);
 
 const FOREIGN_TOP: &[Foreign] = &[
@@ -215,6 +210,28 @@ const FOREIGN_PARAMETER: &[Foreign] = &[
     ("b", "the beta distribution is not available in this version", "use `uniform` or `normal`"),
 ];
 
+/// Keys of transformers' `TrainingArguments` that have no counterpart, wherever they stand.
+const FOREIGN_ARGUMENTS: &[Foreign] = &[
+    (
+        "gradient_accumulation_steps",
+        "`batch_size` counts the sequences of a whole optimizer step, accumulated or not",
+        "write `batch_size: ` with the product of per_device_train_batch_size and \
+         gradient_accumulation_steps; `train.micro_batch_size` limits one forward pass",
+    ),
+    ("optim", OPTIMIZER.0, OPTIMIZER.1),
+    ("optimizer", OPTIMIZER.0, OPTIMIZER.1),
+    (
+        "max_steps",
+        "a trial is as long as its `epochs`, so that losses at the same epoch can be compared",
+        "write `epochs:`, and `train.eval_steps` to evaluate more often",
+    ),
+];
+
+const OPTIMIZER: (&str, &str) = (
+    "every trial is trained with AdamW",
+    "remove it; `adam_beta1`, `adam_beta2`, `adam_epsilon` and `max_grad_norm` stand under `train:`",
+);
+
 /// The mistake of a key that `section` (`""` for the top level) does not have.
 pub(crate) fn unknown(key: &str, section: &str, known: &[&'static str]) -> Mistake {
     let foreign = match section {
@@ -222,8 +239,10 @@ pub(crate) fn unknown(key: &str, section: &str, known: &[&'static str]) -> Mista
         s if s.starts_with("parameters.") => FOREIGN_PARAMETER,
         _ => &[],
     };
-    if let Some(&(_, why, instead)) = foreign.iter().find(|(name, ..)| *name == key) {
-        return Mistake::ForeignKey { key: key.to_owned(), why, instead };
+    for (tool, keys) in [("W&B sweeps", foreign), ("transformers", FOREIGN_ARGUMENTS)] {
+        if let Some(&(_, why, instead)) = keys.iter().find(|(name, ..)| *name == plain(key)) {
+            return Mistake::ForeignKey { key: key.to_owned(), tool, why, instead };
+        }
     }
     if section == "parameters" && key == "base_weights" {
         return Mistake::NotAvailable {
@@ -244,8 +263,20 @@ pub(crate) fn unknown(key: &str, section: &str, known: &[&'static str]) -> Mista
 
 /// Which of the `known` names other programs call `key`.
 pub(crate) fn alias(key: &str, known: &[&'static str]) -> Option<String> {
-    let mut same = ALIASES.iter().filter(|(other, ours)| *other == key && known.contains(ours));
-    same.next().map(|(_, ours)| (*ours).to_owned())
+    meanings(key).find(|ours| known.contains(ours)).map(str::to_owned)
+}
+
+/// What names of other programs mean here.
+fn meanings(key: &str) -> impl Iterator<Item = &'static str> {
+    let key = plain(key);
+    let parameter = TABLE.iter().find(|row| row.is_called(&key)).map(|row| row.name);
+    let other = ALIASES.iter().find(|(other, _)| *other == key).map(|(_, ours)| *ours);
+    parameter.into_iter().chain(other)
+}
+
+/// A name as most tools would write it: `--lora-r` is `lora_r`.
+fn plain(key: &str) -> String {
+    key.trim_start_matches('-').to_lowercase().replace('-', "_")
 }
 
 /// A section's name for messages.
@@ -255,8 +286,7 @@ pub(crate) fn in_words(section: &str) -> String {
 
 /// The section in which a key is known; `name` and `train` stand in two and are not looked up.
 fn home(key: &str) -> Option<&'static str> {
-    let alias = ALIASES.iter().find(|(other, _)| *other == key).map(|(_, ours)| *ours);
-    let key = alias.unwrap_or(key);
+    let key = meanings(key).next().unwrap_or(key);
     if fixed_in_train(key).is_some() {
         return Some("parameters");
     }

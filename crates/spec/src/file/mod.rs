@@ -8,7 +8,6 @@ mod early_terminate;
 mod executor;
 mod findings;
 mod keys;
-mod limits;
 mod parameters;
 mod scalar;
 mod section;
@@ -20,7 +19,6 @@ mod variant;
 mod yaml;
 
 pub(crate) use findings::{At, Findings, MOST_MISTAKES};
-pub(crate) use parameters::ParametersFile;
 pub(crate) use settings::{DataFile, ValidationFile};
 pub(crate) use sweep_file::SweepFile;
 pub(crate) use yaml::parse;

@@ -5,17 +5,15 @@ use std::collections::BTreeMap;
 use super::distribution;
 use super::findings::Findings;
 use super::keys;
-use super::limits::Limits;
 use super::scalar::{self, wrong_type};
 use super::section::Section;
-use super::value::ParameterValue;
+use super::value;
 use super::yaml::{Key, Node, Value};
-use crate::base::BaseForm;
 use crate::error::Place;
+use crate::limits::Limits;
 use crate::mistake::Mistake;
-use crate::parameter::Parameter;
-use crate::space::{Alpha, Choice, FromNumber, Numeric};
-use crate::trial::{LrScheduler, TargetModule};
+use crate::parameter::{Kind, Parameter, ParameterValue, Row};
+use crate::space::{Axis, Choice};
 
 /// More values than these are a range; each is compared with all others.
 const MOST_LISTED: usize = 10_000;
@@ -23,21 +21,8 @@ const MOST_LISTED: usize = 10_000;
 /// What the file says of each parameter, and where.
 #[derive(Debug, Default)]
 pub(crate) struct ParametersFile {
-    pub rank: Option<Numeric<u32>>,
-    pub lora_alpha: Option<Numeric<Alpha>>,
-    pub lora_dropout: Option<Numeric<f64>>,
-    pub use_rslora: Option<Choice<bool>>,
-    pub target_modules: Option<Choice<Vec<TargetModule>>>,
-    pub learning_rate: Option<Numeric<f64>>,
-    pub batch_size: Option<Numeric<u32>>,
-    pub epochs: Option<Numeric<u32>>,
-    pub lr_scheduler: Option<Choice<LrScheduler>>,
-    pub warmup_ratio: Option<Numeric<f64>>,
-    pub weight_decay: Option<Numeric<f64>>,
-    pub seed: Option<Numeric<u64>>,
-    pub loraplus_lr_ratio: Option<Numeric<f64>>,
-    pub use_dora: Option<Choice<bool>>,
-    pub quantization: Option<Choice<Option<BaseForm>>>,
+    /// One a parameter, in the order of [`Parameter::ALL`].
+    pub axes: [Option<Axis>; Parameter::COUNT],
     /// Where each given parameter stands (its key).
     pub places: BTreeMap<Parameter, Place>,
 }
@@ -67,7 +52,7 @@ impl ParametersFile {
                 continue;
             }
             let listed = matches!(node.value, Value::List(_) | Value::Map(_));
-            if listed && parameter != Parameter::TargetModules {
+            if listed && !matches!(parameter.row().kind, Kind::Modules(_)) {
                 let mut mistake = wrong_type(&what, &"a single value", node);
                 if let Mistake::WrongType { help, .. } = &mut mistake {
                     *help = Some("to vary it, write it under `parameters`");
@@ -83,23 +68,7 @@ impl ParametersFile {
         let Some(parameter) = Parameter::from_name(&key.name) else { return };
         self.places.insert(parameter, key.place);
         let entry = Entry { parameter, what, node, key: key.place };
-        match parameter {
-            Parameter::Rank => self.rank = entry.numeric(findings),
-            Parameter::LoraAlpha => self.lora_alpha = entry.numeric(findings),
-            Parameter::LoraDropout => self.lora_dropout = entry.numeric(findings),
-            Parameter::UseRslora => self.use_rslora = entry.choice(findings),
-            Parameter::TargetModules => self.target_modules = entry.choice(findings),
-            Parameter::LearningRate => self.learning_rate = entry.numeric(findings),
-            Parameter::BatchSize => self.batch_size = entry.numeric(findings),
-            Parameter::Epochs => self.epochs = entry.numeric(findings),
-            Parameter::LrScheduler => self.lr_scheduler = entry.choice(findings),
-            Parameter::WarmupRatio => self.warmup_ratio = entry.numeric(findings),
-            Parameter::WeightDecay => self.weight_decay = entry.numeric(findings),
-            Parameter::Seed => self.seed = entry.numeric(findings),
-            Parameter::LoraplusLrRatio => self.loraplus_lr_ratio = entry.numeric(findings),
-            Parameter::UseDora => self.use_dora = entry.choice(findings),
-            Parameter::Quantization => self.quantization = entry.choice(findings),
-        }
+        self.axes[parameter.index()] = entry.axis(findings);
     }
 }
 
@@ -120,27 +89,22 @@ enum Written<'a> {
 }
 
 impl<'a> Entry<'a> {
-    fn numeric<T: ParameterValue + FromNumber>(
-        &self,
-        findings: &mut Findings,
-    ) -> Option<Numeric<T>> {
+    fn axis(&self, findings: &mut Findings) -> Option<Axis> {
         match self.written(findings)? {
-            Written::Spread(section) => {
+            Written::Spread(section) if self.row().kind.is_number() => {
                 distribution::read(self.parameter, self.key, &section, findings)
-                    .map(Numeric::Distribution)
+                    .map(Axis::Distribution)
             }
-            written => self.listed(&written, findings).map(Numeric::Choice),
-        }
-    }
-
-    fn choice<T: ParameterValue>(&self, findings: &mut Findings) -> Option<Choice<T>> {
-        match self.written(findings)? {
             Written::Spread(_) => {
                 let what = self.what.to_owned();
                 findings.mistake(self.key, Mistake::RangeOfNames { what })
             }
-            written => self.listed(&written, findings),
+            written => self.listed(&written, findings).map(Axis::Choice),
         }
+    }
+
+    fn row(&self) -> &'static Row {
+        self.parameter.row()
     }
 
     /// Tells the forms apart: a bare value, a bare list, `value:`, `values:`, or a distribution.
@@ -157,11 +121,9 @@ impl<'a> Entry<'a> {
     }
 
     fn is_one_value(&self, items: &[Node]) -> bool {
-        self.parameter == Parameter::TargetModules
+        matches!(self.row().kind, Kind::Modules(_))
             && items.iter().all(|item| match &item.value {
-                Value::Text(name) => {
-                    !matches!(name.as_str(), "all-linear" | "all_linear" | "attention" | "mlp")
-                }
+                Value::Text(name) => !value::is_preset(name),
                 _ => false,
             })
     }
@@ -211,15 +173,10 @@ impl<'a> Entry<'a> {
         }
     }
 
-    fn listed<T: ParameterValue>(
-        &self,
-        written: &Written<'a>,
-        findings: &mut Findings,
-    ) -> Option<Choice<T>> {
-        let limits = Limits::of(self.parameter);
+    fn listed(&self, written: &Written<'a>, findings: &mut Findings) -> Option<Choice> {
         let (list, items, probabilities) = match written {
             Written::One(node) => {
-                return T::read(self.what, node, limits, findings).map(Choice::fixed);
+                return value::read(self.row(), self.what, node, findings).map(Choice::fixed);
             }
             Written::Several { list, items, probabilities } => (list, items, probabilities),
             Written::Spread(_) => return None,
@@ -232,10 +189,10 @@ impl<'a> Entry<'a> {
             };
             return findings.mistake(list.place, mistake);
         }
-        let mut values: Vec<T> = Vec::with_capacity(items.len());
+        let mut values: Vec<ParameterValue> = Vec::with_capacity(items.len());
         let mut complete = true;
         for item in *items {
-            let Some(value) = T::read(self.what, item, limits, findings) else {
+            let Some(value) = value::read(self.row(), self.what, item, findings) else {
                 complete = false;
                 continue;
             };

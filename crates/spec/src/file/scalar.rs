@@ -3,8 +3,9 @@
 use std::fmt::Display;
 
 use super::findings::Findings;
-use super::limits::Limits;
+use super::keys;
 use super::yaml::{Node, Value};
+use crate::limits::Limits;
 use crate::mistake::{Mistake, most_similar};
 
 /// The mistake of a value that is not `expected`.
@@ -99,6 +100,6 @@ pub(crate) fn word<T: Copy>(
         return Some(*meaning);
     }
     let known: Vec<&'static str> = words.iter().map(|(word, _)| *word).collect();
-    let similar = most_similar(&found, &known);
+    let similar = keys::alias(&found, &known).or_else(|| most_similar(&found, &known));
     findings.mistake(node.place, Mistake::UnknownName { what: kind, found, similar, known })
 }

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use super::executor;
 use super::findings::{At, Findings};
 use super::keys;
-use super::limits::Limits;
 use super::scalar::{self, wrong_type};
 use super::section::Section;
 use super::yaml::{Key, Node, Value};
 use crate::error::Place;
+use crate::limits::Limits;
 use crate::mistake::Mistake;
 use crate::settings::{
     BayesSettings, DataSettings, DeviceChoice, Devices, Dtype, EvalSettings, ExecutorSettings,

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::findings::Findings;
-use super::limits::Limits;
 use super::scalar::{self, wrong_type};
 use super::section::Section;
 use super::settings::whole;
 use super::yaml::{Key, Node, Value};
+use crate::limits::Limits;
 use crate::mistake::Mistake;
 use crate::slurm::SlurmSettings;
 

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use super::early_terminate::{self, EarlyTerminateFile};
 use super::findings::{At, Findings};
 use super::keys;
-use super::limits::Limits;
 use super::parameters::ParametersFile;
 use super::scalar;
 use super::section::Section;
@@ -14,6 +13,7 @@ use super::variant;
 use super::yaml::Node;
 use crate::base::Quantization;
 use crate::error::Place;
+use crate::limits::Limits;
 use crate::mistake::Mistake;
 use crate::settings::{
     BayesSettings, ExecutorSettings, RankLadderSettings, Replicates, ReportSettings, TrainSettings,

@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 
 use super::findings::Findings;
-use super::limits::Limits;
 use super::scalar::{self, wrong_type};
 use super::section::Section;
 use super::yaml::{Node, Value};
+use crate::limits::Limits;
 use crate::mistake::Mistake;
+use crate::parameter::Parameter;
 use crate::variant::{InitLoraWeights, LoraVariant};
 
 /// The settings of `train` that say what an adapter is.
 pub(crate) fn read(train: &Section, findings: &mut Findings) -> LoraVariant {
     let defaults = LoraVariant::default();
     refuse(train, findings);
-    let rank = Limits::of(crate::Parameter::Rank);
-    let alpha = Limits::of(crate::Parameter::LoraAlpha);
+    let rank = Parameter::Rank.row().limits;
+    let alpha = Parameter::LoraAlpha.row().limits;
     LoraVariant {
         init_lora_weights: train
             .read("init_lora_weights", findings, init_lora_weights)

@@ -181,7 +181,7 @@ proptest! {
 
     #[test]
     fn a_file_cut_anywhere_is_read_or_refused(share in 0.0..1.0_f64) {
-        let text = spec::EXAMPLE;
+        let text = spec::example();
         let mut at = (share * text.len() as f64) as usize;
         while !text.is_char_boundary(at) {
             at -= 1;

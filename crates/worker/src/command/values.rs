@@ -45,7 +45,8 @@ pub(super) fn add_trial(values: &mut Values, trial: &Trial) -> Result<(), serde_
     let params = serde_json::to_value(&trial.config)?;
     for value in CommandValue::all() {
         if let CommandValue::Parameter(parameter) = value {
-            values.insert(value, text(&params[parameter.name()]));
+            let given = serde_json::to_value(parameter.row().get(&trial.config))?;
+            values.insert(value, text(&given));
         }
     }
     values.insert(CommandValue::Params, params.to_string());
@@ -55,6 +56,7 @@ pub(super) fn add_trial(values: &mut Values, trial: &Trial) -> Result<(), serde_
 /// A parameter's value as a program wants it: whole numbers without a point, lists with commas.
 fn text(value: &Value) -> String {
     match value {
+        Value::Null => String::new(),
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(","),
         Value::Number(number) => match number.as_f64() {

@@ -18,7 +18,7 @@ pub fn run(args: &InitArgs) -> Result<Exit, CliError> {
 
 fn sweep_file(args: &InitArgs) -> Result<Exit, CliError> {
     let path = args.path.clone().unwrap_or_else(|| PathBuf::from("sweep.yaml"));
-    let text = fill_in(spec::EXAMPLE, args.model.as_deref(), args.data.as_deref());
+    let text = fill_in(&spec::example(), args.model.as_deref(), args.data.as_deref());
     refuse_overwriting(std::slice::from_ref(&path), args.force)?;
     write(&path, text.as_bytes())?;
     output::result(&format!(

@@ -1,10 +1,21 @@
-//! The names of what a trial can vary.
+//! The parameters of a trial. [`TABLE`] has one row for each: its names, kind, limits, default,
+//! place in the configuration, and words. Reading, hints, columns, the planner's coordinates,
+//! `init`'s file and the schema are made from it.
+
+mod row;
+mod table;
+mod value;
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// A parameter of a trial, named as in sweep files and in [`crate::TrialConfig`].
+pub use row::{Access, ChoiceAccess, Feature, Kind, Row};
+pub(crate) use table::DEFAULT_SEED;
+pub use table::TABLE;
+pub use value::{ModuleSet, ParameterValue};
+
+/// A parameter of a trial, named as in sweep files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Parameter {
     /// `rank`
@@ -41,52 +52,34 @@ pub enum Parameter {
 
 impl Parameter {
     /// Number of parameters.
-    pub const COUNT: usize = 15;
+    pub const COUNT: usize = TABLE.len();
 
     /// Every parameter, in the order of the axes of the search space; a new one comes last, so that
     /// it changes nothing in the sequences of the others.
-    pub const ALL: [Self; Self::COUNT] = [
-        Self::Rank,
-        Self::LoraAlpha,
-        Self::LoraDropout,
-        Self::UseRslora,
-        Self::TargetModules,
-        Self::LearningRate,
-        Self::BatchSize,
-        Self::Epochs,
-        Self::LrScheduler,
-        Self::WarmupRatio,
-        Self::WeightDecay,
-        Self::Seed,
-        Self::LoraplusLrRatio,
-        Self::UseDora,
-        Self::Quantization,
-    ];
+    pub const ALL: [Self; Self::COUNT] = {
+        let mut all = [Self::Rank; Self::COUNT];
+        let mut at = 0;
+        while at < Self::COUNT {
+            all[at] = TABLE[at].parameter;
+            assert!(all[at].index() == at, "the table's rows stand in the order of the variants");
+            at += 1;
+        }
+        all
+    };
 
     /// Its place in [`Self::ALL`].
     pub const fn index(self) -> usize {
         self as usize
     }
 
+    /// Its row of the table.
+    pub const fn row(self) -> &'static Row {
+        &TABLE[self.index()]
+    }
+
     /// Its key in sweep files.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Rank => "rank",
-            Self::LoraAlpha => "lora_alpha",
-            Self::LoraDropout => "lora_dropout",
-            Self::UseRslora => "use_rslora",
-            Self::TargetModules => "target_modules",
-            Self::LearningRate => "learning_rate",
-            Self::BatchSize => "batch_size",
-            Self::Epochs => "epochs",
-            Self::LrScheduler => "lr_scheduler",
-            Self::WarmupRatio => "warmup_ratio",
-            Self::WeightDecay => "weight_decay",
-            Self::Seed => "seed",
-            Self::LoraplusLrRatio => "loraplus_lr_ratio",
-            Self::UseDora => "use_dora",
-            Self::Quantization => "quantization",
-        }
+        self.row().name
     }
 
     /// The parameter with this key.

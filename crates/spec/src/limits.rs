@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::parameter::Parameter;
-
 /// An interval of numbers, with words for messages.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Limits {
@@ -62,25 +60,6 @@ impl Limits {
     /// The same, but not above the largest `u32`.
     pub fn within_u32(self) -> Self {
         if self.highest() > f64::from(u32::MAX) { self.to(f64::from(u32::MAX)) } else { self }
-    }
-
-    /// What a parameter of a trial allows.
-    pub const fn of(parameter: Parameter) -> Self {
-        match parameter {
-            Parameter::Rank => Self::whole(1).to(8192.0),
-            Parameter::LoraAlpha | Parameter::LoraplusLrRatio => Self::above(0.0),
-            Parameter::LoraDropout => Self::from(0.0).below(1.0),
-            Parameter::LearningRate => Self::above(0.0).to(1.0),
-            Parameter::BatchSize | Parameter::Epochs => Self::whole(1).to(65536.0),
-            Parameter::WarmupRatio => Self::from(0.0).to(1.0),
-            Parameter::WeightDecay => Self::from(0.0),
-            Parameter::Seed => Self::SEED,
-            Parameter::UseRslora
-            | Parameter::UseDora
-            | Parameter::Quantization
-            | Parameter::TargetModules
-            | Parameter::LrScheduler => Self::ANY,
-        }
     }
 
     /// The smallest allowed number.
