@@ -17,6 +17,7 @@ use crate::model::{Rope, Stored};
 
 pub mod candle;
 pub mod cpu;
+pub mod cuda;
 
 /// A frozen linear layer of the base model.
 #[derive(Debug)]

@@ -1,0 +1,4 @@
+//! The CUDA backend, on a device of software.
+
+mod device;
+mod golden;
