@@ -253,24 +253,58 @@ pub fn device_count() -> Result<u32> {
     check(status, "look for GPUs").map(|()| count as u32)
 }
 
+/// Whether the device can be used; the error says why not.
+pub fn check_device(ordinal: u32) -> Result<()> {
+    usable(ordinal).map(|_| ())
+}
+
+/// The device with this index, and the driver's version.
+fn usable(ordinal: u32) -> Result<(cu::CUdevice, i32)> {
+    let count = device_count()?;
+    if ordinal >= count {
+        return Err(TrainerError::Device(format!(
+            "there is no GPU cuda:{ordinal}: {count} can be seen (CUDA_VISIBLE_DEVICES chooses among \
+             them)"
+        )));
+    }
+    let (mut device, mut version) = (0, 0);
+    // SAFETY: the driver is initialised by `device_count`, and both numbers outlive the calls.
+    unsafe {
+        check(cu::cuDriverGetVersion(&raw mut version), "ask the driver for its version")?;
+        check(cu::cuDeviceGet(&raw mut device, ordinal as i32), "take the device")?;
+    }
+    check_version(version)?;
+    check_capability(ordinal, device)?;
+    Ok((device, version))
+}
+
+/// Bytes that the driver has free on a device, the context of this process apart.
+pub fn free_memory(ordinal: u32) -> Result<u64> {
+    let (device, _) = usable(ordinal)?;
+    let mut context = std::ptr::null_mut();
+    let (mut free, mut total) = (0, 0);
+    // SAFETY: every pointer outlives its call, and the context is released once it is retained.
+    unsafe {
+        check(cu::cuDevicePrimaryCtxRetain(&raw mut context, device), "make the GPU's context")?;
+        let status = match cu::cuCtxSetCurrent(context) {
+            cu::CUresult::CUDA_SUCCESS => cu::cuMemGetInfo_v2(&raw mut free, &raw mut total),
+            failed => failed,
+        };
+        let released = cu::cuDevicePrimaryCtxRelease_v2(device);
+        check(status, "ask for the free memory")?;
+        check(released, "leave the GPU's context")?;
+    }
+    Ok(free as u64)
+}
+
 impl Gpu {
     /// Takes a device into use; its memory, cuBLAS's included, takes at most `limit` bytes.
     pub fn open(ordinal: u32, limit: usize, with_cublas: bool) -> Result<Arc<Self>> {
-        let count = device_count()?;
-        if ordinal >= count {
-            return Err(TrainerError::Device(format!(
-                "there is no GPU cuda:{ordinal}: {count} can be seen (CUDA_VISIBLE_DEVICES chooses \
-                 among them)"
-            )));
-        }
-        let (mut device, mut context, mut version) = (0, std::ptr::null_mut(), 0);
+        let (device, version) = usable(ordinal)?;
+        let mut context = std::ptr::null_mut();
         let (mut stream, mut module) = (std::ptr::null_mut(), std::ptr::null_mut());
-        // SAFETY: the driver is initialised by `device_count`, and every pointer outlives its call.
+        // SAFETY: the driver is initialised by `usable`, and every pointer outlives its call.
         unsafe {
-            check(cu::cuDriverGetVersion(&raw mut version), "ask the driver for its version")?;
-            check_version(version)?;
-            check(cu::cuDeviceGet(&raw mut device, ordinal as i32), "take the device")?;
-            check_capability(ordinal, device)?;
             let retained = cu::cuDevicePrimaryCtxRetain(&raw mut context, device);
             check(retained, "make the GPU's context")?;
             check(cu::cuCtxSetCurrent(context), "enter the GPU's context")?;
@@ -342,15 +376,6 @@ impl Gpu {
         let text =
             CStr::from_bytes_until_nul(&name).ok().filter(|_| status == cu::CUresult::CUDA_SUCCESS);
         text.map_or_else(|| "a GPU".to_owned(), |text| text.to_string_lossy().into_owned())
-    }
-
-    /// Bytes that the driver has free, and those that the device has.
-    pub fn free_memory(&self) -> Result<(usize, usize)> {
-        self.enter()?;
-        let (mut free, mut total) = (0, 0);
-        // SAFETY: the context is current, and both outlive the call.
-        let status = unsafe { cu::cuMemGetInfo_v2(&raw mut free, &raw mut total) };
-        self.check(status, "ask for the free memory").map(|()| (free, total))
     }
 
     /// What was asked of the device so far.

@@ -27,7 +27,7 @@ mod tables;
 mod tensor;
 mod weight;
 
-pub use driver::{Counts, Gpu, device_count};
+pub use driver::{Counts, Gpu, check_device, device_count, free_memory};
 pub use libraries::{FOLDERS as LIBRARY_FOLDERS, look_in};
 pub use tensor::Tensor;
 pub use weight::Weight;
@@ -62,6 +62,13 @@ pub enum Numbers {
     Bf16,
 }
 
+impl Numbers {
+    /// Bytes of one.
+    pub const fn bytes(self) -> usize {
+        driver::value_bytes(matches!(self, Self::Bf16))
+    }
+}
+
 impl Cuda {
     /// Takes the GPU with this index into use. Its matrices, those of the base model included, take
     /// at most `limit` bytes together. The error says what is missing.
@@ -77,6 +84,17 @@ impl Cuda {
     fn open(index: u32, numbers: Numbers, limit: usize, with_cublas: bool) -> Result<Self> {
         let gpu = Gpu::open(index, limit, with_cublas)?;
         Ok(Self { gpu, narrow: numbers == Numbers::Bf16, tables: Arc::default() })
+    }
+
+    /// Why it is slower than it could be, if so.
+    pub fn note(&self) -> Option<String> {
+        (!self.gpu.has_cublas()).then(|| {
+            format!(
+                "cuBLAS is not found, and products are several times slower without it: `pip install \
+                 nvidia-cublas-cu12` (or nvidia-cublas for a driver of CUDA 13), or name its folder in \
+                 {LIBRARY_FOLDERS}"
+            )
+        })
     }
 
     /// The GPU.
