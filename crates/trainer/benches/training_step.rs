@@ -4,8 +4,7 @@
 //! After the measurements it prints the peak memory of this process for the shape named by
 //! `LORASWEEP_BENCH_MEMORY`, measured alone: criterion's own runs of other shapes would hide it.
 //!
-//! Built with `--features cuda` and started with `LORASWEEP_BENCH_CUDA=1` it measures a larger
-//! model in bf16 on the first GPU instead; `scripts/gpu_check.sh` does that.
+//! With `LORASWEEP_BENCH_CUDA=1` it measures a larger model in bf16 on the first GPU instead.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,8 +13,8 @@ use candle_core::{DType, Device, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use spec::{BaseSettings, InitLoraWeights, TargetModule};
 use trainer::adapter::AdapterLayout;
-use trainer::backend::candle::CandleBackend;
 use trainer::backend::cpu::Cpu;
+use trainer::backend::cuda::{Cuda, Numbers};
 use trainer::backend::{AdamWStep, Backend};
 use trainer::decoder::{ActiveAdapter, Decoder, Rows};
 use trainer::model::Model;
@@ -242,9 +241,9 @@ fn training_step(criterion: &mut Criterion) {
         rayon::scope(|_| (0..5).for_each(|_| step.take()));
         println!("peak memory of {}: {:?} MiB", LARGE.name, peak_memory());
     } else if std::env::var_os("LORASWEEP_BENCH_CUDA").is_some() {
-        let gpu = Device::new_cuda(0).expect("a GPU, and a build with `--features cuda`");
         let shapes = [GPU, GPU_PACKED_8, GPU_PACKED_16];
-        measure(criterion, &shapes, || CandleBackend::new(gpu.clone(), DType::BF16));
+        let gpu = || Cuda::new(0, Numbers::Bf16, usize::MAX).expect("a GPU");
+        measure(criterion, &shapes, gpu);
     } else {
         let shapes =
             [LARGE, LARGE_BF16, LARGE_SHORT, LARGE_PACKED, SMALL, SMALL_SHORT, SMALL_PACKED];

@@ -1,25 +1,23 @@
 //! Which device to train on, and in which number format.
 
-use candle_core::{DType, Device as CandleDevice};
 use spec::{DeviceChoice, Dtype};
 
+use crate::backend::cuda::{self, Numbers};
 use crate::error::{Result, TrainerError};
 use crate::memory;
 use crate::model::BaseOn;
 
 /// A device that was found usable.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Device {
     /// This machine's processor, by the slice kernels.
     Cpu,
-    /// A GPU, by candle's CUDA operations.
+    /// A GPU, by the CUDA kernels.
     Cuda {
-        /// Its index.
+        /// Its index among those that are visible.
         index: u32,
-        /// The device and the number format of base and activations.
-        device: CandleDevice,
-        /// bf16 or f32.
-        dtype: DType,
+        /// The numbers of base and activations.
+        numbers: Numbers,
     },
 }
 
@@ -38,38 +36,34 @@ impl Device {
     pub fn keeps_base(&self) -> BaseOn {
         match self {
             Self::Cpu => BaseOn::Cpu,
-            Self::Cuda { dtype, .. } => BaseOn::Gpu { value_bytes: dtype.size_in_bytes() as u64 },
+            Self::Cuda { numbers, .. } => BaseOn::Gpu { value_bytes: numbers.bytes() as u64 },
         }
     }
 
-    /// Bytes that training may take on it: on the CPU what is free, and what `limit` leaves; not
-    /// told for a GPU, where a step that does not fit is cut when it fails.
+    /// Bytes that training may take on it: on the CPU what is free, and what `limit` leaves; on a GPU
+    /// what its driver has free. `None` where nobody tells.
     pub fn available_memory(&self, limit: Option<u64>) -> Option<u64> {
         match self {
             Self::Cpu => memory::available(limit),
-            Self::Cuda { .. } => None,
+            Self::Cuda { index, .. } => cuda::free_memory(*index).ok(),
         }
     }
 }
 
-/// Whether this binary was built with CUDA.
-pub const fn cuda_available() -> bool {
-    cfg!(feature = "cuda")
+/// How many GPUs the driver shows to this process, which `CUDA_VISIBLE_DEVICES` chooses among; 0
+/// without a driver.
+pub fn visible_gpus() -> u32 {
+    cuda::device_count().unwrap_or(0)
 }
 
 /// Picks the device. Returns it with a note when it is not what one might expect (asked for
-/// `auto`, built for CUDA, but no GPU answers).
+/// `auto`, and there is a GPU, but it cannot be used).
 pub fn select(choice: DeviceChoice, dtype: Dtype) -> Result<(Device, Option<String>)> {
     match choice {
         DeviceChoice::Cpu => cpu(dtype, None),
-        DeviceChoice::Cuda(_) if !cuda_available() => Err(TrainerError::Device(
-            "this binary was built without CUDA; build it with `--features cuda`, or set \
-             `executor.devices: cpu`"
-                .to_owned(),
-        )),
-        DeviceChoice::Cuda(index) => Ok((cuda(index, dtype)?, None)),
-        DeviceChoice::Auto if !cuda_available() => cpu(dtype, None),
-        DeviceChoice::Auto => match cuda(0, dtype) {
+        DeviceChoice::Cuda(index) => Ok((gpu(index, dtype)?, None)),
+        DeviceChoice::Auto if visible_gpus() == 0 => cpu(dtype, None),
+        DeviceChoice::Auto => match gpu(0, dtype) {
             Ok(device) => Ok((device, None)),
             Err(error) => cpu(dtype, Some(format!("no GPU can be used ({error}); using the CPU"))),
         },
@@ -85,12 +79,11 @@ fn cpu(dtype: Dtype, note: Option<String>) -> Result<(Device, Option<String>)> {
     Ok((Device::Cpu, note))
 }
 
-fn cuda(index: u32, dtype: Dtype) -> Result<Device> {
-    let device = CandleDevice::new_cuda(index as usize)
-        .map_err(|e| TrainerError::Device(format!("the GPU cuda:{index} cannot be used: {e}")))?;
-    let dtype = match dtype {
-        Dtype::F32 => DType::F32,
-        Dtype::Auto | Dtype::Bf16 => DType::BF16,
+fn gpu(index: u32, dtype: Dtype) -> Result<Device> {
+    cuda::check_device(index)?;
+    let numbers = match dtype {
+        Dtype::F32 => Numbers::F32,
+        Dtype::Auto | Dtype::Bf16 => Numbers::Bf16,
     };
-    Ok(Device::Cuda { index, device, dtype })
+    Ok(Device::Cuda { index, numbers })
 }

@@ -3,8 +3,8 @@
 //! Place on the flow line: `Pack -> worker -> **trainer::Engine -> Event** -> store`.
 //!
 //! - [`model`]: a Hugging Face folder becomes a [`model::DecoderConfig`] and frozen weights.
-//! - [`backend`]: the operations a decoder is made of, forward and backward, on slices (CPU) or
-//!   on candle tensors (CUDA, and as an oracle in tests).
+//! - [`backend`]: the operations a decoder is made of, forward and backward, on slices (CPU), in
+//!   CUDA kernels, or on candle tensors (an oracle in tests).
 //! - [`decoder`]: the packed forward and backward pass, written once for every backend.
 //! - [`engine`]: slots that share the base, steps, evaluations, checkpoints.
 //!
@@ -28,7 +28,7 @@ pub mod plan;
 pub mod schedule;
 mod tensor_file;
 
-pub use device::{Device, cuda_available, select as select_device};
+pub use device::{Device, select as select_device, visible_gpus};
 pub use engine::Engine;
 pub use error::TrainerError;
 

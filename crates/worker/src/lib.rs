@@ -14,7 +14,6 @@ mod board;
 mod command;
 mod drive;
 mod error;
-pub mod gpu;
 pub mod launch;
 mod metrics;
 mod observer;

@@ -131,7 +131,7 @@ impl Export<'_> {
     }
 
     /// Refuses to begin where a merged model does not fit: its weights are as large as the base's.
-    fn ask_for_room(&self, target: &Path) -> Result<(), CliError> {
+    fn ask_for_room(&self, target: &Path) -> Result<(), Error> {
         let is_weights = |path: &str| path.ends_with(".safetensors");
         let files = self.identity.inputs.iter().filter(|(what, _)| what.starts_with("model's "));
         let weights = files.filter(|(_, file)| is_weights(&file.path)).map(|(_, file)| file.bytes);

@@ -1,14 +1,12 @@
 //! Which devices a sweep's workers take, one each, and how much memory each may use there.
 
 use spec::{DeviceChoice, Devices, ExecutorSettings, Sweep};
-use worker::gpu;
 
 use crate::error::Error;
 
 /// The device of every worker, in order.
 pub fn of(executor: &ExecutorSettings) -> Result<Vec<DeviceChoice>, Error> {
-    let gpus = if trainer::cuda_available() { gpu::visible().len() as u32 } else { 0 };
-    choose(executor, gpus)
+    choose(executor, trainer::visible_gpus())
 }
 
 /// The same with so many GPUs that can be used.

@@ -12,7 +12,6 @@ use spec::{
 use trainer::model::{BaseMemory, BaseOn, DecoderConfig};
 use trainer::plan::{self, Demand, Memory, Packing, Work};
 use trainer::{Device, TrainerError};
-use worker::gpu;
 
 use super::base::Base;
 use crate::error::Error;
@@ -123,7 +122,7 @@ impl Room {
         Ok(Self {
             base: base.memory(on).map_err(unusable)?,
             on,
-            available: available_memory(device, sweep.executor.memory_limit),
+            available: device.available_memory(sweep.executor.memory_limit),
             config: base.config().clone(),
         })
     }
@@ -181,12 +180,6 @@ fn leave_out_unfit(
     let count = if fitting.is_empty() { 0 } else { unfit.len() };
     *configs = if fitting.is_empty() { unfit } else { fitting };
     count
-}
-
-/// Bytes that training may take on a device: what is free, and on the CPU what a limit leaves.
-fn available_memory(device: &Device, limit: Option<u64>) -> Option<u64> {
-    let Device::Cuda { index, .. } = device else { return device.available_memory(limit) };
-    gpu::visible().get(*index as usize).map(|gpu| gpu.free_bytes)
 }
 
 impl Workload {

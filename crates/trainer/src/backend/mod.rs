@@ -5,9 +5,9 @@
 //! V vocabulary. Activations are `[N, columns]`, row-major; a linear layer computes
 //! `y = x W^T + b` with `W` `[out, in]`, as in PyTorch.
 //!
-//! Two implementations: [`cpu::Cpu`] works on slices with recycled buffers, fused loops and one
-//! thread pool; [`candle::CandleBackend`] composes candle operations on any device and is both
-//! the CUDA path and the oracle of the other in tests.
+//! Three implementations: [`cpu::Cpu`] works on slices with recycled buffers, fused loops and one
+//! thread pool; [`cuda::Cuda`] queues kernels on a GPU; [`candle::CandleBackend`] composes candle
+//! operations and is the oracle of the others in tests.
 
 use std::ops::Range;
 
@@ -17,6 +17,7 @@ use crate::model::{Rope, Stored};
 
 pub mod candle;
 pub mod cpu;
+pub mod cuda;
 
 /// A frozen linear layer of the base model.
 #[derive(Debug)]

@@ -7,8 +7,8 @@ use spec::{
     TrainSettings, Trial, TrialConfig, TrialId,
 };
 
-use crate::backend::candle::CandleBackend;
 use crate::backend::cpu::Cpu;
+use crate::backend::cuda::Cuda;
 use crate::device::{self, Device};
 use crate::error::Result;
 use crate::memory;
@@ -62,7 +62,7 @@ pub struct Engine {
 #[derive(Debug)]
 enum On {
     Cpu(Packed<Cpu<f32>>),
-    Candle(Packed<CandleBackend>),
+    Cuda(Packed<Cuda>),
 }
 
 /// Runs the same method on whichever backend is in use.
@@ -70,7 +70,7 @@ macro_rules! on_each {
     ($engine:expr, $packed:ident => $call:expr) => {
         match $engine {
             On::Cpu($packed) => $call,
-            On::Candle($packed) => $call,
+            On::Cuda($packed) => $call,
         }
     };
 }
@@ -87,7 +87,7 @@ impl Engine {
         packing: Packing,
     ) -> Result<Self> {
         let data = data.into();
-        let (device, note) = device::select(executor.device, train.dtype)?;
+        let (device, mut note) = device::select(executor.device, train.dtype)?;
         let name = device.name();
         let on = match device {
             Device::Cpu => {
@@ -96,9 +96,10 @@ impl Engine {
                 let room = room.map_or(usize::MAX, |bytes| bytes as usize);
                 On::Cpu(Packed::load(Cpu::with_limit(room), model_dir, base, data, train, packing)?)
             }
-            Device::Cuda { device, dtype, .. } => {
-                let backend = CandleBackend::new(device, dtype);
-                On::Candle(Packed::load(backend, model_dir, base, data, train, packing)?)
+            Device::Cuda { index, numbers } => {
+                let backend = Cuda::new(index, numbers, usize::MAX)?;
+                note = note.or_else(|| backend.note());
+                On::Cuda(Packed::load(backend, model_dir, base, data, train, packing)?)
             }
         };
         Ok(Self { on, device: name, note })

@@ -22,11 +22,18 @@ const COMPANY: [Option<(usize, f64, usize)>; 7] = [
     Some((4, 2.0, 2)),
 ];
 
-/// The gradient of each slot of [`COMPANY`] on the candle backend, all in one step or each in its
+fn candle() -> CandleBackend {
+    CandleBackend::new(Device::Cpu, DType::F32)
+}
+
+/// The gradient of each slot of [`COMPANY`], all in one step or each in its
 /// own. The values of slot `broken` are not finite.
-fn gradients_of_company(together: bool, broken: Option<usize>) -> Vec<Vec<f32>> {
+pub fn gradients_of_company<B: Backend>(
+    backend: B,
+    together: bool,
+    broken: Option<usize>,
+) -> Vec<Vec<f32>> {
     let (golden, _) = golden("llama");
-    let backend = CandleBackend::new(Device::Cpu, DType::F32);
     let decoder = decoder(backend, "llama");
     let (mut rows, mut slots) = (Rows::default(), Vec::new());
     for (slot, of_slot) in COMPANY.into_iter().enumerate() {
@@ -80,7 +87,7 @@ fn gradients_of_company(together: bool, broken: Option<usize>) -> Vec<Vec<f32>> 
 
 #[test]
 fn candle_slots_of_any_rank_scale_length_and_dropout_have_the_gradients_they_have_alone() {
-    let (together, alone) = (gradients_of_company(true, None), gradients_of_company(false, None));
+    let (together, alone) = (gradients_of_company(candle(), true, None), gradients_of_company(candle(), false, None));
     for (slot, (together, alone)) in together.iter().zip(&alone).enumerate() {
         let error = relative_error(together, alone);
         assert!(error < 1e-5, "slot {slot}: off by {error}");
@@ -89,9 +96,9 @@ fn candle_slots_of_any_rank_scale_length_and_dropout_have_the_gradients_they_hav
 
 #[test]
 fn what_is_not_finite_in_a_candle_slot_stays_in_it() {
-    let whole = gradients_of_company(true, None);
+    let whole = gradients_of_company(candle(), true, None);
     // The second slot shares its products with the last, which is shorter.
-    for (slot, gradient) in gradients_of_company(true, Some(1)).iter().enumerate() {
+    for (slot, gradient) in gradients_of_company(candle(), true, Some(1)).iter().enumerate() {
         if slot == 1 {
             assert!(gradient.iter().any(|g| !g.is_finite()), "slot {slot} did not break");
         } else {

@@ -14,6 +14,7 @@ use spec::{
     Trial, TrialConfig, TrialId,
 };
 use trainer::TrainerError;
+use trainer::backend::Backend;
 use trainer::backend::cpu::Cpu;
 use trainer::engine::{Admission, Engine, Packed, TrainingSets};
 use trainer::plan::Packing;
@@ -26,7 +27,7 @@ fn example(seed: u32, len: u32) -> Example {
     Example { input_ids, loss_mask }
 }
 
-fn sets() -> TrainingSets {
+pub fn sets() -> TrainingSets {
     let of = |from: u32, n: u32| Dataset {
         examples: (from..from + n).map(|i| example(i, 4 + (i * 5) % 9)).collect(),
     };
@@ -55,7 +56,7 @@ fn load(
     Engine::load(model, &BaseSettings::default(), data, train, &executor, packing)
 }
 
-fn trial(id: u32) -> Trial {
+pub fn trial(id: u32) -> Trial {
     Trial {
         id: TrialId(id),
         config: TrialConfig {
@@ -79,13 +80,13 @@ fn trial(id: u32) -> Trial {
 
 /// What a trial went through.
 #[derive(Debug, Clone, Default)]
-struct History {
-    points: Vec<TrainPoint>,
-    evaluations: Vec<Evaluation>,
-    outcome: Option<Outcome>,
+pub struct History {
+    pub points: Vec<TrainPoint>,
+    pub evaluations: Vec<Evaluation>,
+    pub outcome: Option<Outcome>,
 }
 
-fn record(histories: &mut BTreeMap<TrialId, History>, events: Vec<Event>) {
+pub fn record(histories: &mut BTreeMap<TrialId, History>, events: Vec<Event>) {
     for event in events {
         match event {
             Event::Trained { trial, point } => {
@@ -129,7 +130,7 @@ fn run(slots: u32, trials: &[Trial], train: &TrainSettings) -> BTreeMap<TrialId,
     }
 }
 
-fn assert_same(a: &History, b: &History, tolerance: f64, what: &str) {
+pub fn assert_same(a: &History, b: &History, tolerance: f64, what: &str) {
     let close = |x: f64, y: f64| (x - y).abs() <= tolerance * y.abs().max(1e-3);
     assert_eq!(a.points.len(), b.points.len(), "{what}: steps");
     for (x, y) in a.points.iter().zip(&b.points) {
@@ -530,8 +531,8 @@ fn limited(bytes: usize, slots: usize) -> Packed<Cpu<f32>> {
 }
 
 /// Trains all trials at once and counts the times memory ran out.
-fn run_limited(
-    engine: &mut Packed<Cpu<f32>>,
+pub fn run_limited<B: Backend>(
+    engine: &mut Packed<B>,
     trials: &[Trial],
 ) -> (BTreeMap<TrialId, History>, u32) {
     for trial in trials {

@@ -21,7 +21,7 @@ fn candle() -> CandleBackend {
     CandleBackend::new(Device::Cpu, DType::F32)
 }
 
-fn logits_and_losses_agree<B: Backend>(make: impl Fn() -> B) {
+pub fn logits_and_losses_agree<B: Backend>(make: impl Fn() -> B) {
     for architecture in all() {
         let (golden, tensors) = golden(architecture);
         let decoder = decoder(make(), architecture);
@@ -69,7 +69,7 @@ fn mean_loss<B: Backend>(
     nll.iter().map(|x| f64::from(*x)).sum::<f64>() / nll.len() as f64
 }
 
-fn gradients_agree<B: Backend>(make: impl Fn() -> B) {
+pub fn gradients_agree<B: Backend>(make: impl Fn() -> B) {
     for architecture in all() {
         let (golden, tensors) = golden(architecture);
         let decoder = decoder(make(), architecture);
@@ -91,7 +91,7 @@ fn gradients_agree<B: Backend>(make: impl Fn() -> B) {
     }
 }
 
-fn training_agrees<B: Backend>(make: impl Fn() -> B) {
+pub fn training_agrees<B: Backend>(make: impl Fn() -> B) {
     for architecture in all() {
         let (golden, tensors) = golden(architecture);
         for case in golden.cases.keys().map(String::as_str) {
@@ -183,32 +183,4 @@ fn candle_gradients_of_every_lora_matrix_equal_peft() {
 #[test]
 fn candle_training_follows_peft_for_twenty_steps() {
     training_agrees(candle);
-}
-
-/// The same on a GPU: `scripts/gpu_check.sh` carries these tests to a machine that has one.
-#[cfg(feature = "cuda")]
-mod on_cuda {
-    use super::*;
-
-    fn gpu() -> CandleBackend {
-        CandleBackend::new(Device::new_cuda(0).expect("a GPU"), DType::F32)
-    }
-
-    #[test]
-    #[ignore = "needs a GPU"]
-    fn cuda_logits_and_losses_equal_transformers_and_peft() {
-        logits_and_losses_agree(gpu);
-    }
-
-    #[test]
-    #[ignore = "needs a GPU"]
-    fn cuda_gradients_of_every_lora_matrix_equal_peft() {
-        gradients_agree(gpu);
-    }
-
-    #[test]
-    #[ignore = "needs a GPU"]
-    fn cuda_training_follows_peft_for_twenty_steps() {
-        training_agrees(gpu);
-    }
 }

@@ -2,6 +2,7 @@
 
 mod bases;
 mod candle_slots;
+mod cuda;
 mod engine;
 mod golden;
 mod gradient;

@@ -7,12 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::exit;
 
-#[cfg(feature = "cuda")]
-const VERSION: &str =
-    concat!(env!("CARGO_PKG_VERSION"), " (", env!("LORASWEEP_TARGET"), ", CPU and CUDA)");
-#[cfg(not(feature = "cuda"))]
-const VERSION: &str =
-    concat!(env!("CARGO_PKG_VERSION"), " (", env!("LORASWEEP_TARGET"), ", CPU only)");
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("LORASWEEP_TARGET"), ")");
 
 /// Find the LoRA rank, learning rate, batch size and epochs that generalise best
 #[derive(Debug, Parser)]

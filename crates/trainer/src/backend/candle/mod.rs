@@ -1,7 +1,6 @@
 //! The candle backend: candle operations on any device.
 //!
-//! On CUDA it is the way to train; on the CPU it is the oracle the slice kernels are tested
-//! against. Activations and frozen weights have the backend's number format (f32, bf16, f64 in
+//! It is the oracle that the kernels of the other backends are tested against. Activations and frozen weights have the backend's number format (f32, bf16, f64 in
 //! tests); adapters, their gradients and the optimizer's moments stay at least f32, and so do
 //! norms, softmax and the loss.
 

@@ -1,0 +1,547 @@
+//! The CUDA backend: our kernels and cuBLAS, on one GPU.
+//!
+//! Nothing of CUDA is needed to build it: the kernels are in the binary as PTX, and the driver and
+//! cuBLAS are found when a GPU is asked for. Each file here has the launches of the kernels in the
+//! `.cu` file of its name under `kernels/`, where the algebra stands. Activations and frozen weights
+//! are f32 or bf16; adapters, their gradients, the optimizer's moments, the residual's gradient,
+//! norms, softmax and losses are f32.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::{
+    Activation, AdamWStep, Attention, AttentionShape, Backend, Family, Head, Linear, LoraPath,
+    Places, Target,
+};
+use crate::error::Result;
+use crate::model::{Rope, Stored};
+
+mod attention;
+mod dora;
+mod driver;
+mod kernels;
+mod libraries;
+mod lora;
+mod loss;
+mod tables;
+mod tensor;
+mod weight;
+
+pub use driver::{Counts, Gpu, check_device, device_count, free_memory};
+pub use libraries::{FOLDERS as LIBRARY_FOLDERS, look_in};
+pub use tensor::Tensor;
+pub use weight::Weight;
+
+use driver::{Arg, Fields, View};
+use tables::{Ints, Tables};
+
+/// Threads of a block where any number would do.
+const THREADS: u32 = 256;
+/// Side of a tile of a product, and its threads, as in `common.cuh`.
+const TILE: usize = 32;
+const TILE_THREADS: u32 = 256;
+/// Blocks of a kernel whose threads share a long vector: enough to fill any GPU.
+const MOST_BLOCKS: usize = 4096;
+/// Values that one block of `sums_of_squares` adds up, as in `adamw.cu`.
+const SQUARES: usize = 4096;
+
+/// Computes on a GPU. Clones share it and its memory.
+#[derive(Debug, Clone)]
+pub struct Cuda {
+    gpu: Arc<Gpu>,
+    narrow: bool,
+    tables: Arc<Tables>,
+}
+
+/// The numbers of base model and activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbers {
+    /// IEEE single precision.
+    F32,
+    /// bf16, with sums in f32.
+    Bf16,
+}
+
+impl Numbers {
+    /// Bytes of one.
+    pub const fn bytes(self) -> usize {
+        driver::value_bytes(matches!(self, Self::Bf16))
+    }
+}
+
+impl Cuda {
+    /// Takes the GPU with this index into use. Its matrices, those of the base model included, take
+    /// at most `limit` bytes together. The error says what is missing.
+    pub fn new(index: u32, numbers: Numbers, limit: usize) -> Result<Self> {
+        Self::open(index, numbers, limit, true)
+    }
+
+    /// The same without cuBLAS, whether there is one or not: products are our own.
+    pub fn without_cublas(index: u32, numbers: Numbers, limit: usize) -> Result<Self> {
+        Self::open(index, numbers, limit, false)
+    }
+
+    fn open(index: u32, numbers: Numbers, limit: usize, with_cublas: bool) -> Result<Self> {
+        let gpu = Gpu::open(index, limit, with_cublas)?;
+        Ok(Self { gpu, narrow: numbers == Numbers::Bf16, tables: Arc::default() })
+    }
+
+    /// Why it is slower than it could be, if so.
+    pub fn note(&self) -> Option<String> {
+        (!self.gpu.has_cublas()).then(|| {
+            format!(
+                "cuBLAS is not found, and products are several times slower without it: `pip install \
+                 nvidia-cublas-cu12` (or nvidia-cublas for a driver of CUDA 13), or name its folder in \
+                 {LIBRARY_FOLDERS}"
+            )
+        })
+    }
+
+    /// The GPU.
+    pub const fn gpu(&self) -> &Arc<Gpu> {
+        &self.gpu
+    }
+
+    const fn narrow(&self) -> bool {
+        self.narrow
+    }
+
+    /// A matrix of activations with unspecified contents.
+    fn stale(&self, rows: usize, cols: usize) -> Result<Tensor> {
+        Tensor::stale(&self.gpu, rows, cols, self.narrow)
+    }
+
+    fn ints(&self, values: Vec<u32>) -> Result<Arc<Ints>> {
+        self.tables.ints(&self.gpu, values)
+    }
+
+    fn rows(&self, rows: &[usize]) -> Result<Arc<Ints>> {
+        self.ints(rows.iter().map(|row| *row as u32).collect())
+    }
+
+    /// `y = x W^T` of `rows` rows, or with `forward` false `y = x W`.
+    fn product(
+        &self,
+        y: View<'_>,
+        x: View<'_>,
+        w: &Tensor,
+        rows: usize,
+        forward: bool,
+    ) -> Result<()> {
+        let (outputs, inputs) = (w.rows(), w.cols());
+        if self.gpu.has_cublas() {
+            let (m, k) = if forward { (outputs, inputs) } else { (inputs, outputs) };
+            return self.gpu.product(y, x, w.view(), [rows, m, k], forward);
+        }
+        let (name, across) =
+            if forward { ("product_forward", outputs) } else { ("product_backward", inputs) };
+        let sizes = [rows, outputs, inputs].map(Arg::u32);
+        let args: Vec<Arg<'_>> = [y.arg(), x.arg(), w.arg()].into_iter().chain(sizes).collect();
+        let grid = (across.div_ceil(TILE), rows.div_ceil(TILE));
+        self.gpu.launch(name, grid, TILE_THREADS, 0, &args)
+    }
+
+    /// x in the format of activations.
+    fn as_activation<'a>(&self, x: &'a Tensor) -> Result<weight::Wide<'a>> {
+        if x.narrow() == self.narrow {
+            return Ok(weight::Wide::Kept(x));
+        }
+        let y = self.stale(x.rows(), x.cols())?;
+        elementwise(&self.gpu, "convert", y.len(), &[y.arg(), x.arg(), Arg::f32(0.0)])?;
+        Ok(weight::Wide::Decoded(y))
+    }
+
+    fn head_norm_args<'a>(
+        dx: &'a Tensor,
+        cols: &Range<usize>,
+        saved: &'a Tensor,
+        weight: &'a Tensor,
+        eps: f64,
+    ) -> [Arg<'a>; 7] {
+        let [all, col, width] = [dx.cols(), cols.start, cols.len()].map(Arg::u32);
+        [dx.arg(), saved.arg(), weight.arg(), all, col, width, Arg::f32(eps as f32)]
+    }
+}
+
+/// Queues a kernel whose threads share `len` values.
+fn elementwise(gpu: &Gpu, name: &'static str, len: usize, args: &[Arg<'_>]) -> Result<()> {
+    let blocks = len.div_ceil(THREADS as usize).min(MOST_BLOCKS);
+    gpu.launch(name, (blocks, 1), THREADS, 0, args)
+}
+
+/// Threads of a block that goes through so many values: whole warps.
+const fn threads_for(values: usize) -> u32 {
+    let warps = values.div_ceil(32);
+    32 * if warps > 8 {
+        8
+    } else if warps == 0 {
+        1
+    } else {
+        warps as u32
+    }
+}
+
+impl Backend for Cuda {
+    type Tensor = Tensor;
+    type Frozen = Weight;
+    type LowRank = Tensor;
+    type Dora = Vec<dora::Saved>;
+
+    fn trim(&self) {
+        self.gpu.trim();
+    }
+
+    fn tensor(&self, values: &[f32], rows: usize, cols: usize) -> Result<Tensor> {
+        Tensor::upload(&self.gpu, values, rows, cols)
+    }
+
+    fn zeros(&self, rows: usize, cols: usize) -> Result<Tensor> {
+        Tensor::zeros(&self.gpu, rows, cols)
+    }
+
+    fn clear(&self, tensor: &mut Tensor) -> Result<()> {
+        self.gpu.clear(tensor.buffer_mut())
+    }
+
+    fn values(&self, tensor: &Tensor) -> Result<Vec<f32>> {
+        let mut values = Vec::new();
+        self.copy_values(tensor, &mut values)?;
+        Ok(values)
+    }
+
+    fn copy_values(&self, tensor: &Tensor, to: &mut Vec<f32>) -> Result<()> {
+        let wide;
+        let tensor = if tensor.narrow() {
+            wide = Tensor::stale(&self.gpu, tensor.rows(), tensor.cols(), false)?;
+            let args = [wide.arg(), tensor.arg(), Arg::f32(0.0)];
+            elementwise(&self.gpu, "convert", wide.len(), &args)?;
+            &wide
+        } else {
+            tensor
+        };
+        to.resize(tensor.len(), 0.0);
+        self.gpu.download(tensor.buffer(), bytemuck::cast_slice_mut(to))
+    }
+
+    fn freeze(&self, parts: &[Stored]) -> Result<Weight> {
+        Weight::new(self, parts)
+    }
+
+    /// Looking a row up would decode the whole table.
+    fn freeze_table(&self, table: &Stored) -> Result<Weight> {
+        Weight::plain(self, std::slice::from_ref(table))
+    }
+
+    fn freeze_bias(&self, parts: &[Stored]) -> Result<Tensor> {
+        let joined = self.stale(1, parts.iter().map(Stored::cols).sum())?;
+        weight::upload(&self.gpu, &joined, parts)?;
+        Ok(joined)
+    }
+
+    fn freeze_norm(&self, weight: &Stored, offset: f64) -> Result<Tensor> {
+        let frozen = Tensor::stale(&self.gpu, 1, weight.cols(), false)?;
+        weight::upload(&self.gpu, &frozen, std::slice::from_ref(weight))?;
+        if offset != 0.0 {
+            let args = [frozen.arg(), frozen.arg(), Arg::f32(offset as f32)];
+            elementwise(&self.gpu, "convert", frozen.len(), &args)?;
+        }
+        Ok(frozen)
+    }
+
+    fn embed(&self, table: &Weight, ids: &[u32], scale: f64) -> Result<Tensor> {
+        let table = table.values(self)?;
+        let x = self.stale(ids.len(), table.cols())?;
+        let ids = self.ints(ids.to_vec())?;
+        let (cols, scale) = (Arg::u32(table.cols()), Arg::f32(scale as f32));
+        let args = [x.arg(), table.arg(), ids.arg(), cols, scale];
+        elementwise(&self.gpu, "embed", x.len(), &args)?;
+        Ok(x)
+    }
+
+    fn pick_rows(&self, x: &Tensor, rows: &[usize]) -> Result<Tensor> {
+        let y = Tensor::stale(&self.gpu, rows.len(), x.cols(), x.narrow())?;
+        let rows = self.rows(rows)?;
+        let args = [y.arg(), x.arg(), rows.arg(), Arg::u32(x.cols())];
+        elementwise(&self.gpu, "pick_rows", y.len(), &args)?;
+        Ok(y)
+    }
+
+    fn place_rows(&self, y: &Tensor, rows: &[usize], of: usize) -> Result<Tensor> {
+        let mut x = Tensor::stale(&self.gpu, of, y.cols(), y.narrow())?;
+        self.gpu.clear(x.buffer_mut())?;
+        let rows = self.rows(rows)?;
+        let args = [x.arg(), y.arg(), rows.arg(), Arg::u32(y.cols())];
+        elementwise(&self.gpu, "place_rows", y.len(), &args)?;
+        Ok(x)
+    }
+
+    fn add_assign(&self, x: &mut Tensor, y: &Tensor) -> Result<()> {
+        elementwise(&self.gpu, "add_assign", x.len(), &[x.arg(), y.arg()])
+    }
+
+    fn linear(&self, x: &Tensor, layer: &Linear<Weight, Tensor>) -> Result<Tensor> {
+        let weight = layer.weight.values(self)?;
+        let y = self.stale(x.rows(), weight.rows())?;
+        self.product(y.view(), x.view(), &weight, x.rows(), true)?;
+        if let Some(bias) = &layer.bias {
+            elementwise(&self.gpu, "add_bias", y.len(), &[y.arg(), bias.arg()])?;
+        }
+        Ok(y)
+    }
+
+    fn linear_backward(&self, dy: &Tensor, layer: &Linear<Weight, Tensor>) -> Result<Tensor> {
+        let weight = layer.weight.values(self)?;
+        let dx = self.stale(dy.rows(), weight.cols())?;
+        let dy = self.as_activation(dy)?;
+        self.product(dx.view(), dy.view(), &weight, dy.rows(), false)?;
+        Ok(dx)
+    }
+
+    fn lora(
+        &self,
+        y: &mut Tensor,
+        cols: Range<usize>,
+        x: &Tensor,
+        paths: &[LoraPath<'_, Tensor>],
+    ) -> Result<Tensor> {
+        lora::forward(self, y, cols, x, paths)
+    }
+
+    fn lora_backward(
+        &self,
+        dx: Option<&mut Tensor>,
+        dy: &Tensor,
+        cols: Range<usize>,
+        x: &Tensor,
+        low_rank: &Tensor,
+        paths: &[LoraPath<'_, Tensor>],
+        grads: &mut [&mut Tensor],
+    ) -> Result<()> {
+        let saved = lora::Saved { dy, cols, x, u: low_rank };
+        lora::backward(self, dx, &saved, paths, grads)
+    }
+
+    fn row_norms(
+        &self,
+        cols: Range<usize>,
+        layer: &Linear<Weight, Tensor>,
+        path: &LoraPath<'_, Tensor>,
+    ) -> Result<Vec<f32>> {
+        let weight = layer.weight.values(self)?;
+        self.values(&dora::norms(self, &weight, &cols, path, None)?)
+    }
+
+    fn dora(
+        &self,
+        y: &mut Tensor,
+        cols: Range<usize>,
+        layer: &Linear<Weight, Tensor>,
+        paths: &[LoraPath<'_, Tensor>],
+    ) -> Result<Self::Dora> {
+        dora::forward(self, y, &cols, layer, paths)
+    }
+
+    fn dora_backward(
+        &self,
+        dy: &mut Tensor,
+        cols: Range<usize>,
+        saved: &Self::Dora,
+        paths: &[LoraPath<'_, Tensor>],
+        grads: &mut [&mut Tensor],
+    ) -> Result<()> {
+        dora::backward(self, dy, &cols, saved, paths, grads)
+    }
+
+    fn rms_norm(&self, x: &Tensor, weight: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
+        let y = self.stale(x.rows(), x.cols())?;
+        let inverse = Tensor::stale(&self.gpu, x.rows(), 1, false)?;
+        let args = [y.arg(), inverse.arg(), x.arg(), weight.arg(), Arg::f32(eps as f32)];
+        self.gpu.launch("rms_norm", (x.rows(), 1), threads_for(x.cols()), 0, &args)?;
+        Ok((y, inverse))
+    }
+
+    fn rms_norm_backward(
+        &self,
+        dx: &mut Tensor,
+        dy: &Tensor,
+        x: &Tensor,
+        inverse_rms: &Tensor,
+        weight: &Tensor,
+    ) -> Result<()> {
+        let args = [dx.arg(), dy.arg(), x.arg(), inverse_rms.arg(), weight.arg()];
+        self.gpu.launch("rms_norm_backward", (x.rows(), 1), threads_for(x.cols()), 0, &args)
+    }
+
+    fn head_norm(
+        &self,
+        x: &mut Tensor,
+        cols: Range<usize>,
+        weight: &Tensor,
+        eps: f64,
+    ) -> Result<Tensor> {
+        let saved = Tensor::stale(&self.gpu, x.rows(), cols.len(), x.narrow())?;
+        let blocks = x.rows() * cols.len() / weight.len();
+        let args = Self::head_norm_args(x, &cols, &saved, weight, eps);
+        self.gpu.launch("head_norm", (blocks, 1), threads_for(weight.len()), 0, &args)?;
+        Ok(saved)
+    }
+
+    fn head_norm_backward(
+        &self,
+        dx: &mut Tensor,
+        cols: Range<usize>,
+        saved: &Tensor,
+        weight: &Tensor,
+        eps: f64,
+    ) -> Result<()> {
+        let blocks = dx.rows() * cols.len() / weight.len();
+        let args = Self::head_norm_args(dx, &cols, saved, weight, eps);
+        self.gpu.launch("head_norm_backward", (blocks, 1), threads_for(weight.len()), 0, &args)
+    }
+
+    fn rope(
+        &self,
+        qkv: &mut Tensor,
+        shape: AttentionShape,
+        places: Places<'_>,
+        rope: &Rope,
+        inverse: bool,
+    ) -> Result<()> {
+        let Places { positions, sequences } = places;
+        let longest = positions.iter().max().map_or(0, |last| *last as usize + 1);
+        let mut sets: Vec<Vec<f64>> = Vec::new();
+        let mut set_of = |tokens: usize| {
+            let frequencies = rope.frequencies(tokens);
+            sets.iter().position(|set| *set == *frequencies).unwrap_or_else(|| {
+                sets.push(frequencies.into_owned());
+                sets.len() - 1
+            })
+        };
+        let mut of_rows = vec![0; positions.len()];
+        if rope.depends_on_length() {
+            for rows in sequences {
+                of_rows[rows.clone()].fill(set_of(rows.len()));
+            }
+        } else {
+            set_of(longest);
+        }
+        let angles = self.tables.angles(&self.gpu, sets, rope.amplitude(), longest)?;
+        let place = |(set, position): (&usize, &u32)| (set * angles.positions) as u32 + position;
+        let rows = self.ints(of_rows.iter().zip(positions).map(place).collect())?;
+        let half = angles.values.cols() / 2;
+        let heads = shape.heads + shape.kv_heads;
+        let [cols, heads_arg, head_dim, half_arg] =
+            [qkv.cols(), heads, shape.head_dim, half].map(Arg::u32);
+        let sign = Arg::f32(if inverse { -1.0 } else { 1.0 });
+        let args =
+            [qkv.arg(), angles.values.arg(), rows.arg(), cols, heads_arg, head_dim, half_arg, sign];
+        elementwise(&self.gpu, "rope", positions.len() * heads * half, &args)
+    }
+
+    fn attention(
+        &self,
+        qkv: &Tensor,
+        attention: &Attention,
+        families: &[Family],
+    ) -> Result<(Tensor, Tensor)> {
+        attention::forward(self, qkv, attention, families)
+    }
+
+    fn attention_backward(
+        &self,
+        dout: &Tensor,
+        qkv: &Tensor,
+        out: &Tensor,
+        log_denominators: &Tensor,
+        attention: &Attention,
+        families: &[Family],
+    ) -> Result<Tensor> {
+        let saved = attention::Saved { qkv, out, lse: log_denominators };
+        attention::backward(self, dout, &saved, attention, families)
+    }
+
+    fn glu(&self, gate_up: &Tensor, f: Activation) -> Result<Tensor> {
+        let ffn = gate_up.cols() / 2;
+        let y = self.stale(gate_up.rows(), ffn)?;
+        let args = [y.arg(), gate_up.arg(), Arg::u32(ffn), gelu(f)];
+        elementwise(&self.gpu, "glu", y.len(), &args)?;
+        Ok(y)
+    }
+
+    fn glu_with_slopes(&self, gate_up: &mut Tensor, f: Activation) -> Result<Tensor> {
+        let ffn = gate_up.cols() / 2;
+        let y = self.stale(gate_up.rows(), ffn)?;
+        let args = [y.arg(), gate_up.arg(), Arg::u32(ffn), gelu(f)];
+        elementwise(&self.gpu, "glu_with_slopes", y.len(), &args)?;
+        Ok(y)
+    }
+
+    fn glu_backward(&self, slopes: &mut Tensor, dy: &Tensor) -> Result<()> {
+        let args = [slopes.arg(), dy.arg(), Arg::u32(dy.cols())];
+        elementwise(&self.gpu, "glu_backward", slopes.len(), &args)
+    }
+
+    fn logits(&self, h: &Tensor, head: Head<'_, Weight>) -> Result<Vec<f32>> {
+        let weight = head.weight.values(self)?;
+        let logits = Tensor::stale(&self.gpu, h.rows(), weight.rows(), false)?;
+        self.product(logits.view(), h.view(), &weight, h.rows(), true)?;
+        if let Some(cap) = head.softcap {
+            let args = [logits.arg(), Arg::f32(cap as f32)];
+            elementwise(&self.gpu, "soft_cap", logits.len(), &args)?;
+        }
+        self.values(&logits)
+    }
+
+    fn cross_entropy(
+        &self,
+        h: Tensor,
+        head: Head<'_, Weight>,
+        targets: &[Target],
+        with_gradient: bool,
+    ) -> Result<(Vec<f32>, Option<Tensor>)> {
+        loss::cross_entropy(self, &h, head, targets, with_gradient)
+    }
+
+    fn norm(&self, x: &Tensor) -> Result<f64> {
+        let blocks = x.len().div_ceil(SQUARES);
+        let sums = self.gpu.buffer(8 * blocks)?;
+        let address = Fields::default().address(&sums).arg();
+        let args = [address, Arg::u64(blocks), x.arg()];
+        self.gpu.launch("sums_of_squares", (blocks, 1), THREADS, 0, &args)?;
+        let mut values = vec![0.0_f64; blocks];
+        self.gpu.download(&sums, bytemuck::cast_slice_mut(&mut values))?;
+        Ok(values.into_iter().sum::<f64>().sqrt())
+    }
+
+    fn adamw(
+        &self,
+        params: &mut Tensor,
+        grad: &mut Tensor,
+        first_moment: &mut Tensor,
+        second_moment: &mut Tensor,
+        rate_factors: Option<&Tensor>,
+        s: &AdamWStep,
+    ) -> Result<()> {
+        let t = f64::from(s.step);
+        let constants = [
+            s.beta1,
+            s.beta2,
+            1.0 - s.beta1,
+            1.0 - s.beta2,
+            s.learning_rate * s.weight_decay,
+            s.learning_rate / (1.0 - s.beta1.powf(t)),
+            1.0 / (1.0 - s.beta2.powf(t)).sqrt(),
+            s.epsilon,
+            s.grad_scale,
+        ];
+        let constants = constants.iter().fold(Fields::default(), |all, x| all.f32(*x as f32)).arg();
+        let factors = rate_factors.map_or_else(View::none, Tensor::view).arg();
+        let (m, v) = (first_moment.arg(), second_moment.arg());
+        let args = [params.arg(), grad.arg(), m, v, factors, constants];
+        elementwise(&self.gpu, "adamw", params.len(), &args)
+    }
+}
+
+fn gelu(f: Activation) -> Arg<'static> {
+    Arg::u32(usize::from(f == Activation::GeluTanh))
+}
