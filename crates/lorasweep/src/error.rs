@@ -188,7 +188,7 @@ pub enum Error {
     },
     /// The base model could not be had from its hub.
     #[error(transparent)]
-    Hub(#[from] HubError),
+    Hub(Box<HubError>),
     /// An input of the sweep is not what it was when the sweep ran.
     #[error("the {what} file `{path}` has changed since the sweep ran")]
     ChangedInput {
@@ -252,6 +252,12 @@ pub enum Error {
     /// The quickstart's files were not there when lorasweep was built.
     #[error("this binary was built without the quickstart")]
     NoQuickstart,
+}
+
+impl From<HubError> for Error {
+    fn from(error: HubError) -> Self {
+        Self::Hub(Box::new(error))
+    }
 }
 
 impl Error {

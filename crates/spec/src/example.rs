@@ -20,11 +20,8 @@ pub fn example() -> String {
 /// stands in a comment.
 fn entry(row: &Row) -> String {
     let Row { name, about, example, .. } = row;
-    let (default, off) = if row.has_default() {
-        (format!(" [{}]", row.default), "")
-    } else {
-        (String::new(), "# ")
-    };
+    let (default, off) =
+        if row.has_default() { (format!(" [{}]", row.default), "") } else { (String::new(), "# ") };
     let mut text = String::new();
     for line in wrapped(&format!("{about}{default}."), WIDTH - "  # ".len()) {
         let _ = writeln!(text, "  # {line}");

@@ -34,7 +34,7 @@ pub enum Findings {
     /// Of a sweep that lorasweep trains.
     Own(Box<OwnFindings>),
     /// Of a sweep that another program trains.
-    Elsewhere(ElsewhereFindings),
+    Elsewhere(Box<ElsewhereFindings>),
 }
 
 impl Findings {
@@ -152,7 +152,8 @@ pub struct TotalWork {
 /// What can be known of a sweep, whose base model is here, before it runs into a folder of `results`.
 pub fn check(file: &SweepFile, results: &Path, workers: &Workers) -> Result<Findings, Error> {
     if !file.sweep.executor.kind.is_own() {
-        return elsewhere::check(&file.sweep, results).map(Findings::Elsewhere);
+        return elsewhere::check(&file.sweep, results)
+            .map(|found| Findings::Elsewhere(Box::new(found)));
     }
     let (base, data) = preflight::prepare(&file.sweep)?;
     find(file, &base, data, results, workers).map(Box::new).map(Findings::Own)
@@ -177,7 +178,7 @@ fn find(
         let first = devices::on_first_device(sweep)?;
         let device = trainer::select_device(first.executor.device, sweep.train.dtype);
         let (device, note) = device.map_err(unusable)?;
-        let memory = MemoryPlan::of(&first, &device, base, &trials, &data)?;
+        let memory = MemoryPlan::of(&first, device, base, &trials, &data)?;
         (device.name(), note, Some(memory))
     };
     let mut warnings: Vec<String> =
@@ -190,7 +191,8 @@ fn find(
     let (at_most, validation_rows) = (planner.total(), data.validation.examples.len());
     let planned =
         Checkpoints::of(sweep, base.config(), &trials, validation_rows, memory.as_ref(), at_most)?;
-    let adapters = at_most.map(|n| AdaptersOnDisk::of(base.config(), &trials, &work, &sweep.train, n));
+    let adapters =
+        at_most.map(|n| AdaptersOnDisk::of(base.config(), &trials, &work, &sweep.train, n));
     let disk = Room { adapters, checkpoints: planned, free: store::free_bytes(results) };
     warnings.extend(disk.warning(results));
     let (earlier, refusal) = match earlier(sweep, at_most, results)? {

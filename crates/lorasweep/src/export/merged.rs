@@ -7,8 +7,8 @@ use trainer::comparison::{self, Comparison};
 
 use super::Draft;
 use crate::error::Error;
-use crate::inputs::{self, Settings};
 use crate::inputs::rows;
+use crate::inputs::{self, Settings};
 
 /// Log probabilities further apart than this on average are warned of: the scatter of weights
 /// rounded to bf16 is a tenth of it.

@@ -19,8 +19,8 @@ use store::{
 
 use self::card::Card;
 use crate::error::Error;
-use crate::inputs::{self, Settings};
 use crate::inputs::rows;
+use crate::inputs::{self, Settings};
 
 pub use merged::Merged;
 

@@ -67,11 +67,8 @@ pub fn export(folder: &SweepFolder, options: &ExportOptions) -> Result<Exported,
             .ok_or_else(|| Error::NothingToExport { dir: folder.path().to_path_buf() })?,
     };
     refuse_replacing(&options.to, options.force)?;
-    let validation = if options.with_validation {
-        Some(validation_rows(&identity, &settings)?)
-    } else {
-        None
-    };
+    let validation =
+        if options.with_validation { Some(validation_rows(&identity, &settings)?) } else { None };
     // Merging refuses other weights by itself.
     let other_weights = match options.form {
         Form::Merged => None,

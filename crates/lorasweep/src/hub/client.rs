@@ -90,7 +90,12 @@ impl Client {
     }
 
     /// Asks for a file's name by content; redirects away from the hub lead to the content itself.
-    pub(super) fn facts(&self, name: &HubModel, file: &str, url: &str) -> Result<FileFacts, HubError> {
+    pub(super) fn facts(
+        &self,
+        name: &HubModel,
+        file: &str,
+        url: &str,
+    ) -> Result<FileFacts, HubError> {
         let mut url = url.to_owned();
         for _ in 0..MOST_REDIRECTS {
             let request = self.with_token(self.agent.head(&url), &url);

@@ -9,34 +9,95 @@ use spec::HubModel;
 pub enum HubError {
     /// A file of the cache could not be read or written.
     #[error("failed to {operation} `{}`", path.display())]
-    Io { operation: &'static str, path: PathBuf, source: std::io::Error },
+    Io {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// There is no place for a cache.
     #[error("there is no home folder to keep a cache of models in")]
     NoHome,
     /// Not in the cache, and the network is not to be asked.
     #[error("`{name}` is no folder here and not whole in the cache `{}`", cache.display())]
-    Offline { name: HubModel, cache: PathBuf },
+    Offline {
+        /// The model.
+        name: HubModel,
+        /// The cache that was looked into.
+        cache: PathBuf,
+    },
     /// The hub does not answer.
     #[error("`{name}` is no folder here, and the hub {endpoint} does not answer: {message}")]
-    NoNetwork { name: HubModel, endpoint: String, message: String },
+    NoNetwork {
+        /// The model.
+        name: HubModel,
+        /// The hub.
+        endpoint: String,
+        /// Why.
+        message: String,
+    },
     /// A download stopped and did not go on when it was asked for again.
     #[error("{file} of `{name}` stopped after {}: {message}", progress(*have, *bytes))]
-    BrokenOff { name: HubModel, file: String, have: u64, bytes: Option<u64>, message: String },
+    BrokenOff {
+        /// The model.
+        name: HubModel,
+        /// The file.
+        file: String,
+        /// Bytes that have arrived.
+        have: u64,
+        /// Bytes of the whole file, where the hub says so.
+        bytes: Option<u64>,
+        /// Why.
+        message: String,
+    },
     /// The hub knows no such model, or does not show it to everybody.
     #[error("`{name}` is no folder here, and the hub {endpoint} has no such model or revision")]
-    NotFound { name: HubModel, endpoint: String },
+    NotFound {
+        /// The model.
+        name: HubModel,
+        /// The hub.
+        endpoint: String,
+    },
     /// The hub wants to know who asks.
     #[error("the hub {endpoint} does not give `{name}` to {}", who(*has_token))]
-    NoAccess { name: HubModel, endpoint: String, has_token: bool },
+    NoAccess {
+        /// The model.
+        name: HubModel,
+        /// The hub.
+        endpoint: String,
+        /// Whether a token was sent.
+        has_token: bool,
+    },
     /// The hub answers something else.
     #[error("the hub {endpoint} answers {status} for {file} of `{name}`")]
-    Status { name: HubModel, endpoint: String, file: String, status: u16 },
+    Status {
+        /// The model.
+        name: HubModel,
+        /// The hub.
+        endpoint: String,
+        /// The file.
+        file: String,
+        /// The status of the answer.
+        status: u16,
+    },
     /// The model has no weights in a form that is read.
     #[error("`{name}` has no {file}: only weights in safetensors files are read")]
-    NoWeights { name: HubModel, file: String },
+    NoWeights {
+        /// The model.
+        name: HubModel,
+        /// The file of weights that is missing.
+        file: String,
+    },
     /// A file that is not what it should be.
     #[error("{}: {message}", path.display())]
-    Damaged { path: PathBuf, message: String },
+    Damaged {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        message: String,
+    },
 }
 
 const fn who(has_token: bool) -> &'static str {

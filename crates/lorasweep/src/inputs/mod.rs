@@ -256,10 +256,7 @@ fn hash_input(path: &Path) -> Result<InputFile, Error> {
 
 /// Data and the model's files by content. What another trainer finds by a name that is no path here
 /// is known by that name alone.
-fn inputs(
-    sweep: &Sweep,
-    earlier: Option<&Identity>,
-) -> Result<BTreeMap<String, InputFile>, Error> {
+fn inputs(sweep: &Sweep, earlier: Option<&Identity>) -> Result<BTreeMap<String, InputFile>, Error> {
     let mut inputs = BTreeMap::new();
     let is_own = sweep.executor.kind.is_own();
     let mut add = |what: &str, path: &Path| -> Result<(), Error> {

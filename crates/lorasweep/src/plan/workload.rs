@@ -49,6 +49,8 @@ pub fn known_trials(sweep: &Sweep, all: Option<&[Trial]>) -> Vec<Trial> {
 /// How the trials will be packed, and what is known of it before training.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct MemoryPlan {
+    /// How many trials share a step, and how large it is.
+    /// How many trials share a step, and how large it is.
     pub packing: Packing,
     /// Predicted peak of what training takes, in bytes.
     pub memory: Memory,
@@ -67,7 +69,7 @@ impl MemoryPlan {
     /// Plans the packing of `trials` for the device's free memory.
     pub fn of(
         sweep: &Sweep,
-        device: &Device,
+        device: Device,
         base: &Base,
         trials: &[Trial],
         data: &PreparedData,
@@ -97,7 +99,7 @@ impl MemoryPlan {
         let unusable = |source| Error::Model { path: sweep.model.clone(), source };
         let (device, _) =
             trainer::select_device(sweep.executor.device, sweep.train.dtype).map_err(unusable)?;
-        Self::of(sweep, &device, base, trials, data)
+        Self::of(sweep, device, base, trials, data)
     }
 
     /// Predicted peak of the whole process on the CPU, in bytes.
@@ -116,7 +118,7 @@ struct Room {
 }
 
 impl Room {
-    fn of(sweep: &Sweep, device: &Device, base: &Base) -> Result<Self, Error> {
+    fn of(sweep: &Sweep, device: Device, base: &Base) -> Result<Self, Error> {
         let unusable = |source| Error::Model { path: sweep.model.clone(), source };
         let on = device.keeps_base();
         Ok(Self {
@@ -145,7 +147,7 @@ pub fn fits_on_device(sweep: &Sweep, base: &Base, data: &PreparedData) -> Result
     let unusable = |source| Error::Model { path: sweep.model.clone(), source };
     let (device, _) =
         trainer::select_device(sweep.executor.device, sweep.train.dtype).map_err(unusable)?;
-    Ok(fits(sweep, Room::of(sweep, &device, base)?, data))
+    Ok(fits(sweep, Room::of(sweep, device, base)?, data))
 }
 
 fn fits(sweep: &Sweep, room: Room, data: &PreparedData) -> Fits {
@@ -190,6 +192,7 @@ impl Workload {
         Self { trials: trials.iter().map(|trial| trial.id).zip(works).collect() }
     }
 
+    /// The work of each trial.
     pub fn trials(&self) -> impl Iterator<Item = TrialWork<'_>> {
         self.trials.iter().map(|(id, work)| (*id, work))
     }

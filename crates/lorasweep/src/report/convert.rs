@@ -62,7 +62,9 @@ pub fn convert(
 ) -> Result<(), Error> {
     let settings = Settings::of(&folder.identity()?)?;
     let (state, spans) = publish::history(folder)?;
-    for path in [&options.tensorboard, &options.optuna, &options.mlflow, &options.csv, &options.parquet] {
+    for path in
+        [&options.tensorboard, &options.optuna, &options.mlflow, &options.csv, &options.parquet]
+    {
         path.as_deref().map_or(Ok(()), replace::refuse_results)?;
     }
     for (path, ours) in [(&options.tensorboard, EVENT_FILES), (&options.parquet, TABLES)] {

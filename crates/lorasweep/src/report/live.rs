@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use reporter::Lang;
 use store::{Kept, ReportFile, SweepFolder};
 
+use super::publish;
 use crate::error::Error;
 use crate::inputs::Settings;
-use super::publish;
 
 /// Seconds between two pages at least.
 pub const EVERY_SECONDS: u32 = 5;
@@ -69,11 +69,7 @@ impl Live {
 }
 
 /// Returns what stays in its place.
-pub fn write(
-    folder: &SweepFolder,
-    settings: &Settings,
-    lang: Lang,
-) -> Result<Option<Kept>, Error> {
+pub fn write(folder: &SweepFolder, settings: &Settings, lang: Lang) -> Result<Option<Kept>, Error> {
     let page = page_now(folder, settings, lang, true)?;
     Ok(folder.write_report(&ReportFile::ReportHtml, page.as_bytes())?)
 }

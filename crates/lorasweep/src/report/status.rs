@@ -217,4 +217,3 @@ pub fn outcome_name(outcome: &Outcome) -> String {
         Outcome::Failed { error } => format!("failed: {error}"),
     }
 }
-

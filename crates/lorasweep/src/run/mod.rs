@@ -83,8 +83,9 @@ pub struct RunOutcome {
 impl RunOutcome {
     /// Whether every trial failed or diverged, so that there is nothing to use.
     pub fn is_useless(&self) -> bool {
-        let is_useless =
-            |outcome: &Outcome| matches!(outcome, Outcome::Failed { .. } | Outcome::Diverged { .. });
+        let is_useless = |outcome: &Outcome| {
+            matches!(outcome, Outcome::Failed { .. } | Outcome::Diverged { .. })
+        };
         let mut trials = self.state.trials.values();
         trials.all(|trial| trial.outcome().is_some_and(is_useless))
     }
@@ -205,12 +206,11 @@ impl<'a> Run<'a> {
         let live = self.begin(&opened, &workload, observer)?;
         let folder = opened.dir.folder().clone();
         let executor = &self.file.sweep.executor;
-        let start = match executor.kind.slurm() {
-            Some(slurm) => WorkerStart::jobs(self.file, &folder, self.workers, slurm)?,
-            None => {
-                let devices = devices::of(executor)?;
-                WorkerStart::new(self.file, &folder, self.workers, devices)?
-            }
+        let start = if let Some(slurm) = executor.kind.slurm() {
+            WorkerStart::jobs(self.file, &folder, self.workers, slurm)?
+        } else {
+            let devices = devices::of(executor)?;
+            WorkerStart::new(self.file, &folder, self.workers, devices)?
         };
         let mut launcher = self.launcher(&folder)?;
         let report = Settings::of(&self.identity)?.report;
@@ -274,11 +274,7 @@ impl<'a> Run<'a> {
 
     /// Plans the memory of the first worker, so that what cannot fit is refused before anything
     /// is started; `None` where workers run on other machines.
-    fn plan_memory(
-        &self,
-        base: &Base,
-        data: &PreparedData,
-    ) -> Result<Option<MemoryPlan>, Error> {
+    fn plan_memory(&self, base: &Base, data: &PreparedData) -> Result<Option<MemoryPlan>, Error> {
         if self.file.sweep.executor.kind.slurm().is_some() {
             return Ok(None);
         }

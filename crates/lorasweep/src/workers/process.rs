@@ -148,13 +148,12 @@ fn serve(
         beat_every: (silence / BEATS).clamp(LEAST_BETWEEN_BEATS, MOST_BETWEEN_BEATS),
         stop: Arc::clone(stop),
     };
-    let tell: Box<dyn FnMut()> = if options.is_piped { Box::new(tell_driver) } else { Box::new(|| {}) };
+    let tell: Box<dyn FnMut()> =
+        if options.is_piped { Box::new(tell_driver) } else { Box::new(|| {}) };
     let mut driver = options.driver.as_deref().map(DriverSign::new);
     Serve::begin(trainer, dir, settings, tell)?.run(|longest| {
         if driver.as_mut().is_some_and(|driver| driver.silence() > silence) {
-            log(&format!(
-                "there is nothing to do, and no sign of the driver for {silence:?}"
-            ));
+            log(&format!("there is nothing to do, and no sign of the driver for {silence:?}"));
             stop.store(true, Ordering::Relaxed);
         }
         // Without a pipe there is only the clock.

@@ -84,7 +84,7 @@ fn a_model_that_no_worker_can_load_ends_the_sweep_with_its_reason() {
 #[test]
 fn on_a_full_disk_the_sweep_says_so_and_goes_on_when_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
-    prepare(dir.path(), 2, "checkpoint_seconds: 1");
+    prepare(dir.path(), 30, "checkpoint_seconds: 1");
     fs::create_dir(dir.path().join("results")).unwrap();
     let script = format!(
         "mount -t tmpfs -o size=200k tmpfs results || exit 77\n\

@@ -87,7 +87,8 @@ pub fn gradients_of_company<B: Backend>(
 
 #[test]
 fn candle_slots_of_any_rank_scale_length_and_dropout_have_the_gradients_they_have_alone() {
-    let (together, alone) = (gradients_of_company(candle(), true, None), gradients_of_company(candle(), false, None));
+    let (together, alone) =
+        (gradients_of_company(candle(), true, None), gradients_of_company(candle(), false, None));
     for (slot, (together, alone)) in together.iter().zip(&alone).enumerate() {
         let error = relative_error(together, alone);
         assert!(error < 1e-5, "slot {slot}: off by {error}");

@@ -363,7 +363,7 @@ pub enum Language {
     Vi,
 }
 
-impl From<Language> for lorasweep::reporter::Lang {
+impl From<Language> for reporter::Lang {
     fn from(language: Language) -> Self {
         match language {
             Language::En => Self::En,

@@ -25,10 +25,7 @@ pub enum CliError {
 
 impl CliError {
     /// For `map_err`: an IO error with its operation and path.
-    pub fn io(
-        operation: &'static str,
-        path: impl Into<PathBuf>,
-    ) -> impl FnOnce(io::Error) -> Self {
+    pub fn io(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Error::Io { operation, path, source }.into()
     }

@@ -494,6 +494,9 @@ impl Gpu {
     }
 
     /// Copies bytes into a buffer, from its byte `first` on.
+    ///
+    /// # Panics
+    /// If they do not fit into it.
     pub fn upload(&self, to: &mut Buffer, first: usize, bytes: &[u8]) -> Result<()> {
         assert!(first + bytes.len() <= to.bytes, "a copy stays within its buffer");
         if bytes.is_empty() {
@@ -510,6 +513,9 @@ impl Gpu {
     }
 
     /// Copies the first bytes of a buffer into `to`, and waits for them.
+    ///
+    /// # Panics
+    /// If the buffer has fewer.
     pub fn download(&self, from: &Buffer, to: &mut [u8]) -> Result<()> {
         assert!(to.len() <= from.bytes, "a copy stays within its buffer");
         if to.is_empty() {
@@ -534,7 +540,10 @@ impl Gpu {
     }
 
     /// Queues a kernel: blocks along x and y, threads a block, bytes of shared memory that it asks
-    /// for, and its arguments, whose sizes must be those of its parameters.
+    /// for, and its arguments.
+    ///
+    /// # Panics
+    /// If the sizes of the arguments are not those of the kernel's parameters.
     pub fn launch(
         &self,
         name: &'static str,
@@ -587,6 +596,9 @@ impl Gpu {
 
     /// `y = x W^T` (`transposed`) with x `[n, k]`, W `[m, k]` and y `[n, m]`, or `y = x W` with W
     /// `[k, m]`, by cuBLAS; x and W have one format.
+    ///
+    /// # Panics
+    /// If a matrix does not have its size.
     pub fn product(
         &self,
         y: View<'_>,

@@ -45,7 +45,7 @@ impl Tensor {
     }
 
     /// Number of values.
-    pub const fn len(&self) -> usize {
+    pub(super) const fn len(&self) -> usize {
         self.rows * self.cols
     }
 

@@ -77,11 +77,13 @@ impl Device {
     }
 
     /// A backend in f32.
+    #[expect(clippy::unused_self, reason = "there is none without a device")]
     pub fn f32(&self) -> Cuda {
         Cuda::new(0, Numbers::F32, usize::MAX).expect("a device")
     }
 
     /// A backend in bf16.
+    #[expect(clippy::unused_self, reason = "there is none without a device")]
     pub fn bf16(&self) -> Cuda {
         Cuda::new(0, Numbers::Bf16, usize::MAX).expect("a device")
     }

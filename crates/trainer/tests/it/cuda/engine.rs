@@ -161,9 +161,8 @@ fn the_engine_trains_on_the_gpu_that_a_sweep_names_in_bf16_where_it_may_choose()
         let executor = ExecutorSettings { device, ..ExecutorSettings::default() };
         let train = TrainSettings { dtype, ..TrainSettings::default() };
         let base = BaseSettings::default();
-        let mut engine =
-            Engine::load(&model, &base, sets(), &train, &executor, Packing::default())
-                .expect("the engine loads");
+        let mut engine = Engine::load(&model, &base, sets(), &train, &executor, Packing::default())
+            .expect("the engine loads");
         engine.admit(&trial(1), None).expect("admitted");
         let mut last = None;
         loop {

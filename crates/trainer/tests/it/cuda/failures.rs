@@ -72,9 +72,8 @@ fn an_allocation_that_fails_is_tried_again_with_a_smaller_step() {
 #[test]
 fn a_gpu_that_is_not_there_or_too_old_is_refused_with_what_is_needed() {
     let Some(mut device) = Device::take_software() else { return };
-    let refused = |index: u32| {
-        Cuda::new(index, Numbers::F32, usize::MAX).expect_err("refused").to_string()
-    };
+    let refused =
+        |index: u32| Cuda::new(index, Numbers::F32, usize::MAX).expect_err("refused").to_string();
     let message = refused(7);
     assert!(message.contains("cuda:7") && message.contains("CUDA_VISIBLE_DEVICES"), "{message}");
     device.set("CAPABILITY", 7);

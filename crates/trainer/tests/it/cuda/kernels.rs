@@ -31,8 +31,7 @@ fn attention<B: Backend>(be: &B, rule: &Attention, lengths: &[usize]) -> [Vec<f3
     let qkv = matrix(shape.qkv_columns(), 1);
     let dout = matrix(shape.q_columns(), 2);
     let (out, lse) = be.attention(&qkv, rule, &families).expect("forward");
-    let dqkv =
-        be.attention_backward(&dout, &qkv, &out, &lse, rule, &families).expect("backward");
+    let dqkv = be.attention_backward(&dout, &qkv, &out, &lse, rule, &families).expect("backward");
     [out, lse, dqkv].map(|tensor| be.values(&tensor).expect("values"))
 }
 
@@ -136,7 +135,8 @@ fn what_is_not_finite_reaches_the_loss_and_the_activation_functions_saturate() {
         let y = gpu.values(&gpu.glu(&gate_up, f).expect("glu")).expect("values");
         assert_eq!(y, [0.0, 200.0], "{f:?}");
     }
-    let values: Vec<u8> = [1.0_f32, 2.0, f32::INFINITY, 0.5].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let values: Vec<u8> =
+        [1.0_f32, 2.0, f32::INFINITY, 0.5].iter().flat_map(|x| x.to_le_bytes()).collect();
     let stored = Stored::new(Bytes::Owned(values.into()), Format::F32, 4, 1).expect("a matrix");
     let weight = gpu.freeze_table(&stored).expect("a head");
     let h = gpu.tensor(&[1.0], 1, 1).expect("a row");
@@ -150,7 +150,8 @@ fn what_is_not_finite_reaches_the_loss_and_the_activation_functions_saturate() {
 /// this says so; that they were made from these sources is tested without it, beside `kernels.rs`.
 #[test]
 fn the_committed_kernels_are_what_nvrtc_makes_of_their_sources() {
-    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/cuda/compile.py");
+    let script =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/cuda/compile.py");
     let Ok(output) = Command::new("python3").arg(script).arg("--check").output() else {
         eprintln!("not run: there is no python3");
         return;

@@ -31,9 +31,7 @@ fn cuda_slots_of_any_rank_scale_length_and_dropout_have_the_gradients_of_the_pro
 fn what_is_not_finite_in_a_cuda_slot_stays_in_it() {
     let Some(device) = Device::take() else { return };
     let whole = gradients_of_company(device.f32(), true, None);
-    for (slot, gradient) in
-        gradients_of_company(device.f32(), true, Some(1)).iter().enumerate()
-    {
+    for (slot, gradient) in gradients_of_company(device.f32(), true, Some(1)).iter().enumerate() {
         if slot == 1 {
             assert!(gradient.iter().any(|g| !g.is_finite()), "slot {slot} did not break");
         } else {
@@ -143,7 +141,11 @@ fn a_step_of_many_slots_asks_a_gpu_for_no_more_than_one_of_a_single_slot() {
                 update.synchronisations,
             )
             .expect("written");
-            assert_eq!(counts.allocations + update.allocations, 0, "a steady step allocates nothing");
+            assert_eq!(
+                counts.allocations + update.allocations,
+                0,
+                "a steady step allocates nothing"
+            );
             assert_eq!(counts.synchronisations, 1, "the losses are read once");
             if slots == 1 {
                 of_one[usize::from(recompute)] = launched(&counts);

@@ -33,7 +33,8 @@ pub fn run(args: &CheckArgs) -> Result<Exit, CliError> {
         return Err(refusal.into());
     }
     if !args.json {
-        let is_asked = sweep.resolved().is_some_and(|it| it.executor.kind == ExecutorKind::External);
+        let is_asked =
+            sweep.resolved().is_some_and(|it| it.executor.kind == ExecutorKind::External);
         let command = if is_asked { "ask" } else { "run" };
         output::result(&format!("\nNext:\n  {}", next(command, args)));
     }

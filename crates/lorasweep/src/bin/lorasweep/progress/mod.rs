@@ -5,8 +5,8 @@ mod json;
 mod lines;
 mod pace;
 
-use lorasweep::spec::{SweepState, TrialState};
-use lorasweep::worker::Observer;
+use lorasweep::spec::{Event, SweepState, TrialState};
+use lorasweep::worker::{Observer, Warning};
 use lorasweep::{Workload, best_so_far};
 
 use crate::output::Output;
@@ -56,9 +56,9 @@ struct Quiet {
 impl Progress for Quiet {}
 
 impl Observer for Quiet {
-    fn event(&mut self, _: &lorasweep::spec::Event, _: &SweepState) {}
+    fn event(&mut self, _: &Event, _: &SweepState) {}
 
-    fn warning(&mut self, warning: &lorasweep::worker::Warning) {
+    fn warning(&mut self, warning: &Warning) {
         self.output.warning(&warning.to_string());
     }
 }
@@ -89,7 +89,7 @@ fn numbers(trial: &TrialState) -> String {
 }
 
 /// What a shortage of memory led to; `None` for other events.
-fn shortage(event: &lorasweep::spec::Event) -> Option<String> {
-    let lorasweep::spec::Event::OutOfMemory { error, tokens_per_step } = event else { return None };
+fn shortage(event: &Event) -> Option<String> {
+    let Event::OutOfMemory { error, tokens_per_step } = event else { return None };
     Some(format!("memory ran out ({error}); steps have at most {tokens_per_step} tokens now"))
 }
