@@ -12,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 ${CARGO:-cargo} test --workspace --locked --no-run --message-format json 2> "$work/log" > "$work/built" ||
     { cat "$work/log"; exit 1; }
 executable() {
-    sed -n "s|.*/crates/cli/Cargo.toml\",\"target\":{\"kind\":\\[\"$1\"\\].*\"test\":$2},\"features\".*\"executable\":\"\\([^\"]*\\)\".*|\\1|p" "$work/built"
+    sed -n "s|.*/crates/lorasweep/Cargo.toml\",\"target\":{\"kind\":\\[\"$1\"\\].*\"test\":$2},\"features\".*\"executable\":\"\\([^\"]*\\)\".*|\\1|p" "$work/built"
 }
 cp "$(executable test true)" "$work/it"
 cp "$(executable bin false)" "$work/lorasweep"

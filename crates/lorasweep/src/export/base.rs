@@ -95,7 +95,7 @@ mod tests {
             "a/",
             "/b",
             "~/b",
-            "src/main.rs",
+            "src/lib.rs",
         ] {
             assert!(!is_hub_name(name), "{name}");
         }

@@ -7,7 +7,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::exit;
 
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("LORASWEEP_TARGET"), ")");
+const VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("LORASWEEP_TARGET"), ", CPU and CUDA)");
 
 /// Find the LoRA rank, learning rate, batch size and epochs that generalise best
 #[derive(Debug, Parser)]

@@ -58,6 +58,10 @@ struct Blas {
     workspace: cu::CUdeviceptr,
 }
 
+/// Free blocks of a pool up to this are kept: a small model's buffers have sizes that fit each other
+/// badly.
+const SMALL_POOL: usize = 64 << 20;
+
 /// Blocks of memory, in use or free.
 #[derive(Default)]
 struct Blocks {
@@ -67,6 +71,23 @@ struct Blocks {
     bytes: usize,
     /// The most that `bytes` has been.
     peak: usize,
+    /// Bytes of the blocks in use, and the most that they have been.
+    in_use: usize,
+    most_in_use: usize,
+}
+
+impl Blocks {
+    fn use_block(&mut self, bytes: usize) {
+        self.in_use += bytes;
+        self.most_in_use = self.most_in_use.max(self.in_use);
+    }
+
+    /// Whether free blocks have piled up, as they do when the sizes of steps change. A steady step
+    /// needs about what was in use at most, so that its blocks are kept.
+    fn have_piled_up(&self, bytes: usize) -> bool {
+        let most = self.most_in_use + self.most_in_use / 2;
+        self.bytes + bytes > most.max(SMALL_POOL)
+    }
 }
 
 /// What was asked of the device so far.
@@ -416,13 +437,17 @@ impl Gpu {
         let mut blocks = self.lock();
         let at = blocks.free.partition_point(|(block, _)| *block < bytes);
         if blocks.free.get(at).is_some_and(|(block, _)| block / 2 <= bytes.max(4096)) {
-            return Ok(blocks.free.remove(at));
+            let block = blocks.free.remove(at);
+            blocks.use_block(block.0);
+            return Ok(block);
         }
-        // Changing sizes must not pile up: what is free makes room for what is new.
         self.enter()?;
-        self.give_back(&mut blocks, bytes)?;
         let class = size_class(bytes);
+        if blocks.have_piled_up(class) {
+            self.give_back(&mut blocks, bytes)?;
+        }
         let at = self.allocate(class, &mut blocks)?;
+        blocks.use_block(class);
         Ok((class, at))
     }
 
@@ -694,6 +719,7 @@ impl Drop for Buffer {
         let mut blocks = self.gpu.lock();
         let at = blocks.free.partition_point(|(block, _)| *block < self.block);
         blocks.free.insert(at, (self.block, self.at));
+        blocks.in_use -= self.block;
     }
 }
 

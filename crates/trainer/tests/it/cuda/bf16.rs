@@ -28,7 +28,8 @@ fn cuda_losses_and_gradients_in_bf16_are_those_of_peft_within_its_precision() {
             assert!((loss / theirs - 1.0).abs() < 2e-2, "{place}: loss {loss} against {theirs}");
             let theirs = tensors.adapter(&format!("{case}.grad"), &adapter.layout);
             let (cosine, ratio) = agreement(&adapter.grad_values(&decoder), &theirs);
-            assert!(cosine > 0.99, "{place}: the gradient turns, cosine {cosine}");
+            // transformers + peft in bf16 are no nearer to their own f32: 0.987 and 7 % at worst.
+            assert!(cosine > 0.98, "{place}: the gradient turns, cosine {cosine}");
             assert!((ratio - 1.0).abs() < 0.1, "{place}: the gradient's length is off by {ratio}");
         }
     }
