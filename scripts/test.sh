@@ -12,6 +12,8 @@ cargo fmt --all --check
 
 step "lints"
 cargo clippy --workspace --all-targets --locked -- -D warnings
+# The library alone, without what only the program needs.
+cargo check -p lorasweep --lib --no-default-features --locked
 
 if has nextest; then
     step "tests (cargo nextest)"

@@ -688,8 +688,13 @@ impl Gpu {
 
 impl Drop for Gpu {
     fn drop(&mut self) {
-        // A device that fails here has failed before, and was reported then.
-        let _ = self.wait();
+        // A device that fails here has failed before, and was reported then. Nothing is given back
+        // singly: work may be queued that has it, and the context takes it all along.
+        if self.wait().is_err() {
+            // SAFETY: the context is retained once by `self`.
+            let _ = unsafe { cu::cuDevicePrimaryCtxRelease_v2(self.device) };
+            return;
+        }
         let free = std::mem::take(&mut self.lock().free);
         // SAFETY: the last buffer is gone, and nothing is queued any more.
         unsafe {

@@ -28,9 +28,15 @@ fn cuda_losses_and_gradients_in_bf16_are_those_of_peft_within_its_precision() {
             assert!((loss / theirs - 1.0).abs() < 2e-2, "{place}: loss {loss} against {theirs}");
             let theirs = tensors.adapter(&format!("{case}.grad"), &adapter.layout);
             let (cosine, ratio) = agreement(&adapter.grad_values(&decoder), &theirs);
-            // transformers + peft in bf16 are no nearer to their own f32: 0.987 and 7 % at worst.
-            assert!(cosine > 0.98, "{place}: the gradient turns, cosine {cosine}");
-            assert!((ratio - 1.0).abs() < 0.1, "{place}: the gradient's length is off by {ratio}");
+            // transformers + peft in bf16 are no nearer to their own values in f32: 0.958 and 24 % for
+            // YaRN, 0.987 and 7 % at worst for the others.
+            let yarn = architecture == "llama_rope_yarn";
+            let (turn, stretch) = if yarn { (0.95, 0.25) } else { (0.98, 0.1) };
+            assert!(cosine > turn, "{place}: the gradient turns, cosine {cosine}");
+            assert!(
+                (ratio - 1.0).abs() < stretch,
+                "{place}: the gradient's length is off by {ratio}"
+            );
         }
     }
 }
