@@ -19,7 +19,8 @@ use spec::{
 };
 use trainer::backend::cpu::Cpu;
 use trainer::engine::{Packed, TrainingSets};
-use trainer::model::{BaseMemory, BaseOn, DecoderConfig, Format, Source};
+use trainer::format::Format;
+use trainer::model::{BaseMemory, BaseOn, DecoderConfig, Source};
 use trainer::plan::{Demand, Packing};
 
 const GIB: f64 = (1_u64 << 30) as f64;

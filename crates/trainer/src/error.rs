@@ -117,6 +117,11 @@ impl TrainerError {
         }
     }
 
+    /// A weight file or model folder that cannot be used.
+    pub(crate) fn weights(path: &Path, message: impl Into<String>) -> Self {
+        Self::Weights { path: path.to_path_buf(), message: message.into() }
+    }
+
     /// For `map_err`: an IO error with its path and operation.
     pub(crate) fn io<'a>(
         operation: &'static str,

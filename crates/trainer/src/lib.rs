@@ -18,6 +18,7 @@ mod device;
 pub mod dropout;
 pub mod engine;
 mod error;
+pub mod format;
 pub mod gguf;
 pub mod logits_file;
 pub mod memory;
@@ -25,8 +26,9 @@ pub mod merge;
 pub mod model;
 pub mod peft;
 pub mod plan;
+pub mod real;
+pub mod rope;
 pub mod schedule;
-mod tensor_file;
 
 pub use device::{Device, select as select_device, visible_gpus};
 pub use engine::Engine;

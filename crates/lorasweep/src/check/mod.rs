@@ -12,7 +12,7 @@ use serde::Serialize;
 use spec::{ConfigKey, Sweep, SweepState, TrainSettings, Trial, TrialConfig};
 use store::{SweepDir, SweepFolder};
 use trainer::TrainerError;
-use trainer::model::Format;
+use trainer::format::Format;
 use trainer::plan;
 
 pub use disk::{AdaptersOnDisk, Room};

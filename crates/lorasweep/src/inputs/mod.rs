@@ -311,7 +311,7 @@ fn weight_files(sweep: &Sweep) -> Result<Vec<PathBuf>, Error> {
     }
     if sweep.executor.kind.is_own() {
         let unusable = |source| Error::Model { path: sweep.model.clone(), source };
-        return trainer::model::weight_files(&sweep.model).map_err(unusable);
+        return trainer::format::weight_files(&sweep.model).map_err(unusable);
     }
     list(&sweep.model, "safetensors")
 }

@@ -13,7 +13,8 @@ use std::ops::Range;
 
 use crate::dropout::Dropout;
 use crate::error::Result;
-use crate::model::{Rope, Stored};
+use crate::format::Stored;
+use crate::rope::Rope;
 
 pub mod candle;
 pub mod cpu;

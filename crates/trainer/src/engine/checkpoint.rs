@@ -13,6 +13,7 @@ use spec::{Evaluation, TrainSettings, Trial};
 use super::slot::{Best, Slot};
 use crate::backend::Backend;
 use crate::error::{Result, TrainerError};
+use crate::format::write_tensors;
 use crate::schedule::Schedule;
 
 const KEY: &str = "slot";
@@ -72,7 +73,7 @@ pub fn save<B: Backend>(backend: &B, slot: &Slot<B>, path: &Path) -> Result<()> 
         .map_err(|e| damaged(e.to_string()))?;
     let json = serde_json::to_string(&scalars).map_err(|e| damaged(e.to_string()))?;
     let metadata = HashMap::from([(KEY.to_owned(), json)]);
-    crate::tensor_file::write(views, Some(metadata), path).map_err(|error| match error {
+    write_tensors(views, Some(metadata), path).map_err(|error| match error {
         // A full disk must be seen as one.
         safetensors::SafeTensorError::IoError(source) => TrainerError::io("write", path)(source),
         other => damaged(other.to_string()),

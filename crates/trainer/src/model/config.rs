@@ -4,9 +4,9 @@ use std::path::Path;
 
 use spec::TargetModule;
 
-use super::rope::Rope;
 use crate::backend::{Activation, Attention, AttentionShape};
 use crate::error::{Result, TrainerError};
+use crate::rope::Rope;
 
 mod file;
 

@@ -17,7 +17,8 @@ use trainer::backend::Backend;
 use trainer::backend::candle::CandleBackend;
 use trainer::backend::cpu::Cpu;
 use trainer::decoder::{Decoder, Rows};
-use trainer::model::{Bytes, Format, Model, Stored, quantise};
+use trainer::format::{Bytes, Format, Stored, quantise};
+use trainer::model::Model;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden_quantised")

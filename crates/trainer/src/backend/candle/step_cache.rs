@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor, TensorId};
 use super::groups::{Grouping, GroupingKey};
 use crate::backend::Places;
 use crate::error::Result;
-use crate::model::Rope;
+use crate::rope::Rope;
 
 /// Values by what they were made of.
 type Cached<K, V> = Mutex<Vec<(K, V)>>;

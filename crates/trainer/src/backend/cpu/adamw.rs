@@ -3,8 +3,8 @@
 
 use rayon::prelude::*;
 
-use super::real::{Real, simd};
 use crate::backend::AdamWStep;
+use crate::real::{Real, simd};
 
 const VALUES_PER_TASK: usize = 32 * 1024;
 

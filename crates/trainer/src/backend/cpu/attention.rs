@@ -13,8 +13,8 @@ use faer::{Accum, MatMut, MatRef};
 use rayon::prelude::*;
 
 use super::gemm::{gemm, split_cols, split_rows};
-use super::real::{Real, dot, largest, simd, sum};
 use crate::backend::{Attention, AttentionShape, Family, Run};
+use crate::real::{Real, dot, largest, simd, sum};
 
 /// Query rows whose scores exist at a time.
 const BLOCK: usize = 64;

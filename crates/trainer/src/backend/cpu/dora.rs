@@ -13,10 +13,10 @@ use rayon::prelude::*;
 use super::buffer::{Buf, Pool};
 use super::gemm::gemm;
 use super::lora::{a, b};
-use super::real::{Real, dot, simd};
 use super::weight::Weight;
 use crate::backend::{Linear, LoraPath};
 use crate::error::Result;
+use crate::real::{Real, dot, simd};
 
 /// Rows of `W + s B A` that exist at a time.
 const ROWS: usize = 64;

@@ -13,10 +13,10 @@ use rayon::prelude::*;
 
 use super::buffer::{Buf, Pool};
 use super::gemm::{gemm, split_rows};
-use super::real::{Real, simd};
 use crate::backend::LoraPath;
 use crate::dropout::Dropout;
 use crate::error::Result;
+use crate::real::{Real, simd};
 
 /// Rows of one task.
 const ROWS: usize = 64;

@@ -10,7 +10,8 @@ use super::{
     Places, Target,
 };
 use crate::error::Result;
-use crate::model::{Rope, Stored};
+use crate::format::Stored;
+use crate::rope::Rope;
 
 mod adamw;
 mod attention;
@@ -21,16 +22,14 @@ mod glu;
 mod lora;
 mod loss;
 mod norm;
-mod real;
 mod rope;
 mod weight;
 
 pub use buffer::Buf;
-pub use real::Real;
 pub use weight::{Weight, decoded_values, keeps_format};
 
+use crate::real::{Real, dot, rows_per_task, simd};
 use buffer::Pool;
-use real::{dot, rows_per_task, simd};
 
 /// Computes with `T` (`f32`; `f64` to check gradients) on the threads of the current rayon pool.
 /// Clones share one pool of memory.

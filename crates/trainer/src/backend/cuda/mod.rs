@@ -14,7 +14,8 @@ use super::{
     Places, Target,
 };
 use crate::error::Result;
-use crate::model::{Rope, Stored};
+use crate::format::Stored;
+use crate::rope::Rope;
 
 mod attention;
 mod dora;

@@ -5,9 +5,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::bounds::Sizes;
-use super::super::rope::{Rope, Source};
 use super::{DecoderConfig, LayerKind, MODEL_TYPES, NormPlacement, QkNorm};
 use crate::backend::{Activation, AttentionShape};
+use crate::rope::{Rope, Source};
 
 type Parsed<T> = Result<T, String>;
 

@@ -6,7 +6,7 @@ use std::process::Command;
 use proptest::prelude::*;
 use trainer::backend::cpu::Cpu;
 use trainer::backend::{Activation, Attention, AttentionShape, Backend, Family};
-use trainer::model::{Bytes, Format, Stored};
+use trainer::format::{Bytes, Format, Stored};
 
 use super::device::Device;
 use crate::support::relative_error;
@@ -105,7 +105,7 @@ fn coded_matrices_of_every_format_have_the_values_that_the_processor_reads_in_th
             .map(|i| ((i * 7919 + 13) % 251) as u8 & 0x3b)
             .collect();
         let stored = Stored::new(Bytes::Owned(bytes.into()), format, rows, cols).expect("a matrix");
-        for order in [trainer::model::RowOrder::Same, trainer::model::RowOrder::Neighbours(4)] {
+        for order in [trainer::format::RowOrder::Same, trainer::format::RowOrder::Neighbours(4)] {
             let stored = stored.clone().in_order(order);
             // As a product with the unit matrix, and as a table.
             let ids: Vec<u32> = (0..rows as u32).collect();

@@ -1,21 +1,10 @@
-//! A LoRA adapter: where each A and B lies in one flat vector, and how it is initialised.
-//!
-//! `W' = W + s B A` with A `[R, in]`, B `[out, R]`, `s = alpha / R` (Hu et al. 2021,
-//! arXiv:2106.09685, section 4.1). One vector a trial keeps the optimizer, clipping, checkpoints
-//! and finiteness checks free of any knowledge of layers.
+//! Where each matrix of an adapter lies in its flat vector.
 
 use std::ops::Range;
 
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-use spec::{InitLoraWeights, TargetModule, TrialConfig};
+use spec::TargetModule;
 
 use crate::model::DecoderConfig;
-
-mod init;
-mod shape;
-
-pub use shape::LoraShape;
 
 /// One adapted linear layer.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,11 +43,6 @@ impl AdapterLayout {
     /// taken that the model has ([`DecoderConfig::targets`]).
     pub fn new(config: &DecoderConfig, rank: usize, scale: f64, modules: &[TargetModule]) -> Self {
         Self::build(config, modules, false, |_, _| Some((rank, scale)))
-    }
-
-    /// The layout of a trial's adapter, which [`LoraShape::check`] has found possible.
-    pub fn of_trial(config: &DecoderConfig, trial: &TrialConfig) -> Self {
-        LoraShape::of_trial(trial).layout(config)
     }
 
     /// `site` gives the rank and the scale of a module in a block, where it is adapted.
@@ -119,26 +103,6 @@ impl AdapterLayout {
     /// The site of a module in a block, with its index among all sites.
     pub fn site(&self, layer: usize, module: TargetModule) -> Option<(usize, &Site)> {
         self.sites.iter().enumerate().find(|(_, s)| s.layer == layer && s.module == module)
-    }
-
-    /// The values that training begins with; it begins at the base model, because `B A` is zero.
-    /// Magnitudes, which depend on the base model's weights, stay zero
-    /// ([`crate::decoder::Decoder::set_magnitudes`]).
-    pub fn initial_values(&self, seed: u64, init: InitLoraWeights) -> Vec<f32> {
-        let mut values = vec![0.0; self.len];
-        for (index, site) in self.sites.iter().enumerate() {
-            // A stream a site: its values do not depend on which other modules are adapted. A fused
-            // projection has that of its first part.
-            let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            let module = site.module.parts().first().copied().unwrap_or(site.module);
-            rng.set_stream(1 + (site.layer * TargetModule::ALL.len()) as u64 + module as u64);
-            let (a, b) = values[site.a..self.b_range(index).end].split_at_mut(site.b - site.a);
-            match init {
-                InitLoraWeights::Default => init::uniform(a, site, &mut rng),
-                InitLoraWeights::Orthogonal => init::orthogonal(a, b, site, &mut rng),
-            }
-        }
-        values
     }
 
     /// Where A of a site lies.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
-use super::format::Format;
-use crate::backend::cpu::Real;
+use super::number_format::Format;
 use crate::error::Result;
+use crate::real::Real;
 
 /// Bytes of a weight file, or made from one.
 #[derive(Clone)]

@@ -7,29 +7,18 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use spec::Quantization;
 
-use super::format::{Format, INT8_LEVELS, NF4_BLOCK, NF4_BLOCK_BYTES, NF4_LEVELS};
+use super::blocks::{INT8_LEVELS, NF4_BLOCK, NF4_BLOCK_BYTES, NF4_LEVELS};
+use super::number_format::Format;
 use super::stored::{Bytes, Stored};
 use crate::error::{Result, TrainerError};
 
 /// Rows that are quantised at a time: as f32 they are little beside the matrix.
 const ROWS: usize = 64;
 
-/// The format that a quantisation stores a matrix in.
-pub const fn format_of(quantization: Quantization) -> Format {
-    match quantization {
-        Quantization::Nf4 => Format::Nf4,
-        Quantization::Int8 => Format::Int8,
-        Quantization::Q8_0 => Format::Q8_0,
-        Quantization::Q4K => Format::Q4K,
-        Quantization::Q5K => Format::Q5K,
-        Quantization::Q6K => Format::Q6K,
-    }
-}
-
 /// The matrix in the format of a quantisation, whose block divides its columns; `name` is its name in
 /// messages. Values that are no numbers are an error: codes would hide them.
 pub fn quantise(name: &str, matrix: &Stored, quantization: Quantization) -> Result<Stored> {
-    let format = format_of(quantization);
+    let format = Format::of_quantization(quantization);
     let (rows, cols) = (matrix.rows(), matrix.cols());
     let starts: Vec<usize> = (0..rows).step_by(ROWS).collect();
     let coded = starts.into_par_iter().map(|start| -> Result<Vec<u8>> {

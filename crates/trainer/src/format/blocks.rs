@@ -2,8 +2,7 @@
 //!
 //! Letters: d scale, m offset, q code. A block is little-endian.
 
-use super::half_to_f32;
-use crate::backend::cpu::Real;
+use crate::real::{Real, half_to_f32};
 
 /// The 16 values of NF4: quantiles of the normal distribution, zero among them, scaled to [-1, 1]
 /// (Dettmers et al. 2023, arXiv:2305.14314, appendix E).

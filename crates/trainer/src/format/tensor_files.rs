@@ -9,7 +9,7 @@ use std::sync::Arc;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
-use super::format::Format;
+use super::number_format::Format;
 use super::stored::{Bytes, Stored};
 use crate::error::{Result, TrainerError};
 
@@ -58,9 +58,10 @@ impl TensorFiles {
         let mut files = Self { files: Vec::new(), places: BTreeMap::new() };
         for path in weight_files(model_dir)? {
             let opened = File::open(&path).map_err(TrainerError::io("open", &path))?;
-            let map = map(&path)?;
-            let (header, metadata) = SafeTensors::read_metadata(&map)
-                .map_err(|e| weights(&path, format!("is not a complete safetensors file: {e}")))?;
+            let map = map_file(&path)?;
+            let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|e| {
+                TrainerError::weights(&path, format!("is not a complete safetensors file: {e}"))
+            })?;
             // The header's length stands before it.
             let start = size_of::<u64>() + header;
             let file = files.files.len();
@@ -72,14 +73,17 @@ impl TensorFiles {
                          which are not read: take the full-precision model, and write \
                          `quantization: nf4` (or int8) to have it quantised while it is loaded"
                     );
-                    return Err(weights(&path, message));
+                    return Err(TrainerError::weights(&path, message));
                 }
                 let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
                 let (shape, dtype) = (info.shape.clone(), info.dtype);
                 let place = Place { file, bytes, shape, dtype };
                 if let Some(other) = files.places.insert(name.clone(), place) {
                     let other = files.files[other.file].0.display();
-                    return Err(weights(&path, format!("holds `{name}`, which {other} holds too")));
+                    return Err(TrainerError::weights(
+                        &path,
+                        format!("holds `{name}`, which {other} holds too"),
+                    ));
                 }
             }
             files.files.push((path, opened));
@@ -101,7 +105,7 @@ impl TensorFiles {
     pub fn header(&self, name: &str) -> Option<(&[usize], std::result::Result<Format, String>)> {
         let (_, place) = self.place(name)?;
         let other = place.dtype;
-        let format = format_of(other)
+        let format = Format::of_dtype(other)
             .ok_or_else(|| format!("is stored as {other:?}; f32, f16, bf16 and f64 are read"));
         Some((&place.shape, format))
     }
@@ -110,11 +114,14 @@ impl TensorFiles {
     /// file.
     pub fn stored(&self, name: &str, shape: &[usize], part: Range<usize>) -> Result<Stored> {
         let Some((path, place)) = self.place(name) else {
-            return Err(weights(&self.path(), format!("there is no tensor `{name}`")));
+            return Err(TrainerError::weights(
+                &self.path(),
+                format!("there is no tensor `{name}`"),
+            ));
         };
         let (_, cols) = rows_and_cols(shape);
-        let damaged = |message: String| weights(path, format!("`{name}`: {message}"));
-        let format = format_of(place.dtype)
+        let damaged = |message: String| TrainerError::weights(path, format!("`{name}`: {message}"));
+        let format = Format::of_dtype(place.dtype)
             .ok_or_else(|| damaged(format!("the format {:?} is not read", place.dtype)))?;
         let start = place.bytes.start + part.start * format.row_bytes(cols);
         let bytes = start..start + part.len() * format.row_bytes(cols);
@@ -141,7 +148,7 @@ impl TensorFiles {
 }
 
 /// Rows and columns of a matrix; a vector is one row.
-pub(super) fn rows_and_cols(shape: &[usize]) -> (usize, usize) {
+pub fn rows_and_cols(shape: &[usize]) -> (usize, usize) {
     if let [rows, cols] = shape { (*rows, *cols) } else { (1, shape[0]) }
 }
 
@@ -161,12 +168,15 @@ pub fn weight_files(model_dir: &Path) -> Result<Vec<PathBuf>> {
             (None, Some(name)) => format!("; {}", pickle_refusal(&name)),
             (None, None) => String::new(),
         };
-        return Err(weights(model_dir, format!("holds neither {SINGLE} nor {INDEX}{hint}")));
+        return Err(TrainerError::weights(
+            model_dir,
+            format!("holds neither {SINGLE} nor {INDEX}{hint}"),
+        ));
     }
     let text =
         std::fs::read_to_string(&index_path).map_err(TrainerError::io("read", &index_path))?;
-    let index: Index =
-        serde_json::from_str(&text).map_err(|e| weights(&index_path, e.to_string()))?;
+    let index: Index = serde_json::from_str(&text)
+        .map_err(|e| TrainerError::weights(&index_path, e.to_string()))?;
     let mut names: Vec<String> = index.weight_map.into_values().collect();
     names.sort();
     names.dedup();
@@ -177,13 +187,16 @@ pub fn weight_files(model_dir: &Path) -> Result<Vec<PathBuf>> {
 fn shard(model_dir: &Path, index: &Path, name: &str) -> Result<PathBuf> {
     let relative = Path::new(name);
     if name.is_empty() {
-        return Err(weights(index, "names no file for a tensor".to_owned()));
+        return Err(TrainerError::weights(index, "names no file for a tensor".to_owned()));
     }
     if !relative.components().all(|c| matches!(c, Component::Normal(_))) {
-        return Err(weights(index, format!("names the file `{name}` outside the model's folder")));
+        return Err(TrainerError::weights(
+            index,
+            format!("names the file `{name}` outside the model's folder"),
+        ));
     }
     if is_pickled(relative) {
-        return Err(weights(
+        return Err(TrainerError::weights(
             index,
             format!("names a file that is not read: {}", pickle_refusal(name)),
         ));
@@ -194,7 +207,7 @@ fn shard(model_dir: &Path, index: &Path, name: &str) -> Result<PathBuf> {
             "names the file `{name}`, which is not there: copy or download the model again, with all \
              of its files"
         );
-        return Err(weights(index, message));
+        return Err(TrainerError::weights(index, message));
     }
     Ok(path)
 }
@@ -235,19 +248,8 @@ pub fn pickle_refusal(name: &str) -> String {
     )
 }
 
-/// The format of a safetensors file's numbers, where it is read.
-pub const fn format_of(dtype: Dtype) -> Option<Format> {
-    match dtype {
-        Dtype::F64 => Some(Format::F64),
-        Dtype::F32 => Some(Format::F32),
-        Dtype::F16 => Some(Format::F16),
-        Dtype::BF16 => Some(Format::Bf16),
-        _ => None,
-    }
-}
-
-/// Maps a file into memory to read it.
-pub fn map(path: &Path) -> Result<memmap2::Mmap> {
+/// Maps a whole file into memory to read it.
+pub fn map_file(path: &Path) -> Result<memmap2::Mmap> {
     let file = File::open(path).map_err(TrainerError::io("open", path))?;
     let len = file.metadata().map_err(TrainerError::io("look at", path))?.len();
     map_part(&file, path, 0..len as usize)
@@ -262,8 +264,4 @@ pub(super) fn map_part(file: &File, path: &Path, bytes: Range<usize>) -> Result<
     // into the file meanwhile changes the weights, and one that truncates it could end this one
     // with SIGBUS, as with any mapped file; neither can make a value invalid.
     unsafe { options.map(file) }.map_err(TrainerError::io("map", path))
-}
-
-pub(super) fn weights(path: &Path, message: String) -> TrainerError {
-    TrainerError::Weights { path: path.to_path_buf(), message }
 }

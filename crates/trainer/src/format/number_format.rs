@@ -10,12 +10,11 @@ use std::fmt;
 
 use candle_core::DType;
 use candle_core::quantized::GgmlDType;
+use safetensors::Dtype;
+use spec::Quantization;
 
-use crate::backend::cpu::Real;
-
-mod blocks;
-
-pub use blocks::{INT8_LEVELS, NF4_BLOCK, NF4_BLOCK_BYTES, NF4_LEVELS};
+use super::blocks::{self, NF4_BLOCK, NF4_BLOCK_BYTES};
+use crate::real::{Real, half_to_f32};
 
 /// How a matrix is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +51,29 @@ pub enum Format {
 }
 
 impl Format {
+    /// The format of a safetensors file's numbers, where it is read.
+    pub const fn of_dtype(dtype: Dtype) -> Option<Self> {
+        match dtype {
+            Dtype::F64 => Some(Self::F64),
+            Dtype::F32 => Some(Self::F32),
+            Dtype::F16 => Some(Self::F16),
+            Dtype::BF16 => Some(Self::Bf16),
+            _ => None,
+        }
+    }
+
+    /// The format that a quantisation stores a matrix in.
+    pub const fn of_quantization(quantization: Quantization) -> Self {
+        match quantization {
+            Quantization::Nf4 => Self::Nf4,
+            Quantization::Int8 => Self::Int8,
+            Quantization::Q8_0 => Self::Q8_0,
+            Quantization::Q4K => Self::Q4K,
+            Quantization::Q5K => Self::Q5K,
+            Quantization::Q6K => Self::Q6K,
+        }
+    }
+
     /// Its name in messages.
     pub const fn name(self) -> &'static str {
         match self {
@@ -186,35 +208,11 @@ fn plain<T: Real, const N: usize>(from: &[u8], out: &mut [T], widen: impl Fn([u8
     }
 }
 
-/// Widens an f16, exactly and without branches, so that loops over it vectorise.
-///
-/// Exponent and mantissa moved to their places in an f32 are a number that is too small by the
-/// difference of the exponents' biases, 127 - 15: the product with 2^112 is exact for subnormal
-/// numbers as well. An exponent of ones (infinity, not-a-number) stays one.
-#[inline(always)]
-pub fn half_to_f32(bits: u16) -> f32 {
-    const SCALE: f32 = f32::from_bits((127 + 112) << 23);
-    let bits = u32::from(bits);
-    let (sign, magnitude) = ((bits & 0x8000) << 16, (bits & 0x7fff) << 13);
-    let scaled = (f32::from_bits(magnitude) * SCALE).to_bits();
-    let special = if magnitude >= 0x1f << 23 { 0xff << 23 } else { 0 };
-    f32::from_bits(sign | scaled | special)
-}
-
 #[cfg(test)]
 mod tests {
     use half::f16;
 
     use super::*;
-
-    #[test]
-    fn every_f16_is_widened_exactly() {
-        for bits in 0..=u16::MAX {
-            let (ours, exact) = (half_to_f32(bits), f16::from_bits(bits).to_f32());
-            let same = ours.to_bits() == exact.to_bits() || (ours.is_nan() && exact.is_nan());
-            assert!(same, "{bits:#x}: {ours} instead of {exact}");
-        }
-    }
 
     #[test]
     fn a_row_is_decoded_from_the_column_that_is_asked_for() {
