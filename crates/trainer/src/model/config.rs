@@ -1,5 +1,6 @@
 //! The decoder's shape and the constants of its blocks, from `config.json`.
 
+use std::ops::Range;
 use std::path::Path;
 
 use spec::TargetModule;
@@ -122,6 +123,27 @@ impl DecoderConfig {
         }
     }
 
+    /// Whether a module reads the block's input, before the attention.
+    pub const fn reads_block_input(module: TargetModule) -> bool {
+        matches!(
+            module,
+            TargetModule::QProj | TargetModule::KProj | TargetModule::VProj | TargetModule::QkvProj
+        )
+    }
+
+    /// Columns of the joined projection that a module writes.
+    pub fn columns_of(&self, module: TargetModule) -> Range<usize> {
+        let (q, kv) = (self.attention.q_columns(), self.attention.kv_columns());
+        let outputs = self.module_shape(module).1;
+        let first = match module {
+            TargetModule::KProj => q,
+            TargetModule::VProj => q + kv,
+            TargetModule::UpProj => self.intermediate_size,
+            _ => 0,
+        };
+        first..first + outputs
+    }
+
     /// The linear layers of a block, in the order of the forward pass.
     pub const fn modules(&self) -> &'static [TargetModule] {
         if self.fused_projections { &TargetModule::FUSED } else { &TargetModule::ALL }
@@ -164,11 +186,6 @@ impl DecoderConfig {
             softcap: self.attention_softcap,
             window: self.layers[layer].window,
         }
-    }
-
-    /// The rotation of a block's queries and keys.
-    pub fn rope_of(&self, layer: usize) -> Option<&Rope> {
-        self.layers[layer].rope.map(|index| &self.ropes[index])
     }
 
     /// Values of the norms of queries and of keys, where the model has them.

@@ -203,6 +203,11 @@ impl<'a> Fields<'a> {
         self.u64(of.at)
     }
 
+    /// The address of a buffer's byte `first`.
+    pub fn address_of(self, of: &'a Buffer, first: usize) -> Self {
+        self.u64(of.at + first as u64)
+    }
+
     pub fn then(mut self, other: &Fields<'a>) -> Self {
         self.bytes.extend(&other.bytes);
         self

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::driver::{Arg, Fields, View};
 use super::tensor::Tensor;
 use super::{Cuda, TILE, TILE_THREADS};
-use crate::backend::LoraPath;
+use crate::backend::{LoraPath, Site};
 use crate::error::Result;
 
 type Path<'a> = LoraPath<'a, Tensor>;
@@ -39,10 +39,10 @@ fn segments<'a>(
         .u32(call.inputs as u32)
         .u32(call.width as u32)
         .u32(0);
-    for (at, path) in paths.iter().enumerate() {
+    for path in paths {
         let mut segment = Fields::default().address(path.params.buffer());
         segment = match grads {
-            Some(grads) => segment.address(grads[at].buffer()),
+            Some(grads) => segment.address(grads[path.adapter].buffer()),
             None => segment.u64(0),
         };
         let (key, row) = path.dropout.map_or((0, 0), |d| (d.key, d.first_row));
@@ -77,13 +77,8 @@ fn low_rank(paths: &[Path<'_>]) -> usize {
 }
 
 /// `u = dropout(x) A^T` `[n, R]`, `y[:, cols] += s u B^T`. Returns all u, path after path.
-pub fn forward(
-    be: &Cuda,
-    y: &mut Tensor,
-    cols: Range<usize>,
-    x: &Tensor,
-    paths: &[Path<'_>],
-) -> Result<Tensor> {
+pub fn forward(be: &Cuda, y: &mut Tensor, x: &Tensor, site: &Site<'_, Tensor>) -> Result<Tensor> {
+    let (cols, paths) = (site.columns.clone(), &site.paths[..]);
     let call = Call { inputs: x.cols(), width: y.cols(), cols };
     let u = Tensor::stale(be.gpu(), 1, low_rank(paths), false)?;
     let mut first = 0;
@@ -102,7 +97,6 @@ pub fn forward(
 /// What the backward pass reads.
 pub struct Saved<'a> {
     pub dy: &'a Tensor,
-    pub cols: Range<usize>,
     pub x: &'a Tensor,
     pub u: &'a Tensor,
 }
@@ -112,16 +106,16 @@ pub fn backward(
     be: &Cuda,
     dx: Option<&mut Tensor>,
     saved: &Saved<'_>,
-    paths: &[Path<'_>],
-    grads: &mut [&mut Tensor],
+    site: &Site<'_, Tensor>,
+    grads: &[&mut Tensor],
 ) -> Result<()> {
     let Saved { dy, x, u, .. } = saved;
-    let call = Call { inputs: x.cols(), width: dy.cols(), cols: saved.cols.clone() };
+    let call = Call { inputs: x.cols(), width: dy.cols(), cols: site.columns.clone() };
     let (inputs, outputs) = (tiles(call.inputs), tiles(call.cols.len()));
     let du = Tensor::stale(be.gpu(), 1, u.len(), false)?;
     let dx = dx.map_or_else(View::none, |dx| dx.view());
     let mut first = 0;
-    for (paths, grads) in paths.chunks(MOST_SEGMENTS).zip(grads.chunks(MOST_SEGMENTS)) {
+    for paths in site.paths.chunks(MOST_SEGMENTS) {
         let table = segments(&call, paths, Some(grads), first);
         let down: usize = paths.iter().map(|p| tiles(p.rows.len()) * tiles(p.rank)).sum();
         let args = [du.arg(), dy.arg(), table.clone()];

@@ -9,13 +9,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{
-    Activation, AdamWStep, Attention, AttentionShape, Backend, Family, Head, Linear, LoraPath,
-    Places, Target,
-};
+use super::{Activation, AdamWStep, Attention, Backend, Head, Linear, LoraPath, Step};
 use crate::error::Result;
 use crate::format::Stored;
-use crate::rope::Rope;
 
 mod attention;
 mod dora;
@@ -24,17 +20,19 @@ mod kernels;
 mod libraries;
 mod lora;
 mod loss;
-mod tables;
+mod plan;
+mod rope;
 mod tensor;
 mod weight;
 
 pub use driver::{Counts, Gpu, check_device, device_count, free_memory};
 pub use libraries::{FOLDERS as LIBRARY_FOLDERS, look_in};
+pub use plan::Plan;
 pub use tensor::Tensor;
 pub use weight::Weight;
 
 use driver::{Arg, Fields, View};
-use tables::{Ints, Tables};
+use rope::AngleTables;
 
 /// Threads of a block where any number would do.
 const THREADS: u32 = 256;
@@ -51,7 +49,7 @@ const SQUARES: usize = 4096;
 pub struct Cuda {
     gpu: Arc<Gpu>,
     narrow: bool,
-    tables: Arc<Tables>,
+    angles: Arc<AngleTables>,
 }
 
 /// The numbers of base model and activations.
@@ -84,7 +82,7 @@ impl Cuda {
 
     fn open(index: u32, numbers: Numbers, limit: usize, with_cublas: bool) -> Result<Self> {
         let gpu = Gpu::open(index, limit, with_cublas)?;
-        Ok(Self { gpu, narrow: numbers == Numbers::Bf16, tables: Arc::default() })
+        Ok(Self { gpu, narrow: numbers == Numbers::Bf16, angles: Arc::default() })
     }
 
     /// Why it is slower than it could be, if so.
@@ -110,14 +108,6 @@ impl Cuda {
     /// A matrix of activations with unspecified contents.
     fn stale(&self, rows: usize, cols: usize) -> Result<Tensor> {
         Tensor::stale(&self.gpu, rows, cols, self.narrow)
-    }
-
-    fn ints(&self, values: Vec<u32>) -> Result<Arc<Ints>> {
-        self.tables.ints(&self.gpu, values)
-    }
-
-    fn rows(&self, rows: &[usize]) -> Result<Arc<Ints>> {
-        self.ints(rows.iter().map(|row| *row as u32).collect())
     }
 
     /// `y = x W^T` of `rows` rows, or with `forward` false `y = x W`.
@@ -187,6 +177,11 @@ impl Backend for Cuda {
     type Frozen = Weight;
     type LowRank = Tensor;
     type Dora = Vec<dora::Saved>;
+    type Plan<'a> = Plan<'a>;
+
+    fn plan<'a>(&self, step: Step<'a, Tensor>) -> Result<Plan<'a>> {
+        Plan::new(step, &self.gpu, &self.angles)
+    }
 
     fn trim(&self) {
         self.gpu.trim();
@@ -249,29 +244,26 @@ impl Backend for Cuda {
         Ok(frozen)
     }
 
-    fn embed(&self, table: &Weight, ids: &[u32], scale: f64) -> Result<Tensor> {
+    fn embed(&self, table: &Weight, scale: f64, plan: &Plan<'_>) -> Result<Tensor> {
         let table = table.values(self)?;
-        let x = self.stale(ids.len(), table.cols())?;
-        let ids = self.ints(ids.to_vec())?;
+        let x = self.stale(plan.rows.len(), table.cols())?;
         let (cols, scale) = (Arg::u32(table.cols()), Arg::f32(scale as f32));
-        let args = [x.arg(), table.arg(), ids.arg(), cols, scale];
+        let args = [x.arg(), table.arg(), plan.ids(), cols, scale];
         elementwise(&self.gpu, "embed", x.len(), &args)?;
         Ok(x)
     }
 
-    fn pick_rows(&self, x: &Tensor, rows: &[usize]) -> Result<Tensor> {
-        let y = Tensor::stale(&self.gpu, rows.len(), x.cols(), x.narrow())?;
-        let rows = self.rows(rows)?;
-        let args = [y.arg(), x.arg(), rows.arg(), Arg::u32(x.cols())];
+    fn pick_rows(&self, x: &Tensor, plan: &Plan<'_>) -> Result<Tensor> {
+        let y = Tensor::stale(&self.gpu, plan.rows_read(), x.cols(), x.narrow())?;
+        let args = [y.arg(), x.arg(), plan.read(), Arg::u32(x.cols())];
         elementwise(&self.gpu, "pick_rows", y.len(), &args)?;
         Ok(y)
     }
 
-    fn place_rows(&self, y: &Tensor, rows: &[usize], of: usize) -> Result<Tensor> {
-        let mut x = Tensor::stale(&self.gpu, of, y.cols(), y.narrow())?;
+    fn place_rows(&self, y: &Tensor, plan: &Plan<'_>) -> Result<Tensor> {
+        let mut x = Tensor::stale(&self.gpu, plan.rows.len(), y.cols(), y.narrow())?;
         self.gpu.clear(x.buffer_mut())?;
-        let rows = self.rows(rows)?;
-        let args = [x.arg(), y.arg(), rows.arg(), Arg::u32(y.cols())];
+        let args = [x.arg(), y.arg(), plan.read(), Arg::u32(y.cols())];
         elementwise(&self.gpu, "place_rows", y.len(), &args)?;
         Ok(x)
     }
@@ -298,28 +290,22 @@ impl Backend for Cuda {
         Ok(dx)
     }
 
-    fn lora(
-        &self,
-        y: &mut Tensor,
-        cols: Range<usize>,
-        x: &Tensor,
-        paths: &[LoraPath<'_, Tensor>],
-    ) -> Result<Tensor> {
-        lora::forward(self, y, cols, x, paths)
+    fn lora(&self, y: &mut Tensor, x: &Tensor, plan: &Plan<'_>, site: usize) -> Result<Tensor> {
+        lora::forward(self, y, x, &plan.sites[site])
     }
 
     fn lora_backward(
         &self,
         dx: Option<&mut Tensor>,
         dy: &Tensor,
-        cols: Range<usize>,
         x: &Tensor,
         low_rank: &Tensor,
-        paths: &[LoraPath<'_, Tensor>],
+        plan: &Plan<'_>,
+        site: usize,
         grads: &mut [&mut Tensor],
     ) -> Result<()> {
-        let saved = lora::Saved { dy, cols, x, u: low_rank };
-        lora::backward(self, dx, &saved, paths, grads)
+        let saved = lora::Saved { dy, x, u: low_rank };
+        lora::backward(self, dx, &saved, &plan.sites[site], grads)
     }
 
     fn row_norms(
@@ -335,22 +321,22 @@ impl Backend for Cuda {
     fn dora(
         &self,
         y: &mut Tensor,
-        cols: Range<usize>,
         layer: &Linear<Weight, Tensor>,
-        paths: &[LoraPath<'_, Tensor>],
+        plan: &Plan<'_>,
+        site: usize,
     ) -> Result<Self::Dora> {
-        dora::forward(self, y, &cols, layer, paths)
+        dora::forward(self, y, layer, &plan.sites[site])
     }
 
     fn dora_backward(
         &self,
         dy: &mut Tensor,
-        cols: Range<usize>,
         saved: &Self::Dora,
-        paths: &[LoraPath<'_, Tensor>],
+        plan: &Plan<'_>,
+        site: usize,
         grads: &mut [&mut Tensor],
     ) -> Result<()> {
-        dora::backward(self, dy, &cols, saved, paths, grads)
+        dora::backward(self, dy, saved, &plan.sites[site], grads)
     }
 
     fn rms_norm(&self, x: &Tensor, weight: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
@@ -400,52 +386,17 @@ impl Backend for Cuda {
         self.gpu.launch("head_norm_backward", (blocks, 1), threads_for(weight.len()), 0, &args)
     }
 
-    fn rope(
-        &self,
-        qkv: &mut Tensor,
-        shape: AttentionShape,
-        places: Places<'_>,
-        rope: &Rope,
-        inverse: bool,
-    ) -> Result<()> {
-        let Places { positions, sequences } = places;
-        let longest = positions.iter().max().map_or(0, |last| *last as usize + 1);
-        let mut sets: Vec<Vec<f64>> = Vec::new();
-        let mut set_of = |tokens: usize| {
-            let frequencies = rope.frequencies(tokens);
-            sets.iter().position(|set| *set == *frequencies).unwrap_or_else(|| {
-                sets.push(frequencies.into_owned());
-                sets.len() - 1
-            })
-        };
-        let mut of_rows = vec![0; positions.len()];
-        if rope.depends_on_length() {
-            for rows in sequences {
-                of_rows[rows.clone()].fill(set_of(rows.len()));
-            }
-        } else {
-            set_of(longest);
-        }
-        let angles = self.tables.angles(&self.gpu, sets, rope.amplitude(), longest)?;
-        let place = |(set, position): (&usize, &u32)| (set * angles.positions) as u32 + position;
-        let rows = self.ints(of_rows.iter().zip(positions).map(place).collect())?;
-        let half = angles.values.cols() / 2;
-        let heads = shape.heads + shape.kv_heads;
-        let [cols, heads_arg, head_dim, half_arg] =
-            [qkv.cols(), heads, shape.head_dim, half].map(Arg::u32);
-        let sign = Arg::f32(if inverse { -1.0 } else { 1.0 });
-        let args =
-            [qkv.arg(), angles.values.arg(), rows.arg(), cols, heads_arg, head_dim, half_arg, sign];
-        elementwise(&self.gpu, "rope", positions.len() * heads * half, &args)
+    fn rope(&self, qkv: &mut Tensor, rope: usize, inverse: bool, plan: &Plan<'_>) -> Result<()> {
+        rope::rotate(&self.gpu, qkv, plan.rotation(rope), inverse, plan)
     }
 
     fn attention(
         &self,
         qkv: &Tensor,
         attention: &Attention,
-        families: &[Family],
+        plan: &Plan<'_>,
     ) -> Result<(Tensor, Tensor)> {
-        attention::forward(self, qkv, attention, families)
+        attention::forward(self, qkv, attention, plan)
     }
 
     fn attention_backward(
@@ -455,10 +406,10 @@ impl Backend for Cuda {
         out: &Tensor,
         log_denominators: &Tensor,
         attention: &Attention,
-        families: &[Family],
+        plan: &Plan<'_>,
     ) -> Result<Tensor> {
         let saved = attention::Saved { qkv, out, lse: log_denominators };
-        attention::backward(self, dout, &saved, attention, families)
+        attention::backward(self, dout, &saved, attention, plan)
     }
 
     fn glu(&self, gate_up: &Tensor, f: Activation) -> Result<Tensor> {
@@ -497,10 +448,10 @@ impl Backend for Cuda {
         &self,
         h: Tensor,
         head: Head<'_, Weight>,
-        targets: &[Target],
         with_gradient: bool,
+        plan: &Plan<'_>,
     ) -> Result<(Vec<f32>, Option<Tensor>)> {
-        loss::cross_entropy(self, &h, head, targets, with_gradient)
+        loss::cross_entropy(self, &h, head, with_gradient, plan)
     }
 
     fn norm(&self, x: &Tensor) -> Result<f64> {
