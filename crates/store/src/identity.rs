@@ -4,6 +4,7 @@
 //! other data than it began with.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,35 @@ const LISTED_DIFFERENCES: usize = 8;
 
 /// How the lines begin of settings that say where the model is.
 const MODEL_NAMES: [&str; 3] = ["model: ", "hub", "base.weights: "];
+/// How they begin of settings that say where data is, with the input's name.
+const DATA_NAMES: [(&str, &str); 4] = [
+    ("data.train: ", TRAINING_DATA),
+    ("data.validation.file: ", VALIDATION_DATA),
+    ("data.retention: ", RETENTION_DATA),
+    ("data.test: ", TEST_DATA),
+];
+/// The setting that says where earlier sweeps are, and how its line begins.
+const WARM_START: &str = "warm_start";
+const EARLIER_NAMES: &str = "warm_start: ";
+/// How the names of a model's files begin.
+const OF_MODEL: &str = "model's ";
+
+/// The training file's name among a sweep's inputs.
+pub const TRAINING_DATA: &str = "training data";
+/// The name of the validation file.
+pub const VALIDATION_DATA: &str = "validation data";
+/// The name of the retention file.
+pub const RETENTION_DATA: &str = "retention data";
+/// The name of the test file.
+pub const TEST_DATA: &str = "test data";
+
+/// What the name of an earlier sweep among a sweep's inputs begins with.
+pub const EARLIER_SWEEP: &str = "earlier sweep";
+
+/// The name of the earlier sweep in the folder `path`.
+pub fn earlier_sweep(path: impl fmt::Display) -> String {
+    format!("{EARLIER_SWEEP}'s journal in {path}")
+}
 
 /// Settings that a fingerprint leaves out: they may differ within one sweep.
 const OUTSIDE_THE_FINGERPRINT: [&str; 10] = [
@@ -126,8 +156,12 @@ impl Identity {
         let mut found = Vec::new();
         let is_weights = |file: &InputFile| file.sampled.is_some();
         let both_know_weights = [self, other].iter().all(|it| it.inputs.values().any(is_weights));
+        let has_moved = self.has_same_earlier_sweeps(other);
+        let is_compared = |what: &str, file: &InputFile| {
+            both_know_weights && is_weights(file) || has_moved && what.starts_with(EARLIER_SWEEP)
+        };
         for (what, here) in &self.inputs {
-            if both_know_weights && is_weights(here) {
+            if is_compared(what, here) {
                 continue;
             }
             match other.inputs.get(what) {
@@ -141,8 +175,7 @@ impl Identity {
         }
         if self.has_all_inputs && other.has_all_inputs {
             let is_gone = |(what, file): &(&String, &InputFile)| {
-                let is_compared = both_know_weights && is_weights(file);
-                !(is_compared || self.inputs.contains_key(*what))
+                !(is_compared(what, file) || self.inputs.contains_key(*what))
             };
             for (what, there) in other.inputs.iter().filter(is_gone) {
                 found.push(format!("the {what} file `{}` is there no more", there.path));
@@ -154,6 +187,40 @@ impl Identity {
         found
     }
 
+    /// Whether the line of a setting that differs from `other` says only that what it names, a model,
+    /// data or earlier sweeps, is elsewhere or has another name by now: its content is known and the
+    /// same.
+    fn is_elsewhere_alone(&self, other: &Self, line: &str) -> bool {
+        let model_of = |it: &Self| {
+            let files = it.inputs.iter().filter(|(what, _)| what.starts_with(OF_MODEL));
+            let files = files.map(|(what, file)| (what.clone(), file.clone()));
+            Self { inputs: files.collect(), ..it.clone() }
+        };
+        if MODEL_NAMES.iter().any(|name| line.starts_with(name)) {
+            return self.knows_model()
+                && other.knows_model()
+                && model_of(self).changed_inputs(&model_of(other)).is_empty();
+        }
+        if line.starts_with(EARLIER_NAMES) {
+            return self.has_same_earlier_sweeps(other);
+        }
+        let data = DATA_NAMES.iter().find(|(name, _)| line.starts_with(name));
+        let both = data.and_then(|(_, what)| self.inputs.get(*what).zip(other.inputs.get(*what)));
+        both.is_some_and(|(here, there)| here.is_known_same(there))
+    }
+
+    /// Whether both begin from earlier sweeps of the same content in the same order, wherever these
+    /// are.
+    fn has_same_earlier_sweeps(&self, other: &Self) -> bool {
+        let histories = |it: &Self| -> Option<Vec<InputFile>> {
+            let paths = it.sweep[WARM_START].as_array()?.iter().map(Value::as_str);
+            paths.map(|path| it.inputs.get(&earlier_sweep(path?)).cloned()).collect()
+        };
+        let (Some(here), Some(there)) = (histories(self), histories(other)) else { return false };
+        let mut pairs = here.iter().zip(&there);
+        here.len() == there.len() && pairs.all(|(here, there)| here.is_known_same(there))
+    }
+
     /// One line for each thing in which `other`, found on disk, differs from this sweep. Empty:
     /// it is the same sweep.
     pub(crate) fn differences_from(&self, other: &Self) -> Vec<String> {
@@ -162,12 +229,11 @@ impl Identity {
             let mut settings = Vec::new();
             differences("", &other.sweep, &self.sweep, &mut settings);
             let differs = !settings.is_empty();
-            // The same model elsewhere, or under another name.
-            if found.is_empty() && self.knows_model() && other.knows_model() {
-                settings.retain(|line| !MODEL_NAMES.iter().any(|name| line.starts_with(name)));
-            }
+            settings.retain(|line| !self.is_elsewhere_alone(other, line));
             found.append(&mut settings);
-            if !differs {
+            // A version computes the fingerprint from the paths as they are written. Where these name
+            // the same files (`./rows.jsonl`, or another working folder) nothing else is left.
+            if !differs && self.version != other.version {
                 found.push(format!("fingerprint: {} -> {}", other.fingerprint, self.fingerprint));
             }
         }
@@ -280,6 +346,105 @@ mod tests {
         assert_eq!(there.differences_from(&there), Vec::<String>::new());
         let found = here.differences_from(&there);
         assert!(found[0].starts_with("the train data file `"), "{found:?}");
+    }
+
+    /// A sweep with data, a test set or none, a model and an earlier sweep, below the folder `at`.
+    fn somewhere(at: &str, content: &str, has_test: bool) -> Identity {
+        let file = |name: &str, is_weights: bool| InputFile {
+            path: format!("{at}/{name}"),
+            bytes: 3,
+            sha256: Some(format!("{content} of {name}")),
+            sampled: is_weights.then(|| crate::input::Sampled {
+                modified_ns: at.len() as u64,
+                sha256: "sample".to_owned(),
+            }),
+        };
+        let mut it = identity(
+            at,
+            json!({
+                "data": {
+                    "train": format!("{at}/train"),
+                    "validation": {"file": format!("{at}/validation")},
+                    "retention": format!("{at}/retention"),
+                    "test": has_test.then(|| format!("{at}/test")),
+                },
+                "model": format!("{at}/model"),
+                "warm_start": [format!("{at}/b"), format!("{at}/a")],
+            }),
+        );
+        let mut add = |what: &str, name: &str, is_weights: bool| {
+            it.inputs.insert(what.to_owned(), file(name, is_weights));
+        };
+        add(TRAINING_DATA, "train", false);
+        add(VALIDATION_DATA, "validation", false);
+        add(RETENTION_DATA, "retention", false);
+        if has_test {
+            add(TEST_DATA, "test", false);
+        }
+        add("model's config.json", "config.json", false);
+        add("model's model.safetensors", "model.safetensors", true);
+        for name in ["a", "b"] {
+            add(&earlier_sweep(format!("{at}/{name}")), name, false);
+        }
+        it.has_all_inputs = true;
+        it
+    }
+
+    #[test]
+    fn inputs_that_were_moved_and_hold_the_same_are_the_same() {
+        let (there, here) = (somewhere("old", "1", true), somewhere("new", "1", true));
+        assert_eq!(here.differences_from(&there), Vec::<String>::new());
+    }
+
+    #[test]
+    fn beside_a_real_difference_what_was_only_moved_is_not_listed() {
+        let there = somewhere("old", "1", true);
+        let mut here = somewhere("new", "1", true);
+        here.sweep["seed"] = 2.into();
+        assert_eq!(here.differences_from(&there), ["seed: null -> 2"]);
+        let mut here = somewhere("new", "1", true);
+        here.inputs.get_mut(TRAINING_DATA).unwrap().sha256 = Some("other".to_owned());
+        assert_eq!(
+            here.differences_from(&there),
+            [
+                "the training data file `new/train` has changed since",
+                "data.train: \"old/train\" -> \"new/train\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn another_content_in_another_place_is_another_sweep() {
+        let (there, here) = (somewhere("old", "1", true), somewhere("new", "2", true));
+        let found = here.differences_from(&there);
+        assert_eq!(found.len(), LISTED_DIFFERENCES + 1, "{found:?}");
+        let without_test = somewhere("new", "1", false);
+        assert_eq!(
+            without_test.differences_from(&there),
+            ["the test data file `old/test` is there no more", "data.test: \"old/test\" -> null"]
+        );
+        // Content that is not known may be another one.
+        let mut unknown = somewhere("new", "1", true);
+        unknown.inputs.get_mut(TRAINING_DATA).unwrap().sha256 = None;
+        assert_eq!(
+            unknown.differences_from(&there),
+            ["data.train: \"old/train\" -> \"new/train\""]
+        );
+        let mut swapped = somewhere("old", "1", true);
+        swapped.fingerprint = "swapped".to_owned();
+        swapped.sweep["warm_start"] = json!(["old/a", "old/b"]);
+        let found = swapped.differences_from(&there);
+        assert!(found.len() == 1 && found[0].starts_with("warm_start: "), "{found:?}");
+    }
+
+    #[test]
+    fn paths_written_in_another_way_are_the_same_sweep() {
+        let (there, mut here) = (somewhere("old", "1", true), somewhere("old", "1", true));
+        here.fingerprint = "of ./train instead of train".to_owned();
+        assert_eq!(here.differences_from(&there), Vec::<String>::new());
+        // Another version may have meant something else by the same settings.
+        here.version = "0.0.1".to_owned();
+        assert_eq!(here.differences_from(&there).len(), 1);
     }
 
     #[test]

@@ -55,6 +55,11 @@ impl InputFile {
         let hashes = self.sha256.as_ref().zip(other.sha256.as_ref());
         self.bytes == other.bytes && hashes.is_none_or(|(a, b)| a == b)
     }
+
+    /// Whether two files are known to hold the same.
+    pub fn is_known_same(&self, other: &Self) -> bool {
+        self.sha256.is_some() && self.sha256 == other.sha256 && self.bytes == other.bytes
+    }
 }
 
 /// Size and SHA-256 of a file.

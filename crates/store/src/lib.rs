@@ -70,7 +70,10 @@ pub use checkpoint::{Checkpoint, CheckpointDamage, Purpose};
 pub use claim::{set_aside, sweep_that_keeps};
 pub use error::{BuildError, StoreError};
 pub use folder::{Opened, SweepDir, SweepFolder, TrialTables};
-pub use identity::{Identity, hash_text};
+pub use identity::{
+    EARLIER_SWEEP, Identity, RETENTION_DATA, TEST_DATA, TRAINING_DATA, VALIDATION_DATA,
+    earlier_sweep, hash_text,
+};
 pub use input::{InputFile, Sampled, hash_file, hash_weights};
 pub use journal::{JournalGap, News, TornLine};
 pub use layout::ReportFile;

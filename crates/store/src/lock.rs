@@ -30,10 +30,10 @@ pub struct Holder {
     pub host: String,
     /// When it began, in milliseconds since the Unix epoch.
     pub since_ms: u64,
-    /// When the process started, in seconds since 1970; a number is given to another process after
-    /// a while.
+    /// When the process started, as [`started_at`] counts; a number is given to another process after
+    /// a while. Absent from files of versions that wrote a date, which moves with the clock.
     #[serde(default)]
-    pub started: Option<u64>,
+    pub start_ticks: Option<u64>,
     /// Where its number means it; absent from files of earlier versions.
     #[serde(default)]
     pub place: Option<Box<Place>>,
@@ -43,18 +43,18 @@ impl Holder {
     fn this_process() -> Self {
         let pid = std::process::id();
         let (place, host) = (Some(Box::new(Place::this())), this_host());
-        Self { pid, host, since_ms: now_ms(), started: started_at(pid), place }
+        Self { pid, host, since_ms: now_ms(), start_ticks: started_at(pid), place }
     }
 
     fn unknown() -> Self {
-        Self { pid: 0, host: String::new(), since_ms: 0, started: None, place: None }
+        Self { pid: 0, host: String::new(), since_ms: 0, start_ticks: None, place: None }
     }
 
     /// Whether the process of this number on this machine is provably the one that holds the lock.
     pub fn is_process_here(&self) -> bool {
         self.place.as_deref().is_some_and(Place::is_here)
-            && self.started.is_some()
-            && started_at(self.pid) == self.started
+            && self.start_ticks.is_some()
+            && started_at(self.pid) == self.start_ticks
     }
 }
 
@@ -242,7 +242,7 @@ mod tests {
             (own.clone(), true),
             (Holder { place: Some(Box::new(elsewhere)), ..own.clone() }, false),
             (Holder { place: None, ..own.clone() }, false),
-            (Holder { started: own.started.map(|at| at + 60), ..own }, false),
+            (Holder { start_ticks: own.start_ticks.map(|at| at + 60), ..own }, false),
         ] {
             std::fs::write(&path, serde_json::to_string(&holder).unwrap()).unwrap();
             assert_eq!(holder_of(&path).unwrap().unwrap().is_process_here(), is_here);

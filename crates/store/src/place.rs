@@ -2,7 +2,7 @@
 //! on another machine and in another container.
 
 use serde::{Deserialize, Serialize};
-use sysinfo::{Pid, ProcessesToUpdate, System};
+use sysinfo::System;
 
 /// Where process numbers mean the same: one start of one machine, in one container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,12 +37,27 @@ impl Place {
     }
 }
 
-/// When the process of this number started, in seconds since 1970; `None` when there is none.
+/// When the process of this number started; `None` when there is none. On Linux in clock ticks since the
+/// machine started: the date of a start is computed from today's clock, and moves when that is set.
+/// Elsewhere in seconds since 1970.
+#[cfg(target_os = "linux")]
 pub fn started_at(pid: u32) -> Option<u64> {
+    /// `starttime`, counted from the state, which is the first field after the program's name (proc(5)).
+    const START_TIME: usize = 19;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name is in parentheses and may hold some itself.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(START_TIME)?.parse().ok()
+}
+
+/// See above.
+#[cfg(not(target_os = "linux"))]
+pub fn started_at(pid: u32) -> Option<u64> {
+    use sysinfo::{Pid, Process, ProcessesToUpdate};
     let pid = Pid::from_u32(pid);
     let mut system = System::new();
     system.refresh_processes(ProcessesToUpdate::Some(&[pid]), true);
-    system.process(pid).map(sysinfo::Process::start_time)
+    system.process(pid).map(Process::start_time)
 }
 
 /// The name of this machine.
@@ -73,5 +88,15 @@ mod tests {
     fn this_process_has_started_and_one_that_cannot_be_has_not() {
         assert!(started_at(std::process::id()).is_some_and(|at| at > 0));
         assert_eq!(started_at(u32::MAX - 1), None);
+    }
+
+    /// A date would be some 10^11 ticks, and another one after the clock was set.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_start_of_a_process_is_counted_from_that_of_the_machine() {
+        const TICKS_PER_SECOND: u64 = 100;
+        let since_start = (System::uptime() + 1) * TICKS_PER_SECOND;
+        let started = started_at(std::process::id()).unwrap();
+        assert!(started <= since_start, "{started} of {since_start} ticks");
     }
 }

@@ -17,16 +17,12 @@ use spec::{
     BaseSettings, DataFacts, DataSettings, HubModel, ReportSettings, Sweep, TargetModule,
     TrainSettings, ValidationSource,
 };
-use store::{Identity, InputFile, SweepFolder};
+use store::{
+    Identity, InputFile, RETENTION_DATA, SweepFolder, TEST_DATA, TRAINING_DATA, VALIDATION_DATA,
+};
 use trainer::model::DecoderConfig;
 
 use crate::error::Error;
-
-/// The training file's name among a sweep's inputs.
-pub const TRAINING_DATA: &str = "training data";
-
-/// What the name of an earlier sweep among a sweep's inputs begins with.
-pub const EARLIER_SWEEP: &str = "earlier sweep";
 
 /// Files of a model on which its shape or its rows' tokens depend.
 const MODEL_INPUTS: [&str; 8] = [
@@ -268,13 +264,13 @@ fn inputs(sweep: &Sweep, earlier: Option<&Identity>) -> Result<BTreeMap<String, 
     };
     add(TRAINING_DATA, &sweep.data.train)?;
     if let ValidationSource::File(path) = &sweep.data.validation {
-        add("validation data", path)?;
+        add(VALIDATION_DATA, path)?;
     }
     if let Some(path) = &sweep.data.retention {
-        add("retention data", path)?;
+        add(RETENTION_DATA, path)?;
     }
     if let Some(path) = &sweep.data.test {
-        add("test data", path)?;
+        add(TEST_DATA, path)?;
     }
     for name in model_inputs(&sweep.model)? {
         let path = sweep.model.join(&name);
@@ -284,7 +280,7 @@ fn inputs(sweep: &Sweep, earlier: Option<&Identity>) -> Result<BTreeMap<String, 
     }
     for path in &sweep.warm_start {
         let history = SweepFolder::open(path)?.history()?;
-        inputs.insert(format!("{EARLIER_SWEEP}'s journal in {}", path.display()), history);
+        inputs.insert(store::earlier_sweep(path.display()), history);
     }
     let known = || earlier.into_iter().flat_map(|earlier| earlier.inputs.values());
     for path in weight_files(sweep)? {

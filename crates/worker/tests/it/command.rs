@@ -278,8 +278,8 @@ fn what_a_killed_worker_left_running_is_ended_and_nobody_elses_process() {
         fs::create_dir_all(&dir).unwrap();
         dir
     };
-    let note = |trial: u32, group: u32, started: u64, place: Option<Place>| {
-        let note = serde_json::json!({"group": group, "started": started, "place": place});
+    let note = |trial: u32, group: u32, start_ticks: u64, place: Option<Place>| {
+        let note = serde_json::json!({"group": group, "start_ticks": start_ticks, "place": place});
         fs::write(dir_of(trial).join("command.process"), note.to_string()).unwrap();
     };
     let here = || Some(Place::this());
