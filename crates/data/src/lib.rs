@@ -67,6 +67,9 @@ use schema::Columns;
 use split::{PreparedRow, Shared, repeated, shared, split_by_fraction};
 use tokenise::Tokeniser;
 
+/// Guides to what this crate does, by name, in Markdown; `lorasweep guide` shows them.
+pub const GUIDES: &[(&str, &str)] = &[("data", include_str!("../guides/data.md"))];
+
 /// One tokenised row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Example {

@@ -36,6 +36,7 @@
 mod check;
 mod error;
 mod export;
+mod guides;
 mod hub;
 mod inputs;
 mod plan;
@@ -55,6 +56,7 @@ pub use check::{
 pub use error::Error;
 pub use export::options::{ExportOptions, Exported};
 pub use export::{Form, Merged, best_so_far};
+pub use guides::Guide;
 pub use hub::HubError;
 pub use inputs::view::{DataFindings, DataSet, LengthBin, Lengths, ShownRow};
 pub use plan::checkpoints::Checkpoints;

@@ -26,6 +26,9 @@ use spec::{Method, Sweep, SweepState, Trial, TrialConfig};
 pub use bayes::{Earlier, Expectation, Incumbent, expectation, incumbent};
 pub use prune::{Decision, Promotion, Pruner, pruner_for};
 
+/// Guides to what this crate does, by name, in Markdown; `lorasweep guide` shows them.
+pub const GUIDES: &[(&str, &str)] = &[("methods", include_str!("../guides/methods.md"))];
+
 /// Proposes trials.
 pub trait Planner: Send + Sync {
     /// Up to `count` new trials, given everything that happened so far; none when the search is

@@ -40,3 +40,9 @@ pub use rank::{Ranking, Row, rank};
 pub use side_by_side::{Difference, Side, SideBySide, side_by_side};
 pub use terminal::{TerminalOptions, terminal};
 pub use text::Lang;
+
+/// Guides to what this crate does, by name, in Markdown; `lorasweep guide` shows them.
+pub const GUIDES: &[(&str, &str)] = &[
+    ("report", include_str!("../guides/report.md")),
+    ("statistics", include_str!("../guides/statistics.md")),
+];

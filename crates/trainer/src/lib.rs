@@ -34,6 +34,13 @@ pub use device::{Device, select as select_device, visible_gpus};
 pub use engine::Engine;
 pub use error::TrainerError;
 
+/// Guides to what this crate does, by name, in Markdown; `lorasweep guide` shows them.
+pub const GUIDES: &[(&str, &str)] = &[
+    ("models", include_str!("../guides/models.md")),
+    ("gpus", include_str!("../guides/gpus.md")),
+    ("training", include_str!("../guides/training.md")),
+];
+
 // Values go to files and come from them as the bytes they are in memory.
 #[cfg(target_endian = "big")]
 compile_error!("safetensors files are little-endian; this machine is not supported");

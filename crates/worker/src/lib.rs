@@ -29,3 +29,10 @@ pub use metrics::AdapterError;
 pub use observer::{Observer, Warning};
 pub use serve::{Serve, ServeError, ServeSettings, Turn};
 pub use trainer::{Admission, Steps, Trainer, TrainerError};
+
+/// Guides to what this crate does, by name, in Markdown; `lorasweep guide` shows them.
+pub const GUIDES: &[(&str, &str)] = &[
+    ("resuming", include_str!("../guides/resuming.md")),
+    ("slurm", include_str!("../guides/slurm.md")),
+    ("commands", include_str!("../guides/commands.md")),
+];

@@ -295,3 +295,36 @@ fn home(key: &str) -> Option<&'static str> {
         .find(|(_, keys)| keys.contains(&key))
         .map(|(section, _)| section)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guide_to_the_sweep_file_names_every_key() {
+        let (_, guide) = crate::GUIDES[0];
+        let own = [
+            TOP,
+            BAYES,
+            RANK_LADDER,
+            REPLICATES,
+            METRIC,
+            DATA,
+            TRAIN,
+            EXECUTOR,
+            SLURM,
+            REPORT,
+            EARLY_TERMINATE,
+            PARAMETER,
+        ]
+        .concat();
+        for key in own.into_iter().chain(parameters()) {
+            let is_named = guide.match_indices(key).any(|(at, _)| {
+                let is_word = |c: char| c.is_alphanumeric() || c == '_';
+                let (before, after) = (&guide[..at], &guide[at + key.len()..]);
+                !before.ends_with(is_word) && !after.starts_with(is_word)
+            });
+            assert!(is_named, "`{key}` is not in guides/sweep-file.md");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::exit;
@@ -52,6 +53,8 @@ pub enum Command {
     Convert(ConvertArgs),
     /// Copy a trial's adapter out, ready for PEFT
     Export(ExportArgs),
+    /// List the guides that this binary carries, or print one
+    Guide(GuideArgs),
     /// Train what the driver of a sweep orders; `run` starts these
     #[command(hide = true)]
     Worker(WorkerArgs),
@@ -353,6 +356,22 @@ pub struct ExportArgs {
     /// Add the tokenised validation rows, to check the loss elsewhere
     #[arg(long)]
     pub with_validation: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct GuideArgs {
+    /// Which guide to print; without it, all are listed
+    #[arg(value_name = "NAME", value_parser = guide_names())]
+    pub name: Option<String>,
+}
+
+fn guide_names() -> PossibleValuesParser {
+    let guides = lorasweep::Guide::all();
+    guides
+        .iter()
+        .map(|guide| PossibleValue::new(guide.name).help(guide.title()))
+        .collect::<Vec<_>>()
+        .into()
 }
 
 /// A language of the report.

@@ -113,6 +113,7 @@ fn run(args: Args, output: Output) -> Result<Exit, error::CliError> {
         Command::Convert(args) => commands::convert::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
         Command::Export(args) => commands::export::run(&args, output),
+        Command::Guide(args) => Ok(commands::guide::run(&args)),
         Command::Worker(args) => commands::worker::run(&args),
     }
 }
