@@ -75,6 +75,20 @@ pub fn best_trial(folder: &SweepFolder, state: &SweepState, ranking: &Ranking) -
         .map(|(_, id)| id)
 }
 
+/// What to say where `trial`, which [`best_trial`] gave, is not the one that the report chose although
+/// that one has ended and should have left its adapter.
+pub fn instead_of_choice(state: &SweepState, ranking: &Ranking, trial: TrialId) -> Option<String> {
+    let choice = ranking.verdict.choice.as_ref()?.trial;
+    let chosen = state.trials.get(&choice).filter(|_| choice != trial)?;
+    matches!(chosen.status, TrialStatus::Finished { .. }).then(|| {
+        format!(
+            "trial {choice}, which the report chose, has no adapter ({}): this is the adapter of \
+             trial {trial}, which has the lowest validation loss among those that have one",
+            why_no_adapter(chosen)
+        )
+    })
+}
+
 /// Whether any evaluated trial left an adapter.
 pub fn has_adapter(folder: &SweepFolder, state: &SweepState) -> bool {
     state.trials.values().any(|trial| folder.best_adapter(trial).is_some())
@@ -135,8 +149,9 @@ impl Export<'_> {
         let is_weights = |path: &str| path.ends_with(".safetensors");
         let files = self.identity.inputs.iter().filter(|(what, _)| what.starts_with("model's "));
         let weights = files.filter(|(_, file)| is_weights(&file.path)).map(|(_, file)| file.bytes);
-        let what = || "the merged model".to_owned();
-        Ok(store::ask_for_room(target, weights.sum(), what)?)
+        // A stranger's results may say anything.
+        let bytes = weights.fold(0, u64::saturating_add);
+        Ok(store::ask_for_room(target, bytes, || "the merged model".to_owned())?)
     }
 
     /// Refuses a damaged adapter before anything is written.

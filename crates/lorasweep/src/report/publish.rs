@@ -67,7 +67,10 @@ pub fn publish(
             other_weights: None,
         };
         match export.write(&target.best_dir()) {
-            Ok(written) => published.warnings.extend(written.warnings),
+            Ok(written) => {
+                let instead = export::instead_of_choice(state, ranking, trial);
+                published.warnings.extend(instead.into_iter().chain(written.warnings));
+            }
             Err(damaged @ Error::DamagedAdapter { .. }) => published.best = Err(damaged),
             Err(Error::Store(error)) => published.warnings.push(stays(&error.or_kept()?)),
             Err(error) => return Err(error),

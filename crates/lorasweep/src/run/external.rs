@@ -2,7 +2,7 @@
 //!
 //! Each call holds the sweep for a moment, so that many callers may work on one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use planner::{Planner, Pruner};
@@ -56,11 +56,28 @@ impl<'a> ExternalTrials<'a> {
     /// Takes one line that a trainer reports, a JSON object; an error names it by its `number`. Paths
     /// in it are relative to the current folder.
     pub fn tell(&self, line: &str, number: usize) -> Result<Answer, Error> {
-        let here = std::env::current_dir().map_err(Error::io("find the folder", "."))?;
+        let here = here()?;
         // It is journalled, and others may go on, before anybody is answered.
         let mut opened = self.open()?;
         let answer = self.board(&mut opened).tell(line, &here);
         answer.map_err(|source| Error::Tell { number, source })
+    }
+
+    /// The same with several lines by their numbers; `answered` hears of each as soon as it is
+    /// journalled. The sweep is read once for all of them, and others wait until they are taken.
+    pub fn tell_all<'l, E: From<Error>>(
+        &self,
+        lines: impl IntoIterator<Item = (usize, &'l str)>,
+        mut answered: impl FnMut(Answer) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let here = here()?;
+        let mut opened = self.open()?;
+        let mut board = self.board(&mut opened);
+        for (number, line) in lines {
+            let answer = board.tell(line, &here);
+            answered(answer.map_err(|source| Error::Tell { number, source })?)?;
+        }
+        Ok(())
     }
 
     fn open(&self) -> Result<Opened, Error> {
@@ -82,4 +99,9 @@ impl<'a> ExternalTrials<'a> {
         let (planner, pruner) = (&*self.planner, self.pruner.as_deref());
         Board { sweep, planner, pruner, tables: &tables }
     }
+}
+
+/// The folder in which relative paths of told lines begin.
+fn here() -> Result<PathBuf, Error> {
+    std::env::current_dir().map_err(Error::io("find the folder", "."))
 }

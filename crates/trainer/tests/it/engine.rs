@@ -39,7 +39,7 @@ pub fn sets() -> TrainingSets {
     }
 }
 
-fn engine(slots: u32, train: &TrainSettings) -> Engine {
+pub fn engine(slots: u32, train: &TrainSettings) -> Engine {
     let recompute = train.gradient_checkpointing == Some(true);
     let packing = Packing { slots: slots as usize, recompute, ..Packing::default() };
     load(&support::golden_dir("llama").join("model"), sets(), train, packing)

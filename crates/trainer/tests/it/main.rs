@@ -6,6 +6,7 @@ mod cuda;
 mod engine;
 mod golden;
 mod gradient;
+mod hostile_checkpoints;
 mod hostile_models;
 mod memory;
 mod merge;
