@@ -372,9 +372,9 @@ pub struct GenerateArgs {
     /// End an answer before this text; may be given several times
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
-    /// Score answers that have a reference: exact_match, contains, regex_match=PATTERN,
-    /// number_match[=TOLERANCE], token_f1, rouge_l, chrf, json_match or tool_call_match; may be given
-    /// several times
+    /// Score answers that have a reference: `exact_match`, `contains`, `regex_match=PATTERN`,
+    /// `number_match` or `number_match=TOLERANCE`, `token_f1`, `rouge_l`, `chrf`, `json_match` or
+    /// `tool_call_match`; may be given several times
     #[arg(long, value_name = "NAME")]
     pub metric: Vec<String>,
     /// Print one JSON object instead of text

@@ -87,7 +87,7 @@ impl Page {
                 label(&writer.to_string())
             }
             AnswerEvent::Text(text) => {
-                let text = if self.has_begun { text } else { text.trim_start() };
+                let text = if self.has_begun { *text } else { text.trim_start() };
                 self.has_begun |= !text.is_empty();
                 indented(&printable(text))
             }
