@@ -9,6 +9,7 @@
 //! threads.
 
 mod added_tokens;
+mod answers;
 mod cache;
 mod chat;
 mod chat_text;
@@ -45,6 +46,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 use spec::{DataSettings, PlainChat, ValidationSource};
 
+pub use answers::{AnswerText, Answers, AskedPrompt};
 pub use chat::ChatFormat;
 pub use chat_text::{ChatText, ChatWriter};
 pub use error::DataError;

@@ -33,6 +33,7 @@
 
 #![forbid(unsafe_code)]
 
+mod answers;
 mod check;
 mod error;
 mod export;
@@ -47,8 +48,11 @@ mod run;
 mod sweep;
 mod workers;
 
-pub use {data, planner, reporter, spec, store, trainer, worker};
+pub use {data, metrics, planner, reporter, spec, store, trainer, worker};
 
+pub use answers::{
+    Answer, AnswerEvent, AnswerOptions, AnswerOutcome, Answered, MeanScore, PromptSource, Writer,
+};
 pub use check::{
     AdaptersOnDisk, ElsewhereFindings, Findings, OwnFindings, PlannedTrial, Room, TotalWork,
     WeightFormats,

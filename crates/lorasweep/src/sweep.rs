@@ -6,6 +6,7 @@ use reporter::Lang;
 use spec::{SweepState, TrialId};
 use store::{Holder, SweepFolder};
 
+use crate::answers::{self, AnswerEvent, AnswerOptions, AnswerOutcome};
 use crate::check::{self, Findings};
 use crate::error::Error;
 use crate::export::options::{self, ExportOptions, Exported};
@@ -276,6 +277,16 @@ impl Sweep {
         let settings = Settings::of(&self.folder.identity()?)?;
         // What stays in its place is named by what follows the sweep.
         live::write(&self.folder, &settings, lang).map(|_| ())
+    }
+
+    /// Answers prompts with a trial's adapter and with the base model, on the CPU; `tell` hears of each
+    /// answer as it is written.
+    pub fn answer(
+        &self,
+        options: &AnswerOptions,
+        tell: &mut dyn FnMut(&AnswerEvent<'_>),
+    ) -> Result<AnswerOutcome, Error> {
+        answers::answer(&SweepFolder::open(self.folder.path())?, options, tell)
     }
 
     /// Exports a trial's adapter, or a model with the adapter merged into it.

@@ -83,6 +83,9 @@ pub enum TrainerError {
         /// Tokens of the longest row.
         longest: usize,
     },
+    /// A prompt cannot be continued.
+    #[error("the prompt {0}")]
+    Prompt(String),
     /// The device has no room for another buffer.
     #[error("out of memory: {0}")]
     OutOfMemory(String),

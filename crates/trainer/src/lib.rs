@@ -6,6 +6,7 @@
 //! - [`backend`]: the operations a decoder is made of, forward and backward, on slices (CPU), in
 //!   CUDA kernels, or on candle tensors (an oracle in tests).
 //! - [`decoder`]: the packed forward and backward pass, written once for every backend.
+//! - [`generate`]: answers, many sequences of many adapters at a time.
 //! - [`engine`]: slots that share the base, steps, evaluations, checkpoints.
 //!
 //! `DESIGN.md` in this crate's folder says why it is cut this way.
@@ -19,6 +20,7 @@ pub mod dropout;
 pub mod engine;
 mod error;
 pub mod format;
+pub mod generate;
 pub mod gguf;
 pub mod logits_file;
 pub mod memory;

@@ -76,6 +76,13 @@ impl Rope {
         self.long.is_some()
     }
 
+    /// Whether all tokens of a sequence turn otherwise once it has so many: what was kept of it before
+    /// is of no use then. A base that grows with the sequence (`dynamic`) leaves what is kept as it
+    /// was turned, as transformers' cache does.
+    pub fn turns_anew_at(&self, tokens: usize) -> bool {
+        matches!(&self.long, Some(Long { beyond, kind: LongKind::Fixed(_) }) if tokens == beyond + 1)
+    }
+
     /// Factor on cosines and sines.
     pub const fn amplitude(&self) -> f64 {
         self.amplitude

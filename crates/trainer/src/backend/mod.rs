@@ -11,7 +11,7 @@
 
 use std::ops::{Deref, Range};
 
-use crate::error::Result;
+use crate::error::{Result, TrainerError};
 use crate::format::Stored;
 
 pub mod candle;
@@ -215,6 +215,23 @@ pub trait Backend: Clone + Send + Sync + 'static {
         attention: &Attention,
         plan: &Self::Plan<'_>,
     ) -> Result<(Self::Tensor, Self::Tensor)>;
+    /// [`Backend::attention`] of rows that continue sequences: each sequence of the step attends to what
+    /// `past` keeps of it as well, and its own keys and values are kept there from then on. What is kept
+    /// of a sequence at one layer is `[2 K C, E]` with room for C tokens; how many there are is the
+    /// position of the sequence's first row in the step. Of what is returned, the second may be unset.
+    /// A backend without it cannot generate.
+    fn attention_with_past(
+        &self,
+        qkv: &Self::Tensor,
+        attention: &Attention,
+        past: &mut [&mut Self::Tensor],
+        plan: &Self::Plan<'_>,
+    ) -> Result<(Self::Tensor, Self::Tensor)> {
+        let _ = (qkv, attention, past, plan);
+        Err(TrainerError::Device(
+            "generation is not supported on this device: generate with `device: cpu`".to_owned(),
+        ))
+    }
     /// Gradient of `qkv` `[N, (H + 2K) E]`; the softmax is recomputed from the saved denominators
     /// (Dao et al. 2022, arXiv:2205.14135, section 3.1).
     fn attention_backward(

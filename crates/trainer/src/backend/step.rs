@@ -46,6 +46,14 @@ impl Rows {
         start..self.ids.len()
     }
 
+    /// Appends the next tokens of a sequence of which there are `before` already; none is a target.
+    pub fn push_behind(&mut self, before: usize, input_ids: &[u32]) {
+        let start = self.ids.len();
+        self.ids.extend_from_slice(input_ids);
+        self.positions.extend((before..before + input_ids.len()).map(|at| at as u32));
+        self.sequences.push(start..self.ids.len());
+    }
+
     /// Every sequence by itself.
     pub fn families_of_one(&self) -> Vec<Family> {
         self.sequences.iter().cloned().map(Family::alone).collect()

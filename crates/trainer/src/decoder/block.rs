@@ -57,6 +57,26 @@ pub fn forward<B: Backend>(
     layer: &Layer<'_, '_, B>,
     x: B::Tensor,
 ) -> Result<(B::Tensor, Saved<B>)> {
+    let rule = layer.model.config.attention_of(layer.index);
+    forward_with(layer, x, |qkv| layer.backend.attention(qkv, &rule, layer.plan))
+}
+
+/// The same for rows that continue sequences, without what a backward pass needs.
+pub fn forward_with_past<B: Backend>(
+    layer: &Layer<'_, '_, B>,
+    x: B::Tensor,
+    past: &mut [&mut B::Tensor],
+) -> Result<B::Tensor> {
+    let rule = layer.model.config.attention_of(layer.index);
+    let attention = |qkv: &_| layer.backend.attention_with_past(qkv, &rule, past, layer.plan);
+    Ok(forward_with(layer, x, attention)?.0)
+}
+
+fn forward_with<B: Backend>(
+    layer: &Layer<'_, '_, B>,
+    x: B::Tensor,
+    attention: impl FnOnce(&B::Tensor) -> Result<(B::Tensor, B::Tensor)>,
+) -> Result<(B::Tensor, Saved<B>)> {
     let (be, w, c) = (layer.backend, layer.frozen(), &layer.model.config);
     let mut low_rank = std::array::from_fn(|_| None);
 
@@ -69,8 +89,7 @@ pub fn forward<B: Backend>(
     drop(h);
     let raw_heads = layer.head_norms(&mut qkv)?;
     layer.rotate(&mut qkv, false)?;
-    let rule = c.attention_of(layer.index);
-    let (attention, log_denominators) = be.attention(&qkv, &rule, layer.plan)?;
+    let (attention, log_denominators) = attention(&qkv)?;
     let read = layer.read(&attention)?;
     let input = read.as_ref().unwrap_or(&attention);
     let mut y = be.linear(input, &w.o)?;

@@ -11,9 +11,11 @@ mod beginnings;
 mod block;
 mod layer;
 mod pass;
+mod past;
 pub(crate) mod shares;
 mod step;
 
 pub use crate::backend::Rows;
 pub use adapters::{ActiveAdapter, SlotDropout};
 pub use pass::Decoder;
+pub use past::Past;

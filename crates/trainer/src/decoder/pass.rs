@@ -160,11 +160,15 @@ impl<B: Backend> Decoder<B> {
     }
 
     /// Plans a share of which these rows are read.
-    fn plan<'a>(&'a self, share: Share<'a, B::Tensor>, read: Vec<usize>) -> Result<B::Plan<'a>> {
+    pub(super) fn plan<'a>(
+        &'a self,
+        share: Share<'a, B::Tensor>,
+        read: Vec<usize>,
+    ) -> Result<B::Plan<'a>> {
         self.backend.plan(step::of_share(share, read, &self.model.config))
     }
 
-    fn embed(&self, plan: &B::Plan<'_>) -> Result<B::Tensor> {
+    pub(super) fn embed(&self, plan: &B::Plan<'_>) -> Result<B::Tensor> {
         self.backend.embed(&self.model.embedding, self.model.config.embedding_scale, plan)
     }
 
@@ -177,7 +181,7 @@ impl<B: Backend> Decoder<B> {
         Ok(self.backend.rms_norm(&x, &self.model.norm, self.model.config.rms_norm_eps)?.0)
     }
 
-    fn layer<'p, 'a>(&'p self, index: usize, plan: &'p B::Plan<'a>) -> Layer<'p, 'a, B> {
+    pub(super) fn layer<'p, 'a>(&'p self, index: usize, plan: &'p B::Plan<'a>) -> Layer<'p, 'a, B> {
         Layer { backend: &self.backend, model: &self.model, index, plan }
     }
 }

@@ -4,6 +4,7 @@ mod bases;
 mod candle_slots;
 mod cuda;
 mod engine;
+mod generation;
 mod golden;
 mod gradient;
 mod hostile_checkpoints;

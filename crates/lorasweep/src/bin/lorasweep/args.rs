@@ -51,6 +51,8 @@ pub enum Command {
     Compare(CompareArgs),
     /// Write a sweep's results for TensorBoard, Optuna, MLflow or a data frame
     Convert(ConvertArgs),
+    /// Show what the chosen run answers, beside the base model, on the CPU
+    Generate(GenerateArgs),
     /// Copy a trial's adapter out, ready for PEFT
     Export(ExportArgs),
     /// List the guides that this binary carries, or print one
@@ -323,6 +325,81 @@ pub struct CompareArgs {
     /// Print JSON instead of text
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct GenerateArgs {
+    /// The sweep's results folder
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// This trial instead of the one that the report chose
+    #[arg(long, value_name = "NUMBER", conflicts_with = "base")]
+    pub trial: Option<u32>,
+    /// The trial as it was at the end of this epoch, instead of its best evaluation; needs
+    /// `save_strategy: epoch` in the sweep file
+    #[arg(long, value_name = "NUMBER", conflicts_with = "base", value_parser = clap::value_parser!(u32).range(1..))]
+    pub epoch: Option<u32>,
+    /// The base model alone
+    #[arg(long)]
+    pub base: bool,
+    /// What a user says, where the sweep trains on conversations; else the beginning of a text
+    #[arg(long, value_name = "TEXT", conflicts_with = "file")]
+    pub prompt: Option<String>,
+    /// A JSONL file of prompts ({"prompt": "..."} or {"messages": [...]}) or of rows with answers
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Without --prompt and --file: the first rows of this set
+    #[arg(long, value_enum, default_value = "validation", value_name = "SET", conflicts_with_all = ["prompt", "file"])]
+    pub set: DataSet,
+    /// How many rows of the set
+    #[arg(long, short, default_value = "5", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["prompt", "file"])]
+    pub number: u32,
+    /// Tokens of an answer at most
+    #[arg(long, value_name = "TOKENS", default_value = "128", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub max_new_tokens: u32,
+    /// Draw tokens, with their logits divided by this; without it, or at 0, take the most likely one
+    #[arg(long, value_name = "NUMBER", value_parser = non_negative)]
+    pub temperature: Option<f64>,
+    /// Draw from so many of the most likely tokens
+    #[arg(long, value_name = "TOKENS", requires = "temperature", value_parser = clap::value_parser!(u32).range(1..))]
+    pub top_k: Option<u32>,
+    /// Draw from the most likely tokens whose probabilities together reach this
+    #[arg(long, value_name = "NUMBER", requires = "temperature", value_parser = probability)]
+    pub top_p: Option<f64>,
+    /// Fixes what is drawn
+    #[arg(long, value_name = "NUMBER", default_value = "0", requires = "temperature")]
+    pub seed: u64,
+    /// End an answer before this text; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// Score answers that have a reference: `exact_match`, `contains`, `regex_match=PATTERN`,
+    /// `number_match` or `number_match=TOLERANCE`, `token_f1`, `rouge_l`, `chrf`, `json_match` or
+    /// `tool_call_match`; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub metric: Vec<String>,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A number of 0 or more.
+fn non_negative(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().map_err(|error| error.to_string())?;
+    if number.is_finite() && number >= 0.0 {
+        Ok(number)
+    } else {
+        Err("must be 0 or more".to_owned())
+    }
+}
+
+/// A number above 0 and at most 1.
+fn probability(text: &str) -> Result<f64, String> {
+    let number = non_negative(text)?;
+    if number > 0.0 && number <= 1.0 {
+        Ok(number)
+    } else {
+        Err("must be above 0 and at most 1".to_owned())
+    }
 }
 
 #[derive(Debug, clap::Args)]

@@ -75,6 +75,7 @@ fn start_threads(command: &Command) -> Result<(), error::CliError> {
             | Command::Report(_)
             | Command::Serve(_)
             | Command::Export(_)
+            | Command::Generate(_)
             | Command::Worker(_)
     );
     if computes {
@@ -112,6 +113,7 @@ fn run(args: Args, output: Output) -> Result<Exit, error::CliError> {
         Command::Serve(args) => commands::serve::run(&args, output),
         Command::Convert(args) => commands::convert::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
+        Command::Generate(args) => commands::generate::run(&args, output),
         Command::Export(args) => commands::export::run(&args, output),
         Command::Guide(args) => Ok(commands::guide::run(&args)),
         Command::Worker(args) => commands::worker::run(&args),

@@ -18,6 +18,7 @@ mod glu;
 mod lora;
 mod loss;
 mod norm;
+mod past;
 mod plan;
 mod rope;
 mod weight;
@@ -337,6 +338,16 @@ impl<T: Real> Backend for Cpu<T> {
         let mut lse = self.pool.stale(qkv.rows(), attention.shape.heads)?;
         attention::forward(out.mat_mut(), lse.mat_mut(), qkv.mat(), attention, &plan.families);
         Ok((out, lse))
+    }
+
+    fn attention_with_past(
+        &self,
+        qkv: &Buf<T>,
+        attention: &Attention,
+        past: &mut [&mut Buf<T>],
+        plan: &Plan<'_, T>,
+    ) -> Result<(Buf<T>, Buf<T>)> {
+        past::forward(&self.pool, qkv, attention, past, plan)
     }
 
     fn attention_backward(

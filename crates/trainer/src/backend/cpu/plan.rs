@@ -65,7 +65,10 @@ fn of_rope<T: Real>(
     };
     let rows = &step.rows;
     if rope.depends_on_length() {
-        return rows.sequences.iter().map(|s| angles(s.clone(), s.len())).collect();
+        // With those before its first row, where it is continued.
+        let tokens = |s: &Range<usize>| s.end.checked_sub(1).map_or(0, |last| rows.positions[last]);
+        let each = rows.sequences.iter();
+        return each.map(|s| angles(s.clone(), tokens(s) as usize + 1)).collect();
     }
     let longest = rows.positions.iter().max().map_or(0, |last| *last as usize + 1);
     vec![angles(0..rows.len(), longest)]

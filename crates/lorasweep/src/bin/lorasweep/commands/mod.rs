@@ -8,6 +8,7 @@ pub mod convert;
 pub mod data;
 pub mod explain;
 pub mod export;
+pub mod generate;
 pub mod guide;
 pub mod init;
 pub mod report;
