@@ -76,6 +76,12 @@ impl AdapterLayout {
         self.sites.chunk_by(|a, b| a.layer == b.layer).map(of_block).max().unwrap_or(0)
     }
 
+    /// The largest rank of a module over the blocks.
+    pub fn rank_of(&self, module: TargetModule) -> usize {
+        let of_module = self.sites.iter().filter(|site| site.module == module);
+        of_module.map(|site| site.rank).max().unwrap_or(0)
+    }
+
     /// The largest sum of the outputs that have a magnitude over a block's sites.
     pub fn scaled_outputs_of_a_block(&self) -> usize {
         let scaled = |site: &Site| site.magnitude.map_or(0, |_| site.outputs);

@@ -23,6 +23,23 @@ mod step;
 pub use ops::{Activation, AdamWStep, Attention, AttentionShape, Head, Linear};
 pub use step::{Family, LoraPath, Rows, Run, Site, Step, Target, gradients_of};
 
+/// An optimizer step on a slot's values.
+#[derive(Debug)]
+pub struct AdamWUpdate<'a, T> {
+    /// The values.
+    pub params: &'a mut T,
+    /// Their gradient, which is zeroed.
+    pub grad: &'a mut T,
+    /// The gradient's mean.
+    pub first_moment: &'a mut T,
+    /// The mean of its square.
+    pub second_moment: &'a mut T,
+    /// Where given, multiply the learning rate of each value, in the weight decay as well.
+    pub rate_factors: Option<&'a T>,
+    /// The constants.
+    pub step: AdamWStep,
+}
+
 /// The operations. Every function takes whole steps: rows of several sequences and slots at once.
 /// What they need to know of the step is in its plan, which is made once.
 /// A clone computes in the same place and from the same memory.
@@ -265,17 +282,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
         plan: &Self::Plan<'_>,
     ) -> Result<(Vec<f32>, Option<Self::Tensor>)>;
 
-    /// Euclidean norm of all values.
-    fn norm(&self, x: &Self::Tensor) -> Result<f64>;
-    /// One optimizer step on a slot's values; the gradient is zeroed. `rate_factors`, where given,
-    /// multiply the learning rate of each value, in the weight decay as well.
-    fn adamw(
-        &self,
-        params: &mut Self::Tensor,
-        grad: &mut Self::Tensor,
-        first_moment: &mut Self::Tensor,
-        second_moment: &mut Self::Tensor,
-        rate_factors: Option<&Self::Tensor>,
-        step: &AdamWStep,
-    ) -> Result<()>;
+    /// Euclidean norm of all values of each vector.
+    fn norms(&self, vectors: &[&Self::Tensor]) -> Result<Vec<f64>>;
+    /// One optimizer step of each slot; the gradients are zeroed.
+    fn adamw(&self, updates: &mut [AdamWUpdate<'_, Self::Tensor>]) -> Result<()>;
 }

@@ -16,6 +16,13 @@ pub struct SavedPaths<B: Backend> {
     dora: Option<B::Dora>,
 }
 
+impl<B: Backend> SavedPaths<B> {
+    /// Whether some of them have `DoRA`.
+    pub const fn has_dora(&self) -> bool {
+        self.dora.is_some()
+    }
+}
+
 /// What each module of a block that carries adapters keeps.
 pub type LowRanks<B> = [Option<SavedPaths<B>>; TargetModule::COUNT];
 

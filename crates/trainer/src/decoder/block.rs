@@ -6,7 +6,7 @@
 
 use spec::TargetModule;
 
-use super::adapted::{Gradients, LowRanks};
+use super::adapted::{Gradients, LowRanks, SavedPaths};
 use super::layer::{Layer, NormInput};
 use crate::backend::Backend;
 use crate::error::Result;
@@ -46,10 +46,21 @@ struct SavedMlp<'a, B: Backend> {
     low_rank: &'a LowRanks<B>,
 }
 
+/// What is kept of a block whose activations are computed again: its input and, where the backward
+/// pass needs nothing else of the feed-forward network's last product, what its adapters keep.
+pub struct Input<B: Backend> {
+    x: B::Tensor,
+    down: Option<SavedPaths<B>>,
+    is_enough: bool,
+}
+
 impl<B: Backend> Saved<B> {
-    /// The block's input alone, from which the rest can be computed again.
-    pub fn into_input(self) -> B::Tensor {
-        self.x
+    /// The block's input, from which the rest can be computed again.
+    pub fn into_input(mut self) -> Input<B> {
+        let down = self.low_rank[TargetModule::DownProj as usize].take();
+        let has_dora = down.as_ref().is_some_and(SavedPaths::has_dora);
+        let is_enough = self.mlp_after.is_none() && !has_dora;
+        Input { x: self.x, down: down.filter(|_| is_enough), is_enough }
     }
 }
 
@@ -77,6 +88,35 @@ fn forward_with<B: Backend>(
     x: B::Tensor,
     attention: impl FnOnce(&B::Tensor) -> Result<(B::Tensor, B::Tensor)>,
 ) -> Result<(B::Tensor, Saved<B>)> {
+    let (be, w) = (layer.backend, layer.frozen());
+    let mut saved = to_gate_up(layer, x, attention)?;
+    let product = be.glu(&saved.gate_up, layer.model.config.activation)?;
+    let mut y = be.linear(&product, &w.down)?;
+    layer.lora(TargetModule::DownProj, &mut y, &product, &mut saved.low_rank)?;
+    let (mut x3, mlp_after) = layer.norm_after(y, w.mlp_after.as_ref())?;
+    be.add_assign(&mut x3, &saved.x2)?;
+    saved.mlp_after = mlp_after;
+    Ok((x3, saved))
+}
+
+/// The activations once more.
+pub fn forward_again<B: Backend>(layer: &Layer<'_, '_, B>, input: Input<B>) -> Result<Saved<B>> {
+    let Input { x, down, is_enough } = input;
+    if !is_enough {
+        return Ok(forward(layer, x)?.1);
+    }
+    let rule = layer.model.config.attention_of(layer.index);
+    let mut saved = to_gate_up(layer, x, |qkv| layer.backend.attention(qkv, &rule, layer.plan))?;
+    saved.low_rank[TargetModule::DownProj as usize] = down;
+    Ok(saved)
+}
+
+/// The forward pass up to gate and up.
+fn to_gate_up<B: Backend>(
+    layer: &Layer<'_, '_, B>,
+    x: B::Tensor,
+    attention: impl FnOnce(&B::Tensor) -> Result<(B::Tensor, B::Tensor)>,
+) -> Result<Saved<B>> {
     let (be, w, c) = (layer.backend, layer.frozen(), &layer.model.config);
     let mut low_rank = std::array::from_fn(|_| None);
 
@@ -105,13 +145,8 @@ fn forward_with<B: Backend>(
         layer.lora(module, &mut gate_up, input, &mut low_rank)?;
     }
     drop(h);
-    let product = be.glu(&gate_up, c.activation)?;
-    let mut y = be.linear(&product, &w.down)?;
-    layer.lora(TargetModule::DownProj, &mut y, &product, &mut low_rank)?;
-    let (mut x3, mlp_after) = layer.norm_after(y, w.mlp_after.as_ref())?;
-    be.add_assign(&mut x3, &x2)?;
 
-    let saved = Saved {
+    Ok(Saved {
         x,
         attention_inverse_rms,
         raw_heads,
@@ -122,10 +157,9 @@ fn forward_with<B: Backend>(
         x2,
         mlp_inverse_rms,
         gate_up,
-        mlp_after,
+        mlp_after: None,
         low_rank,
-    };
-    Ok((x3, saved))
+    })
 }
 
 /// From the gradient of x3 to the gradient of x, which the first block does not need: `None`.

@@ -136,7 +136,7 @@ impl<B: Backend> Decoder<B> {
             let layer = self.layer(kept.len(), plan);
             let saved = match saved {
                 Kept::All(saved) => saved,
-                Kept::Input(x) => block::forward(&layer, x)?.1,
+                Kept::Input(input) => block::forward_again(&layer, input)?,
             };
             match block::backward(&layer, dx, saved, grads)? {
                 Some(next) => dx = next,
@@ -189,5 +189,5 @@ impl<B: Backend> Decoder<B> {
 /// What the forward pass leaves of a block for its backward pass.
 enum Kept<B: Backend> {
     All(block::Saved<B>),
-    Input(B::Tensor),
+    Input(block::Input<B>),
 }

@@ -16,7 +16,7 @@ use super::evaluate::{EvalSets, Losses};
 use super::health::Health;
 use super::slot::{self, Slot};
 use crate::adapter::{AdapterLayout, LoraShape};
-use crate::backend::Backend;
+use crate::backend::{AdamWStep, Backend};
 use crate::decoder::{ActiveAdapter, Rows, SlotDropout};
 use crate::error::{Result, TrainerError};
 use crate::model::DecoderConfig;
@@ -284,18 +284,44 @@ impl<B: Backend> Packed<B> {
         };
         let seconds = started.elapsed().as_secs_f64();
         let mut nll = &nll[..];
-        let mut due = Vec::new();
+        let mut complete = Vec::new();
         for part in &parts {
             let slot = &mut self.slots[part.slot];
             slot.seconds += seconds * part.rows.len() as f64 / rows.len() as f64;
             let (mine, rest) = nll.split_at(part.targets);
             nll = rest;
-            let optimizer = &self.settings.optimizer;
-            let event = slot.finish_micro_batch(self.bases.backend(), mine, optimizer)?;
-            let stepped = matches!(event, Some(Event::Trained { .. }));
-            events[part.slot].extend(event);
-            if stepped && slot.wants_evaluation(self.settings.eval.eval_steps) {
-                due.push(part.slot);
+            if slot.take_micro_batch(mine) {
+                complete.push(part.slot);
+            }
+        }
+        self.optimize(&complete, events)
+    }
+
+    /// The optimizer steps of slots whose batches are complete; returns those of them whose
+    /// evaluation is due.
+    fn optimize(&mut self, complete: &[usize], events: &mut [Vec<Event>]) -> Result<Vec<usize>> {
+        let backend = self.bases.backend();
+        let gradients: Vec<_> = complete.iter().map(|i| &self.slots[*i].grad).collect();
+        let norms = backend.norms(&gradients)?;
+        let mut steps = Vec::with_capacity(complete.len());
+        for (index, norm) in complete.iter().zip(norms) {
+            match self.slots[*index].next_step(norm, &self.settings.optimizer) {
+                Ok((step, loss)) => steps.push((*index, step, loss, norm)),
+                Err(end) => events[*index].push(*end),
+            }
+        }
+        let mut slots = self.slots.iter_mut().enumerate();
+        let update = |(index, step, ..): &(usize, AdamWStep, f64, f64)| {
+            slots.find(|(place, _)| place == index).map(|(_, slot)| slot.update(*step))
+        };
+        let mut updates: Vec<_> = steps.iter().filter_map(update).collect();
+        backend.adamw(&mut updates)?;
+        let mut due = Vec::new();
+        for (index, step, loss, norm) in steps {
+            let slot = &mut self.slots[index];
+            events[index].push(slot.count_step(&step, loss, norm));
+            if slot.wants_evaluation(self.settings.eval.eval_steps) {
+                due.push(index);
             }
         }
         Ok(due)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use candle_core::{D, DType, Device, Tensor};
 
-use super::{Activation, AdamWStep, Attention, Backend, Head, Linear, LoraPath, Step};
+use super::{Activation, AdamWUpdate, Attention, Backend, Head, Linear, LoraPath, Step};
 use crate::error::Result;
 use crate::format::Stored;
 
@@ -358,33 +358,32 @@ impl Backend for CandleBackend {
         loss::cross_entropy(&h, head, &plan.targets, with_gradient, self.wide())
     }
 
-    fn norm(&self, x: &Tensor) -> Result<f64> {
-        let squares = x.sqr()?.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()?;
-        Ok(f64::from(squares).sqrt())
+    fn norms(&self, vectors: &[&Tensor]) -> Result<Vec<f64>> {
+        let norm = |x: &&Tensor| {
+            let squares = x.sqr()?.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()?;
+            Ok(f64::from(squares).sqrt())
+        };
+        vectors.iter().map(norm).collect()
     }
 
-    fn adamw(
-        &self,
-        params: &mut Tensor,
-        grad: &mut Tensor,
-        first_moment: &mut Tensor,
-        second_moment: &mut Tensor,
-        rate_factors: Option<&Tensor>,
-        s: &AdamWStep,
-    ) -> Result<()> {
-        let t = f64::from(s.step);
-        let g = grad.affine(s.grad_scale, 0.0)?;
-        let m = (first_moment.affine(s.beta1, 0.0)? + g.affine(1.0 - s.beta1, 0.0)?)?;
-        let v = (second_moment.affine(s.beta2, 0.0)? + g.sqr()?.affine(1.0 - s.beta2, 0.0)?)?;
-        let root = v.sqrt()?.affine(1.0 / (1.0 - s.beta2.powf(t)).sqrt(), s.epsilon)?;
-        let update = (&m / root)?.affine(s.learning_rate / (1.0 - s.beta1.powf(t)), 0.0)?;
-        let update = (update + params.affine(s.learning_rate * s.weight_decay, 0.0)?)?;
-        *params = match rate_factors {
-            Some(factors) => (&*params - (update * factors)?)?,
-            None => (&*params - update)?,
-        };
-        *grad = grad.zeros_like()?;
-        (*first_moment, *second_moment) = (m, v);
-        Ok(())
+    fn adamw(&self, updates: &mut [AdamWUpdate<'_, Tensor>]) -> Result<()> {
+        updates.iter_mut().try_for_each(adamw)
     }
+}
+
+fn adamw(of: &mut AdamWUpdate<'_, Tensor>) -> Result<()> {
+    let (s, t) = (&of.step, f64::from(of.step.step));
+    let g = of.grad.affine(s.grad_scale, 0.0)?;
+    let m = (of.first_moment.affine(s.beta1, 0.0)? + g.affine(1.0 - s.beta1, 0.0)?)?;
+    let v = (of.second_moment.affine(s.beta2, 0.0)? + g.sqr()?.affine(1.0 - s.beta2, 0.0)?)?;
+    let root = v.sqrt()?.affine(1.0 / (1.0 - s.beta2.powf(t)).sqrt(), s.epsilon)?;
+    let update = (&m / root)?.affine(s.learning_rate / (1.0 - s.beta1.powf(t)), 0.0)?;
+    let update = (update + of.params.affine(s.learning_rate * s.weight_decay, 0.0)?)?;
+    *of.params = match of.rate_factors {
+        Some(factors) => (&*of.params - (update * factors)?)?,
+        None => (&*of.params - update)?,
+    };
+    *of.grad = of.grad.zeros_like()?;
+    (*of.first_moment, *of.second_moment) = (m, v);
+    Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::{Activation, AdamWStep, Attention, Backend, Head, Linear, LoraPath, Step};
+use super::{Activation, AdamWUpdate, Attention, Backend, Head, Linear, LoraPath, Step};
 use crate::error::Result;
 use crate::format::Stored;
 
@@ -27,7 +27,7 @@ pub use buffer::Buf;
 pub use plan::Plan;
 pub use weight::{Weight, decoded_values, keeps_format};
 
-use crate::real::{Real, dot, rows_per_task, simd};
+use crate::real::{Real, rows_per_task, simd};
 use buffer::Pool;
 
 /// Computes with `T` (`f32`; `f64` to check gradients) on the threads of the current rayon pool.
@@ -406,34 +406,20 @@ impl<T: Real> Backend for Cpu<T> {
         loss::cross_entropy(&self.pool, h, head, &plan.rows.targets, with_gradient)
     }
 
-    fn norm(&self, x: &Buf<T>) -> Result<f64> {
-        // Added up in double precision, chunk after chunk, whichever thread computes them.
-        let square = |chunk: &[T]| {
-            simd(
-                #[inline(always)]
-                || dot(chunk, chunk),
-            )
-        };
-        let squares: Vec<T> = x.as_slice().par_chunks(4096).with_min_len(8).map(square).collect();
-        Ok(squares.into_iter().map(Real::to_f64).sum::<f64>().sqrt())
+    fn norms(&self, vectors: &[&Buf<T>]) -> Result<Vec<f64>> {
+        Ok(vectors.iter().map(|vector| adamw::norm(vector.as_slice())).collect())
     }
 
-    fn adamw(
-        &self,
-        params: &mut Buf<T>,
-        grad: &mut Buf<T>,
-        first_moment: &mut Buf<T>,
-        second_moment: &mut Buf<T>,
-        rate_factors: Option<&Buf<T>>,
-        step: &AdamWStep,
-    ) -> Result<()> {
-        let values = adamw::Values {
-            params: params.as_mut_slice(),
-            grad: grad.as_mut_slice(),
-            first: first_moment.as_mut_slice(),
-            second: second_moment.as_mut_slice(),
-        };
-        adamw::step(values, rate_factors.map(Buf::as_slice), step);
+    fn adamw(&self, updates: &mut [AdamWUpdate<'_, Buf<T>>]) -> Result<()> {
+        for update in updates {
+            let values = adamw::Values {
+                params: update.params.as_mut_slice(),
+                grad: update.grad.as_mut_slice(),
+                first: update.first_moment.as_mut_slice(),
+                second: update.second_moment.as_mut_slice(),
+            };
+            adamw::step(values, update.rate_factors.map(Buf::as_slice), &update.step);
+        }
         Ok(())
     }
 }

@@ -10,6 +10,9 @@ use crate::backend::{LoraPath, Step};
 use crate::real::Real;
 use crate::rope::Rope;
 
+/// Rows, and the angles by which they turn.
+type RowsTurned<T> = (Range<usize>, Arc<Angles<T>>);
+
 /// A step, how its low-rank products are cut into tasks, and the angles of its rotations.
 #[derive(Debug)]
 pub struct Plan<'a, T: Real> {
@@ -17,7 +20,7 @@ pub struct Plan<'a, T: Real> {
     /// Those of each site.
     blocks: Vec<Vec<Block>>,
     /// For each rope which rows turn by which angles.
-    angles: Vec<Vec<(Range<usize>, Arc<Angles<T>>)>>,
+    angles: Vec<Vec<RowsTurned<T>>>,
 }
 
 /// The adapters at a linear layer, and how their rows are cut.
@@ -41,7 +44,7 @@ impl<'a, T: Real> Plan<'a, T> {
         PlannedSite { columns: &of_site.columns, paths: &of_site.paths, blocks }
     }
 
-    pub(super) fn angles(&self, rope: usize) -> &[(Range<usize>, Arc<Angles<T>>)] {
+    pub(super) fn angles(&self, rope: usize) -> &[RowsTurned<T>] {
         &self.angles[rope]
     }
 }
@@ -55,11 +58,7 @@ impl<'a, T: Real> Deref for Plan<'a, T> {
 }
 
 /// All rows turn by the same table, unless its frequencies depend on a sequence's length.
-fn of_rope<T: Real>(
-    step: &Step<'_, Buf<T>>,
-    rope: &Rope,
-    table: &Table<T>,
-) -> Vec<(Range<usize>, Arc<Angles<T>>)> {
+fn of_rope<T: Real>(step: &Step<'_, Buf<T>>, rope: &Rope, table: &Table<T>) -> Vec<RowsTurned<T>> {
     let angles = |rows: Range<usize>, tokens: usize| {
         (rows, table.angles(&rope.frequencies(tokens), rope.amplitude(), tokens))
     };

@@ -9,7 +9,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Activation, AdamWStep, Attention, Backend, Head, Linear, LoraPath, Step};
+use super::{Activation, AdamWUpdate, Attention, Backend, Head, Linear, LoraPath, Step};
 use crate::error::Result;
 use crate::format::Stored;
 
@@ -20,6 +20,7 @@ mod kernels;
 mod libraries;
 mod lora;
 mod loss;
+mod optimizer;
 mod plan;
 mod rope;
 mod tensor;
@@ -31,7 +32,7 @@ pub use plan::Plan;
 pub use tensor::Tensor;
 pub use weight::Weight;
 
-use driver::{Arg, Fields, View};
+use driver::{Arg, Job, Kind, View};
 use rope::AngleTables;
 
 /// Threads of a block where any number would do.
@@ -41,8 +42,6 @@ const TILE: usize = 32;
 const TILE_THREADS: u32 = 256;
 /// Blocks of a kernel whose threads share a long vector: enough to fill any GPU.
 const MOST_BLOCKS: usize = 4096;
-/// Values that one block of `sums_of_squares` adds up, as in `adamw.cu`.
-const SQUARES: usize = 4096;
 
 /// Computes on a GPU. Clones share it and its memory.
 #[derive(Debug, Clone)]
@@ -138,19 +137,27 @@ impl Cuda {
             return Ok(weight::Wide::Kept(x));
         }
         let y = self.stale(x.rows(), x.cols())?;
-        elementwise(&self.gpu, "convert", y.len(), &[y.arg(), x.arg(), Arg::f32(0.0)])?;
+        self.convert(&y, x, 0.0)?;
         Ok(weight::Wide::Decoded(y))
     }
 
-    fn head_norm_args<'a>(
-        dx: &'a Tensor,
+    /// `y = x + offset`, in y's format.
+    fn convert(&self, y: &Tensor, x: &Tensor, offset: f64) -> Result<()> {
+        let job = Job::on_values(Kind::Convert, y.len());
+        self.gpu.queue(job.writes(y.view()).reads(x.view()).number(offset))
+    }
+
+    /// A norm of every head in `cols` of x, or the gradient through it; a warp goes through a head.
+    fn head_norm_job(
+        kind: Kind,
+        x: &Tensor,
         cols: &Range<usize>,
-        saved: &'a Tensor,
-        weight: &'a Tensor,
+        weight: &Tensor,
         eps: f64,
-    ) -> [Arg<'a>; 7] {
-        let [all, col, width] = [dx.cols(), cols.start, cols.len()].map(Arg::u32);
-        [dx.arg(), saved.arg(), weight.arg(), all, col, width, Arg::f32(eps as f32)]
+    ) -> Job {
+        let heads = x.rows() * cols.len() / weight.len();
+        let job = Job::new(kind, heads.div_ceil(THREADS as usize / 32)).writes(x.view());
+        job.size(x.cols()).size(cols.start).size(cols.len()).size(x.rows()).number(eps)
     }
 }
 
@@ -158,18 +165,6 @@ impl Cuda {
 fn elementwise(gpu: &Gpu, name: &'static str, len: usize, args: &[Arg<'_>]) -> Result<()> {
     let blocks = len.div_ceil(THREADS as usize).min(MOST_BLOCKS);
     gpu.launch(name, (blocks, 1), THREADS, 0, args)
-}
-
-/// Threads of a block that goes through so many values: whole warps.
-const fn threads_for(values: usize) -> u32 {
-    let warps = values.div_ceil(32);
-    32 * if warps > 8 {
-        8
-    } else if warps == 0 {
-        1
-    } else {
-        warps as u32
-    }
 }
 
 impl Backend for Cuda {
@@ -196,7 +191,7 @@ impl Backend for Cuda {
     }
 
     fn clear(&self, tensor: &mut Tensor) -> Result<()> {
-        self.gpu.clear(tensor.buffer_mut())
+        tensor.clear(&self.gpu)
     }
 
     fn values(&self, tensor: &Tensor) -> Result<Vec<f32>> {
@@ -209,8 +204,7 @@ impl Backend for Cuda {
         let wide;
         let tensor = if tensor.narrow() {
             wide = Tensor::stale(&self.gpu, tensor.rows(), tensor.cols(), false)?;
-            let args = [wide.arg(), tensor.arg(), Arg::f32(0.0)];
-            elementwise(&self.gpu, "convert", wide.len(), &args)?;
+            self.convert(&wide, tensor, 0.0)?;
             &wide
         } else {
             tensor
@@ -238,8 +232,7 @@ impl Backend for Cuda {
         let frozen = Tensor::stale(&self.gpu, 1, weight.cols(), false)?;
         weight::upload(&self.gpu, &frozen, std::slice::from_ref(weight))?;
         if offset != 0.0 {
-            let args = [frozen.arg(), frozen.arg(), Arg::f32(offset as f32)];
-            elementwise(&self.gpu, "convert", frozen.len(), &args)?;
+            self.convert(&frozen, &frozen, offset)?;
         }
         Ok(frozen)
     }
@@ -247,29 +240,28 @@ impl Backend for Cuda {
     fn embed(&self, table: &Weight, scale: f64, plan: &Plan<'_>) -> Result<Tensor> {
         let table = table.values(self)?;
         let x = self.stale(plan.rows.len(), table.cols())?;
-        let (cols, scale) = (Arg::u32(table.cols()), Arg::f32(scale as f32));
-        let args = [x.arg(), table.arg(), plan.ids(), cols, scale];
-        elementwise(&self.gpu, "embed", x.len(), &args)?;
+        let job = Job::on_values(Kind::Embed, x.len()).writes(x.view()).reads(table.view());
+        self.gpu.queue(job.ints(plan.ids()).size(table.cols()).number(scale))?;
         Ok(x)
     }
 
     fn pick_rows(&self, x: &Tensor, plan: &Plan<'_>) -> Result<Tensor> {
         let y = Tensor::stale(&self.gpu, plan.rows_read(), x.cols(), x.narrow())?;
-        let args = [y.arg(), x.arg(), plan.read(), Arg::u32(x.cols())];
-        elementwise(&self.gpu, "pick_rows", y.len(), &args)?;
+        let job = Job::on_values(Kind::PickRows, y.len()).writes(y.view()).reads(x.view());
+        self.gpu.queue(job.ints(plan.read()).size(x.cols()))?;
         Ok(y)
     }
 
     fn place_rows(&self, y: &Tensor, plan: &Plan<'_>) -> Result<Tensor> {
-        let mut x = Tensor::stale(&self.gpu, plan.rows.len(), y.cols(), y.narrow())?;
-        self.gpu.clear(x.buffer_mut())?;
-        let args = [x.arg(), y.arg(), plan.read(), Arg::u32(y.cols())];
-        elementwise(&self.gpu, "place_rows", y.len(), &args)?;
+        let x = Tensor::stale(&self.gpu, plan.rows.len(), y.cols(), y.narrow())?;
+        x.clear(&self.gpu)?;
+        let job = Job::on_values(Kind::PlaceRows, y.len()).writes(x.view()).reads(y.view());
+        self.gpu.queue(job.ints(plan.read()).size(y.cols()))?;
         Ok(x)
     }
 
     fn add_assign(&self, x: &mut Tensor, y: &Tensor) -> Result<()> {
-        elementwise(&self.gpu, "add_assign", x.len(), &[x.arg(), y.arg()])
+        self.gpu.queue(Job::on_values(Kind::Add, x.len()).writes(x.view()).reads(y.view()))
     }
 
     fn linear(&self, x: &Tensor, layer: &Linear<Weight, Tensor>) -> Result<Tensor> {
@@ -277,7 +269,8 @@ impl Backend for Cuda {
         let y = self.stale(x.rows(), weight.rows())?;
         self.product(y.view(), x.view(), &weight, x.rows(), true)?;
         if let Some(bias) = &layer.bias {
-            elementwise(&self.gpu, "add_bias", y.len(), &[y.arg(), bias.arg()])?;
+            let job = Job::on_values(Kind::AddBias, y.len());
+            self.gpu.queue(job.writes(y.view()).reads(bias.view()))?;
         }
         Ok(y)
     }
@@ -305,7 +298,7 @@ impl Backend for Cuda {
         grads: &mut [&mut Tensor],
     ) -> Result<()> {
         let saved = lora::Saved { dy, x, u: low_rank };
-        lora::backward(self, dx, &saved, &plan.sites[site], grads)
+        lora::backward(self, dx.as_deref(), &saved, &plan.sites[site], grads)
     }
 
     fn row_norms(
@@ -342,8 +335,8 @@ impl Backend for Cuda {
     fn rms_norm(&self, x: &Tensor, weight: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
         let y = self.stale(x.rows(), x.cols())?;
         let inverse = Tensor::stale(&self.gpu, x.rows(), 1, false)?;
-        let args = [y.arg(), inverse.arg(), x.arg(), weight.arg(), Arg::f32(eps as f32)];
-        self.gpu.launch("rms_norm", (x.rows(), 1), threads_for(x.cols()), 0, &args)?;
+        let job = Job::new(Kind::RmsNorm, x.rows()).writes(y.view()).writes(inverse.view());
+        self.gpu.queue(job.reads(x.view()).reads(weight.view()).number(eps))?;
         Ok((y, inverse))
     }
 
@@ -355,8 +348,8 @@ impl Backend for Cuda {
         inverse_rms: &Tensor,
         weight: &Tensor,
     ) -> Result<()> {
-        let args = [dx.arg(), dy.arg(), x.arg(), inverse_rms.arg(), weight.arg()];
-        self.gpu.launch("rms_norm_backward", (x.rows(), 1), threads_for(x.cols()), 0, &args)
+        let job = Job::new(Kind::RmsNormBackward, x.rows()).writes(dx.view()).reads(dy.view());
+        self.gpu.queue(job.reads(x.view()).reads(inverse_rms.view()).reads(weight.view()))
     }
 
     fn head_norm(
@@ -367,9 +360,8 @@ impl Backend for Cuda {
         eps: f64,
     ) -> Result<Tensor> {
         let saved = Tensor::stale(&self.gpu, x.rows(), cols.len(), x.narrow())?;
-        let blocks = x.rows() * cols.len() / weight.len();
-        let args = Self::head_norm_args(x, &cols, &saved, weight, eps);
-        self.gpu.launch("head_norm", (blocks, 1), threads_for(weight.len()), 0, &args)?;
+        let job = Self::head_norm_job(Kind::HeadNorm, x, &cols, weight, eps);
+        self.gpu.queue(job.writes(saved.view()).reads(weight.view()))?;
         Ok(saved)
     }
 
@@ -381,9 +373,8 @@ impl Backend for Cuda {
         weight: &Tensor,
         eps: f64,
     ) -> Result<()> {
-        let blocks = dx.rows() * cols.len() / weight.len();
-        let args = Self::head_norm_args(dx, &cols, saved, weight, eps);
-        self.gpu.launch("head_norm_backward", (blocks, 1), threads_for(weight.len()), 0, &args)
+        let job = Self::head_norm_job(Kind::HeadNormBackward, dx, &cols, weight, eps);
+        self.gpu.queue(job.reads(saved.view()).reads(weight.view()))
     }
 
     fn rope(&self, qkv: &mut Tensor, rope: usize, inverse: bool, plan: &Plan<'_>) -> Result<()> {
@@ -415,22 +406,23 @@ impl Backend for Cuda {
     fn glu(&self, gate_up: &Tensor, f: Activation) -> Result<Tensor> {
         let ffn = gate_up.cols() / 2;
         let y = self.stale(gate_up.rows(), ffn)?;
-        let args = [y.arg(), gate_up.arg(), Arg::u32(ffn), gelu(f)];
-        elementwise(&self.gpu, "glu", y.len(), &args)?;
+        let job = Job::on_values(Kind::Glu, y.len()).writes(y.view()).reads(gate_up.view());
+        self.gpu.queue(job.size(ffn).size(gelu(f)))?;
         Ok(y)
     }
 
     fn glu_with_slopes(&self, gate_up: &mut Tensor, f: Activation) -> Result<Tensor> {
         let ffn = gate_up.cols() / 2;
         let y = self.stale(gate_up.rows(), ffn)?;
-        let args = [y.arg(), gate_up.arg(), Arg::u32(ffn), gelu(f)];
-        elementwise(&self.gpu, "glu_with_slopes", y.len(), &args)?;
+        let job =
+            Job::on_values(Kind::GluWithSlopes, y.len()).writes(y.view()).writes(gate_up.view());
+        self.gpu.queue(job.size(ffn).size(gelu(f)))?;
         Ok(y)
     }
 
     fn glu_backward(&self, slopes: &mut Tensor, dy: &Tensor) -> Result<()> {
-        let args = [slopes.arg(), dy.arg(), Arg::u32(dy.cols())];
-        elementwise(&self.gpu, "glu_backward", slopes.len(), &args)
+        let job = Job::on_values(Kind::GluBackward, slopes.len()).writes(slopes.view());
+        self.gpu.queue(job.reads(dy.view()).size(dy.cols()))
     }
 
     fn logits(&self, h: &Tensor, head: Head<'_, Weight>) -> Result<Vec<f32>> {
@@ -438,8 +430,8 @@ impl Backend for Cuda {
         let logits = Tensor::stale(&self.gpu, h.rows(), weight.rows(), false)?;
         self.product(logits.view(), h.view(), &weight, h.rows(), true)?;
         if let Some(cap) = head.softcap {
-            let args = [logits.arg(), Arg::f32(cap as f32)];
-            elementwise(&self.gpu, "soft_cap", logits.len(), &args)?;
+            let job = Job::on_values(Kind::SoftCap, logits.len()).writes(logits.view());
+            self.gpu.queue(job.number(cap))?;
         }
         self.values(&logits)
     }
@@ -454,46 +446,15 @@ impl Backend for Cuda {
         loss::cross_entropy(self, &h, head, with_gradient, plan)
     }
 
-    fn norm(&self, x: &Tensor) -> Result<f64> {
-        let blocks = x.len().div_ceil(SQUARES);
-        let sums = self.gpu.buffer(8 * blocks)?;
-        let address = Fields::default().address(&sums).arg();
-        let args = [address, Arg::u64(blocks), x.arg()];
-        self.gpu.launch("sums_of_squares", (blocks, 1), THREADS, 0, &args)?;
-        let mut values = vec![0.0_f64; blocks];
-        self.gpu.download(&sums, bytemuck::cast_slice_mut(&mut values))?;
-        Ok(values.into_iter().sum::<f64>().sqrt())
+    fn norms(&self, vectors: &[&Tensor]) -> Result<Vec<f64>> {
+        optimizer::norms(self, vectors)
     }
 
-    fn adamw(
-        &self,
-        params: &mut Tensor,
-        grad: &mut Tensor,
-        first_moment: &mut Tensor,
-        second_moment: &mut Tensor,
-        rate_factors: Option<&Tensor>,
-        s: &AdamWStep,
-    ) -> Result<()> {
-        let t = f64::from(s.step);
-        let constants = [
-            s.beta1,
-            s.beta2,
-            1.0 - s.beta1,
-            1.0 - s.beta2,
-            s.learning_rate * s.weight_decay,
-            s.learning_rate / (1.0 - s.beta1.powf(t)),
-            1.0 / (1.0 - s.beta2.powf(t)).sqrt(),
-            s.epsilon,
-            s.grad_scale,
-        ];
-        let constants = constants.iter().fold(Fields::default(), |all, x| all.f32(*x as f32)).arg();
-        let factors = rate_factors.map_or_else(View::none, Tensor::view).arg();
-        let (m, v) = (first_moment.arg(), second_moment.arg());
-        let args = [params.arg(), grad.arg(), m, v, factors, constants];
-        elementwise(&self.gpu, "adamw", params.len(), &args)
+    fn adamw(&self, updates: &mut [AdamWUpdate<'_, Tensor>]) -> Result<()> {
+        optimizer::adamw(self, updates)
     }
 }
 
-fn gelu(f: Activation) -> Arg<'static> {
-    Arg::u32(usize::from(f == Activation::GeluTanh))
+const fn gelu(f: Activation) -> usize {
+    matches!(f, Activation::GeluTanh) as usize
 }

@@ -74,12 +74,17 @@ impl<'a> Plan<'a> {
         Fields::default().address_of(&self.buffer, 4 * part.first).u64(part.len as u64).arg()
     }
 
-    pub(super) fn ids(&self) -> Arg<'_> {
-        self.ints(self.ids)
+    /// Numbers of which a job looks things up.
+    pub(super) fn view(&self, part: Part) -> View<'_> {
+        View::new(&self.buffer, part.first, part.len, false)
     }
 
-    pub(super) fn read(&self) -> Arg<'_> {
-        self.ints(self.read_rows)
+    pub(super) fn ids(&self) -> View<'_> {
+        self.view(self.ids)
+    }
+
+    pub(super) fn read(&self) -> View<'_> {
+        self.view(self.read_rows)
     }
 
     /// The attention's tiles, and how many there are.
@@ -93,7 +98,7 @@ impl<'a> Plan<'a> {
 
     /// The factors of the targets' losses.
     pub(super) fn weights(&self) -> Arg<'_> {
-        View::new(&self.buffer, self.weights.first, self.weights.len, false).arg()
+        self.view(self.weights).arg()
     }
 
     pub(super) fn rotation(&self, rope: usize) -> &Rotation {

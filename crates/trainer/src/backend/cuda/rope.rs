@@ -2,8 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::driver::{Arg, Gpu};
-use super::elementwise;
+use super::driver::{Gpu, Job, Kind};
 use super::plan::{Numbers, Part, Plan};
 use super::tensor::Tensor;
 use crate::backend::Rows;
@@ -111,10 +110,8 @@ pub fn rotate(
 ) -> Result<()> {
     let (angles, shape) = (&rotation.angles.values, plan.attention);
     let (half, heads) = (angles.cols() / 2, shape.heads + shape.kv_heads);
-    let [cols, heads_arg, head_dim, half_arg] =
-        [qkv.cols(), heads, shape.head_dim, half].map(Arg::u32);
-    let sign = Arg::f32(if inverse { -1.0 } else { 1.0 });
-    let places = plan.ints(rotation.places);
-    let args = [qkv.arg(), angles.arg(), places, cols, heads_arg, head_dim, half_arg, sign];
-    elementwise(gpu, "rope", plan.rows.len() * heads * half, &args)
+    let job = Job::on_values(Kind::Rope, plan.rows.len() * heads * half).writes(qkv.view());
+    let job = job.reads(angles.view()).ints(plan.view(rotation.places));
+    let job = job.size(qkv.cols()).size(heads).size(shape.head_dim).size(half);
+    gpu.queue(job.number(if inverse { -1.0 } else { 1.0 }))
 }
