@@ -140,6 +140,7 @@ fn read_holder(file: &mut File) -> Holder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::place::Place;
 
     #[test]
     fn the_second_driver_is_refused_and_told_who_holds_the_sweep() {

@@ -2,14 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use spec::{
-    Outcome, ReportSettings, StopReason, SweepState, TestEvaluation, TrialConfig, TrialId,
-    TrialState, TrialStatus,
-};
+use spec::{ReportSettings, SweepState, TrialConfig, TrialId, TrialState, TrialStatus};
 
 use super::facts::{BestRun, Edge, RunnerUp, Side, Verdict, VerdictInput, is_stopped_early};
 use super::matched::Matched;
-use super::{Reference, diagnose_all, extend, findings};
+use super::{Flag, Reference, diagnose_all, extend, findings};
 use crate::compare::{Candidates, Comparison, Reason, Z95, compare_found};
 use crate::number::{change, epoch, loss};
 use crate::parameters;
