@@ -1,4 +1,4 @@
-//! Embeds the quickstart (`sweeps/quickstart.yaml` and `sweeps/quickstart/`), so that one binary
+//! Embeds the quickstart (`sweeps/quickstart.yaml`, its schema and `sweeps/quickstart/`), so that one binary
 //! is enough to try it anywhere.
 
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use std::{env, fs, io};
 fn main() -> io::Result<()> {
     let sweeps = Path::new(&variable("CARGO_MANIFEST_DIR")?).join("../../sweeps");
     let mut files = Vec::new();
-    for root in ["quickstart.yaml", "quickstart"] {
+    for root in ["lorasweep.schema.json", "quickstart.yaml", "quickstart"] {
         println!("cargo:rerun-if-changed={}", sweeps.join(root).display());
         collect(&sweeps.join(root), &mut files)?;
     }

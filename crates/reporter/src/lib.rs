@@ -14,7 +14,6 @@ mod compare;
 pub mod diagnose;
 mod error;
 mod export;
-mod extend;
 mod failures;
 mod importance;
 mod number;

@@ -10,8 +10,10 @@
 
 #![forbid(unsafe_code)]
 
+mod as_of;
 mod base;
 mod command;
+mod config_key;
 mod distribution;
 mod error;
 mod event;
@@ -35,8 +37,10 @@ mod text;
 mod trial;
 mod variant;
 
+pub use as_of::EndsSeen;
 pub use base::{BaseForm, BaseSettings, Quantization};
 pub use command::{CommandTemplate, CommandValue, shell_word};
+pub use config_key::ConfigKey;
 pub use distribution::{Distribution, Shape};
 pub use error::{SweepError, SweepErrors};
 pub use event::{
@@ -44,8 +48,9 @@ pub use event::{
     SCHEMA_VERSION, StopReason, TestEvaluation, TrainPoint,
 };
 pub use example::example;
+pub use file::{SCHEMA_FILE, schema};
 pub use hub::HubModel;
-pub use logical::{EndsSeen, LogicalClock, LogicalStart};
+pub use logical::{LogicalClock, LogicalStart};
 pub use mistake::Mistake;
 pub use parameter::{
     Access, ChoiceAccess, Feature, Kind, ModuleSet, Parameter, ParameterValue, Row, TABLE,
@@ -66,7 +71,7 @@ pub use text::{
     markdown_code, markdown_name, printable, printable_json, printable_line, shown,
     spreadsheet_cell,
 };
-pub use trial::{ConfigKey, LrScheduler, TargetModule, Trial, TrialConfig, TrialId, lora_scale};
+pub use trial::{LrScheduler, TargetModule, Trial, TrialConfig, TrialId, lora_scale};
 pub use variant::{InitLoraWeights, LoraVariant};
 
 /// Guides to what this crate does, by name, in Markdown; `lorasweep guide` shows them.

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::StoreError;
-use crate::folder::write_own;
 use crate::identity::Identity;
 use crate::lock::DriverLock;
 use crate::{atomic, layout, own_files, report_files};
@@ -59,7 +58,7 @@ pub(crate) fn claim(root: &Path, identity: &Identity, written: &str) -> Result<(
     // From here on the folder is a sweep's, and what has its names is ours.
     own_files::check_place(root, &layout::resolved_json(root))?;
     identity.write(root)?;
-    write_own(root, &layout::sweep_yaml(root), written.as_bytes())
+    atomic::write_own(root, &layout::sweep_yaml(root), written.as_bytes())
 }
 
 /// An error when the folder `root`, which holds no sweep, has something where a sweep's files would

@@ -9,7 +9,6 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use crate::error::StoreError;
 use crate::input::InputFile;
@@ -273,24 +272,6 @@ fn changed_weights(
     } else {
         lines
     }
-}
-
-/// SHA-256 of a text in hexadecimal.
-pub fn hash_text(text: &str) -> String {
-    hex(&Sha256::digest(text.as_bytes()))
-}
-
-/// SHA-256 of bytes in hexadecimal.
-pub(crate) fn hash_bytes(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn differences(at: &str, there: &Value, here: &Value, found: &mut Vec<String>) {

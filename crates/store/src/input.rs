@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::StoreError;
-use crate::identity::hex;
+use crate::hash::hex;
 use crate::own_files;
 
 /// Weights up to this size are read in full at every start.

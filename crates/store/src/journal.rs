@@ -17,21 +17,17 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use spec::{Event, Record, SCHEMA_VERSION, TrialId};
 
-use crate::error::StoreError;
-use crate::identity::hex;
+use crate::error::{JournalGap, StoreError};
+use crate::hash::hex;
 use crate::input::InputFile;
+use crate::place::now_ms;
 use crate::{atomic, own_files};
-
-/// Milliseconds since the Unix epoch; for people, never for decisions.
-pub(crate) fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
-}
 
 /// Appends events to this process's own file.
 #[derive(Debug)]
@@ -395,7 +391,7 @@ struct FileName {
 
 /// The journal files, the drivers' first, each writer's in their order.
 fn files(dir: &Path) -> Result<Vec<(FileName, PathBuf)>, StoreError> {
-    let mut files: Vec<_> = own_files::entries(dir)?
+    let mut files: Vec<_> = atomic::own_entries(dir)?
         .into_iter()
         .filter_map(|path| {
             let stem = path.file_name()?.to_str()?.strip_suffix(".jsonl")?;
@@ -436,20 +432,6 @@ fn first_missing(files: &[(FileName, PathBuf)]) -> Option<FileName> {
         before = Some(file);
     }
     None
-}
-
-/// What a journal lacks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JournalGap {
-    /// Lines of a file.
-    Line {
-        /// The line after the gap, from 1.
-        line: usize,
-        /// The number that it was written with.
-        written_as: u64,
-    },
-    /// A whole file, while later ones of the same writer are there.
-    File,
 }
 
 /// A journal file that ends within a line.

@@ -4,7 +4,14 @@ use std::path::{Path, PathBuf};
 
 use spec::TrialId;
 
-use crate::checkpoint::Purpose;
+/// What a checkpoint is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Its own trial goes on from it.
+    Resume,
+    /// Trials that share its steps go on from it.
+    Fork,
+}
 
 pub(crate) fn sweep_yaml(root: &Path) -> PathBuf {
     root.join("sweep.yaml")

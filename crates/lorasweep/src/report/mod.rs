@@ -4,6 +4,8 @@
 pub mod convert;
 pub mod explain;
 pub mod live;
+#[cfg(test)]
+mod parameter_outputs;
 pub mod publish;
 pub mod side_by_side;
 pub mod status;

@@ -79,6 +79,23 @@ fn init_writes_a_sweep_once_and_names_the_next_command() {
 }
 
 #[test]
+fn a_sweep_of_init_names_the_schema_beside_it_which_is_the_one_that_schema_prints() {
+    let dir = tempfile::tempdir().unwrap();
+    let printed = lorasweep(dir.path(), &["schema"]).stdout;
+    for (arguments, sweep) in
+        [(["init", "mine.yaml"], "mine.yaml"), (["init", "--quickstart"], "quickstart.yaml")]
+    {
+        assert_eq!(lorasweep(dir.path(), &arguments).code, 0);
+        let text = fs::read_to_string(dir.path().join(sweep)).unwrap();
+        let first = text.lines().next().unwrap_or_default();
+        let named = first.strip_prefix("# yaml-language-server: $schema=").unwrap_or_default();
+        let schema = fs::read_to_string(dir.path().join(named)).unwrap();
+        assert_eq!(schema.trim_end(), printed.trim_end(), "{sweep}");
+        fs::remove_file(dir.path().join(named)).unwrap();
+    }
+}
+
+#[test]
 fn the_quickstart_is_in_the_binary_and_overwrites_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let ran = lorasweep(dir.path(), &["init", "--quickstart", "try"]);

@@ -3,7 +3,7 @@
 use curves::Rise;
 use spec::{Evaluation, Outcome, StopReason, TrialState};
 
-use super::verdict::is_stopped_early;
+use super::facts::is_stopped_early;
 use super::{Flag, Note, Overfit, Reference};
 use crate::number::{change, epoch, learning_rate, loss, percent};
 use crate::parameters::{self, Parameter};

@@ -47,6 +47,8 @@
 
 pub(crate) mod capacity;
 mod explain;
+mod extend;
+mod facts;
 mod findings;
 mod matched;
 mod overfit;
@@ -65,15 +67,16 @@ use rayon::prelude::*;
 use serde::Serialize;
 use spec::{Evaluation, Outcome, ReportSettings, SweepState, TrialId, TrialState, TrialStatus};
 
+pub(crate) use facts::VerdictInput;
 pub use overfit::Overfit;
 use overfit::{Curves, Judged};
-pub(crate) use verdict::{VerdictInput, verdict_of};
+pub(crate) use verdict::verdict_of;
 
 use crate::text::Lang;
-pub use findings::{Finding, FindingKind};
+pub use facts::{BestRun, Edge, Finding, FindingKind, RunnerUp, Side, Verdict};
 use progress::{Fall, Peers, Rate};
 use thresholds::Thresholds;
-pub use verdict::{BestRun, Edge, RunnerUp, Side, Verdict, verdict};
+pub use verdict::verdict;
 
 /// What a run amounts to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 use spec::{TrialConfig, TrialId};
 
-use super::{Page, curves};
+use super::Page;
+use super::curves::{self, short};
 use crate::compare::Comparison;
 use crate::diagnose::{BestRun, Note};
 use crate::importance::importance;
@@ -150,10 +151,4 @@ fn run(page: Page<'_>, row: &Row, varying: &[&Parameter], points: usize) -> Valu
             _ => curve,
         },
     })
-}
-
-/// Six significant digits; `null` for what is no number.
-pub fn short(value: impl Into<Option<f64>>) -> Value {
-    let value = value.into().filter(|value| value.is_finite());
-    value.and_then(|value| format!("{value:.5e}").parse::<f64>().ok()).into()
 }

@@ -1,101 +1,27 @@
 //! The keys of a sweep file, those that other tools use, and what to say about the rest.
 
+use super::sections::{self, names};
 use crate::mistake::{Mistake, most_similar};
 use crate::parameter::{Parameter, TABLE};
 
-/// Every section with its keys, named as in messages. Trial parameters are also keys of `train`.
-pub(crate) const TOP: &[&str] = &[
-    "name",
-    "description",
-    "method",
-    "bayes",
-    "rank_ladder",
-    "metric",
-    "parameters",
-    "early_terminate",
-    "run_cap",
-    "replicates",
-    "warm_start",
-    "seed",
-    "model",
-    "base_weights",
-    "quantization",
-    "data",
-    "train",
-    "executor",
-    "report",
-];
-pub(crate) const BAYES: &[&str] = &["lora_prior", "cost_aware"];
-pub(crate) const RANK_LADDER: &[&str] = &["trials_per_rung", "sigma"];
-pub(crate) const REPLICATES: &[&str] = &["seeds", "top"];
-pub(crate) const METRIC: &[&str] = &["name", "goal", "target"];
-pub(crate) const DATA: &[&str] =
-    &["train", "validation", "validation_fraction", "retention", "test", "columns", "packing"];
-pub(crate) const VALIDATION: &[&str] = &["fraction"];
-pub(crate) const TRAIN: &[&str] = &[
-    "max_seq_len",
-    "micro_batch_size",
-    "decay_ratio",
-    "warmup_steps",
-    "gradient_checkpointing",
-    "dtype",
-    "divergence_factor",
-    "adam_beta1",
-    "adam_beta2",
-    "adam_epsilon",
-    "max_grad_norm",
-    "eval_steps",
-    "eval_train_examples",
-    "save_strategy",
-    "init_lora_weights",
-    "layers_to_transform",
-    "rank_pattern",
-    "alpha_pattern",
-    "modules_to_save",
-    "use_dora",
-];
-pub(crate) const EXECUTOR: &[&str] = &[
-    "type",
-    "device",
-    "devices",
-    "max_packed",
-    "checkpoint_seconds",
-    "memory_limit",
-    "max_retries",
-    "heartbeat_seconds",
-    "max_consecutive_failures",
-    "command",
-    "base_command",
-    "max_parallel",
-    "grace_seconds",
-];
+// The keys of every section, named as in messages. Trial parameters are also keys of `train`.
+pub(crate) const TOP: &[&str] = &names::<{ sections::TOP.len() }>(sections::TOP);
+pub(crate) const BAYES: &[&str] = &names::<{ sections::BAYES.len() }>(sections::BAYES);
+pub(crate) const RANK_LADDER: &[&str] =
+    &names::<{ sections::RANK_LADDER.len() }>(sections::RANK_LADDER);
+pub(crate) const REPLICATES: &[&str] =
+    &names::<{ sections::REPLICATES.len() }>(sections::REPLICATES);
+pub(crate) const METRIC: &[&str] = &names::<{ sections::METRIC.len() }>(sections::METRIC);
+pub(crate) const DATA: &[&str] = &names::<{ sections::DATA.len() }>(sections::DATA);
+pub(crate) const VALIDATION: &[&str] =
+    &names::<{ sections::VALIDATION.len() }>(sections::VALIDATION);
+pub(crate) const TRAIN: &[&str] = &names::<{ sections::TRAIN.len() }>(sections::TRAIN);
+pub(crate) const EXECUTOR: &[&str] = &names::<{ sections::EXECUTOR.len() }>(sections::EXECUTOR);
 /// The keys of `executor` that only `type: slurm` has.
-pub(crate) const SLURM: &[&str] = &[
-    "partition",
-    "account",
-    "qos",
-    "time",
-    "gpus_per_node",
-    "gres",
-    "cpus_per_task",
-    "mem",
-    "constraint",
-    "exclude",
-    "setup",
-    "signal_delay_seconds",
-    "additional_parameters",
-    "max_jobs",
-];
-pub(crate) const REPORT: &[&str] = &[
-    "overfit_sigma",
-    "overfit_min_rise",
-    "overfit_probability",
-    "too_slow_share",
-    "underfit_share",
-    "forgetting_share",
-];
+pub(crate) const SLURM: &[&str] = &names::<{ sections::SLURM.len() }>(sections::SLURM);
+pub(crate) const REPORT: &[&str] = &names::<{ sections::REPORT.len() }>(sections::REPORT);
 pub(crate) const EARLY_TERMINATE: &[&str] =
-    &["type", "min_iter", "max_iter", "s", "eta", "strict", "patience", "top", "chance", "promote"];
+    &names::<{ sections::EARLY_TERMINATE.len() }>(sections::EARLY_TERMINATE);
 pub(crate) const PARAMETER: &[&str] =
     &["value", "values", "probabilities", "distribution", "min", "max", "mu", "sigma", "q"];
 

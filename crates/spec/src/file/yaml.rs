@@ -44,6 +44,11 @@ pub(crate) struct Key {
 }
 
 impl Node {
+    /// A scalar's text without its quotes.
+    pub fn word(&self) -> &str {
+        if let Value::Text(text) = &self.value { text } else { &self.raw }
+    }
+
     /// The value in words, for messages: `the text "abc"`, `the number 3`, `a list`.
     pub fn describe(&self) -> String {
         match &self.value {

@@ -27,6 +27,8 @@ pub struct Args {
 pub enum Command {
     /// Write a commented sweep file to begin from, or the quickstart
     Init(InitArgs),
+    /// Print the JSON Schema of sweep files, by which editors complete and check them
+    Schema,
     /// Validate a sweep, its data and its model; tell how much work and memory it takes
     Check(CheckArgs),
     /// Show what the model will see: a row with its loss mask, lengths, repeats and leaks

@@ -101,6 +101,10 @@ fn run(args: Args, output: Output) -> Result<Exit, error::CliError> {
     start_threads(&args.command)?;
     match args.command {
         Command::Init(args) => commands::init::run(&args),
+        Command::Schema => {
+            output::result(spec::schema().trim_end());
+            Ok(Exit::Done)
+        }
         Command::Check(args) => commands::check::run(&args),
         Command::Data(args) => commands::data::run(&args, output),
         Command::Run(args) => commands::run::run(&args, output),

@@ -1,4 +1,4 @@
-//! `lorasweep init`: a commented sweep file, or the quickstart.
+//! `lorasweep init`: a commented sweep file with its schema, or the quickstart.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -21,6 +21,8 @@ fn sweep_file(args: &InitArgs) -> Result<Exit, CliError> {
     let text = fill_in(&spec::example(), args.model.as_deref(), args.data.as_deref());
     refuse_overwriting(std::slice::from_ref(&path), args.force)?;
     write(&path, text.as_bytes())?;
+    // The first line names it, so that editors need no network.
+    write(&path.with_file_name(spec::SCHEMA_FILE), spec::schema().as_bytes())?;
     output::result(&format!(
         "Wrote {path}. Next:\n  lorasweep check {path}",
         path = path.display()

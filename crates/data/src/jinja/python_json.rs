@@ -4,8 +4,9 @@
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Error, ErrorKind};
 
-use super::jinja::{MOST_OF_ONE, limit};
-use super::json::LongInteger;
+use super::budget::{MOST_OF_ONE, limit};
+use super::python_text::python_float;
+use crate::json::LongInteger;
 
 /// Blanks for each step to the right.
 const MOST_INDENT: usize = 80;
@@ -198,24 +199,6 @@ fn number(value: &Value) -> String {
         },
         _ => value.to_string(),
     }
-}
-
-/// `repr` of a Python float: plain from 1e-4 to 1e16, else with an exponent of two digits or more.
-pub(super) fn python_float(value: f64) -> String {
-    let size = value.abs();
-    if !value.is_finite() {
-        return if value.is_nan() { "nan".to_owned() } else { format!("{value}") };
-    }
-    if size == 0.0 || (1e-4..1e16).contains(&size) {
-        return format!("{value:?}");
-    }
-    let text = format!("{value:e}");
-    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let (sign, exponent) = match exponent.strip_prefix('-') {
-        Some(exponent) => ('-', exponent),
-        None => ('+', exponent),
-    };
-    format!("{digits}e{sign}{exponent:0>2}")
 }
 
 #[cfg(test)]

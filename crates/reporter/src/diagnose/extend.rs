@@ -1,14 +1,14 @@
 //! The search space extended beyond an edge, as lines of a sweep file.
 //!
 //! Only to what makes sense for the data: no rank that could hold the training rows many times over
-//! (`diagnose::capacity`), and no batch that leaves fewer than [`LEAST_STEPS`] optimizer steps an epoch.
+//! (`capacity`), and no batch that leaves fewer than [`LEAST_STEPS`] optimizer steps an epoch.
 
 use std::fmt::Write as _;
 
 use spec::{SweepState, TrialConfig};
 
-use crate::diagnose::capacity::Capacity;
-use crate::diagnose::{Edge, Side};
+use super::capacity::Capacity;
+use super::facts::{Edge, Side};
 use crate::number::learning_rate;
 
 /// Values listed before a range is written instead.

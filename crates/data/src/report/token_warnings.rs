@@ -1,8 +1,8 @@
 //! Warnings about tokens: what a trained adapter would do wrong later.
 
-use super::model_tokens::ModelTokens;
-use super::notes::{Noticed, TokenNotes};
-use super::report::{DataReport, DataRole, FileReport, rows};
+use super::{DataReport, DataRole, FileReport, rows};
+use crate::model_tokens::ModelTokens;
+use crate::notes::{Noticed, TokenNotes};
 
 /// Of all files: a sentence for each thing that is noticed, with its count and its remedy.
 pub(super) fn token_warnings(report: &DataReport) -> Vec<String> {
