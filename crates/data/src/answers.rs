@@ -12,7 +12,7 @@ use super::Example;
 use super::error::DataError;
 use super::json::{Json, Object};
 use super::model_files::ModelFiles;
-use super::row::{Conversation, Message, Row};
+use super::said::{Conversation, Message, Row};
 use super::skip::SkipReason;
 use super::tokenise::{Tokenised, Tokeniser};
 
