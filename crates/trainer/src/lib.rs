@@ -31,7 +31,6 @@ pub mod rope;
 pub mod schedule;
 
 pub use device::{Device, select as select_device, visible_gpus};
-pub use engine::Engine;
 pub use error::TrainerError;
 
 // Values go to files and come from them as the bytes they are in memory.

@@ -14,7 +14,6 @@ use planner::{Planner, Pruner};
 use reporter::{Lang, Ranking};
 use spec::{Event, ExecutorKind, Method, Outcome, SweepState, TrialId};
 use store::{Identity, Opened, SweepDir, SweepFolder};
-use trainer::engine::Steps;
 use trainer::plan;
 use worker::launch::local::LocalLauncher;
 use worker::launch::{Launcher, SlurmLauncher};
@@ -227,12 +226,7 @@ impl<'a> Run<'a> {
             settings: self.drive_settings(),
             planner: planner.as_deref().unwrap_or(&*self.planner),
             pruner: self.pruner.as_deref(),
-            steps: &|trial| {
-                let Steps { total, shared } = Steps::of(trial, examples, train);
-                let micro_batches =
-                    plan::micro_batches(trial.batch_size, tokens_per_example, train);
-                worker::Steps { total, shared, micro_batches }
-            },
+            steps: &|trial| plan::steps(trial, examples, tokens_per_example, train),
             launcher: &mut *launcher,
             workers: start.most(),
             command: &|berth| start.command(berth),

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use planner::{Planner, Pruner};
 use spec::{
-    BaseForm, ConfigKey, Evaluation, Event, ExecutorKind, Outcome, Sweep, TrainSettings, Trial,
-    TrialConfig, TrialId, TrialState, TrialStatus,
+    BaseForm, ConfigKey, Evaluation, Event, ExecutorKind, Outcome, Steps, Sweep, TrainSettings,
+    Trial, TrialConfig, TrialId, TrialState, TrialStatus,
 };
 use store::{BuildError, News, Opened, Purpose, StoreError, TrialTables};
 
@@ -20,7 +20,6 @@ use crate::error::{WorkerError, chain};
 use crate::launch::{Launcher, WorkerCommand};
 use crate::observer::{Observer, Warning};
 use crate::orders::Order;
-use crate::trainer::Steps;
 
 mod decide;
 mod fill;

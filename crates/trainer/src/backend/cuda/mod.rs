@@ -183,6 +183,10 @@ impl Backend for Cuda {
         Plan::new(step, &self.gpu, &self.angles)
     }
 
+    fn device(&self) -> String {
+        format!("cuda:{}", self.gpu.ordinal())
+    }
+
     fn trim(&self) {
         self.gpu.trim();
     }
