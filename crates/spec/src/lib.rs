@@ -32,6 +32,7 @@ mod space;
 mod state;
 mod sweep;
 mod text;
+mod timeline;
 mod trainer;
 mod trial;
 mod variant;
@@ -67,6 +68,7 @@ pub use text::{
     markdown_code, markdown_name, printable, printable_json, printable_line, shown,
     spreadsheet_cell,
 };
+pub use timeline::{Span, Timeline};
 pub use trainer::{Admission, Steps, Trainer, TrainerError};
 pub use trial::{ConfigKey, LrScheduler, TargetModule, Trial, TrialConfig, TrialId, lora_scale};
 pub use variant::{InitLoraWeights, LoraVariant};

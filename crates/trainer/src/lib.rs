@@ -1,6 +1,6 @@
 //! LoRA training on one frozen base model: the only crate that knows candle.
 //!
-//! Place on the flow line: `Pack -> worker -> **trainer::Engine -> Event** -> store`.
+//! Place on the flow line: `Pack -> worker -> **trainer::engine -> Event** -> store`.
 //!
 //! - [`model`]: a Hugging Face folder becomes a [`model::DecoderConfig`] and frozen weights.
 //! - [`backend`]: the operations a decoder is made of, forward and backward, on slices (CPU), in

@@ -1,7 +1,7 @@
 //! Runs trials: the drive loop and the workers that it drives.
 //!
 //! Place on the flow line:
-//! `planner (suggest/observe) -> Trial -> Pack -> **worker** -> trainer::Engine -> Event -> store`.
+//! `planner (suggest/observe) -> Trial -> Pack -> **worker** -> trainer::engine -> Event -> store`.
 //!
 //! The driver ([`Drive`]) asks the planner what to train, gives trials to workers, asks the pruner
 //! after each evaluation, and sees that nothing is lost when a process dies. A worker ([`Serve`])

@@ -174,8 +174,8 @@ impl<'a> Run<'a> {
         let settings = Settings::of(&self.identity)?;
         let (mut ranking, mut report) = (None, Ok(()));
         if !publish::is_published(&folder, state) {
-            let (spans, lang) = (publish::spans(&folder)?, self.options.lang);
-            let published = publish::publish(&folder, &folder, state, &spans, &settings, lang)?;
+            let lang = self.options.lang;
+            let published = publish::publish(&folder, &folder, state, &settings, lang)?;
             let (made, is_whole) = ranking_of(published, observer);
             (ranking, report) = (Some(made), is_whole);
         }
@@ -199,8 +199,7 @@ impl<'a> Run<'a> {
         let mut opened = self.open(observer)?;
         if opened.state.facts.as_ref() != Some(&facts) {
             let prepared = Event::DataPrepared { facts };
-            opened.dir.record(std::slice::from_ref(&prepared))?;
-            opened.state.apply(&prepared);
+            opened.record(&[prepared])?;
         }
         let live = self.begin(&opened, &workload, observer)?;
         let folder = opened.dir.folder().clone();
@@ -377,8 +376,7 @@ impl<'a> Run<'a> {
         let folder = opened.dir.folder().clone();
         let settings = Settings::of(&self.identity)?;
         let (state, lang) = (&opened.state, self.options.lang);
-        let published = publish::spans(&folder)
-            .and_then(|spans| publish::publish(&folder, &folder, state, &spans, &settings, lang));
+        let published = publish::publish(&folder, &folder, state, &settings, lang);
         // The error that ended the sweep matters more than one of its report.
         let (end, ranking, report) = match (finish?, published) {
             (Finish::Interrupted, published) => {

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::driver::{Arg, Gpu};
 use super::elementwise;
-use super::plan::{Numbers, Part, Plan};
+use super::tables::{Numbers, Part};
 use super::tensor::Tensor;
-use crate::backend::Rows;
+use crate::backend::{AttentionShape, Rows};
 use crate::error::Result;
 use crate::rope::Rope;
 
@@ -66,7 +66,13 @@ impl AngleTables {
 pub struct Rotation {
     angles: Arc<Angles>,
     /// The row of the angles for each row of the step.
-    places: Part,
+    pub places: Part,
+}
+
+impl Rotation {
+    pub fn angles(&self) -> &Tensor {
+        &self.angles.values
+    }
 }
 
 /// Frequencies may depend on a sequence's length; those that are equal are there once.
@@ -105,16 +111,14 @@ pub fn rotation(
 pub fn rotate(
     gpu: &Gpu,
     qkv: &Tensor,
-    rotation: &Rotation,
+    (angles, places): (&Tensor, Arg<'_>),
+    shape: AttentionShape,
     inverse: bool,
-    plan: &Plan<'_>,
 ) -> Result<()> {
-    let (angles, shape) = (&rotation.angles.values, plan.attention);
     let (half, heads) = (angles.cols() / 2, shape.heads + shape.kv_heads);
     let [cols, heads_arg, head_dim, half_arg] =
         [qkv.cols(), heads, shape.head_dim, half].map(Arg::u32);
     let sign = Arg::f32(if inverse { -1.0 } else { 1.0 });
-    let places = plan.ints(rotation.places);
     let args = [qkv.arg(), angles.arg(), places, cols, heads_arg, head_dim, half_arg, sign];
-    elementwise(gpu, "rope", plan.rows.len() * heads * half, &args)
+    elementwise(gpu, "rope", qkv.rows() * heads * half, &args)
 }
