@@ -34,7 +34,7 @@ pub use export::{
 };
 pub use failures::Failure;
 pub use importance::{Importance, importance};
-pub use page::{Page, Span, html, timeline};
+pub use page::{Page, html};
 pub use rank::{Ranking, Row, rank};
 pub use side_by_side::{Difference, Side, SideBySide, side_by_side};
 pub use terminal::{TerminalOptions, terminal};

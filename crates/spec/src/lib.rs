@@ -6,7 +6,7 @@
 //! **Event** -> store -> **SweepState** -> reporter`.
 //!
 //! No input or output happens here beyond turning text into values; no other crate of the
-//! workspace is known.
+//! workspace is known. What a worker asks of an engine ([`Trainer`]) is said in these values alone.
 
 #![forbid(unsafe_code)]
 
@@ -34,6 +34,8 @@ mod space;
 mod state;
 mod sweep;
 mod text;
+mod timeline;
+mod trainer;
 mod trial;
 mod variant;
 
@@ -71,6 +73,8 @@ pub use text::{
     markdown_code, markdown_name, printable, printable_json, printable_line, shown,
     spreadsheet_cell,
 };
+pub use timeline::{Span, Timeline};
+pub use trainer::{Admission, Steps, Trainer, TrainerError};
 pub use trial::{LrScheduler, TargetModule, Trial, TrialConfig, TrialId, lora_scale};
 pub use variant::{InitLoraWeights, LoraVariant};
 

@@ -6,10 +6,11 @@ use serde::Serialize;
 
 use crate::base::BaseForm;
 use crate::event::{
-    DataFacts, Evaluation, Event, ExampleLosses, Outcome, ReturnCause, StopReason, TestEvaluation,
-    TrainPoint,
+    DataFacts, Evaluation, Event, ExampleLosses, Outcome, Record, ReturnCause, StopReason,
+    TestEvaluation, TrainPoint,
 };
 use crate::logical::LogicalClock;
+use crate::timeline::Timeline;
 use crate::trial::{Trial, TrialId};
 
 /// Where a trial stands.
@@ -221,6 +222,8 @@ pub struct SweepState {
     pub lost_workers: Vec<LostWorker>,
     /// No trial is left to run.
     pub finished: bool,
+    /// When trials ran where, as far as the times of events are known.
+    pub timeline: Timeline,
 }
 
 impl SweepState {
@@ -233,12 +236,27 @@ impl SweepState {
         state
     }
 
+    /// Folds a whole journal, with the times of its records.
+    pub fn from_records<'a>(records: impl IntoIterator<Item = &'a Record>) -> Self {
+        let mut state = Self::default();
+        for record in records {
+            state.apply_at(record.at_ms, &record.event);
+        }
+        state
+    }
+
     /// Tokens trained in all, each step once however many trials share it.
     pub fn trained_tokens(&self) -> u64 {
         self.trials.values().map(TrialState::trained_tokens).sum()
     }
 
-    /// Folds one event. An event of an unknown trial is ignored: it can only come from a journal
+    /// Folds one event that was journalled at this time, in milliseconds since the Unix epoch.
+    pub fn apply_at(&mut self, at_ms: u64, event: &Event) {
+        self.timeline.note(at_ms, event);
+        self.apply(event);
+    }
+
+    /// Folds one event, of which the time is not known. An event of an unknown trial is ignored: it can only come from a journal
     /// whose proposal was lost, and then the trial is proposed again.
     pub fn apply(&mut self, event: &Event) {
         match event {

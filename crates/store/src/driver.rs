@@ -50,6 +50,17 @@ pub struct Opened {
     pub cut: Vec<TornLine>,
 }
 
+impl Opened {
+    /// Journals events, then applies them.
+    pub fn record(&mut self, events: &[Event]) -> Result<(), StoreError> {
+        let at_ms = self.dir.record(events)?;
+        for event in events {
+            self.state.apply_at(at_ms, event);
+        }
+        Ok(())
+    }
+}
+
 impl SweepDir {
     /// Opens or creates `results/<name>` for driving: takes the lock, checks that it holds the
     /// same sweep, reads the history, cuts a torn tail, begins a new journal file and sees that
@@ -80,7 +91,7 @@ impl SweepDir {
         let cut = journal::cut_torn_tails(&journals, DRIVER)?;
         let mut state = SweepState::default();
         for news in history {
-            state.apply(&news.record.event);
+            state.apply_at(news.record.at_ms, &news.record.event);
         }
         let journal = writer(&journals, others.seq())?;
         Ok(Opened { dir: Self { folder, journal, others, _lock: lock }, state, cut })
@@ -162,8 +173,8 @@ impl SweepDir {
     }
 
     /// Appends events to the journal in one write; durable when one of them is more than a train
-    /// step.
-    pub fn record(&mut self, events: &[Event]) -> Result<(), StoreError> {
+    /// step. Returns the time that they are journalled with, in milliseconds since the Unix epoch.
+    pub fn record(&mut self, events: &[Event]) -> Result<u64, StoreError> {
         self.journal.append(None, events)
     }
 

@@ -59,7 +59,7 @@ impl SweepFolder {
 
     /// The state of the sweep: its journal, folded.
     pub fn state(&self) -> Result<SweepState, StoreError> {
-        Ok(SweepState::from_events(&self.events()?))
+        Ok(SweepState::from_records(&self.records()?))
     }
 
     /// The journal, in order.

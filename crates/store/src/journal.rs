@@ -103,16 +103,17 @@ impl Writer {
 
     /// Appends `events` of an attempt at a trial (`None`: events that no attempt is answerable
     /// for) in one write, and makes them durable when one of them is worth it. After an error the
-    /// file is as it was before.
+    /// file is as it was before. Returns the time of the records.
     pub(crate) fn append(
         &mut self,
         attempt: Option<u32>,
         events: &[Event],
-    ) -> Result<(), StoreError> {
+    ) -> Result<u64, StoreError> {
+        let at_ms = now_ms();
         if events.is_empty() {
-            return Ok(());
+            return Ok(at_ms);
         }
-        let batch = encode((self.seq, self.lines), attempt, events)
+        let batch = encode((self.seq, self.lines), at_ms, attempt, events)
             .map_err(StoreError::io("encode a record for", &self.path))?;
         if let Err(source) = self.file.write_all(&batch) {
             // Best effort: readers stop before a tail that stays.
@@ -123,12 +124,11 @@ impl Writer {
         self.seq += events.len() as u64;
         self.lines += events.len() as u64;
         if events.iter().any(is_durable) {
-            return self.sync();
-        }
-        if events.iter().any(|event| matches!(event, Event::Evaluated { .. })) {
+            self.sync()?;
+        } else if events.iter().any(|event| matches!(event, Event::Evaluated { .. })) {
             atomic::send(&self.file);
         }
-        Ok(())
+        Ok(at_ms)
     }
 
     /// Makes everything appended so far durable.
@@ -146,10 +146,10 @@ fn is_durable(event: &Event) -> bool {
 /// The lines of `events`, which come after the record `seq` and the line `line`.
 fn encode(
     (seq, line): (u64, u64),
+    at_ms: u64,
     attempt: Option<u32>,
     events: &[Event],
 ) -> std::io::Result<Vec<u8>> {
-    let at_ms = now_ms();
     let mut batch = Vec::with_capacity(events.len() * 256);
     for ((seq, line), event) in (seq + 1..).zip(line + 1..).zip(events) {
         let event = event.clone();

@@ -1,7 +1,7 @@
 //! The layout of `results/` on disk: the journal, checkpoints' places, atomic writes.
 //!
 //! Place on the flow line:
-//! `trainer::Engine -> Event -> **store (journal)** -> SweepState -> { planner, pruner, reporter }
+//! `trainer::engine -> Event -> **store (journal)** -> SweepState -> { planner, pruner, reporter }
 //! -> **results/x/**{report.txt, plots, ranking.csv, best/}`.
 //!
 //! ```text

@@ -273,7 +273,7 @@ impl WorkerDir {
     /// not of one trial), in one write; durable when one of them is more than a step or an
     /// evaluation.
     pub fn record(&mut self, attempt: Option<u32>, events: &[Event]) -> Result<(), StoreError> {
-        self.journal.append(attempt, events)
+        self.journal.append(attempt, events).map(|_| ())
     }
 
     /// Saves a checkpoint of `trial` with `save`, which writes the given file and returns the

@@ -70,12 +70,14 @@ pub enum TrainerError {
         "one trial needs about {} MiB beside the {} MiB of the base model{}, but {} MiB may be used: \
          lower `train.max_seq_len` (the longest row has {longest} tokens) or the largest rank, or \
          free memory (`executor.memory_limit` raises a limit)",
-        mib(needed.slots + needed.activations), mib(needed.base), held_at_once(*bases),
+        mib(*of_trial), mib(*of_base), held_at_once(*bases),
         mib(*usable)
     )]
     NotEnoughMemory {
-        /// The least that is needed.
-        needed: crate::plan::Memory,
+        /// The least bytes that a trial needs: its adapter and a step's activations.
+        of_trial: u64,
+        /// Bytes of the base model, in all its forms.
+        of_base: u64,
         /// Forms of the base that are held at once.
         bases: u64,
         /// Bytes that may be planned with.

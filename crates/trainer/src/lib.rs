@@ -1,6 +1,6 @@
 //! LoRA training on one frozen base model: the only crate that knows candle.
 //!
-//! Place on the flow line: `Pack -> worker -> **trainer::Engine -> Event** -> store`.
+//! Place on the flow line: `Pack -> worker -> **trainer::engine -> Event** -> store`.
 //!
 //! - [`model`]: a Hugging Face folder becomes a [`model::DecoderConfig`] and frozen weights.
 //! - [`backend`]: the operations a decoder is made of, forward and backward, on slices (CPU), in
@@ -33,7 +33,6 @@ pub mod rope;
 pub mod schedule;
 
 pub use device::{Device, select as select_device, visible_gpus};
-pub use engine::Engine;
 pub use error::TrainerError;
 
 /// Guides to what this crate does, by name, in Markdown; `lorasweep guide` shows them.

@@ -323,11 +323,7 @@ impl Board<'_> {
     }
 
     fn record(&mut self, events: &[Event]) -> Result<(), WorkerError> {
-        self.sweep.dir.record(events)?;
-        for event in events {
-            self.sweep.state.apply(event);
-        }
-        Ok(())
+        Ok(self.sweep.record(events)?)
     }
 }
 

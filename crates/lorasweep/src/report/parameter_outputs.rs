@@ -166,7 +166,6 @@ fn a_parameter_that_a_sweep_varies_is_in_its_tables_its_page_and_its_explanation
             state: &state,
             ranking: &ranking,
             settings: &settings,
-            spans: &[],
             lang: Lang::En,
             reload_seconds: None,
         };

@@ -89,8 +89,7 @@ impl<'a> ExternalTrials<'a> {
                 fingerprint: identity.fingerprint.clone(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             };
-            opened.dir.record(std::slice::from_ref(&started))?;
-            opened.state.apply(&started);
+            opened.record(&[started])?;
         }
         Ok(opened)
     }

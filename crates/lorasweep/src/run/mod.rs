@@ -14,7 +14,6 @@ use planner::{Planner, Pruner};
 use reporter::{Lang, Ranking};
 use spec::{Event, ExecutorKind, Method, Outcome, SweepState, TrialId};
 use store::{Identity, Opened, SweepDir, SweepFolder};
-use trainer::engine::Steps;
 use trainer::plan;
 use worker::launch::local::LocalLauncher;
 use worker::launch::{Launcher, SlurmLauncher};
@@ -175,8 +174,8 @@ impl<'a> Run<'a> {
         let settings = Settings::of(&self.identity)?;
         let (mut ranking, mut report) = (None, Ok(()));
         if !publish::is_published(&folder, state) {
-            let (spans, lang) = (publish::spans(&folder)?, self.options.lang);
-            let published = publish::publish(&folder, &folder, state, &spans, &settings, lang)?;
+            let lang = self.options.lang;
+            let published = publish::publish(&folder, &folder, state, &settings, lang)?;
             let (made, is_whole) = ranking_of(published, observer);
             (ranking, report) = (Some(made), is_whole);
         }
@@ -200,8 +199,7 @@ impl<'a> Run<'a> {
         let mut opened = self.open(observer)?;
         if opened.state.facts.as_ref() != Some(&facts) {
             let prepared = Event::DataPrepared { facts };
-            opened.dir.record(std::slice::from_ref(&prepared))?;
-            opened.state.apply(&prepared);
+            opened.record(&[prepared])?;
         }
         let live = self.begin(&opened, &workload, observer)?;
         let folder = opened.dir.folder().clone();
@@ -227,12 +225,7 @@ impl<'a> Run<'a> {
             settings: self.drive_settings(),
             planner: planner.as_deref().unwrap_or(&*self.planner),
             pruner: self.pruner.as_deref(),
-            steps: &|trial| {
-                let Steps { total, shared } = Steps::of(trial, examples, train);
-                let micro_batches =
-                    plan::micro_batches(trial.batch_size, tokens_per_example, train);
-                worker::Steps { total, shared, micro_batches }
-            },
+            steps: &|trial| plan::steps(trial, examples, tokens_per_example, train),
             launcher: &mut *launcher,
             workers: start.most(),
             command: &|berth| start.command(berth),
@@ -383,8 +376,7 @@ impl<'a> Run<'a> {
         let folder = opened.dir.folder().clone();
         let settings = Settings::of(&self.identity)?;
         let (state, lang) = (&opened.state, self.options.lang);
-        let published = publish::spans(&folder)
-            .and_then(|spans| publish::publish(&folder, &folder, state, &spans, &settings, lang));
+        let published = publish::publish(&folder, &folder, state, &settings, lang);
         // The error that ended the sweep matters more than one of its report.
         let (end, ranking, report) = match (finish?, published) {
             (Finish::Interrupted, published) => {

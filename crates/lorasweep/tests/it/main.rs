@@ -4,6 +4,7 @@ mod arguments;
 mod check;
 mod common;
 mod data;
+mod earlier;
 mod elsewhere;
 mod exports;
 mod generate;

@@ -8,7 +8,6 @@ use serde_json::{Map, Value, json};
 use spec::{Outcome, SweepState, TrialConfig, TrialState};
 
 use crate::diagnose::Diagnosis;
-use crate::page::Span;
 use crate::parameters::{self, Parameter};
 
 /// Operations of the journal, by Optuna's numbers.
@@ -32,7 +31,6 @@ const MINIMIZE: u32 = 1;
 pub fn optuna_journal(
     state: &SweepState,
     diagnoses: &BTreeMap<spec::TrialId, Diagnosis>,
-    spans: &[Span],
 ) -> String {
     let configs: Vec<&TrialConfig> = state.trials.values().map(|t| &t.trial.config).collect();
     let axes: Vec<Axis> = parameters::varying(&configs)
@@ -47,11 +45,9 @@ pub fn optuna_journal(
         ),
     ];
     for (id, trial) in &state.trials {
-        let own: Vec<&Span> = spans.iter().filter(|span| span.trial == *id).collect();
-        let from = own.iter().map(|span| span.from_ms).min().unwrap_or(0);
-        let to = own.iter().map(|span| span.to_ms).max().unwrap_or(0);
+        let time = state.timeline.bounds(*id).unwrap_or_default();
         let flag = diagnoses.get(id).map(|diagnosis| diagnosis.flag.name());
-        lines.push(operation(CREATE_TRIAL, created(trial, &axes, flag, (from, to))));
+        lines.push(operation(CREATE_TRIAL, created(trial, &axes, flag, time)));
     }
     lines.concat()
 }

@@ -41,7 +41,7 @@ pub fn of(page: Page<'_>) -> Value {
         "parameters": varying.iter().map(|p| axis(p, &configs)).collect::<Vec<_>>(),
         "fixed": fixed(&configs, &varying),
         "rows": rows,
-        "spans": page.spans,
+        "spans": state.timeline.spans(),
         "importance": importance(state),
     })
 }

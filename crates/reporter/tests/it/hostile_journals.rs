@@ -10,7 +10,7 @@ use reporter::diagnose::diagnose_all;
 use reporter::{
     Lang, Page, TerminalOptions, evaluations_csv, evaluations_parquet, html, importance,
     metrics_csv, mlflow, optuna_journal, rank, ranking_csv, ranking_json, ranking_parquet,
-    steps_csv, tensorboard, terminal, timeline,
+    steps_csv, tensorboard, terminal,
 };
 use spec::{
     Evaluation, Event, ExampleLosses, Outcome, Record, ReportSettings, StopReason, SweepState,
@@ -170,16 +170,14 @@ proptest! {
 
     #[test]
     fn a_journal_of_anything_is_ranked_and_exported_in_well_formed_files(records in records()) {
-        let state = SweepState::from_events(records.iter().map(|record| &record.event));
-        let spans = timeline(&records);
+        let state = SweepState::from_records(&records);
         let settings = ReportSettings::default();
         for lang in [Lang::En, Lang::Vi] {
             let ranking = rank(&state, &settings, lang);
             let text = terminal(&ranking, TerminalOptions::default());
             prop_assert!(!text.contains(ESCAPE));
             let page = Page {
-                state: &state, ranking: &ranking, settings: &settings, spans: &spans, lang,
-                reload_seconds: None,
+                state: &state, ranking: &ranking, settings: &settings, lang, reload_seconds: None,
             };
             prop_assert!(!html(page).unwrap().contains("<script>alert"));
         }
@@ -203,14 +201,13 @@ proptest! {
 
     #[test]
     fn trackers_get_whole_lines_and_paths_below_their_folder(records in records()) {
-        let state = SweepState::from_events(records.iter().map(|record| &record.event));
-        let spans = timeline(&records);
+        let state = SweepState::from_records(&records);
         let diagnoses = diagnose_all(&state, &ReportSettings::default(), Lang::En);
-        for line in optuna_journal(&state, &diagnoses, &spans).lines() {
+        for line in optuna_journal(&state, &diagnoses).lines() {
             let line: serde_json::Value = serde_json::from_str(line).unwrap();
             prop_assert!(line["op_code"].is_u64());
         }
-        let experiment = mlflow(&state, &diagnoses, &spans, "/store");
+        let experiment = mlflow(&state, &diagnoses, "/store");
         prop_assert!(is_below(&experiment.id) && !experiment.id.contains('/'));
         let files = experiment.files.iter().map(|file| &file.path);
         for path in files.chain(&experiment.folders) {
@@ -222,7 +219,7 @@ proptest! {
             let one_key = |line: &str| line.split_once(": ").is_some_and(|(key, _)| is_key(key));
             prop_assert!(text.lines().all(one_key), "{text:?}");
         }
-        let events = tensorboard(&state, &spans);
+        let events = tensorboard(&state);
         prop_assert!(events.iter().all(|file| is_below(&file.path)));
     }
 }

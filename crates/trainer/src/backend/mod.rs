@@ -61,6 +61,9 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Makes the tables of a step.
     fn plan<'a>(&self, step: Step<'a, Self::Tensor>) -> Result<Self::Plan<'a>>;
 
+    /// Where it computes: `cpu`, `cuda:0`.
+    fn device(&self) -> String;
+
     /// Gives memory that is kept for reuse back to the system.
     fn trim(&self);
 

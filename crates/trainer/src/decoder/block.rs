@@ -117,7 +117,7 @@ fn to_gate_up<B: Backend>(
     x: B::Tensor,
     attention: impl FnOnce(&B::Tensor) -> Result<(B::Tensor, B::Tensor)>,
 ) -> Result<Saved<B>> {
-    let (be, w, c) = (layer.backend, layer.frozen(), &layer.model.config);
+    let (be, w) = (layer.backend, layer.frozen());
     let mut low_rank = std::array::from_fn(|_| None);
 
     let (h, attention_inverse_rms) = layer.norm_before(&x, w.attention_norm.as_ref())?;

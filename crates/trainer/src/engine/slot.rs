@@ -1,14 +1,14 @@
 //! A slot: one trial's adapter, optimizer state and place in its data.
 
-use spec::{Evaluation, Event, Outcome, TrainPoint, TrainSettings, Trial, TrialConfig};
+use spec::{Evaluation, Event, Outcome, TrainPoint, TrainSettings, Trial};
 
 use super::health::Health;
-use super::order::{epoch_order, steps_per_epoch};
+use super::order::epoch_order;
 use crate::adapter::AdapterLayout;
 use crate::backend::{AdamWStep, AdamWUpdate, Backend};
 use crate::decoder::{Decoder, SlotDropout};
 use crate::error::Result;
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, steps_per_epoch};
 use data::{Dataset, Example};
 
 /// The best evaluation so far and the adapter that gave it.
@@ -75,7 +75,7 @@ impl<B: Backend> Slot<B> {
     ) -> Result<Self> {
         let (backend, c) = (&decoder.backend, &trial.config);
         let steps_per_epoch = steps_per_epoch(train.examples.len(), c.batch_size);
-        let schedule = schedule(c, train.examples.len(), settings);
+        let schedule = Schedule::on_examples(c, train.examples.len(), settings);
         let zeros = || backend.zeros(1, layout.len);
         let mut initial = layout.initial_values(c.seed, c.variant.init_lora_weights);
         decoder.set_magnitudes(&layout, &mut initial)?;
@@ -290,12 +290,6 @@ impl<B: Backend> Slot<B> {
         self.outcome = Some(outcome.clone());
         Event::TrialFinished { trial: self.trial.id, outcome }
     }
-}
-
-/// A trial's schedule over its steps on so many training examples.
-pub fn schedule(trial: &TrialConfig, examples: usize, settings: &TrainSettings) -> Schedule {
-    let total = steps_per_epoch(examples, trial.batch_size).saturating_mul(trial.epochs);
-    Schedule::of_trial(trial, total, settings)
 }
 
 /// The factor that brings the gradient's norm down to the limit, as PyTorch's `clip_grad_norm_`.

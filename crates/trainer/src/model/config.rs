@@ -1,12 +1,10 @@
 //! The decoder's shape and the constants of its blocks, from `config.json`.
 
 use std::ops::Range;
-use std::path::Path;
 
 use spec::TargetModule;
 
 use crate::backend::{Activation, Attention, AttentionShape};
-use crate::error::{Result, TrainerError};
 use crate::rope::Rope;
 
 mod file;
@@ -96,18 +94,6 @@ pub enum QkNorm {
 }
 
 impl DecoderConfig {
-    /// Reads `config.json` of a model folder.
-    pub fn read(model_dir: &Path) -> Result<Self> {
-        let path = model_dir.join("config.json");
-        let text = std::fs::read_to_string(&path).map_err(TrainerError::io("read", &path))?;
-        Self::parse(&text).map_err(|message| TrainerError::Config { path, message })
-    }
-
-    /// Interprets the text of a `config.json`; the error says which key is wrong and why.
-    pub fn parse(text: &str) -> std::result::Result<Self, String> {
-        file::parse(text)
-    }
-
     /// Input and output size of a target module.
     pub fn module_shape(&self, module: TargetModule) -> (usize, usize) {
         let (d, f) = (self.hidden_size, self.intermediate_size);
@@ -152,10 +138,7 @@ impl DecoderConfig {
     /// The model's own modules for those that a sweep names: where q, k and v are one projection,
     /// the three together stand for it, and so do gate and up. The error says which module the
     /// model does not have.
-    pub fn targets(
-        &self,
-        named: &[TargetModule],
-    ) -> std::result::Result<Vec<TargetModule>, String> {
+    pub fn targets(&self, named: &[TargetModule]) -> Result<Vec<TargetModule>, String> {
         let mut left = named.to_vec();
         let mut targets = Vec::new();
         for module in self.modules() {

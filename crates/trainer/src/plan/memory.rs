@@ -5,7 +5,7 @@
 
 use spec::{ExecutorSettings, TargetModule, TrainSettings, TrialConfig};
 
-use super::{MOST_SLOTS, Packing, TOKENS_PER_MICRO_BATCH, TOKENS_PER_STEP};
+use super::packing::{MOST_SLOTS, Packing, TOKENS_PER_MICRO_BATCH, TOKENS_PER_STEP};
 use crate::adapter::{AdapterLayout, LoraShape};
 use crate::decoder::shares;
 use crate::error::{Result, TrainerError};
@@ -206,8 +206,10 @@ impl Demand<'_> {
                 }
             }
         }
+        let needed = self.memory(&smallest);
         Err(TrainerError::NotEnoughMemory {
-            needed: self.memory(&smallest),
+            of_trial: needed.slots + needed.activations,
+            of_base: needed.base,
             bases: self.base.models,
             usable,
             longest: self.longest(),
@@ -250,8 +252,8 @@ fn shared_by_all<'a>(examples: impl Iterator<Item = &'a Example> + Clone) -> usi
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{rows, trial};
     use super::*;
+    use crate::plan::tests::{rows, trial};
     use data::Example;
 
     const MODEL: &str = r#"{"model_type": "llama", "vocab_size": 64, "hidden_size": 32,

@@ -3,8 +3,8 @@
 use candle_core::{DType, Device, Tensor};
 use data::{Dataset, Example};
 use spec::{
-    BaseSettings, LrScheduler, Quantization, TargetModule, TrainSettings, Trial, TrialConfig,
-    TrialId,
+    BaseSettings, LrScheduler, Quantization, TargetModule, TrainSettings, Trainer, Trial,
+    TrialConfig, TrialId,
 };
 use trainer::backend::cpu::Cpu;
 use trainer::engine::{Packed, TrainingSets};

@@ -9,10 +9,10 @@ use std::time::Duration;
 use crate::common::launcher::FakeLauncher;
 use crate::common::{BoundPruner, Fuse, ListPlanner, Witness, config};
 use planner::Pruner;
-use spec::{ExecutorKind, Outcome, PathKind, Sweep, SweepState, TrialConfig, TrialId};
+use spec::{ExecutorKind, Outcome, PathKind, Steps, Sweep, SweepState, TrialConfig, TrialId};
 use store::{Identity, SweepDir, TrialTables};
 use worker::launch::WorkerCommand;
-use worker::{CommandTrainer, Drive, Finish, Steps, WorkerError};
+use worker::{CommandTrainer, Drive, Finish, WorkerError};
 
 /// A folder with a script `train.sh` and a sweep that runs it.
 struct World {

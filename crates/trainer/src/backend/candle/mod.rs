@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{D, DType, Device, DeviceLocation, Tensor};
 
 use super::{Activation, AdamWUpdate, Attention, Backend, Head, Linear, LoraPath, Step};
 use crate::error::Result;
@@ -80,6 +80,14 @@ impl Backend for CandleBackend {
 
     fn plan<'a>(&self, step: Step<'a, Tensor>) -> Result<Plan<'a>> {
         Plan::new(step, self.dtype, self.wide(), &self.device)
+    }
+
+    fn device(&self) -> String {
+        match self.device.location() {
+            DeviceLocation::Cpu => "cpu".to_owned(),
+            DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+            DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
+        }
     }
 
     /// Candle keeps no freed memory.

@@ -13,7 +13,6 @@ use rayon::prelude::*;
 
 use super::buffer::{Buf, Pool};
 use super::gemm::{gemm, split_rows};
-use super::plan::PlannedSite;
 use crate::backend::{LoraPath, gradients_of};
 use crate::dropout::Dropout;
 use crate::error::Result;
@@ -29,6 +28,14 @@ type Path<'a, T> = LoraPath<'a, Buf<T>>;
 pub struct Block {
     path: usize,
     rows: Range<usize>,
+}
+
+/// The adapters at a linear layer, and how their rows are cut.
+#[derive(Clone, Copy)]
+pub struct PlannedSite<'a, T: Real> {
+    pub columns: &'a Range<usize>,
+    pub paths: &'a [LoraPath<'a, Buf<T>>],
+    pub blocks: &'a [Block],
 }
 
 /// The tasks that the products of some paths are cut into.

@@ -84,6 +84,10 @@ impl<T: Real> Backend for Cpu<T> {
         Ok(Plan::new(step, &self.rope))
     }
 
+    fn device(&self) -> String {
+        "cpu".to_owned()
+    }
+
     fn trim(&self) {
         self.pool.trim();
     }

@@ -4,9 +4,9 @@ use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use super::buffer::Buf;
-use super::lora::{Block, blocks};
+use super::lora::{Block, PlannedSite, blocks};
 use super::rope::{Angles, Table};
-use crate::backend::{LoraPath, Step};
+use crate::backend::Step;
 use crate::real::Real;
 use crate::rope::Rope;
 
@@ -21,14 +21,6 @@ pub struct Plan<'a, T: Real> {
     blocks: Vec<Vec<Block>>,
     /// For each rope which rows turn by which angles.
     angles: Vec<Vec<RowsTurned<T>>>,
-}
-
-/// The adapters at a linear layer, and how their rows are cut.
-#[derive(Clone, Copy)]
-pub struct PlannedSite<'a, T: Real> {
-    pub columns: &'a Range<usize>,
-    pub paths: &'a [LoraPath<'a, Buf<T>>],
-    pub blocks: &'a [Block],
 }
 
 impl<'a, T: Real> Plan<'a, T> {

@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use super::Cuda;
 use super::driver::{Arg, Fields};
-use super::plan::Plan;
 use super::tensor::Tensor;
 use crate::backend::{Attention, Family};
 use crate::error::{Result, TrainerError};
@@ -67,12 +66,11 @@ pub fn forward(
     be: &Cuda,
     qkv: &Tensor,
     attention: &Attention,
-    plan: &Plan<'_>,
+    (tiles, count): (Arg<'_>, usize),
 ) -> Result<(Tensor, Tensor)> {
     let of = attention.shape;
     let out = be.stale(qkv.rows(), of.q_columns())?;
     let lse = Tensor::stale(be.gpu(), qkv.rows(), of.heads, false)?;
-    let (tiles, count) = plan.tiles();
     let args = [out.arg(), lse.arg(), qkv.arg(), tiles, shape(attention)?];
     let shared = shared(3, 1, of.head_dim);
     be.gpu().launch("attention", (count, of.heads), THREADS, shared, &args)?;
@@ -85,12 +83,11 @@ pub fn backward(
     dout: &Tensor,
     saved: &Saved<'_>,
     attention: &Attention,
-    plan: &Plan<'_>,
+    (tiles, count): (Arg<'_>, usize),
 ) -> Result<Tensor> {
     let (of, Saved { qkv, out, lse }) = (attention.shape, saved);
     let dqkv = be.stale(qkv.rows(), qkv.cols())?;
     let along = Tensor::stale(be.gpu(), qkv.rows(), of.heads, false)?;
-    let (tiles, count) = plan.tiles();
     let rule = shape(attention)?;
     let args = [
         dqkv.arg(),

@@ -23,6 +23,7 @@ mod loss;
 mod optimizer;
 mod plan;
 mod rope;
+mod tables;
 mod tensor;
 mod weight;
 
@@ -176,6 +177,10 @@ impl Backend for Cuda {
 
     fn plan<'a>(&self, step: Step<'a, Tensor>) -> Result<Plan<'a>> {
         Plan::new(step, &self.gpu, &self.angles)
+    }
+
+    fn device(&self) -> String {
+        format!("cuda:{}", self.gpu.ordinal())
     }
 
     fn trim(&self) {
@@ -378,7 +383,7 @@ impl Backend for Cuda {
     }
 
     fn rope(&self, qkv: &mut Tensor, rope: usize, inverse: bool, plan: &Plan<'_>) -> Result<()> {
-        rope::rotate(&self.gpu, qkv, plan.rotation(rope), inverse, plan)
+        rope::rotate(&self.gpu, qkv, plan.rotation(rope), plan.attention, inverse)
     }
 
     fn attention(
@@ -387,7 +392,7 @@ impl Backend for Cuda {
         attention: &Attention,
         plan: &Plan<'_>,
     ) -> Result<(Tensor, Tensor)> {
-        attention::forward(self, qkv, attention, plan)
+        attention::forward(self, qkv, attention, plan.tiles())
     }
 
     fn attention_backward(
@@ -400,7 +405,7 @@ impl Backend for Cuda {
         plan: &Plan<'_>,
     ) -> Result<Tensor> {
         let saved = attention::Saved { qkv, out, lse: log_denominators };
-        attention::backward(self, dout, &saved, attention, plan)
+        attention::backward(self, dout, &saved, attention, plan.tiles())
     }
 
     fn glu(&self, gate_up: &Tensor, f: Activation) -> Result<Tensor> {

@@ -5,8 +5,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::attention;
-use super::driver::{Arg, Buffer, Fields, Gpu, View};
+use super::driver::{Arg, Gpu, View};
 use super::rope::{AngleTables, Rotation, rotation};
+use super::tables::{Numbers, Part, Tables};
 use super::tensor::Tensor;
 use crate::backend::Step;
 use crate::error::Result;
@@ -15,7 +16,7 @@ use crate::error::Result;
 #[derive(Debug)]
 pub struct Plan<'a> {
     step: Step<'a, Tensor>,
-    buffer: Buffer,
+    tables: Tables,
     /// Token of each row.
     ids: Part,
     /// The rows that the last block computes after its attention.
@@ -27,25 +28,6 @@ pub struct Plan<'a> {
     weights: Part,
     /// How rows turn, for each rope.
     rotations: Vec<Rotation>,
-}
-
-/// Some of the plan's numbers.
-#[derive(Debug, Clone, Copy)]
-pub struct Part {
-    first: usize,
-    pub(super) len: usize,
-}
-
-/// The numbers of a plan on the host.
-#[derive(Default)]
-pub struct Numbers(Vec<u32>);
-
-impl Numbers {
-    pub(super) fn push(&mut self, numbers: impl IntoIterator<Item = u32>) -> Part {
-        let first = self.0.len();
-        self.0.extend(numbers);
-        Part { first, len: self.0.len() - first }
-    }
 }
 
 impl<'a> Plan<'a> {
@@ -64,45 +46,37 @@ impl<'a> Plan<'a> {
         let rotations =
             step.ropes.iter().map(|rope| rotation(rows, rope, gpu, angles, &mut numbers));
         let rotations = rotations.collect::<Result<_>>()?;
-        let mut buffer = gpu.buffer(4 * numbers.0.len())?;
-        gpu.upload(&mut buffer, 0, bytemuck::cast_slice(&numbers.0))?;
-        Ok(Self { step, buffer, ids, read_rows, tiles, targets, weights, rotations })
+        let tables = numbers.upload(gpu)?;
+        Ok(Self { step, tables, ids, read_rows, tiles, targets, weights, rotations })
     }
 
-    /// Numbers as a kernel's `Ints`.
-    pub(super) fn ints(&self, part: Part) -> Arg<'_> {
-        Fields::default().address_of(&self.buffer, 4 * part.first).u64(part.len as u64).arg()
-    }
-
-    /// Numbers of which a job looks things up.
-    pub(super) fn view(&self, part: Part) -> View<'_> {
-        View::new(&self.buffer, part.first, part.len, false)
-    }
-
+    /// Tokens, one for each row.
     pub(super) fn ids(&self) -> View<'_> {
-        self.view(self.ids)
+        self.tables.view(self.ids)
     }
 
     pub(super) fn read(&self) -> View<'_> {
-        self.view(self.read_rows)
+        self.tables.view(self.read_rows)
     }
 
     /// The attention's tiles, and how many there are.
     pub(super) fn tiles(&self) -> (Arg<'_>, usize) {
-        (self.ints(self.tiles), self.tiles.len / attention::NUMBERS_OF_A_TILE)
+        (self.tables.ints(self.tiles), self.tiles.len / attention::NUMBERS_OF_A_TILE)
     }
 
     pub(super) fn targets(&self) -> Arg<'_> {
-        self.ints(self.targets)
+        self.tables.ints(self.targets)
     }
 
     /// The factors of the targets' losses.
     pub(super) fn weights(&self) -> Arg<'_> {
-        self.view(self.weights).arg()
+        self.tables.view(self.weights).arg()
     }
 
-    pub(super) fn rotation(&self, rope: usize) -> &Rotation {
-        &self.rotations[rope]
+    /// How the rows turn by a rope: the angles, and the row of them for each row of the step.
+    pub(super) fn rotation(&self, rope: usize) -> (&Tensor, View<'_>) {
+        let rotation = &self.rotations[rope];
+        (rotation.angles(), self.tables.view(rotation.places))
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::driver::{Gpu, Job, Kind};
-use super::plan::{Numbers, Part, Plan};
+use super::driver::{Gpu, Job, Kind, View};
+use super::tables::{Numbers, Part};
 use super::tensor::Tensor;
-use crate::backend::Rows;
+use crate::backend::{AttentionShape, Rows};
 use crate::error::Result;
 use crate::rope::Rope;
 
@@ -65,7 +65,13 @@ impl AngleTables {
 pub struct Rotation {
     angles: Arc<Angles>,
     /// The row of the angles for each row of the step.
-    places: Part,
+    pub places: Part,
+}
+
+impl Rotation {
+    pub fn angles(&self) -> &Tensor {
+        &self.angles.values
+    }
 }
 
 /// Frequencies may depend on a sequence's length; those that are equal are there once.
@@ -104,14 +110,13 @@ pub fn rotation(
 pub fn rotate(
     gpu: &Gpu,
     qkv: &Tensor,
-    rotation: &Rotation,
+    (angles, places): (&Tensor, View<'_>),
+    shape: AttentionShape,
     inverse: bool,
-    plan: &Plan<'_>,
 ) -> Result<()> {
-    let (angles, shape) = (&rotation.angles.values, plan.attention);
     let (half, heads) = (angles.cols() / 2, shape.heads + shape.kv_heads);
-    let job = Job::on_values(Kind::Rope, plan.rows.len() * heads * half).writes(qkv.view());
-    let job = job.reads(angles.view()).ints(plan.view(rotation.places));
+    let job = Job::on_values(Kind::Rope, qkv.rows() * heads * half).writes(qkv.view());
+    let job = job.reads(angles.view()).ints(places);
     let job = job.size(qkv.cols()).size(heads).size(shape.head_dim).size(half);
     gpu.queue(job.number(if inverse { -1.0 } else { 1.0 }))
 }

@@ -1,8 +1,11 @@
-//! The trainer as the worker sees it: a frozen base, several slots, one step at a time.
+//! What a trainer does: a frozen base, several slots, one step at a time. An engine implements it, and
+//! a worker drives it; neither knows the other.
 
 use std::path::Path;
 
-use spec::{BaseForm, Evaluation, Event, ExampleLosses, TestEvaluation, Trial, TrialId};
+use crate::base::BaseForm;
+use crate::event::{Evaluation, Event, ExampleLosses, TestEvaluation};
+use crate::trial::{Trial, TrialId};
 
 /// An error of the trainer, whatever its type.
 pub type TrainerError = Box<dyn std::error::Error + Send + Sync>;
@@ -27,10 +30,10 @@ pub struct Steps {
     /// All of them.
     pub total: u32,
     /// How many of the first ones it shares with every longer trial of its trajectory (see
-    /// [`spec::TrialConfig::trajectory`]); `None` when it shares none.
+    /// [`TrialConfig::trajectory`](crate::TrialConfig::trajectory)); `None` when it shares none.
     pub shared: Option<u32>,
     /// Micro-batches that one of them takes, as far as that is known beforehand: the unit of logical
-    /// time (`spec::LogicalStart`).
+    /// time ([`LogicalStart`](crate::LogicalStart)).
     pub micro_batches: u32,
 }
 
