@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod added;
 mod as_of;
 mod base;
 mod command;
@@ -37,6 +38,7 @@ mod text;
 mod trial;
 mod variant;
 
+pub use added::trial_of;
 pub use as_of::EndsSeen;
 pub use base::{BaseForm, BaseSettings, Quantization};
 pub use command::{CommandTemplate, CommandValue, shell_word};
@@ -64,7 +66,7 @@ pub use settings::{
 pub use slurm::SlurmSettings;
 pub use space::{Axis, Choice, SearchSpace};
 pub use state::{
-    Continued, LostWorker, Promoted, QuantizedBase, SweepState, TrialState, TrialStatus,
+    Continued, Extension, LostWorker, Promoted, QuantizedBase, SweepState, TrialState, TrialStatus,
 };
 pub use sweep::{Brackets, EarlyTerminate, Goal, Method, Metric, MetricName, Sweep, Warning};
 pub use text::{

@@ -6,6 +6,7 @@ mod common;
 mod data;
 mod elsewhere;
 mod exports;
+mod extended;
 mod generate;
 mod guides;
 mod hub;
