@@ -129,6 +129,12 @@ pub enum Error {
         /// What is wrong with it.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A few steps could not be trained to time them.
+    #[error("a step could not be trained")]
+    Measure {
+        /// The trainer's reason.
+        source: spec::TrainerError,
+    },
     /// No such trial.
     #[error("the sweep in `{}` has no trial {trial}", shown(dir))]
     NoSuchTrial {

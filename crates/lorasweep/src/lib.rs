@@ -54,8 +54,8 @@ pub use answers::{
     Answer, AnswerEvent, AnswerOptions, AnswerOutcome, Answered, MeanScore, PromptSource, Writer,
 };
 pub use check::{
-    AdaptersOnDisk, ElsewhereFindings, Findings, OwnFindings, PlannedTrial, Room, TotalWork,
-    WeightFormats,
+    AdaptersOnDisk, ElsewhereFindings, Findings, OwnFindings, PlannedTrial, PredictedTime, Room,
+    TotalWork, WeightFormats,
 };
 pub use error::Error;
 pub use export::options::{ExportOptions, Exported};

@@ -93,6 +93,7 @@ impl SweepState {
             facts: self.facts.clone(),
             base: self.base.clone(),
             quantized_bases: self.quantized_bases.clone(),
+            first_draw: self.first_draw,
             trials: trials.filter_map(|(id, t)| Some((*id, t.as_of(time, seen)?))).collect(),
             ..Self::default()
         }

@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod added;
 mod as_of;
 mod base;
 mod command;
@@ -39,6 +40,7 @@ mod trainer;
 mod trial;
 mod variant;
 
+pub use added::trial_of;
 pub use as_of::EndsSeen;
 pub use base::{BaseForm, BaseSettings, Quantization};
 pub use command::{CommandTemplate, CommandValue, shell_word};
@@ -66,7 +68,7 @@ pub use settings::{
 pub use slurm::SlurmSettings;
 pub use space::{Axis, Choice, SearchSpace};
 pub use state::{
-    Continued, LostWorker, Promoted, QuantizedBase, SweepState, TrialState, TrialStatus,
+    Continued, Extension, LostWorker, Promoted, QuantizedBase, SweepState, TrialState, TrialStatus,
 };
 pub use sweep::{Brackets, EarlyTerminate, Goal, Method, Metric, MetricName, Sweep, Warning};
 pub use text::{

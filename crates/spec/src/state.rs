@@ -1,5 +1,6 @@
 //! The state of a sweep: a fold over its events.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -62,6 +63,21 @@ pub struct TrialState {
     /// When it began, in logical time, where the sweep keeps it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock: Option<LogicalClock>,
+    /// A person added it: it comes on top of what the planner proposes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_added: bool,
+    /// The search space does not have its configuration any more: it is history.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_outside: bool,
+}
+
+/// The sweep file was changed, and the sweep continued.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Extension {
+    /// Trials that there were before.
+    pub trials: usize,
+    /// One line for each setting that changed.
+    pub changes: Vec<String>,
 }
 
 /// A stopped trial went on.
@@ -101,6 +117,8 @@ impl TrialState {
             is_kept: false,
             promotions: Vec::new(),
             clock: None,
+            is_added: false,
+            is_outside: false,
         }
     }
 
@@ -149,6 +167,27 @@ impl TrialState {
         self.promotions.push(Promoted { step, stopped, reason: reason.to_owned() });
         self.is_kept = false;
         self.status = TrialStatus::Pending;
+    }
+
+    /// Runs again from its beginning.
+    fn retry(&mut self) {
+        self.rewind(0);
+        (self.status, self.checkpoint_step) = (TrialStatus::Pending, None);
+        (self.losses, self.is_kept) = (0, false);
+        (self.failure_log, self.promotions) = (None, Vec::new());
+        if let Some(clock) = &mut self.clock {
+            clock.starts.truncate(1);
+        }
+    }
+
+    /// Whether the search space has its configuration. One that left it and is back goes on.
+    fn set_outside(&mut self, is_outside: bool) {
+        self.is_outside = is_outside;
+        let was_dropped =
+            matches!(self.outcome(), Some(Outcome::Stopped { reason: StopReason::OutsideSpace }));
+        if was_dropped && !is_outside {
+            self.retry();
+        }
     }
 
     /// A trial that restarts from an earlier step takes those steps again: what lay beyond is
@@ -224,6 +263,13 @@ pub struct SweepState {
     pub finished: bool,
     /// When trials ran where, as far as the times of events are known.
     pub timeline: Timeline,
+    /// The changes of the sweep file since it began.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<Extension>,
+    /// Methods that draw begin with this draw of their sequence: those before belong to the search
+    /// space as it was.
+    #[serde(skip)]
+    pub first_draw: u64,
 }
 
 impl SweepState {
@@ -263,8 +309,21 @@ impl SweepState {
             Event::SweepStarted { name, fingerprint, .. } => {
                 self.name.clone_from(name);
                 self.fingerprint.clone_from(fingerprint);
-                self.finished = false;
+                self.reopen();
                 self.peak_bytes = None;
+            }
+            Event::SweepExtended { fingerprint, changes, outside, first_draw } => {
+                self.fingerprint.clone_from(fingerprint);
+                self.first_draw = *first_draw;
+                let (trials, changes) = (self.trials.len(), changes.clone());
+                self.extensions.push(Extension { trials, changes });
+                for (id, trial) in &mut self.trials {
+                    trial.set_outside(outside.contains(id));
+                }
+            }
+            Event::TrialRetried { trial } => {
+                self.reopen();
+                self.with(*trial, TrialState::retry);
             }
             Event::DataPrepared { facts } => self.facts = Some(facts.clone()),
             Event::BaseEvaluated { evaluation } => self.base = Some(evaluation.clone()),
@@ -275,9 +334,11 @@ impl SweepState {
                     examples: examples.clone(),
                 });
             }
-            Event::TrialProposed { trial, start } => {
+            Event::TrialProposed { trial, start, is_added } => {
+                self.reopen();
                 let new = TrialState {
                     clock: start.map(LogicalClock::new),
+                    is_added: *is_added,
                     ..TrialState::new(trial.clone())
                 };
                 self.trials.entry(trial.id).or_insert(new);
@@ -354,6 +415,17 @@ impl SweepState {
         }
     }
 
+    /// The same without the trials that the search space does not have any more: what a decision or
+    /// a comparison may see.
+    pub fn within_space(&self) -> Cow<'_, Self> {
+        if !self.trials.values().any(|trial| trial.is_outside) {
+            return Cow::Borrowed(self);
+        }
+        let mut within = self.clone();
+        within.trials.retain(|_, trial| !trial.is_outside);
+        Cow::Owned(within)
+    }
+
     /// The untouched base model that a trial began from, in the form that it asks for.
     pub fn base_of(&self, trial: &TrialState) -> Option<&Evaluation> {
         match trial.trial.config.quantization {
@@ -383,6 +455,13 @@ impl SweepState {
         match place {
             Some(place) => self.quantized_bases[place] = base,
             None => self.quantized_bases.push(base),
+        }
+    }
+
+    /// There are trials to run again; which one is chosen and tested is open again, too.
+    fn reopen(&mut self) {
+        if std::mem::take(&mut self.finished) {
+            self.test.clear();
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use spec::{Evaluation, Event, SweepState, TrialId, TrialState};
 
-use crate::claim::{claim, refuse_different, refuse_occupied};
+use crate::claim::{claim, refuse_different, refuse_occupied, write_identity};
 use crate::error::{BuildError, StoreError};
 use crate::folder::SweepFolder;
 use crate::identity::Identity;
@@ -15,7 +15,7 @@ use crate::lock::DriverLock;
 use crate::lost::Told;
 use crate::worker::{Orders, new_worker, newest_claim};
 use crate::{
-    adapter, atomic, checkpoint, journal, layout, leftovers, lost, own_files, plots, room,
+    adapter, atomic, checkpoint, journal, layout, leftovers, lost, own_files, plots, request, room,
 };
 
 /// The driver's name among the journal's writers.
@@ -46,6 +46,9 @@ pub struct Opened {
     pub dir: SweepDir,
     /// What happened so far.
     pub state: SweepState,
+    /// What the sweep file changes of the sweep that the folder holds, one line for each setting.
+    /// Unless it is empty, [`SweepDir::write_identity`] is to follow once that is journalled.
+    pub extended: Vec<String>,
     /// Unfinished lines that an earlier driver left when it died, and that are gone now.
     pub cut: Vec<TornLine>,
 }
@@ -61,6 +64,15 @@ impl Opened {
     }
 }
 
+/// A sweep that [`SweepDir::open`] would continue.
+#[derive(Debug, PartialEq)]
+pub struct Found {
+    /// What happened so far.
+    pub state: SweepState,
+    /// See [`Opened::extended`].
+    pub extended: Vec<String>,
+}
+
 impl SweepDir {
     /// Opens or creates `results/<name>` for driving: takes the lock, checks that it holds the
     /// same sweep, reads the history, cuts a torn tail, begins a new journal file and sees that
@@ -69,17 +81,24 @@ impl SweepDir {
         let root = results.join(&identity.name);
         atomic::create_dir(&root)?;
         let lock = DriverLock::acquire(&root)?;
-        claim(&root, identity, written)?;
+        let extended = claim(&root, identity, written)?;
         room::try_folder(&root)?;
         let cancel = layout::cancel(&root);
         own_files::remove_file(&cancel).map_err(StoreError::io("remove", &cancel))?;
-        Self::read(root, lock, |journals, seq| journal::Writer::create(journals, DRIVER, seq))
+        let writer = |journals: &Path, seq| journal::Writer::create(journals, DRIVER, seq);
+        Self::read(root, lock, extended, writer)
+    }
+
+    /// Writes what the sweep is from now on; see [`Opened::extended`].
+    pub fn write_identity(&mut self, identity: &Identity, written: &str) -> Result<(), StoreError> {
+        write_identity(self.folder.path(), identity, written)
     }
 
     /// Reads the history and goes on with it in the journal file that `writer` gives.
     fn read(
         root: PathBuf,
         lock: DriverLock,
+        extended: Vec<String>,
         writer: impl FnOnce(&Path, u64) -> Result<journal::Writer, StoreError>,
     ) -> Result<Opened, StoreError> {
         let folder = SweepFolder::at(root);
@@ -94,7 +113,7 @@ impl SweepDir {
             state.apply_at(news.record.at_ms, &news.record.event);
         }
         let journal = writer(&journals, others.seq())?;
-        Ok(Opened { dir: Self { folder, journal, others, _lock: lock }, state, cut })
+        Ok(Opened { dir: Self { folder, journal, others, _lock: lock }, state, extended, cut })
     }
 
     /// Removes what processes that died left half written. Only while no worker of the sweep lives.
@@ -142,17 +161,18 @@ impl SweepDir {
         let root = results.join(&identity.name);
         atomic::create_dir(&root)?;
         let lock = DriverLock::wait_for(&root, patience)?;
-        match refuse_different(&root, identity) {
+        let extended = match refuse_different(&root, identity) {
             Err(StoreError::NotASweep { .. }) => claim(&root, identity, written)?,
             other => other?,
-        }
-        Self::read(root, lock, |journals, seq| journal::Writer::join(journals, DRIVER, seq))
+        };
+        let writer = |journals: &Path, seq| journal::Writer::join(journals, DRIVER, seq);
+        Self::read(root, lock, extended, writer)
     }
 
     /// Whether [`SweepDir::open`] would take `results/<name>`, without creating or changing
     /// anything: the history when there is one, an error when the folder belongs to a different
     /// sweep or is in use.
-    pub fn look(results: &Path, identity: &Identity) -> Result<Option<SweepState>, StoreError> {
+    pub fn look(results: &Path, identity: &Identity) -> Result<Option<Found>, StoreError> {
         let folder = match SweepFolder::open(results.join(&identity.name)) {
             Ok(folder) => folder,
             Err(StoreError::NotASweep { path }) => {
@@ -163,8 +183,8 @@ impl SweepDir {
         if let Some(holder) = folder.holder()? {
             return Err(StoreError::Locked { path: folder.path().to_path_buf(), holder });
         }
-        refuse_different(folder.path(), identity)?;
-        folder.state().map(Some)
+        let extended = refuse_different(folder.path(), identity)?;
+        Ok(Some(Found { state: folder.state()?, extended }))
     }
 
     /// The folder as anyone may see it.
@@ -243,6 +263,7 @@ fn write_json(root: &Path, path: &Path, value: &impl serde::Serialize) -> Result
 fn remove_leftovers(root: &Path) -> Result<(), StoreError> {
     leftovers::remove_leftovers(root, layout::is_sweep_file)?;
     plots::remove_leftovers(root)?;
+    request::remove_leftovers(root)?;
     let trials = layout::trials(root);
     leftovers::remove_leftovers(&trials, room::is_tried)?;
     for trial in atomic::own_entries(&trials)? {

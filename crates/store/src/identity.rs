@@ -1,16 +1,18 @@
 //! What makes a sweep this sweep: its resolved settings and the content of its input files.
 //!
 //! A folder whose identity differs is refused, so that no trial goes on with other settings or
-//! other data than it began with.
+//! other data than it began with. What only says which trials there are, and where they run, may
+//! change: the sweep is extended.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::StoreError;
+use crate::extension::{Change, as_extension};
 use crate::input::InputFile;
 use crate::{atomic, layout, own_files};
 
@@ -19,18 +21,17 @@ const FORMAT: u32 = 1;
 /// More differences than this are counted instead of listed.
 const LISTED_DIFFERENCES: usize = 8;
 
-/// How the lines begin of settings that say where the model is.
-const MODEL_NAMES: [&str; 3] = ["model: ", "hub", "base.weights: "];
-/// How they begin of settings that say where data is, with the input's name.
+/// Settings that say where the model is.
+const MODEL_NAMES: [&str; 3] = ["model", "hub", "base.weights"];
+/// Settings that say where data is, with the input's name.
 const DATA_NAMES: [(&str, &str); 4] = [
-    ("data.train: ", TRAINING_DATA),
-    ("data.validation.file: ", VALIDATION_DATA),
-    ("data.retention: ", RETENTION_DATA),
-    ("data.test: ", TEST_DATA),
+    ("data.train", TRAINING_DATA),
+    ("data.validation.file", VALIDATION_DATA),
+    ("data.retention", RETENTION_DATA),
+    ("data.test", TEST_DATA),
 ];
-/// The setting that says where earlier sweeps are, and how its line begins.
+/// The setting that says where earlier sweeps are.
 const WARM_START: &str = "warm_start";
-const EARLIER_NAMES: &str = "warm_start: ";
 /// How the names of a model's files begin.
 const OF_MODEL: &str = "model's ";
 
@@ -82,6 +83,14 @@ pub struct Identity {
     pub name: String,
     /// Hash of the resolved sweep.
     pub fingerprint: String,
+    /// Hash of the part of it that cannot change while the sweep continues; absent in files of
+    /// earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meaning: Option<String>,
+    /// The sweep file, absolute, to whose folder the paths in it are relative; absent in files of
+    /// earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
     /// Version of lorasweep that wrote this.
     pub version: String,
     /// Trials the sweep will have in all, where that is known beforehand.
@@ -109,6 +118,8 @@ impl Identity {
             v: FORMAT,
             name: name.into(),
             fingerprint: fingerprint.into(),
+            meaning: None,
+            file: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             planned_trials: None,
             inputs,
@@ -186,24 +197,24 @@ impl Identity {
         found
     }
 
-    /// Whether the line of a setting that differs from `other` says only that what it names, a model,
+    /// Whether a setting that differs from `other` says only that what it names, a model,
     /// data or earlier sweeps, is elsewhere or has another name by now: its content is known and the
     /// same.
-    fn is_elsewhere_alone(&self, other: &Self, line: &str) -> bool {
+    fn is_elsewhere_alone(&self, other: &Self, path: &str) -> bool {
         let model_of = |it: &Self| {
             let files = it.inputs.iter().filter(|(what, _)| what.starts_with(OF_MODEL));
             let files = files.map(|(what, file)| (what.clone(), file.clone()));
             Self { inputs: files.collect(), ..it.clone() }
         };
-        if MODEL_NAMES.iter().any(|name| line.starts_with(name)) {
+        if MODEL_NAMES.contains(&path) {
             return self.knows_model()
                 && other.knows_model()
                 && model_of(self).changed_inputs(&model_of(other)).is_empty();
         }
-        if line.starts_with(EARLIER_NAMES) {
+        if path == WARM_START {
             return self.has_same_earlier_sweeps(other);
         }
-        let data = DATA_NAMES.iter().find(|(name, _)| line.starts_with(name));
+        let data = DATA_NAMES.iter().find(|(name, _)| *name == path);
         let both = data.and_then(|(_, what)| self.inputs.get(*what).zip(other.inputs.get(*what)));
         both.is_some_and(|(here, there)| here.is_known_same(there))
     }
@@ -220,29 +231,44 @@ impl Identity {
         here.len() == there.len() && pairs.all(|(here, there)| here.is_known_same(there))
     }
 
-    /// One line for each thing in which `other`, found on disk, differs from this sweep. Empty:
-    /// it is the same sweep.
-    pub(crate) fn differences_from(&self, other: &Self) -> Vec<String> {
-        let mut found = self.changed_inputs(other);
-        if self.fingerprint != other.fingerprint {
-            let mut settings = Vec::new();
-            differences("", &other.sweep, &self.sweep, &mut settings);
-            let differs = !settings.is_empty();
-            settings.retain(|line| !self.is_elsewhere_alone(other, line));
-            found.append(&mut settings);
-            // A version computes the fingerprint from the paths as they are written. Where these name
-            // the same files (`./rows.jsonl`, or another working folder) nothing else is left.
-            if !differs && self.version != other.version {
-                found.push(format!("fingerprint: {} -> {}", other.fingerprint, self.fingerprint));
-            }
+    /// In what `other`, found on disk, differs from this sweep.
+    pub(crate) fn differences_from(&self, other: &Self) -> Differences {
+        let mut refused = self.changed_inputs(other);
+        if self.fingerprint == other.fingerprint {
+            return Differences { refused, extended: Vec::new() };
         }
-        if found.len() > LISTED_DIFFERENCES {
-            let more = found.len() - LISTED_DIFFERENCES;
-            found.truncate(LISTED_DIFFERENCES);
-            found.push(format!("and {more} more"));
+        let mut changes = Vec::new();
+        differences("", &other.sweep, &self.sweep, &mut changes);
+        let differs = !changes.is_empty();
+        let (extended, mut settings): (Vec<_>, Vec<_>) =
+            changes.into_iter().partition(as_extension);
+        settings.retain(|change| !self.is_elsewhere_alone(other, &change.path));
+        // Paths may be written in another way and mean the same files.
+        if self.meaning.is_some() && self.meaning == other.meaning {
+            settings.retain(Change::is_of_space);
         }
-        found
+        refused.extend(settings.iter().map(ToString::to_string));
+        // A version computes the fingerprint from the paths as they are written. Where these name the
+        // same files (`./rows.jsonl`, or another working folder) nothing else is left.
+        if !differs && self.version != other.version {
+            refused.push(format!("fingerprint: {} -> {}", other.fingerprint, self.fingerprint));
+        }
+        if refused.len() > LISTED_DIFFERENCES {
+            let more = refused.len() - LISTED_DIFFERENCES;
+            refused.truncate(LISTED_DIFFERENCES);
+            refused.push(format!("and {more} more"));
+        }
+        Differences { refused, extended: extended.iter().map(ToString::to_string).collect() }
     }
+}
+
+/// In what a sweep differs from the one that its folder holds; one line for each thing.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Differences {
+    /// What makes it a different sweep.
+    pub refused: Vec<String>,
+    /// What extends the sweep.
+    pub extended: Vec<String>,
 }
 
 /// Weights that hold the same are the same, whatever their files are called.
@@ -274,9 +300,13 @@ fn changed_weights(
     }
 }
 
-fn differences(at: &str, there: &Value, here: &Value, found: &mut Vec<String>) {
+fn differences(at: &str, there: &Value, here: &Value, found: &mut Vec<Change>) {
+    if at == "hub" && there != here {
+        let (there, here) = (there.clone(), here.clone());
+        return found.push(Change { path: at.to_owned(), there, here });
+    }
     match (there, here) {
-        (Value::Object(a), Value::Object(b)) => {
+        (Value::Object(a), Value::Object(b)) if !is_axis(at) => {
             let mut keys: Vec<_> = a.keys().chain(b.keys()).collect();
             keys.sort();
             keys.dedup();
@@ -290,8 +320,16 @@ fn differences(at: &str, there: &Value, here: &Value, found: &mut Vec<String>) {
             }
         }
         _ if there == here => {}
-        _ => found.push(format!("{at}: {there} -> {here}")),
+        _ => {
+            let (there, here) = (there.clone(), here.clone());
+            found.push(Change { path: at.to_owned(), there, here });
+        }
     }
+}
+
+/// Whether a path leads to a parameter's axis, which is compared as a whole.
+fn is_axis(path: &str) -> bool {
+    path.strip_prefix("space.").is_some_and(|parameter| !parameter.contains('.'))
 }
 
 #[cfg(test)]
@@ -310,7 +348,7 @@ mod tests {
         let there = json!({"seed": 1, "train": {"max_seq_len": 128, "x": 1}, "report": 1});
         let here = json!({"seed": 1, "train": {"max_seq_len": 256, "x": 1}, "report": 2});
         let (there, here) = (identity("a", there), identity("b", here));
-        assert_eq!(here.differences_from(&there), ["train.max_seq_len: 128 -> 256"]);
+        assert_eq!(here.differences_from(&there).refused, ["train.max_seq_len: 128 -> 256"]);
     }
 
     #[test]
@@ -324,8 +362,8 @@ mod tests {
             it
         };
         let (there, here) = (with_data("one"), with_data("two"));
-        assert_eq!(there.differences_from(&there), Vec::<String>::new());
-        let found = here.differences_from(&there);
+        assert_eq!(there.differences_from(&there), Differences::default());
+        let found = here.differences_from(&there).refused;
         assert!(found[0].starts_with("the train data file `"), "{found:?}");
     }
 
@@ -374,7 +412,7 @@ mod tests {
     #[test]
     fn inputs_that_were_moved_and_hold_the_same_are_the_same() {
         let (there, here) = (somewhere("old", "1", true), somewhere("new", "1", true));
-        assert_eq!(here.differences_from(&there), Vec::<String>::new());
+        assert_eq!(here.differences_from(&there).refused, Vec::<String>::new());
     }
 
     #[test]
@@ -382,11 +420,11 @@ mod tests {
         let there = somewhere("old", "1", true);
         let mut here = somewhere("new", "1", true);
         here.sweep["seed"] = 2.into();
-        assert_eq!(here.differences_from(&there), ["seed: null -> 2"]);
+        assert_eq!(here.differences_from(&there).refused, ["seed: null -> 2"]);
         let mut here = somewhere("new", "1", true);
         here.inputs.get_mut(TRAINING_DATA).unwrap().sha256 = Some("other".to_owned());
         assert_eq!(
-            here.differences_from(&there),
+            here.differences_from(&there).refused,
             [
                 "the training data file `new/train` has changed since",
                 "data.train: \"old/train\" -> \"new/train\"",
@@ -397,24 +435,24 @@ mod tests {
     #[test]
     fn another_content_in_another_place_is_another_sweep() {
         let (there, here) = (somewhere("old", "1", true), somewhere("new", "2", true));
-        let found = here.differences_from(&there);
+        let found = here.differences_from(&there).refused;
         assert_eq!(found.len(), LISTED_DIFFERENCES + 1, "{found:?}");
         let without_test = somewhere("new", "1", false);
         assert_eq!(
-            without_test.differences_from(&there),
+            without_test.differences_from(&there).refused,
             ["the test data file `old/test` is there no more", "data.test: \"old/test\" -> null"]
         );
         // Content that is not known may be another one.
         let mut unknown = somewhere("new", "1", true);
         unknown.inputs.get_mut(TRAINING_DATA).unwrap().sha256 = None;
         assert_eq!(
-            unknown.differences_from(&there),
+            unknown.differences_from(&there).refused,
             ["data.train: \"old/train\" -> \"new/train\""]
         );
         let mut swapped = somewhere("old", "1", true);
         swapped.fingerprint = "swapped".to_owned();
         swapped.sweep["warm_start"] = json!(["old/a", "old/b"]);
-        let found = swapped.differences_from(&there);
+        let found = swapped.differences_from(&there).refused;
         assert!(found.len() == 1 && found[0].starts_with("warm_start: "), "{found:?}");
     }
 
@@ -422,10 +460,10 @@ mod tests {
     fn paths_written_in_another_way_are_the_same_sweep() {
         let (there, mut here) = (somewhere("old", "1", true), somewhere("old", "1", true));
         here.fingerprint = "of ./train instead of train".to_owned();
-        assert_eq!(here.differences_from(&there), Vec::<String>::new());
+        assert_eq!(here.differences_from(&there).refused, Vec::<String>::new());
         // Another version may have meant something else by the same settings.
         here.version = "0.0.1".to_owned();
-        assert_eq!(here.differences_from(&there).len(), 1);
+        assert_eq!(here.differences_from(&there).refused.len(), 1);
     }
 
     #[test]

@@ -26,7 +26,11 @@ impl Told {
         let mut told = Self::default();
         for event in events {
             match event {
-                Event::TrialProposed { trial, .. } => told.proposed.insert(trial.id),
+                Event::TrialProposed { trial, .. } => {
+                    told.is_finished = false;
+                    told.proposed.insert(trial.id)
+                }
+                Event::TrialRetried { .. } => std::mem::take(&mut told.is_finished),
                 Event::TrialFinished { trial, .. } => told.ended.insert(*trial),
                 Event::SweepStarted { .. } => std::mem::take(&mut told.is_finished),
                 Event::SweepFinished => std::mem::replace(&mut told.is_finished, true),

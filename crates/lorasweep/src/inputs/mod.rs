@@ -22,6 +22,7 @@ use store::{
 };
 use trainer::model::DecoderConfig;
 
+use self::sweep_file::SweepFile;
 use crate::error::Error;
 
 /// Files of a model on which its shape or its rows' tokens depend.
@@ -63,13 +64,14 @@ impl Settings {
     }
 }
 
-/// The identity of `sweep` in the folder of results `results`; reads every input file once to hash
-/// it, except large weights that are recognised as those of an earlier launch.
+/// The identity of the sweep of `file` in the folder of results `results`; reads every input file
+/// once to hash it, except large weights that are recognised as those of an earlier launch.
 pub fn identity(
-    sweep: &Sweep,
+    file: &SweepFile,
     planned_trials: Option<usize>,
     results: &Path,
 ) -> Result<Identity, Error> {
+    let sweep = &file.sweep;
     // One that cannot be read is refused when the folder is opened.
     let earlier = SweepFolder::open(results.join(&sweep.name)).and_then(|it| it.identity()).ok();
     let as_json = |value: Result<Value, serde_json::Error>| {
@@ -88,6 +90,8 @@ pub fn identity(
     let inputs = inputs(sweep, earlier.as_ref())?;
     let mut identity = Identity::new(&sweep.name, sweep.fingerprint(), inputs, settings);
     identity.has_all_inputs = true;
+    identity.meaning = Some(sweep.meaning());
+    identity.file = Some(absolute(&file.path)?);
     identity.planned_trials = planned_trials;
     Ok(identity)
 }

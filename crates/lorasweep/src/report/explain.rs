@@ -34,8 +34,10 @@ pub struct ExplainedTrial {
     pub expected_low: Option<f64>,
     /// Its upper end.
     pub expected_high: Option<f64>,
-    /// The last validation loss.
+    /// The lowest validation loss, as in every other report.
     pub eval_loss: Option<f64>,
+    /// The validation loss of the last evaluation, which the expectation is of.
+    pub last_eval_loss: Option<f64>,
     /// Whether it ended within what was expected.
     pub as_expected: Option<bool>,
     /// How it ended, in words.
@@ -76,7 +78,8 @@ pub fn explain(sweep: &Sweep, events: &[Event]) -> Explanation {
 }
 
 fn line(sweep: &Sweep, trial: &TrialState, expected: Option<Expectation>) -> ExplainedTrial {
-    let eval_loss = trial.last().map(|last| last.eval_loss);
+    let eval_loss = trial.best().map(|best| best.eval_loss);
+    let last_eval_loss = trial.last().map(|last| last.eval_loss);
     let is_within = |(e, loss): (Expectation, f64)| (e.low..=e.high).contains(&loss);
     let ended = trial.outcome().is_some();
     ExplainedTrial {
@@ -86,7 +89,8 @@ fn line(sweep: &Sweep, trial: &TrialState, expected: Option<Expectation>) -> Exp
         expected_low: expected.map(|e| e.low),
         expected_high: expected.map(|e| e.high),
         eval_loss,
-        as_expected: expected.zip(eval_loss).filter(|_| ended).map(is_within),
+        last_eval_loss,
+        as_expected: expected.zip(last_eval_loss).filter(|_| ended).map(is_within),
         status: trial.outcome().map_or_else(|| "not ended".to_owned(), outcome_name),
     }
 }
@@ -96,7 +100,7 @@ fn settings(sweep: &Sweep, trial: &TrialState) -> String {
     let varied = sweep.space.varied();
     let shown = varied
         .iter()
-        .map(|parameter| format!("{parameter} {}", parameter.row().get(&trial.trial.config)));
+        .map(|parameter| format!("{parameter} {}", parameter.row().shown(&trial.trial.config)));
     shown.collect::<Vec<_>>().join(", ")
 }
 

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use planner::{Planner, Pruner};
-use spec::ExecutorKind;
+use spec::{ExecutorKind, Method};
 use store::{Identity, Opened, SweepDir};
 use worker::{Answer, Asked, Board};
 
+use super::extend;
 use crate::error::Error;
 use crate::inputs;
 use crate::inputs::sweep_file::SweepFile;
@@ -22,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The trials of a sweep that somebody else trains (`executor: {type: external}`): what to train is
 /// asked for, and results are told.
 pub struct ExternalTrials<'a> {
-    file: &'a SweepFile,
+    file: SweepFile,
     results: &'a Path,
     identity: Identity,
     planner: Box<dyn Planner>,
@@ -30,12 +31,12 @@ pub struct ExternalTrials<'a> {
 }
 
 impl<'a> ExternalTrials<'a> {
-    pub(crate) fn new(file: &'a SweepFile, results: &'a Path) -> Result<Self, Error> {
+    pub(crate) fn new(file: SweepFile, results: &'a Path) -> Result<Self, Error> {
         if file.sweep.executor.kind != ExecutorKind::External {
-            return Err(Error::TrainsItself { path: file.path.clone() });
+            return Err(Error::TrainsItself { path: file.path });
         }
         let total = planner::for_sweep(&file.sweep).total();
-        let identity = inputs::identity(&file.sweep, total, results)?;
+        let identity = inputs::identity(&file, total, results)?;
         let planner = warm_start::planner(&file.sweep, &identity, None)?;
         let pruner = planner::pruner_for(&file.sweep);
         Ok(Self { file, results, identity, planner, pruner })
@@ -45,6 +46,21 @@ impl<'a> ExternalTrials<'a> {
     pub fn ask(&self, count: usize) -> Result<Vec<Asked>, Error> {
         let mut opened = self.open()?;
         Ok(self.board(&mut opened).ask(count)?)
+    }
+
+    /// Why `ask` gives out fewer trials than it was asked for, though not none.
+    pub fn why_fewer(&self) -> &'static str {
+        match self.file.sweep.method {
+            Method::Bayes => {
+                "`method: bayes` has at most a quarter of `run_cap` in training at a time, since \
+                 trials that are proposed together learn nothing from each other; ask again when one \
+                 has ended"
+            }
+            Method::RankLadder => {
+                "`method: rank_ladder` proposes one rank at a time; ask again when its trials have ended"
+            }
+            Method::Grid | Method::Random | Method::Sobol => "these are the last ones of the sweep",
+        }
     }
 
     /// The trials that were given out and have not ended.
@@ -83,6 +99,7 @@ impl<'a> ExternalTrials<'a> {
     fn open(&self) -> Result<Opened, Error> {
         let (identity, text) = (&self.identity, &self.file.text);
         let mut opened = SweepDir::join(self.results, identity, text, PATIENCE)?;
+        extend::extend(&mut opened, identity, &self.file.sweep, text)?;
         if opened.state.name.is_empty() {
             let started = spec::Event::SweepStarted {
                 name: identity.name.clone(),

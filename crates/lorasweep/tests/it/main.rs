@@ -7,6 +7,7 @@ mod data;
 mod earlier;
 mod elsewhere;
 mod exports;
+mod extended;
 mod generate;
 mod guides;
 mod hub;

@@ -142,6 +142,8 @@ pub enum Note {
     MoreEpochs,
     /// Validation does not rise, but no longer shares what training improves.
     Memorizing,
+    /// The search space does not have the run's configuration any more.
+    OutsideSpace,
 }
 
 impl Note {
@@ -154,6 +156,7 @@ impl Note {
             Self::LearningRateTooLow => "learning_rate_too_low",
             Self::MoreEpochs => "more_epochs",
             Self::Memorizing => "memorizing",
+            Self::OutsideSpace => "outside_space",
         }
     }
 }

@@ -40,6 +40,7 @@ pub fn of(page: Page<'_>) -> Value {
         "chosen": choice.map(|choice| choice.trial.0),
         "parameters": varying.iter().map(|p| axis(p, &configs)).collect::<Vec<_>>(),
         "fixed": fixed(&configs, &varying),
+        "names": PARAMETERS.iter().map(names).collect::<Map<_, _>>(),
         "rows": rows,
         "spans": state.timeline.spans(),
         "importance": importance(state),
@@ -86,7 +87,13 @@ fn axis(parameter: &Parameter, configs: &[&TrialConfig]) -> Value {
         let high = values.iter().copied().fold(0.0, f64::max);
         low > 0.0 && high / low >= 8.0
     });
-    json!({ "name": parameter.name, "numeric": values.is_some(), "log": is_log })
+    let names: Vec<&str> = parameter.row.other_names().collect();
+    json!({ "name": parameter.name, "names": names, "numeric": values.is_some(), "log": is_log })
+}
+
+/// What other tools call a parameter.
+fn names(parameter: &Parameter) -> (String, Value) {
+    (parameter.name.to_owned(), parameter.row.other_names().collect())
 }
 
 fn numeric(parameter: &Parameter, config: &TrialConfig) -> Option<f64> {

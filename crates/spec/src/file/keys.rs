@@ -69,6 +69,23 @@ const ALIASES: &[(&str, &str)] = &[
     ("column_mapping", "columns"),
     ("pack", "packing"),
     ("sample_packing", "packing"),
+    ("dataset_path", "data"),
+    ("dataset_name", "data"),
+    ("dataset_dir", "data"),
+    ("pretrained_model_name_or_path", "model"),
+    ("quantization_bit", "quantization"),
+    ("micro_batch", "micro_batch_size"),
+    ("output_dir", "name"),
+    ("run_name", "name"),
+    ("max_trials", "run_cap"),
+    ("n_trials", "run_cap"),
+    ("num_trials", "run_cap"),
+    ("num_samples", "run_cap"),
+    ("eval_dataset", "validation"),
+    ("eval_file", "validation"),
+    ("validation_file", "validation"),
+    ("train_file", "train"),
+    ("test_file", "test"),
     ("val", "validation"),
     ("val_fraction", "validation_fraction"),
     ("val_set_size", "validation_fraction"),
@@ -81,6 +98,10 @@ const ALIASES: &[(&str, &str)] = &[
     ("mem_gb", "mem"),
     ("slurm_setup", "setup"),
     ("bayesian", "bayes"),
+    ("bayesian_optimization", "bayes"),
+    ("bayesopt", "bayes"),
+    ("gp", "bayes"),
+    ("optuna", "bayes"),
     ("tpe", "bayes"),
     ("random_search", "random"),
     ("grid_search", "grid"),
@@ -126,6 +147,12 @@ const FOREIGN_TOP: &[Foreign] = &[
     ("image_uri", "trials run without containers", "remove it; `executor:` says where trials run"),
 ];
 
+const YAML_1_1: &[Foreign] = &[(
+    "<<",
+    "YAML 1.2 has no merge keys, and here `<<` is a key like any other",
+    "write the keys out; an anchor `&name` and its alias `*name` can stand for a whole value",
+)];
+
 const FOREIGN_PARAMETER: &[Foreign] = &[
     (
         "parameters",
@@ -165,7 +192,9 @@ pub(crate) fn unknown(key: &str, section: &str, known: &[&'static str]) -> Mista
         s if s.starts_with("parameters.") => FOREIGN_PARAMETER,
         _ => &[],
     };
-    for (tool, keys) in [("W&B sweeps", foreign), ("transformers", FOREIGN_ARGUMENTS)] {
+    for (tool, keys) in
+        [("W&B sweeps", foreign), ("transformers", FOREIGN_ARGUMENTS), ("YAML 1.1", YAML_1_1)]
+    {
         if let Some(&(_, why, instead)) = keys.iter().find(|(name, ..)| *name == plain(key)) {
             return Mistake::ForeignKey { key: key.to_owned(), tool, why, instead };
         }

@@ -22,6 +22,7 @@ mod words;
 mod yaml;
 
 pub(crate) use findings::{At, Findings};
+pub(crate) use parameters::ParametersFile;
 pub use schema::{SCHEMA_FILE, schema};
 pub(crate) use settings::{DataFile, ValidationFile};
 pub(crate) use sweep_file::SweepFile;

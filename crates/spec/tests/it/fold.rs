@@ -233,7 +233,11 @@ proptest! {
 
 fn began_at(at: u64) -> Event {
     let start = spec::LogicalStart { at, per_step: 2, slots: 1 };
-    Event::TrialProposed { trial: Trial { id: ID, config: config(8) }, start: Some(start) }
+    Event::TrialProposed {
+        trial: Trial { id: ID, config: config(8) },
+        start: Some(start),
+        is_added: false,
+    }
 }
 
 /// A trial of 2 micro-batches a step that began at 100, was stopped after step 5 (at 110), and went

@@ -26,6 +26,7 @@ mod fill;
 mod fleet;
 mod judge;
 mod losses;
+mod requests;
 mod settings;
 mod trajectory;
 
@@ -100,7 +101,9 @@ impl Drive<'_> {
 /// Whether no trial is left; replicates may be asked for after the end.
 fn is_over(drive: &Drive) -> bool {
     let history = &drive.sweep.state;
-    history.finished && (is_target_reached(drive) || drive.planner.suggest(history, 1).is_empty())
+    history.finished
+        && !requests::has_any(drive)
+        && (is_target_reached(drive) || drive.planner.suggest(history, 1).is_empty())
 }
 
 /// The forms of the base model that are still to be evaluated.
@@ -142,6 +145,8 @@ struct Run<'a> {
     pending: decide::Pending,
     /// Every trial was told to stop, since one has reached the target.
     is_stopping: bool,
+    /// Trials that were told to stop because a person asked, or the search space lost them.
+    asked_to_stop: BTreeSet<TrialId>,
     /// The worker that evaluates the base model.
     base_from: Option<String>,
     /// The worker that evaluates the test rows.
@@ -168,6 +173,7 @@ impl<'a> Run<'a> {
             is_ordered,
             pending: decide::Pending::default(),
             is_stopping: false,
+            asked_to_stop: BTreeSet::new(),
             base_from: None,
             test_from: None,
         };
@@ -194,6 +200,7 @@ impl<'a> Run<'a> {
         let state = &self.drive.sweep.state;
         self.is_exhausted = missing_bases(&self.drive).is_empty()
             && self.waiting.is_empty()
+            && !requests::has_any(&self.drive)
             && self.promotion().is_none()
             && self.drive.planner.suggest(state, 1).is_empty();
         Ok(())
@@ -245,8 +252,9 @@ impl<'a> Run<'a> {
                 return Ok(Finish::Interrupted);
             }
             self.listen()?;
+            self.heed_requests()?;
             self.fill()?;
-            if self.is_done() && self.finish()? {
+            if self.is_done() && !requests::has_any(&self.drive) && self.finish()? {
                 return Ok(Finish::Completed);
             }
             self.look_after_workers()?;

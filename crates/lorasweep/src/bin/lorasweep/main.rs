@@ -71,6 +71,7 @@ fn start_threads(command: &Command) -> Result<(), error::CliError> {
         Command::Check(_)
             | Command::Data(_)
             | Command::Run(_)
+            | Command::Retry(_)
             | Command::Explain(_)
             | Command::Report(_)
             | Command::Serve(_)
@@ -112,6 +113,8 @@ fn run(args: Args, output: Output) -> Result<Exit, error::CliError> {
         Command::Tell(args) => commands::board::tell(&args),
         Command::Status(args) => commands::status::run(&args),
         Command::Cancel(args) => commands::cancel::run(&args),
+        Command::Stop(args) => commands::requests::stop(&args),
+        Command::Retry(args) => commands::requests::retry(&args, output),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Report(args) => commands::report::run(&args, output),
         Command::Serve(args) => commands::serve::run(&args, output),
@@ -120,6 +123,7 @@ fn run(args: Args, output: Output) -> Result<Exit, error::CliError> {
         Command::Generate(args) => commands::generate::run(&args, output),
         Command::Export(args) => commands::export::run(&args, output),
         Command::Guide(args) => Ok(commands::guide::run(&args)),
+        Command::Completions(args) => commands::completions::run(&args),
         Command::Worker(args) => commands::worker::run(&args),
     }
 }

@@ -4,7 +4,8 @@
 
 use std::io::{BufRead, BufReader, Read};
 
-use lorasweep::{Error, ExternalTrials, Sweep};
+use lorasweep::worker::Asked;
+use lorasweep::{Error, ExternalTrials};
 use serde::Serialize;
 
 use crate::args::{AskArgs, TellArgs};
@@ -17,18 +18,24 @@ const BUFFER: usize = 16 << 10;
 
 /// Gives out trials.
 pub fn ask(args: &AskArgs) -> Result<Exit, CliError> {
-    let sweep = Sweep::open_file(&args.sweep)?.with_results(&args.results);
+    let sweep = args.sweep.open()?;
     warn(&sweep);
     let trials = sweep.external_trials()?;
     let answers =
         if args.unfinished { trials.unfinished()? } else { trials.ask(args.number.into())? };
+    let wanted = usize::from(args.number);
     answers.iter().try_for_each(print)?;
+    let is_given = matches!(answers.first(), Some(Asked::Trial { .. }));
+    if is_given && !args.unfinished && answers.len() < wanted {
+        let (given, why) = (answers.len(), trials.why_fewer());
+        output::note(&format!("{given} of {wanted}: {why}."));
+    }
     Ok(Exit::Done)
 }
 
 /// Takes what trainers report.
 pub fn tell(args: &TellArgs) -> Result<Exit, CliError> {
-    let sweep = Sweep::open_file(&args.sweep)?.with_results(&args.results);
+    let sweep = args.sweep.open()?;
     let trials = sweep.external_trials()?;
     if args.lines.is_empty() {
         tell_lines_of(&trials, std::io::stdin())?;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use lorasweep::spec::{TrialId, printable, printable_line};
 use lorasweep::trainer::generate::Sampling;
-use lorasweep::{AnswerEvent, AnswerOptions, AnswerOutcome, PromptSource, Sweep};
+use lorasweep::{AnswerEvent, AnswerOptions, AnswerOutcome, PromptSource};
 
 use crate::args::GenerateArgs;
 use crate::error::CliError;
@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::output::{self, Output};
 
 pub fn run(args: &GenerateArgs, output: Output) -> Result<Exit, CliError> {
-    let sweep = Sweep::open_results(&args.dir)?;
+    let sweep = args.sweep.open()?;
     let options = options(args);
     if args.json {
         let outcome = sweep.answer(&options, &mut |_| {})?;
