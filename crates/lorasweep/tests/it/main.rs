@@ -9,6 +9,7 @@ mod elsewhere;
 mod exports;
 mod extended;
 mod generate;
+mod gpus;
 mod guides;
 mod hub;
 mod hub_hostile;
