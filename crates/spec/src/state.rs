@@ -199,6 +199,22 @@ impl TrialState {
         self.examples = None;
     }
 
+    /// Begins after `from_step`, of which the steps are this trial's own or those of `sibling`.
+    fn begin(&mut self, sibling: Option<&Self>, from_step: u32) {
+        match sibling {
+            Some(sibling) => self.inherit(sibling, from_step),
+            None => self.rewind(from_step),
+        }
+    }
+
+    /// Has a checkpoint; one that is further than the last shows that its workers live.
+    fn save(&mut self, step: u32) {
+        if self.checkpoint_step.is_none_or(|before| before < step) {
+            self.losses = 0;
+        }
+        self.checkpoint_step = Some(step);
+    }
+
     /// Takes over the first steps of the trial that this one continues.
     fn inherit(&mut self, from: &Self, steps: u32) {
         self.train_points.clone_from(&from.train_points);
@@ -302,8 +318,8 @@ impl SweepState {
         self.apply(event);
     }
 
-    /// Folds one event, of which the time is not known. An event of an unknown trial is ignored: it can only come from a journal
-    /// whose proposal was lost, and then the trial is proposed again.
+    /// Folds one event, of which the time is not known. An event of an unknown trial is ignored: it
+    /// can only come from a journal whose proposal was lost, and then the trial is proposed again.
     pub fn apply(&mut self, event: &Event) {
         match event {
             Event::SweepStarted { name, fingerprint, .. } => {
@@ -315,11 +331,7 @@ impl SweepState {
             Event::SweepExtended { fingerprint, changes, outside, first_draw } => {
                 self.fingerprint.clone_from(fingerprint);
                 self.first_draw = *first_draw;
-                let (trials, changes) = (self.trials.len(), changes.clone());
-                self.extensions.push(Extension { trials, changes });
-                for (id, trial) in &mut self.trials {
-                    trial.set_outside(outside.contains(id));
-                }
+                self.extend(changes, outside);
             }
             Event::TrialRetried { trial } => {
                 self.reopen();
@@ -346,10 +358,7 @@ impl SweepState {
             Event::TrialStarted { trial, device, from_step, total_steps, continues } => {
                 let sibling = continues.and_then(|other| self.trials.get(&other)).cloned();
                 self.with(*trial, |t| {
-                    match sibling {
-                        Some(sibling) => t.inherit(&sibling, *from_step),
-                        None => t.rewind(*from_step),
-                    }
+                    t.begin(sibling.as_ref(), *from_step);
                     t.status = TrialStatus::Running;
                     t.is_kept = false;
                     t.device = Some(device.clone());
@@ -372,12 +381,7 @@ impl SweepState {
                 self.test.insert(*trial, test.clone());
             }
             Event::Checkpointed { trial, step } => {
-                self.with(*trial, |t| {
-                    if t.checkpoint_step.is_none_or(|before| before < *step) {
-                        t.losses = 0;
-                    }
-                    t.checkpoint_step = Some(*step);
-                });
+                self.with(*trial, |t| t.save(*step));
             }
             Event::CheckpointKept { trial, step } => {
                 self.with(*trial, |t| (t.checkpoint_step, t.is_kept) = (Some(*step), true));
@@ -462,6 +466,14 @@ impl SweepState {
     fn reopen(&mut self) {
         if std::mem::take(&mut self.finished) {
             self.test.clear();
+        }
+    }
+
+    /// The sweep file changed; trials that the search space has no more are marked.
+    fn extend(&mut self, changes: &[String], outside: &[TrialId]) {
+        self.extensions.push(Extension { trials: self.trials.len(), changes: changes.to_vec() });
+        for (id, trial) in &mut self.trials {
+            trial.set_outside(outside.contains(id));
         }
     }
 

@@ -26,19 +26,20 @@ const OWN_EXECUTORS: [&str; 2] = ["local", "slurm"];
 /// Longer or shorter trials are other trials of the same sweep.
 const EPOCHS: &str = "space.epochs";
 
+/// Reached earlier or later, the target ends the same sweep.
+const TARGET: &str = "metric.target";
+
 /// Whether the sweep continues with this change.
 pub(crate) fn as_extension(change: &Change) -> bool {
     let Change { path, there, here } = change;
     let section = path.split('.').next().unwrap_or_default();
     match path.as_str() {
-        "metric.target" => true,
-        "space.variant" => false,
         "executor.kind.type" => [there, here]
             .iter()
             .all(|kind| kind.as_str().is_some_and(|kind| OWN_EXECUTORS.contains(&kind))),
-        "executor.kind.command" | "executor.kind.base_command" => false,
+        "space.variant" | "executor.kind.command" | "executor.kind.base_command" => false,
         _ if change.is_of_space() => path == EPOCHS || !(is_fixed(there) && is_fixed(here)),
-        _ => section == "executor" || HOW_TRIALS_ARE_CHOSEN.contains(&section),
+        _ => path == TARGET || section == "executor" || HOW_TRIALS_ARE_CHOSEN.contains(&section),
     }
 }
 
@@ -96,7 +97,7 @@ mod tests {
         Change { path: path.to_owned(), there, here }
     }
 
-    fn axis(values: Value) -> Value {
+    fn axis(values: &Value) -> Value {
         json!({"choice": {"values": values, "probabilities": null}})
     }
 
@@ -105,8 +106,8 @@ mod tests {
         for (path, there, here) in [
             ("run_cap", json!(8), json!(16)),
             ("metric.target", json!(null), json!(1.5)),
-            ("space.rank", axis(json!([8])), axis(json!([8, 16]))),
-            ("space.epochs", axis(json!([1])), axis(json!([2]))),
+            ("space.rank", axis(&json!([8])), axis(&json!([8, 16]))),
+            ("space.epochs", axis(&json!([1])), axis(&json!([2]))),
             (
                 "space.use_dora",
                 json!(null),
@@ -127,7 +128,7 @@ mod tests {
             ("train.max_seq_len", json!(128), json!(256)),
             ("seed", json!(1), json!(2)),
             ("method", json!("random"), json!("grid")),
-            ("space.rank", axis(json!([8])), axis(json!([16]))),
+            ("space.rank", axis(&json!([8])), axis(&json!([16]))),
             ("space.use_dora", json!(null), json!({"values": [true], "probabilities": null})),
             ("space.variant", json!(null), json!({"init": "x"})),
             ("executor.kind.type", json!("local"), json!("command")),
@@ -140,11 +141,11 @@ mod tests {
     #[test]
     fn a_change_is_written_as_the_sweep_file_names_it() {
         let shown = |path: &str, there, here| change(path, there, here).to_string();
-        let ranks = shown("space.rank", axis(json!([8])), axis(json!([8, 16])));
+        let ranks = shown("space.rank", axis(&json!([8])), axis(&json!([8, 16])));
         assert_eq!(ranks, "parameters.rank: 8 -> [8,16]");
         assert_eq!(shown("run_cap", json!(null), json!(4)), "run_cap: not set -> 4");
         assert_eq!(
-            shown("space.rank", axis(json!([8])), axis(json!([16]))),
+            shown("space.rank", axis(&json!([8])), axis(&json!([16]))),
             "parameters.rank: 8 -> 16"
         );
     }

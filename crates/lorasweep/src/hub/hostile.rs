@@ -4,14 +4,17 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use proptest::prelude::*;
 
 use super::*;
 
+/// What a hub answers, in turn.
+type Answers = Arc<Mutex<Vec<Vec<u8>>>>;
+
 /// Answers every request with the next of some texts, and then with the first again.
-fn serve(answers: Arc<Mutex<Vec<Vec<u8>>>>) -> u16 {
+fn serve(answers: Answers) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     std::thread::spawn(move || {
@@ -106,9 +109,9 @@ fn answer() -> impl Strategy<Value = Vec<u8>> {
             [..],
     );
     let whole = (prop::collection::vec(header(), 0..5), listing()).prop_map(|(headers, body)| {
-        let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
-        let length = format!("Content-Length: {}\r\n", body.len());
-        [format!("HTTP/1.1 200 OK\r\n{headers}{length}\r\n").into_bytes(), body].concat()
+        let length = format!("Content-Length: {}", body.len());
+        let headers = [headers, vec![length]].concat().join("\r\n");
+        [format!("HTTP/1.1 200 OK\r\n{headers}\r\n\r\n").into_bytes(), body].concat()
     });
     let any_status = (status, prop::collection::vec(header(), 0..5), listing()).prop_map(
         |(status, headers, body)| {
@@ -136,7 +139,7 @@ proptest! {
     fn what_a_hub_answers_is_refused_or_stays_within_the_cache(
         answers in prop::collection::vec(answer(), 1..4),
     ) {
-        static HUB: std::sync::OnceLock<(u16, Arc<Mutex<Vec<Vec<u8>>>>)> = std::sync::OnceLock::new();
+        static HUB: OnceLock<(u16, Answers)> = OnceLock::new();
         let (port, answered) = HUB.get_or_init(|| {
             let answered = Arc::new(Mutex::new(Vec::new()));
             (serve(Arc::clone(&answered)), answered)

@@ -1,5 +1,7 @@
 //! Exit codes, help and messages for wrong arguments.
 
+#![allow(clippy::disallowed_methods, reason = "a test changes its own files")]
+
 use std::fs;
 
 use crate::common::lorasweep;

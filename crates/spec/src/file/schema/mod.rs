@@ -125,7 +125,7 @@ fn takes(what: &Takes, name: &str, reference: &Reference) -> Value {
         Takes::TextPattern(pattern) => json!({"type": TEXT, "pattern": pattern}),
         Takes::Word(words) => json!({"enum": words()}),
         Takes::Section(keys) => Value::Object(object(keys, name, reference)),
-        Takes::List(item, elements) => list(takes(item, name, reference), *elements),
+        Takes::List(item, elements) => list(&takes(item, name, reference), *elements),
         Takes::Map(names, value) => json!({
             "type": "object",
             "propertyNames": {"pattern": names()},
@@ -143,7 +143,7 @@ fn takes(what: &Takes, name: &str, reference: &Reference) -> Value {
 /// A text may be written without quotes, as YAML reads a number or a truth value.
 const TEXT: [&str; 3] = ["string", "number", "boolean"];
 
-fn list(items: Value, elements: Elements) -> Value {
+fn list(items: &Value, elements: Elements) -> Value {
     let mut list = json!({"type": "array", "items": items});
     if elements != Elements::Any {
         list["minItems"] = json!(1);

@@ -56,7 +56,7 @@ fn value(row: &Row) -> Value {
             let names: Vec<&str> = TargetModule::every().map(TargetModule::name).collect();
             let words = MODULE_WORDS.iter().map(|(word, _)| *word).chain(names.iter().copied());
             let words: Vec<&str> = words.collect();
-            json!({"anyOf": [{"enum": words}, once(json!({"enum": names}))]})
+            json!({"anyOf": [{"enum": words}, once(&json!({"enum": names}))]})
         }
     }
 }
@@ -65,7 +65,7 @@ fn value(row: &Row) -> Value {
 const PER_RANK: &str = r"^(\+?(?=[^eE]*[1-9])(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)?r$";
 
 /// A list of different values.
-fn once(items: Value) -> Value {
+fn once(items: &Value) -> Value {
     json!({
         "type": "array",
         "items": items,
@@ -87,12 +87,12 @@ fn axis(row: &Row) -> Value {
     let share = number(Limits::above(0.0).to(1.0));
     let mut forms = vec![
         one.clone(),
-        once(one.clone()),
-        form(&["value"], json!({"value": one, "distribution": of(DistributionName::Constant)})),
+        once(&one),
+        form(&["value"], &json!({"value": one, "distribution": of(DistributionName::Constant)})),
         form(
             &["values"],
-            json!({
-                "values": once(one),
+            &json!({
+                "values": once(&one),
                 "distribution": of(DistributionName::Listed),
                 "probabilities": or_empty(json!({"type": "array", "items": share})),
             }),
@@ -105,7 +105,7 @@ fn axis(row: &Row) -> Value {
     json!({"anyOf": forms})
 }
 
-fn form(required: &[&str], properties: Value) -> Value {
+fn form(required: &[&str], properties: &Value) -> Value {
     json!({
         "type": "object",
         "properties": properties,
@@ -151,7 +151,7 @@ fn ranges(row: &Row) -> Vec<Value> {
             let limits = if row.limits.whole { Limits::whole(1) } else { Limits::above(0.0) };
             properties["q"] = or_empty(number(limits));
         }
-        form(&required, properties)
+        form(&required, &properties)
     };
     kinds.into_iter().map(range).collect()
 }
@@ -166,5 +166,5 @@ fn bare_range(row: &Row) -> Value {
     };
     let properties =
         json!({"min": number(ends), "max": number(ends), "distribution": {"type": "null"}});
-    form(&["min", "max"], properties)
+    form(&["min", "max"], &properties)
 }

@@ -136,7 +136,7 @@ fn sweep_with(section: &str, key: &str, value: &Json) -> Json {
             executor.entry("command").or_insert(command);
         }
         ("executor", key) if keys::SLURM.contains(&key) => {
-            sweep["executor"]["type"] = json!("slurm")
+            sweep["executor"]["type"] = json!("slurm");
         }
         ("early_terminate", "patience") => sweep["early_terminate"]["type"] = json!("overfit"),
         ("early_terminate", "top" | "chance") => sweep["early_terminate"]["type"] = json!("curve"),
@@ -205,8 +205,7 @@ fn every_key_of_the_reader_is_in_the_schema_and_every_key_of_the_schema_is_read(
 /// Mistakes that no value shows by itself.
 fn is_beyond_a_schema(mistake: &Mistake) -> bool {
     match mistake {
-        // Of a place in a line for the shell, or of the values beside it.
-        Mistake::UnknownName { what: "value for a command", .. } => true,
+        // Of the values beside it.
         Mistake::OutOfRange { required, .. } => required.starts_with("at least eta"),
         // A number is the text that it is written with.
         Mistake::BadName { found } => found.parse::<f64>().is_ok(),
@@ -214,7 +213,9 @@ fn is_beyond_a_schema(mistake: &Mistake) -> bool {
         Mistake::DuplicateValue { what, .. } => {
             what.ends_with("target_modules") || what.ends_with("lora_alpha")
         }
-        Mistake::Syntax { .. }
+        // Of a place in a line for the shell, or of more than one value.
+        Mistake::UnknownName { what: "value for a command", .. }
+        | Mistake::Syntax { .. }
         | Mistake::DuplicateKey { .. }
         | Mistake::Conflict { .. }
         | Mistake::BadCommand { .. }
@@ -233,65 +234,67 @@ fn is_beyond_a_schema(mistake: &Mistake) -> bool {
     }
 }
 
+/// Texts of all kinds.
+const TEXTS: [&str; 51] = [
+    "",
+    " ",
+    "x",
+    "1",
+    "0.5",
+    "a b",
+    "a\nb",
+    "2r",
+    "r",
+    "0r",
+    "infr",
+    "-2r",
+    "auto",
+    "cpu",
+    "cuda",
+    "cuda:1",
+    "cuda:",
+    "all",
+    "8GiB",
+    "8 GB",
+    "0MB",
+    "8",
+    "4:00:00",
+    "1-0",
+    "0:00",
+    "32G",
+    "a100:1",
+    "gpu:0",
+    "none",
+    "nf4",
+    "linear",
+    "cosine",
+    "best",
+    "f32",
+    "default",
+    "pissa",
+    "bayes",
+    "hyperband",
+    "envelope",
+    "slurm",
+    "local",
+    "eval_loss",
+    "minimize",
+    "maximize",
+    "all-linear",
+    "mlp",
+    "q_proj",
+    "rows.jsonl",
+    "train {{rank}}",
+    "{{nothing}}",
+    "infMB",
+];
+
 /// Values of all kinds, right and wrong ones.
 fn values() -> Vec<Json> {
     let mut values = vec![Json::Null, json!(true), json!(false), json!({}), json!([])];
     values.extend([-1.5, -1.0, 0.05, 0.5, 1.5, 1e-5, 1e12, 1e300].map(Json::from));
     values.extend([0, 1, 2, 8, 10, 100, 5000, 100_000, 4_294_967_296_i64].map(Json::from));
-    let texts = [
-        "",
-        " ",
-        "x",
-        "1",
-        "0.5",
-        "a b",
-        "a\nb",
-        "2r",
-        "r",
-        "0r",
-        "infr",
-        "-2r",
-        "auto",
-        "cpu",
-        "cuda",
-        "cuda:1",
-        "cuda:",
-        "all",
-        "8GiB",
-        "8 GB",
-        "0MB",
-        "8",
-        "4:00:00",
-        "1-0",
-        "0:00",
-        "32G",
-        "a100:1",
-        "gpu:0",
-        "none",
-        "nf4",
-        "linear",
-        "cosine",
-        "best",
-        "f32",
-        "default",
-        "pissa",
-        "bayes",
-        "hyperband",
-        "envelope",
-        "slurm",
-        "local",
-        "eval_loss",
-        "minimize",
-        "maximize",
-        "all-linear",
-        "mlp",
-        "q_proj",
-        "rows.jsonl",
-        "train {{rank}}",
-        "{{nothing}}",
-        "infMB",
-    ];
-    values.extend(texts.map(Json::from));
+    values.extend(TEXTS.map(Json::from));
     values.extend([
         json!([1]),
         json!([1, 1]),
