@@ -297,11 +297,7 @@ impl SweepState {
             Event::SweepExtended { fingerprint, changes, outside, first_draw } => {
                 self.fingerprint.clone_from(fingerprint);
                 self.first_draw = *first_draw;
-                let (trials, changes) = (self.trials.len(), changes.clone());
-                self.extensions.push(Extension { trials, changes });
-                for (id, trial) in &mut self.trials {
-                    trial.set_outside(outside.contains(id));
-                }
+                self.extend(changes, outside);
             }
             Event::TrialRetried { trial } => {
                 self.reopen();
@@ -437,6 +433,15 @@ impl SweepState {
         match place {
             Some(place) => self.quantized_bases[place] = base,
             None => self.quantized_bases.push(base),
+        }
+    }
+
+    /// The sweep file was changed: which trials are outside the search space is known anew.
+    fn extend(&mut self, changes: &[String], outside: &[TrialId]) {
+        let extension = Extension { trials: self.trials.len(), changes: changes.to_vec() };
+        self.extensions.push(extension);
+        for (id, trial) in &mut self.trials {
+            trial.set_outside(outside.contains(id));
         }
     }
 

@@ -32,11 +32,10 @@ pub(crate) fn as_extension(change: &Change) -> bool {
     let section = path.split('.').next().unwrap_or_default();
     match path.as_str() {
         "metric.target" => true,
-        "space.variant" => false,
         "executor.kind.type" => [there, here]
             .iter()
             .all(|kind| kind.as_str().is_some_and(|kind| OWN_EXECUTORS.contains(&kind))),
-        "executor.kind.command" | "executor.kind.base_command" => false,
+        "space.variant" | "executor.kind.command" | "executor.kind.base_command" => false,
         _ if change.is_of_space() => path == EPOCHS || !(is_fixed(there) && is_fixed(here)),
         _ => section == "executor" || HOW_TRIALS_ARE_CHOSEN.contains(&section),
     }
@@ -96,6 +95,7 @@ mod tests {
         Change { path: path.to_owned(), there, here }
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "it takes what `json!` gives")]
     fn axis(values: Value) -> Value {
         json!({"choice": {"values": values, "probabilities": null}})
     }

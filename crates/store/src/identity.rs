@@ -412,7 +412,7 @@ mod tests {
     #[test]
     fn inputs_that_were_moved_and_hold_the_same_are_the_same() {
         let (there, here) = (somewhere("old", "1", true), somewhere("new", "1", true));
-        assert_eq!(here.differences_from(&there), Vec::<String>::new());
+        assert_eq!(here.differences_from(&there).refused, Vec::<String>::new());
     }
 
     #[test]
@@ -420,11 +420,11 @@ mod tests {
         let there = somewhere("old", "1", true);
         let mut here = somewhere("new", "1", true);
         here.sweep["seed"] = 2.into();
-        assert_eq!(here.differences_from(&there), ["seed: null -> 2"]);
+        assert_eq!(here.differences_from(&there).refused, ["seed: not set -> 2"]);
         let mut here = somewhere("new", "1", true);
         here.inputs.get_mut(TRAINING_DATA).unwrap().sha256 = Some("other".to_owned());
         assert_eq!(
-            here.differences_from(&there),
+            here.differences_from(&there).refused,
             [
                 "the training data file `new/train` has changed since",
                 "data.train: \"old/train\" -> \"new/train\"",
@@ -435,24 +435,27 @@ mod tests {
     #[test]
     fn another_content_in_another_place_is_another_sweep() {
         let (there, here) = (somewhere("old", "1", true), somewhere("new", "2", true));
-        let found = here.differences_from(&there);
+        let found = here.differences_from(&there).refused;
         assert_eq!(found.len(), LISTED_DIFFERENCES + 1, "{found:?}");
         let without_test = somewhere("new", "1", false);
         assert_eq!(
-            without_test.differences_from(&there),
-            ["the test data file `old/test` is there no more", "data.test: \"old/test\" -> null"]
+            without_test.differences_from(&there).refused,
+            [
+                "the test data file `old/test` is there no more",
+                "data.test: \"old/test\" -> not set"
+            ]
         );
         // Content that is not known may be another one.
         let mut unknown = somewhere("new", "1", true);
         unknown.inputs.get_mut(TRAINING_DATA).unwrap().sha256 = None;
         assert_eq!(
-            unknown.differences_from(&there),
+            unknown.differences_from(&there).refused,
             ["data.train: \"old/train\" -> \"new/train\""]
         );
         let mut swapped = somewhere("old", "1", true);
         swapped.fingerprint = "swapped".to_owned();
         swapped.sweep["warm_start"] = json!(["old/a", "old/b"]);
-        let found = swapped.differences_from(&there);
+        let found = swapped.differences_from(&there).refused;
         assert!(found.len() == 1 && found[0].starts_with("warm_start: "), "{found:?}");
     }
 
@@ -460,10 +463,10 @@ mod tests {
     fn paths_written_in_another_way_are_the_same_sweep() {
         let (there, mut here) = (somewhere("old", "1", true), somewhere("old", "1", true));
         here.fingerprint = "of ./train instead of train".to_owned();
-        assert_eq!(here.differences_from(&there), Vec::<String>::new());
+        assert_eq!(here.differences_from(&there).refused, Vec::<String>::new());
         // Another version may have meant something else by the same settings.
         here.version = "0.0.1".to_owned();
-        assert_eq!(here.differences_from(&there).len(), 1);
+        assert_eq!(here.differences_from(&there).refused.len(), 1);
     }
 
     #[test]

@@ -30,9 +30,10 @@ impl Told {
                     told.is_finished = false;
                     told.proposed.insert(trial.id)
                 }
-                Event::TrialRetried { .. } => std::mem::take(&mut told.is_finished),
                 Event::TrialFinished { trial, .. } => told.ended.insert(*trial),
-                Event::SweepStarted { .. } => std::mem::take(&mut told.is_finished),
+                Event::SweepStarted { .. } | Event::TrialRetried { .. } => {
+                    std::mem::take(&mut told.is_finished)
+                }
                 Event::SweepFinished => std::mem::replace(&mut told.is_finished, true),
                 _ => false,
             };
