@@ -462,18 +462,19 @@ impl SweepState {
         }
     }
 
+    /// The sweep file was changed: which trials are outside the search space is known anew.
+    fn extend(&mut self, changes: &[String], outside: &[TrialId]) {
+        let extension = Extension { trials: self.trials.len(), changes: changes.to_vec() };
+        self.extensions.push(extension);
+        for (id, trial) in &mut self.trials {
+            trial.set_outside(outside.contains(id));
+        }
+    }
+
     /// There are trials to run again; which one is chosen and tested is open again, too.
     fn reopen(&mut self) {
         if std::mem::take(&mut self.finished) {
             self.test.clear();
-        }
-    }
-
-    /// The sweep file changed; trials that the search space has no more are marked.
-    fn extend(&mut self, changes: &[String], outside: &[TrialId]) {
-        self.extensions.push(Extension { trials: self.trials.len(), changes: changes.to_vec() });
-        for (id, trial) in &mut self.trials {
-            trial.set_outside(outside.contains(id));
         }
     }
 

@@ -420,7 +420,7 @@ mod tests {
         let there = somewhere("old", "1", true);
         let mut here = somewhere("new", "1", true);
         here.sweep["seed"] = 2.into();
-        assert_eq!(here.differences_from(&there).refused, ["seed: null -> 2"]);
+        assert_eq!(here.differences_from(&there).refused, ["seed: not set -> 2"]);
         let mut here = somewhere("new", "1", true);
         here.inputs.get_mut(TRAINING_DATA).unwrap().sha256 = Some("other".to_owned());
         assert_eq!(
@@ -440,7 +440,10 @@ mod tests {
         let without_test = somewhere("new", "1", false);
         assert_eq!(
             without_test.differences_from(&there).refused,
-            ["the test data file `old/test` is there no more", "data.test: \"old/test\" -> null"]
+            [
+                "the test data file `old/test` is there no more",
+                "data.test: \"old/test\" -> not set"
+            ]
         );
         // Content that is not known may be another one.
         let mut unknown = somewhere("new", "1", true);

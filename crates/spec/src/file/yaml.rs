@@ -99,7 +99,7 @@ pub(crate) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
     }
 }
 
-/// Warns of numbers that YAML 1.1, which `PyYAML` reads, takes for octal: YAML 1.2 writes those as `0o10`.
+/// Warns of numbers that YAML 1.1, which `PyYAML` reads, takes for octal; YAML 1.2 writes `0o10`.
 fn warn_of_octals(node: &Node, findings: &mut Findings) {
     match &node.value {
         Value::Int(value) if is_octal_in_yaml_1_1(&node.raw) => {
