@@ -22,6 +22,7 @@ mod arguments;
 mod counters;
 mod device;
 mod low_rank;
+mod low_rank_table;
 mod memory;
 mod products;
 mod program;
@@ -30,7 +31,7 @@ mod status;
 pub use arguments::{Arg, Fields, View, value_bytes};
 pub use counters::Counts;
 pub use device::{check_device, device_count, free_memory};
-pub use low_rank::{LoraCall, LoraPart, LoraSlot, MOST_PARTS};
+pub use low_rank_table::{LoraCall, LoraPart, LoraSlot, MOST_PARTS};
 pub use memory::Buffer;
 pub use program::{Job, Kind};
 

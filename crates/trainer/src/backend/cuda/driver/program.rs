@@ -4,7 +4,7 @@
 //! A job names what it reads and writes. It comes in the phase behind those of the jobs before it
 //! that it shares something with, of which one of the two writes; jobs of a phase have no order.
 
-use super::low_rank::Table;
+use super::low_rank_table::{Sizes, Table};
 use super::memory::Block;
 use super::{Arg, Fields, Gpu, View, status, value_bytes};
 use crate::error::Result;
@@ -207,6 +207,17 @@ pub struct Program {
     pub held: Vec<Block>,
 }
 
+/// Units of a job on a table of low-rank paths.
+const fn units_on(table: &Sizes, kind: Kind) -> Option<usize> {
+    match kind {
+        Kind::LoraU | Kind::LoraDu => Some(table.u),
+        Kind::LoraY => Some(table.y),
+        Kind::LoraDx => Some(table.dx),
+        Kind::LoraAb => Some(table.ab),
+        _ => None,
+    }
+}
+
 impl Program {
     pub const fn len(&self) -> usize {
         self.jobs.len()
@@ -271,7 +282,7 @@ impl Gpu {
         jobs.sort_by_key(|job| job.phase);
         let (tables, lora) = lora.map(Table::encode).unwrap_or_default();
         let units: Vec<usize> =
-            jobs.iter().map(|job| lora.units_of(job.kind).unwrap_or(job.units)).collect();
+            jobs.iter().map(|job| units_on(&lora, job.kind).unwrap_or(job.units)).collect();
         let of_phase = |phase: usize| {
             let all = jobs.iter().zip(&units).filter(move |(job, _)| job.phase < phase);
             all.map(|(_, units)| tickets(*units)).sum::<usize>()
