@@ -4,6 +4,7 @@
 //! usual Python implementation gives; `tests/it/golden.rs` compares with rouge-score, sacrebleu and the
 //! `SQuAD` and GSM8K evaluation scripts. `DESIGN.md` says where it differs on purpose.
 
+mod error;
 mod likelihood;
 mod metric;
 mod normalise;
@@ -12,8 +13,9 @@ mod overlap;
 mod pattern;
 mod structure;
 
+pub use error::{MetricError, NAMES};
 pub use likelihood::{Choice, Length, choice_accuracy, perplexity};
-pub use metric::{Metric, MetricError, NAMES};
+pub use metric::Metric;
 pub use normalise::Normalise;
 pub use number::{last_number, number_match};
 pub use overlap::{chrf, rouge_l, token_f1};

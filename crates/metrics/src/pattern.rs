@@ -2,7 +2,7 @@
 
 use regex::Regex;
 
-use crate::metric::MetricError;
+use crate::error::MetricError;
 use crate::normalise::Normalise;
 
 /// A regular expression; its first group, or all of it where it has none, is what is compared.

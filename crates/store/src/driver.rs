@@ -13,6 +13,7 @@ use crate::journal::{News, TornLine};
 use crate::layout::Purpose;
 use crate::lock::DriverLock;
 use crate::lost::Told;
+use crate::request::Requested;
 use crate::worker::{Orders, new_worker, newest_claim};
 use crate::{
     adapter, atomic, checkpoint, journal, layout, leftovers, lost, own_files, plots, request, room,
@@ -190,6 +191,12 @@ impl SweepDir {
     /// The folder as anyone may see it.
     pub fn folder(&self) -> &SweepFolder {
         &self.folder
+    }
+
+    /// What was asked of the sweep has been journalled.
+    pub fn done(&mut self, requested: &Requested) -> Result<(), StoreError> {
+        let removed = own_files::remove_file(&requested.path);
+        removed.map(|_| ()).map_err(StoreError::io("remove", &requested.path))
     }
 
     /// Appends events to the journal in one write; durable when one of them is more than a train

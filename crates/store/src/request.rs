@@ -10,7 +10,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use spec::{TrialConfig, TrialId};
 
-use crate::driver::SweepDir;
 use crate::error::StoreError;
 use crate::folder::SweepFolder;
 use crate::{atomic, layout, leftovers, own_files};
@@ -41,7 +40,7 @@ pub enum Request {
 pub struct Requested {
     /// What is asked.
     pub request: Request,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 impl SweepFolder {
@@ -59,14 +58,6 @@ impl SweepFolder {
     pub fn requests(&self) -> Result<Vec<Requested>, StoreError> {
         let paths = atomic::own_entries(&layout::requests(self.path()))?;
         paths.into_iter().filter(|path| is_request(path)).map(read).collect()
-    }
-}
-
-impl SweepDir {
-    /// What was asked has been journalled.
-    pub fn done(&mut self, requested: &Requested) -> Result<(), StoreError> {
-        let removed = own_files::remove_file(&requested.path);
-        removed.map(|_| ()).map_err(StoreError::io("remove", &requested.path))
     }
 }
 

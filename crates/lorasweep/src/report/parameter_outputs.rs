@@ -178,7 +178,7 @@ fn a_parameter_that_a_sweep_varies_is_in_its_tables_its_page_and_its_explanation
         assert_eq!(shown, [name]);
         let explained = explain(&sweep, &events);
         for (trial, config) in explained.trials.iter().zip([&configs[1], &configs[0]]) {
-            assert_eq!(trial.settings, format!("{name} {}", row.get(config)));
+            assert_eq!(trial.settings, format!("{name} {}", row.shown(config)));
         }
         let shares: Vec<&str> = importance(&state).iter().map(|share| share.name).collect();
         // A seed is chance.

@@ -425,13 +425,13 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "TOKENS", default_value = "128", value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub max_new_tokens: u32,
     /// Draw tokens, with their logits divided by this; without it, or at 0, take the most likely one
-    #[arg(long, value_name = "NUMBER", value_parser = non_negative)]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = non_negative)]
     pub temperature: Option<f64>,
     /// Draw from so many of the most likely tokens
     #[arg(long, value_name = "TOKENS", requires = "temperature", value_parser = clap::value_parser!(u32).range(1..))]
     pub top_k: Option<u32>,
     /// Draw from the most likely tokens whose probabilities together reach this
-    #[arg(long, value_name = "NUMBER", requires = "temperature", value_parser = probability)]
+    #[arg(long, value_name = "NUMBER", requires = "temperature", allow_negative_numbers = true, value_parser = probability)]
     pub top_p: Option<f64>,
     /// Fixes what is drawn
     #[arg(long, value_name = "NUMBER", default_value = "0", requires = "temperature")]
