@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every check of this repository, cheapest first. Needs only the Rust toolchain; uses
-# cargo-nextest and cargo-deny where they are installed.
+# cargo-nextest, cargo-deny and python3 where they are installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,6 +9,13 @@ has() { cargo "$1" --version >/dev/null 2>&1; }
 
 step "format"
 cargo fmt --all --check
+
+if command -v python3 >/dev/null; then
+    step "circles of files"
+    python3 scripts/circles.py
+else
+    step "circles of files: skipped, python3 is not installed"
+fi
 
 step "lints"
 cargo clippy --workspace --all-targets --locked -- -D warnings
