@@ -101,10 +101,10 @@ fn trials_outside_the_space_do_not_count_and_are_not_looked_at() {
             sweep(&format!("method: {method}\nrun_cap: 6\n{space}"))
         };
         let mut history = at_once(&of("[4, 8]"));
-        extend(&mut history, &of("[8, 16]"));
+        extend(&mut history, &of("[4, 16]"));
         let outside = history.trials.values().filter(|t| t.is_outside).count();
-        assert!((1..6).contains(&outside), "{method}: {outside}");
-        go_on(&mut history, &of("[8, 16]"), 1000);
+        assert!(outside > 0, "{method}");
+        go_on(&mut history, &of("[4, 16]"), 1000);
         assert_eq!(history.trials.len(), 6 + outside, "{method}");
         assert_eq!(keys(&history).len(), 6, "{method}");
     }

@@ -234,17 +234,19 @@ impl<'a> Source<'a> {
         Self { lines: text.lines().map(|line| (line, line.is_ascii())).collect() }
     }
 
+    /// A number with zeros before it, which the parser gives as a text or as a real number.
+    fn padded(&self, place: Place) -> Option<Value> {
+        padded_number(&self.cut(place)).map(Value::Int)
+    }
+
     fn node(&self, spanned: Spanned<Raw>) -> Node {
         let place = place_of(spanned.referenced);
         let value = match spanned.value {
             Raw::Null => Value::Null,
             Raw::Bool(value) => Value::Bool(value),
             Raw::Int(value) => Value::Int(value),
-            Raw::Float(value) => Value::Float(value),
-            Raw::Text(value) => match padded_number(&self.cut(place)) {
-                Some(number) => Value::Int(number),
-                None => Value::Text(value),
-            },
+            Raw::Float(value) => self.padded(place).unwrap_or(Value::Float(value)),
+            Raw::Text(value) => self.padded(place).unwrap_or(Value::Text(value)),
             Raw::List(items) => Value::List(items.into_iter().map(|i| self.node(i)).collect()),
             Raw::Map(entries) => Value::Map(
                 entries

@@ -128,10 +128,13 @@ impl Row {
         }
     }
 
-    /// Its value as every report writes it: rates as `2e-3`.
+    /// Its value as every report writes it: rates as `2e-3`, with three digits at most.
     pub fn shown(&self, config: &TrialConfig) -> String {
         match (&self.kind, self.get(config)) {
-            (Kind::Rate(_), ParameterValue::Real(x)) => format!("{x:e}"),
+            (Kind::Rate(_), ParameterValue::Real(x)) => {
+                let rounded = format!("{x:.2e}").parse().unwrap_or(x);
+                format!("{rounded:e}")
+            }
             (_, value) => value.to_string(),
         }
     }

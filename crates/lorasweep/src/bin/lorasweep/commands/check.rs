@@ -226,7 +226,12 @@ fn ranges(rows: &[PlannedTrial]) -> String {
 
 /// How long it takes, and what of it.
 fn time(time: &PredictedTime) -> String {
-    let words = |seconds: f64| in_words(Duration::from_secs_f64(seconds.clamp(0.0, 1e9)));
+    let words = |seconds: f64| {
+        if seconds < 10.0 {
+            return format!("{seconds:.2} s");
+        }
+        in_words(Duration::from_secs_f64(seconds.min(1e9)))
+    };
     let share = 100.0 * time.evaluation_seconds / time.seconds.max(f64::MIN_POSITIVE);
     let (more, less) =
         if share > 50.0 { ("evaluating", share) } else { ("training", 100.0 - share) };

@@ -22,7 +22,7 @@ const OTHER_LINES: usize = 3;
 const USUAL_HEIGHT: u16 = 24;
 
 // `{wide_msg}` takes what the terminal's width leaves, and is cut there.
-const SWEEP: &str = "sweep [{bar:16}] {wide_msg}";
+const SWEEP: &str = "sweep [{bar:8}] {wide_msg}";
 const TRIAL: &str = "{prefix:>5} [{bar:16}] {wide_msg}";
 const TEXT: &str = "{wide_msg}";
 
@@ -57,7 +57,7 @@ impl Bars {
         self.sweep.set_position((done * BAR_LENGTH as f64) as u64);
         let parts = [
             Some(format!("{} trials", super::ended_of(state, self.planned))),
-            Some(format!("{} in training", super::in_training(state))),
+            Some(format!("{} training", super::in_training(state))),
             self.rate.tokens_per_second(state).map(|rate| format!("{rate:.0} tokens/s")),
             self.pace.remaining(state).map(|left| format!("{} left", in_words(left))),
         ];
@@ -159,7 +159,7 @@ mod tests {
         let id = TrialId(123);
         let config = TrialConfig {
             rank: 256,
-            learning_rate: 2.345e-4,
+            learning_rate: 1.994_884_429_493_682_4e-4,
             batch_size: 128,
             ..TrialConfig::default()
         };

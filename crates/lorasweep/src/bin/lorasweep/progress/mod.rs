@@ -5,7 +5,7 @@ mod json;
 mod lines;
 mod pace;
 
-use lorasweep::spec::{Event, SweepState, TrialState, TrialStatus};
+use lorasweep::spec::{Event, Parameter, SweepState, TrialState, TrialStatus};
 use lorasweep::worker::{Observer, Warning};
 use lorasweep::{Workload, best_so_far};
 
@@ -88,7 +88,8 @@ fn best_in_words(state: &SweepState) -> String {
 /// `r 8 lr 2e-4 bs 4`: what tells trials apart at a glance.
 fn settings(trial: &TrialState) -> String {
     let config = &trial.trial.config;
-    format!("r {} lr {:e} bs {}", config.rank, config.learning_rate, config.batch_size)
+    let rate = Parameter::LearningRate.row().shown(config);
+    format!("r {} lr {rate} bs {}", config.rank, config.batch_size)
 }
 
 /// `120/400 eval 1.3421 r 8 lr 2e-4 bs 4`, as far as known: what has room in a line.
