@@ -10,7 +10,7 @@ use trainer::adapter::AdapterLayout;
 use trainer::backend::Backend;
 use trainer::backend::candle::CandleBackend;
 use trainer::backend::cpu::Cpu;
-use trainer::decoder::{Decoder, Past, Rows};
+use trainer::decoder::{Decoder, Rows};
 use trainer::generate::{
     Finish, GenerateOptions, Generated, PlacedAdapter, Progress, Prompt, Sampling,
 };
@@ -240,9 +240,12 @@ fn where_memory_is_short_fewer_sequences_share_a_step_and_write_the_same() {
     let wide = decoder(Cpu::<f32>::new(), "llama");
     let all = generate(&wide, &[], &prompts(&asked, None), &options);
     let peak = wide.backend.peak_bytes();
-    let of_one = Past::<Cpu<f32>>::bytes(&wide.model.config, 100);
-    for room in [peak / 2, peak / 3] {
-        assert!(room < 40 * of_one, "{room} bytes hold all sequences of {of_one}");
+    let narrow = decoder(Cpu::<f32>::new(), "llama");
+    let one_at_a_time = GenerateOptions { sequences: 1, ..options.clone() };
+    assert_eq!(generate(&narrow, &[], &prompts(&asked, None), &one_at_a_time), all);
+    let least = narrow.backend.peak_bytes();
+    assert!(least < peak, "{least} bytes for one, {peak} for all");
+    for room in [least + (peak - least) / 2, least + (peak - least) / 4] {
         let tight = decoder(Cpu::<f32>::with_limit(room), "llama");
         assert_eq!(generate(&tight, &[], &prompts(&asked, None), &options), all);
         assert!(tight.backend.peak_bytes() <= room);
