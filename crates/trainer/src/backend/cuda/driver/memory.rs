@@ -95,7 +95,7 @@ impl Gpu {
         self.give_back(&mut self.blocks(), usize::MAX)
     }
 
-    /// Memory with unspecified contents. The error is [`TrainerError::OutOfMemory`] where there is
+    /// Memory with unspecified contents. The error is `TrainerError::OutOfMemory` where there is
     /// none left.
     pub fn buffer(self: &Arc<Self>, bytes: usize) -> Result<Buffer> {
         let (block, at) = self.block(bytes.max(1))?;
