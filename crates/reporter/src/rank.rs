@@ -9,7 +9,7 @@ use spec::{
 
 use crate::compare::{Against, Candidates, Comparison, Z95, compare_found};
 use crate::diagnose::{
-    Diagnosis, Flag, Note, Overfit, Verdict, VerdictInput, diagnose_all, diagnose_one, verdict_of,
+    Diagnosis, Flag, Note, Overfit, Verdict, VerdictInput, diagnose_all, verdict_of,
 };
 use crate::failures::{Failure, failures};
 use crate::number::loss;
@@ -131,14 +131,7 @@ pub fn rank(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Rankin
             rows.push(run_row(trial, diagnosis, state.base_of(trial)));
         }
     }
-    for trial in state.trials.values().filter(|trial| trial.is_outside) {
-        let mut diagnosis = diagnose_one(trial, state, settings, lang);
-        diagnosis.notes.push(Note::OutsideSpace);
-        diagnosis.explanation += " ";
-        diagnosis.explanation += &say!(lang, NoteOutside);
-        diagnosis.advice = None;
-        rows.push(run_row(trial, diagnosis, state.base_of(trial)));
-    }
+    rows.extend(rows_outside(state, settings, lang));
     if let Some(comparison) = &comparison {
         for row in &mut rows {
             row.against_best = comparison.against_best.get(&row.trial).copied();
@@ -163,6 +156,23 @@ pub fn rank(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Rankin
         rows,
         failures: failures(state),
     }
+}
+
+/// Runs that the search space does not have any more, judged beside all runs of the sweep.
+fn rows_outside(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Vec<Row> {
+    if !state.trials.values().any(|trial| trial.is_outside) {
+        return Vec::new();
+    }
+    let mut rows = Vec::new();
+    for (id, mut diagnosis) in diagnose_all(state, settings, lang) {
+        let Some(trial) = state.trials.get(&id).filter(|trial| trial.is_outside) else { continue };
+        diagnosis.notes.push(Note::OutsideSpace);
+        diagnosis.explanation += " ";
+        diagnosis.explanation += &say!(lang, NoteOutside);
+        diagnosis.advice = None;
+        rows.push(run_row(trial, diagnosis, state.base_of(trial)));
+    }
+    rows
 }
 
 /// `None` where the trainer does not tell the noise of its losses.
