@@ -217,7 +217,7 @@ pub enum Event {
         /// What, in words.
         text: String,
     },
-    /// A worker process ended by itself; what it was training is saved.
+    /// A worker process ended by itself; what it was training is saved, unless its device was lost.
     WorkerEnded {
         /// Its name.
         worker: String,
@@ -228,6 +228,10 @@ pub enum Event {
         /// Seconds in which it trained or evaluated; the rest of its time went by around that.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         busy_seconds: Option<f64>,
+        /// Its device does not answer any more: nothing could be saved, and another worker goes on from
+        /// the checkpoints.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        device_lost: bool,
     },
     /// A worker process died, or was ended because it gave no sign of life.
     WorkerLost {

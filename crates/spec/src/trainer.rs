@@ -45,6 +45,12 @@ pub trait Trainer {
     /// Where it computes, for instance `cpu` or `cuda:0`.
     fn device(&self) -> String;
 
+    /// Whether the device still answers, asked after an error: a GPU that was reset, has fallen off the
+    /// bus or has run into a fault answers every later call with it, and no trial is to blame.
+    fn check_device(&self) -> Result<(), TrainerError> {
+        Ok(())
+    }
+
     /// How many trials may share a step.
     fn capacity(&self) -> usize;
 

@@ -109,6 +109,7 @@ pub fn work(options: &WorkerOptions, log: &mut dyn FnMut(&str)) -> Result<Worker
                 error: Some(text),
                 peak_bytes: None,
                 busy_seconds: None,
+                device_lost: false,
             };
             dir.record(None, &[ended])?;
             return Err(error);

@@ -53,11 +53,12 @@ fn folder() -> tempfile::TempDir {
     dir
 }
 
-fn start(dir: &Path, device: &Path) -> Child {
+fn start(dir: &Path, device: &Path, settings: &[(&str, &str)]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_lorasweep"))
         .args(["run", "gpus.yaml", "--quiet"])
         .current_dir(dir)
         .env("LORASWEEP_CUDA_LIBS", device)
+        .envs(settings.iter().copied())
         .stdout(Stdio::null())
         .stderr(File::create(dir.join("log")).unwrap())
         .spawn()
@@ -102,18 +103,33 @@ fn assert_close(ours: &[f64], theirs: &[f64]) {
 }
 
 #[test]
-fn a_sweep_on_two_gpus_goes_on_where_a_worker_is_killed() {
+fn a_sweep_on_two_gpus_goes_on_where_a_worker_is_killed_or_a_gpu_is_lost() {
     let Some(device) = device() else { return };
     let whole = folder();
-    finish(whole.path(), start(whole.path(), &device));
+    finish(whole.path(), start(whole.path(), &device, &[]));
     let expected = losses(&state(whole.path()));
     assert_eq!(devices(whole.path()), ["cuda:0", "cuda:1"].map(str::to_owned).into());
 
     let killed = folder();
-    let mut sweep = start(killed.path(), &device);
+    let mut sweep = start(killed.path(), &device, &[]);
     kill_a_worker(killed.path(), &mut sweep);
     finish(killed.path(), sweep);
     assert_close(&losses(&state(killed.path())), &expected);
+
+    let lost = folder();
+    let mark = lost.path().join("lost");
+    let settings = [
+        ("FAKE_CUDA_LOST", "60"),
+        ("FAKE_CUDA_LOST_DEVICE", "1"),
+        ("FAKE_CUDA_LOST_FILE", mark.to_str().unwrap()),
+    ];
+    finish(lost.path(), start(lost.path(), &device, &settings));
+    assert!(mark.exists(), "the device was not lost");
+    assert_close(&losses(&state(lost.path())), &expected);
+    let log = fs::read_to_string(lost.path().join("log")).unwrap();
+    assert!(log.contains("the GPU cuda:1"), "{log}");
+    let report = lorasweep(lost.path(), &["report", "results/gpus"]);
+    assert!(report.stdout.contains("cuda:1"), "{}", report.stdout);
 }
 
 /// Kills the first worker that lives with SIGKILL.

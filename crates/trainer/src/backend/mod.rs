@@ -64,6 +64,11 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Where it computes: `cpu`, `cuda:0`.
     fn device(&self) -> String;
 
+    /// Whether the device still answers; its own words where it does not.
+    fn check_device(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Gives memory that is kept for reuse back to the system.
     fn trim(&self);
 

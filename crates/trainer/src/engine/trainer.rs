@@ -18,6 +18,10 @@ impl<B: Backend> Trainer for Packed<B> {
         self.backend().device()
     }
 
+    fn check_device(&self) -> Result<(), spec::TrainerError> {
+        Ok(self.backend().check_device()?)
+    }
+
     fn capacity(&self) -> usize {
         self.packing.slots
     }

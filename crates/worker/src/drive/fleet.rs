@@ -52,6 +52,8 @@ pub(super) struct Worker {
     pub is_queued: bool,
     /// Why it could not go on.
     pub error: Option<String>,
+    /// What its device answered last.
+    pub device_error: Option<String>,
     handle: Option<Handle>,
     orders: Orders,
     batch: Vec<Order>,
@@ -75,6 +77,7 @@ impl Worker {
             is_adopted: false,
             is_queued: false,
             error: None,
+            device_error: None,
             handle,
             orders,
             batch: Vec::new(),

@@ -16,12 +16,15 @@ const LOG_LINES: usize = 20;
 pub(super) struct BerthLosses {
     count: u32,
     is_given_up: bool,
+    /// A worker there has got something done, ever.
+    has_worked: bool,
 }
 
 impl BerthLosses {
     /// A worker there got something done.
     pub fn forget(&mut self) {
         self.count = 0;
+        self.has_worked = true;
     }
 }
 
@@ -131,6 +134,15 @@ impl Run<'_> {
         self.forget_questions_to(name);
     }
 
+    /// A worker's device does not answer any more. It keeps its trials until its process is gone; then
+    /// they are those of a worker that died.
+    pub(super) fn device_lost(&mut self, name: &str, number: u32, error: String) {
+        if let Some(worker) = self.fleet.get(name).filter(|worker| number >= worker.number) {
+            worker.phase = Phase::Ended;
+            worker.device_error = Some(error);
+        }
+    }
+
     /// Another worker is asked what this one did not answer.
     fn forget_questions_to(&mut self, name: &str) {
         self.base_from = self.base_from.take().filter(|asked| asked != name);
@@ -180,11 +192,17 @@ impl Run<'_> {
 
     /// Sees to what a worker that is gone leaves.
     fn clear_up(&mut self, worker: Worker, how: String) -> Result<(), WorkerError> {
-        let Worker { name, berth, phase, trials, error, .. } = worker;
+        let Worker { name, berth, phase, trials, error, device_error, .. } = worker;
+        if let Some(cause) = device_error {
+            return self.lost(&name, berth, cause, trials);
+        }
         if let Some(error) = error {
             let at_start = phase == Phase::Starting;
             let others_work = self.fleet.workers.iter().any(Worker::is_ready);
-            if at_start && others_work {
+            // A device that fails in the middle of a sweep leaves the sweep to those that may be
+            // starting again themselves; one that cannot be used at all is told of at once.
+            let was_lost = self.berths[berth].has_worked && !self.fleet.workers.is_empty();
+            if at_start && (others_work || was_lost) {
                 self.berths[berth].is_given_up = true;
                 self.warn(&Warning::WorkerGivenUp { worker: name, cause: error });
                 return Ok(());

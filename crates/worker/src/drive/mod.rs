@@ -324,6 +324,9 @@ impl<'a> Run<'a> {
             Event::WorkerStarted { device, capacity, .. } => {
                 self.worker_started(&writer, number, device, capacity as usize);
             }
+            Event::WorkerEnded { error: Some(error), device_lost: true, .. } => {
+                self.device_lost(&writer, number, error);
+            }
             Event::WorkerEnded { error, .. } => self.worker_ended(&writer, number, error),
             Event::BaseEvaluated { .. } | Event::QuantizedBaseEvaluated { .. } => {
                 self.write_base()?;

@@ -36,6 +36,9 @@ pub enum ServeError {
     /// The test rows cannot be evaluated.
     #[error("failed to evaluate the test rows")]
     Test(#[source] TrainerError),
+    /// The device does not answer any more, and with it nothing that it held.
+    #[error("the device is lost")]
+    Device(#[source] TrainerError),
 }
 
 /// How a worker works.
@@ -144,25 +147,32 @@ impl<T: Trainer + ?Sized> Serve<T> {
         /// Orders are looked for at least so often.
         const LONGEST_WAIT: Duration = Duration::from_millis(250);
         loop {
-            match self.turn() {
-                Ok(Turn::Worked) => {}
-                Ok(Turn::Idle) => wait(LONGEST_WAIT.min(self.settings.beat_every)),
-                Ok(Turn::Ended) => return Ok(()),
-                Err(error) => {
-                    // The driver sees the end of the process if this cannot be written either.
-                    let _ = self.record_end(Some(chain(&error)));
-                    self.tell_news();
-                    return Err(error);
-                }
+            match self.turn()? {
+                Turn::Worked => {}
+                Turn::Idle => wait(LONGEST_WAIT.min(self.settings.beat_every)),
+                Turn::Ended => return Ok(()),
             }
         }
     }
 
-    /// Takes orders, then a step if there is one to take.
+    /// Takes orders, then a step if there is one to take. An error is journalled as the worker's end.
     pub fn turn(&mut self) -> Result<Turn, ServeError> {
-        let turn = self.take_turn();
+        let turn = self.take_turn().or_else(|error| {
+            self.look_at_device()?;
+            Err(error)
+        });
+        if let Err(error) = &turn {
+            let device_lost = matches!(error, ServeError::Device(_));
+            // The driver sees the end of the process if this cannot be written either.
+            let _ = self.record_end(Some(chain(error)), device_lost);
+        }
         self.tell_news();
         turn
+    }
+
+    /// After an error: where the device is lost, no trial is to blame and nothing else can be done here.
+    fn look_at_device(&self) -> Result<(), ServeError> {
+        self.trainer.check_device().map_err(ServeError::Device)
     }
 
     /// The trainer, to look at.
@@ -185,7 +195,7 @@ impl<T: Trainer + ?Sized> Serve<T> {
         self.beat_if_due()?;
         if self.is_ending || self.settings.stop.load(Ordering::Relaxed) {
             self.checkpoint_all()?;
-            self.record_end(None)?;
+            self.record_end(None, false)?;
             return Ok(Turn::Ended);
         }
         let waits = |slot: &Slot| slot.waits_at.is_some();
@@ -296,6 +306,7 @@ impl<T: Trainer + ?Sized> Serve<T> {
                 Ok(())
             }
             Err(error) => {
+                self.look_at_device()?;
                 let outcome = Outcome::Failed { error: chain(&*error) };
                 self.record(attempt, &[Event::TrialFinished { trial: id, outcome }])?;
                 Ok(self.dir.discard_checkpoint(id, Purpose::Resume)?)
@@ -319,6 +330,7 @@ impl<T: Trainer + ?Sized> Serve<T> {
                 Ok(Some(found)) => match self.trainer.admit(trial, Some(&found.path)) {
                     Ok(admitted) => return Ok(Ok((admitted, continues))),
                     Err(error) => {
+                        self.look_at_device()?;
                         Warning::RefusedCheckpoint { trial: trial.id, error: chain(&*error) }
                     }
                 },
@@ -381,6 +393,7 @@ impl<T: Trainer + ?Sized> Serve<T> {
     /// The fault of a step that several trials shared cannot be told, so that none is failed for
     /// it: the driver lets them go on from their checkpoints, one at a time.
     fn step_failed(&mut self, error: &TrainerError) -> Result<(), ServeError> {
+        self.look_at_device()?;
         let error = chain(&**error);
         let stepped: Vec<TrialId> =
             self.slots.iter().filter(|slot| !slot.is_held).map(Slot::id).collect();
@@ -420,10 +433,11 @@ impl<T: Trainer + ?Sized> Serve<T> {
         }
     }
 
-    fn record_end(&mut self, error: Option<String>) -> Result<(), ServeError> {
+    fn record_end(&mut self, error: Option<String>, device_lost: bool) -> Result<(), ServeError> {
         let (worker, peak_bytes) = (self.dir.name().to_owned(), self.trainer.peak_bytes());
         let busy_seconds = Some(self.busy.as_secs_f64());
-        self.record(None, &[Event::WorkerEnded { worker, error, peak_bytes, busy_seconds }])
+        let ended = Event::WorkerEnded { worker, error, peak_bytes, busy_seconds, device_lost };
+        self.record(None, &[ended])
     }
 
     /// Has the trainer work, and counts the time.

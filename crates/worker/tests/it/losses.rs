@@ -34,6 +34,25 @@ fn the_trials_of_a_lost_worker_go_on_from_their_checkpoints_and_end_the_same() {
 }
 
 #[test]
+fn the_trials_of_a_worker_whose_device_is_lost_go_on_elsewhere_and_none_is_blamed() {
+    let left_alone = tempfile::tempdir().unwrap();
+    let calm = run(left_alone.path(), &World::new(five_trials(), 2));
+    for workers in [1, 2] {
+        let results = tempfile::tempdir().unwrap();
+        let lose_device_at_step = Some(4);
+        let world = World { lose_device_at_step, workers, ..World::new(five_trials(), 2) };
+        let disturbed = run(results.path(), &world);
+        assert_eq!(disturbed.finish.as_ref().unwrap(), &Finish::Completed);
+        assert_eq!(outcome(&disturbed.state), outcome(&calm.state));
+        let [lost] = &disturbed.state.lost_workers[..] else {
+            panic!("{:?}", disturbed.state.lost_workers)
+        };
+        assert!(lost.cause.contains("the GPU fell off the bus"), "{}", lost.cause);
+        assert_eq!(lost.trials.len(), 2);
+    }
+}
+
+#[test]
 fn a_trial_that_ends_its_worker_again_and_again_fails_with_the_cause_and_hurts_no_other() {
     let results = tempfile::tempdir().unwrap();
     let trials = vec![config(0.1, 1), with_rank(DEADLY_RANK), config(0.2, 2)];

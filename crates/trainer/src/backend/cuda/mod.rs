@@ -183,6 +183,10 @@ impl Backend for Cuda {
         format!("cuda:{}", self.gpu.ordinal())
     }
 
+    fn check_device(&self) -> Result<()> {
+        self.gpu.check_device()
+    }
+
     fn trim(&self) {
         self.gpu.trim();
     }

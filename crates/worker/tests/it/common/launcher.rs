@@ -1,5 +1,6 @@
 //! Workers of the small world: they share the driver's thread and take a turn whenever it waits.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -37,9 +38,11 @@ impl FakeLauncher<FakeTrainer> {
     pub fn new(folder: SweepFolder, world: &World) -> Self {
         let (capacity, fail) = (world.capacity, world.fail_shared_step);
         let fuse: Fuse = world.fuse.clone();
+        let lost_device = Cell::new(world.lose_device_at_step);
         let make = move || {
             let mut trainer = FakeTrainer::new(capacity, fuse.clone());
             trainer.fail_shared_step = fail;
+            trainer.lose_device_at_step = lost_device.take();
             trainer
         };
         Self {

@@ -148,6 +148,8 @@ pub struct World {
     pub fuse: Fuse,
     pub stop_after_events: Option<usize>,
     pub fail_shared_step: Option<u32>,
+    /// The device of the first worker does not answer after so many of its steps.
+    pub lose_device_at_step: Option<u32>,
     /// Kills the worker that has taken so many turns, each time one has.
     pub kill_after_turns: Vec<usize>,
     /// Ends the worker that has taken so many turns without a word, and puts it into a queue for ever,
@@ -171,6 +173,7 @@ impl World {
             fuse: Fuse::never(),
             stop_after_events: None,
             fail_shared_step: None,
+            lose_device_at_step: None,
             kill_after_turns: Vec::new(),
             queue_after_turns: Vec::new(),
             max_retries: 2,

@@ -70,12 +70,21 @@ pub struct FakeTrainer {
     steps: u32,
     pub occupancy: Vec<usize>,
     pub fail_shared_step: Option<u32>,
+    pub lose_device_at_step: Option<u32>,
 }
 
 impl FakeTrainer {
     pub fn new(capacity: usize, fuse: Fuse) -> Self {
         let (slots, occupancy) = (Vec::new(), Vec::new());
-        Self { capacity, slots, fuse, steps: 0, occupancy, fail_shared_step: None }
+        Self {
+            capacity,
+            slots,
+            fuse,
+            steps: 0,
+            occupancy,
+            fail_shared_step: None,
+            lose_device_at_step: None,
+        }
     }
 
     /// Whether its process has died of a trial.
@@ -168,6 +177,13 @@ impl Trainer for FakeTrainer {
         "fake".into()
     }
 
+    fn check_device(&self) -> Result<(), TrainerError> {
+        match self.lose_device_at_step {
+            Some(step) if self.steps >= step => Err("the GPU fell off the bus".into()),
+            _ => Ok(()),
+        }
+    }
+
     fn capacity(&self) -> usize {
         self.capacity
     }
@@ -201,6 +217,7 @@ impl Trainer for FakeTrainer {
         if self.fail_shared_step == Some(self.steps) {
             return Err("the device ran out of memory".into());
         }
+        self.check_device()?;
         let active = self.slots.iter_mut().filter(|slot| !slot.ended && !slot.held);
         Ok(active.flat_map(Slot::step).collect())
     }
@@ -213,6 +230,7 @@ impl Trainer for FakeTrainer {
     }
 
     fn save_checkpoint(&self, trial: TrialId, path: &Path) -> Result<u32, TrainerError> {
+        self.check_device()?;
         let slot = self.slot(trial);
         fs::write(path, "half a che")?;
         self.fuse.burn();

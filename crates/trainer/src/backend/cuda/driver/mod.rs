@@ -149,6 +149,12 @@ impl Gpu {
         self.settle()
     }
 
+    /// Whether the device still answers. An error of a kernel or of the hardware stays with the context:
+    /// the driver answers every later call with it.
+    pub fn check_device(&self) -> Result<()> {
+        self.settle()
+    }
+
     /// Waits until all that is queued is done.
     fn settle(&self) -> Result<()> {
         self.enter()?;
