@@ -243,6 +243,14 @@ pub enum Error {
         /// The sweep's results folder.
         path: PathBuf,
     },
+    /// Results in a folder that has not the sweep's name are to be trained on.
+    #[error("`{}` holds the sweep `{name}`, which trains in a folder of its name", shown(path))]
+    RenamedResults {
+        /// The results folder.
+        path: PathBuf,
+        /// The sweep's name.
+        name: String,
+    },
     /// A worker cannot go on.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -320,6 +328,10 @@ impl Error {
                 "open the sweep by its file; its results folder is found by the sweep's name"
                     .to_owned(),
             ),
+            Self::RenamedResults { name, .. } => Some(format!(
+                "to resume it, rename the folder to `{name}` (and what has that name now to something \
+                 else); report, export, generate and serve work under any name"
+            )),
             Self::NoWorkerMain => Some(
                 "call it before anything else in `main`, or name an installed `lorasweep` with \
                  `Workers::Program`"

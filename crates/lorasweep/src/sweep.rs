@@ -91,6 +91,9 @@ impl Sweep {
     }
 
     fn of_folder(folder: SweepFolder) -> Self {
+        // `.` has a name too.
+        let whole = folder.path().file_name().is_none().then(|| folder.path().canonicalize().ok());
+        let folder = whole.flatten().map_or(folder, SweepFolder::at);
         let path = folder.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let results = path.parent().unwrap_or(path).to_path_buf();
@@ -160,6 +163,7 @@ impl Sweep {
 
     /// Everything that can be known before training: work, memory, disk, and what is wrong.
     pub fn check(&self) -> Result<Findings, Error> {
+        self.refuse_other_folder()?;
         let file = self.file_with_model(&mut |_| {})?;
         check::check(&file, &self.results, &self.workers, false)
     }
@@ -167,6 +171,7 @@ impl Sweep {
     /// The same, and how long the sweep will take: a few steps are trained to measure that, once for
     /// each model and machine.
     pub fn check_with_time(&self) -> Result<Findings, Error> {
+        self.refuse_other_folder()?;
         let file = self.file_with_model(&mut |_| {})?;
         check::check(&file, &self.results, &self.workers, true)
     }
@@ -220,6 +225,7 @@ impl Sweep {
         options: &RunOptions,
         observer: &mut dyn Observer,
     ) -> Result<RunOutcome, Error> {
+        self.refuse_other_folder()?;
         let tell = &mut |text: &str| observer.notice(&Notice::Download(text));
         let file = self.file_with_model(tell)?;
         run::run(&file, &self.results, &self.workers, options, observer)
@@ -227,6 +233,7 @@ impl Sweep {
 
     /// The trials of a sweep that somebody else trains (`executor: {type: external}`).
     pub fn external_trials(&self) -> Result<ExternalTrials<'_>, Error> {
+        self.refuse_other_folder()?;
         ExternalTrials::new(self.file()?.into_owned(), &self.results)
     }
 
@@ -239,7 +246,9 @@ impl Sweep {
     /// Asks something of a sweep that has begun: the process that runs it sees to it, or else the next
     /// one.
     pub fn request(&self, request: &Request) -> Result<(), Error> {
-        Ok(SweepFolder::open(self.folder.path())?.request(request)?)
+        let folder = SweepFolder::open(self.folder.path())?;
+        self.refuse_other_folder()?;
+        Ok(folder.request(request)?)
     }
 
     /// How far the sweep is, also while another process runs it.
@@ -259,7 +268,7 @@ impl Sweep {
 
     /// Asks the processes of the sweep to save and end, wherever they run.
     pub fn cancel(&self) -> Result<(), Error> {
-        Ok(self.folder.cancel()?)
+        Ok(SweepFolder::open(self.folder.path())?.cancel()?)
     }
 
     /// Ends the sweep's jobs that are left on a cluster; `cancelled` hears of each: its number, its
@@ -338,6 +347,18 @@ impl Sweep {
             Some(file) => Ok(Cow::Borrowed(file)),
             None => sweep_file::kept_in(&self.folder).map(Cow::Owned),
         }
+    }
+
+    /// A launch works in the folder of the sweep's name. Results that were renamed, also those that
+    /// `--fresh` has put aside, would be left behind and begun anew beside them.
+    fn refuse_other_folder(&self) -> Result<(), Error> {
+        // One whose file cannot be read is refused where that is needed.
+        let Ok(file) = self.file() else { return Ok(()) };
+        let name = &file.sweep.name;
+        if self.folder.path() == self.results.join(name) {
+            return Ok(());
+        }
+        Err(Error::RenamedResults { path: self.folder.path().to_path_buf(), name: name.clone() })
     }
 
     fn file_with_model(&self, tell: &mut dyn FnMut(&str)) -> Result<SweepFile, Error> {

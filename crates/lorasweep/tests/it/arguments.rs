@@ -100,6 +100,8 @@ fn a_sweep_of_init_names_the_schema_beside_it_which_is_the_one_that_schema_print
 #[test]
 fn the_quickstart_is_in_the_binary_and_overwrites_nothing() {
     let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("try")).unwrap();
+    assert_eq!(lorasweep(dir.path(), &["init", "try/own.yaml"]).code, 0);
     let ran = lorasweep(dir.path(), &["init", "--quickstart", "try"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(dir.path().join("try/quickstart.yaml").is_file());
@@ -124,11 +126,11 @@ fn what_init_writes_is_short_and_check_accepts_it_as_it_is() {
     assert_eq!(init(&["sub/b.yaml"]).code, 0, "paths are relative to the sweep file's folder");
     let lines = fs::read_to_string(dir.path().join("a.yaml")).unwrap().lines().count();
     assert!(lines <= 28, "{lines} lines");
-    for file in ["a.yaml", "sub/b.yaml"] {
-        let ran = lorasweep(dir.path(), &["check", file]);
-        assert_eq!(ran.code, 0, "{}", ran.stderr);
-    }
     assert_eq!(init(&["--full", "c.yaml"]).code, 0);
+    for file in ["a.yaml", "sub/b.yaml", "c.yaml"] {
+        let ran = lorasweep(dir.path(), &["check", file]);
+        assert_eq!(ran.code, 0, "{file}: {}", ran.stderr);
+    }
     let full = fs::read_to_string(dir.path().join("c.yaml")).unwrap();
     assert!(full.contains("\n# replicates: 2\n") && full.lines().count() > 100, "{full}");
 }

@@ -230,3 +230,14 @@ fn what_the_sweep_takes_on_disk_is_said_beside_what_is_free() {
         assert!(found.pointer(what).and_then(Value::as_u64) > Some(0), "{what}: {json}");
     }
 }
+
+#[test]
+fn replicates_are_counted_beside_the_trials_whose_steps_are_known() {
+    let dir = tempfile::tempdir().unwrap();
+    write_sweep(dir.path(), "replicates: {seeds: 2, top: 1}\n");
+    let ran = lorasweep(dir.path(), &["check", "sweep.yaml"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stdout.contains("\n1 trials, 1 steps "), "{}", ran.stdout);
+    let more = "\nand 2 more of the best configurations under other seeds (`replicates`)";
+    assert!(ran.stdout.contains(more), "{}", ran.stdout);
+}

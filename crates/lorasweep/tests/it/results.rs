@@ -35,6 +35,52 @@ fn status_of_a_sweep_that_is_being_run_names_the_process() {
     drop(held);
 }
 
+const EXTERNAL: &str = "name: small\nmethod: grid\nmodel: any\n\
+                        data: {train: any.jsonl}\nparameters: {rank: [2, 4]}\n\
+                        executor: {type: external}\n";
+
+#[test]
+fn results_under_another_name_are_reported_and_not_begun_anew_beside_themselves() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("small.yaml"), EXTERNAL).unwrap();
+    let asked = lorasweep(dir.path(), &["ask", "small.yaml"]);
+    assert_eq!(asked.code, 0, "{}", asked.stderr);
+    let line = r#"{"trial": 1, "epoch": 1, "eval_loss": 1.5}"#;
+    assert_eq!(lorasweep(dir.path(), &["tell", "small.yaml", line]).code, 0);
+    let moved = dir.path().join("results/small.old-1");
+    fs::rename(dir.path().join("results/small"), &moved).unwrap();
+    let state = || store::SweepFolder::open(&moved).unwrap().state().unwrap();
+    let before = state();
+    let there = ["results/small.old-1"];
+    let here = ["."];
+    for (place, words) in [
+        (dir.path(), [&["run"][..], &there].concat()),
+        (dir.path(), [&["ask"][..], &there].concat()),
+        (&moved, [&["run"][..], &here, &["--add", r#"{"rank": 8}"#]].concat()),
+        (&moved, [&["retry"][..], &here, &["1"]].concat()),
+    ] {
+        let ran = lorasweep(place, &words);
+        assert_eq!(ran.code, 2, "{words:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains("holds the sweep `small`"), "{words:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains("rename the folder to `small`"), "{}", ran.stderr);
+    }
+    assert_eq!(state(), before);
+    assert_eq!(fs::read_dir(dir.path().join("results")).unwrap().count(), 1);
+    assert!(!moved.join("requests").exists() && !moved.join("small").exists());
+    for command in ["report", "status"] {
+        assert_eq!(lorasweep(&moved, &[command, "."]).code, 0);
+    }
+}
+
+#[test]
+fn a_sweep_that_has_not_begun_cannot_be_cancelled_and_nothing_is_made_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("small.yaml"), EXTERNAL).unwrap();
+    let ran = lorasweep(dir.path(), &["cancel", "small.yaml"]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
 #[test]
 fn status_where_there_is_no_sweep_says_what_would_be_one() {
     let dir = tempfile::tempdir().unwrap();

@@ -79,13 +79,15 @@ impl<'a, 'p> Panel<'a, 'p> {
         Ok(panel)
     }
 
-    /// Pixels of a point.
+    /// Pixels of a point, at most some pictures beyond the panel: other trainers may report an epoch
+    /// or a loss of any size.
     pub fn at(&self, (x, y): Point) -> Pixel {
+        const FAR: f64 = 10.0;
         let width = f64::from(self.right - LEFT);
         let height = f64::from(BOTTOM - TOP);
         (
-            LEFT + (self.x.share(x) * width).round() as i32,
-            BOTTOM - (self.y.share(y) * height).round() as i32,
+            LEFT + (self.x.share(x).clamp(-FAR, FAR) * width).round() as i32,
+            BOTTOM - (self.y.share(y).clamp(-FAR, FAR) * height).round() as i32,
         )
     }
 

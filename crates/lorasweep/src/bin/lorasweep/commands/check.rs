@@ -56,13 +56,22 @@ fn render(found: &OwnFindings) -> String {
     let _ = writeln!(out, "model: {parameters} parameters, {weights}");
     match (&found.total, found.trials) {
         (Some(total), Some(trials)) => {
+            let planned = found.per_trial.len();
             let _ = writeln!(
                 out,
-                "{trials} trials, {} steps and {} tokens to train in all, {} to evaluate",
+                "{planned} trials, {} steps and {} tokens to train in all, {} to evaluate",
                 grouped(total.steps),
                 grouped(total.train_tokens),
                 grouped(total.eval_tokens)
             );
+            if trials > planned {
+                let _ = writeln!(
+                    out,
+                    "and {} more of the best configurations under other seeds (`replicates`), each with \
+                     the steps of its configuration",
+                    trials - planned
+                );
+            }
         }
         (None, Some(trials)) => {
             let _ = writeln!(out, "at most {trials} trials, chosen by what comes out");

@@ -106,7 +106,10 @@ fn write_quickstart(args: &InitArgs) -> Result<Exit, CliError> {
     }
     let dir = args.path.clone().unwrap_or_default();
     let paths: Vec<PathBuf> = FILES.iter().map(|(name, _)| dir.join(name)).collect();
-    refuse_overwriting(&paths, args.force)?;
+    // A schema may be there from another `init`; what differs of it is kept.
+    let own = |path: &&PathBuf| !path.ends_with(spec::SCHEMA_FILE);
+    let own: Vec<PathBuf> = paths.iter().filter(own).cloned().collect();
+    refuse_overwriting(&own, args.force)?;
     for (path, (_, contents)) in paths.iter().zip(FILES) {
         write(path, contents)?;
     }
@@ -159,7 +162,8 @@ fn keep(path: &Path, there: &[u8]) -> io::Result<PathBuf> {
     }
 }
 
-/// Puts the person's model and training file in the place of the example's.
+/// Puts the person's model and training file in the place of the example's; with rows of their own a
+/// share of these is validated on.
 fn fill_in(example: &str, model: Option<&Path>, data: Option<&Path>) -> String {
     let mut section = "";
     let mut text = String::with_capacity(example.len());
@@ -169,18 +173,25 @@ fn fill_in(example: &str, model: Option<&Path>, data: Option<&Path>) -> String {
         if is_key && !key.starts_with(' ') {
             section = key;
         }
-        let value = match (section, key.trim()) {
-            ("model", "model") => model,
-            ("data", "train") => data,
-            _ => None,
-        };
-        match value {
-            Some(path) => text.extend([key, ": ", &quoted(path), &comment(line)]),
-            None => text += line,
+        match (section, key.trim()) {
+            ("model", "model") if model.is_some() => put(&mut text, key, model, line),
+            ("data", "train") if data.is_some() => put(&mut text, key, data, line),
+            // Nobody knows whether there are such files beside the person's own.
+            ("data", "validation" | "retention") if data.is_some() => {
+                text.extend(["  # ", line.trim_start()]);
+            }
+            ("data", "# validation_fraction") if data.is_some() => {
+                text.extend(["  ", line.trim_start_matches([' ', '#'])]);
+            }
+            _ => text += line,
         }
         text.push('\n');
     }
     text
+}
+
+fn put(text: &mut String, key: &str, path: Option<&Path>, line: &str) {
+    text.extend([key, ": ", &quoted(path.unwrap_or(Path::new(""))), &comment(line)]);
 }
 
 /// A path as a YAML scalar: a JSON string is one, whatever it holds.
@@ -197,12 +208,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn model_and_data_take_the_place_of_the_examples_and_nothing_else_changes() {
+    fn model_and_data_take_the_place_of_the_examples_which_name_no_other_files_then() {
         let example = "# model: no\nmodel: a/b  # the base\ndata:\n  train: x.jsonl\n  \
-                       retention: y\ntrain:\n  train: 3\n";
+                       validation: v\n  # validation_fraction: 0.1\n  retention: y\ntrain:\n  train: 3\n";
         let filled = fill_in(example, Some(Path::new("my model")), Some(Path::new("d\"q.csv")));
         let expected = "# model: no\nmodel: \"my model\"  # the base\ndata:\n  train: \
-                        \"d\\\"q.csv\"\n  retention: y\ntrain:\n  train: 3\n";
+                        \"d\\\"q.csv\"\n  # validation: v\n  validation_fraction: 0.1\n  \
+                        # retention: y\ntrain:\n  train: 3\n";
         assert_eq!(filled, expected);
         assert_eq!(fill_in(example, None, None), example);
     }
