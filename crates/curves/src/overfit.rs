@@ -50,6 +50,8 @@ const ONSET: f64 = 0.5;
 pub struct Rise {
     /// Probability that the run overfits, as this module's documentation says.
     pub probability: f64,
+    /// The same by the run's own curve alone, where other runs were heard: see [`crate::Pool`].
+    pub alone: f64,
     /// Expected rise of the mean of two evaluations, a at the end minus the lowest a, in nats per
     /// token.
     pub rise: f64,
@@ -60,6 +62,29 @@ pub struct Rise {
     pub lowest: f64,
     /// Epoch from which the rise is more likely than not, up to the end; `None` where it is not.
     pub onset_epoch: Option<f64>,
+    /// The levels of the run itself, in order.
+    #[serde(skip)]
+    pub levels: Vec<Level>,
+}
+
+/// A level of two evaluations in a row, at the second of them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Level {
+    /// Epochs completed.
+    pub epoch: f64,
+    /// Train loss, where it was measured.
+    pub train: Option<f64>,
+    /// Probability that the run overfits here.
+    pub probability: f64,
+}
+
+impl Rise {
+    /// What follows from the levels: the probability at the last, and the onset.
+    pub(crate) fn settle(&mut self) {
+        self.probability = self.levels.last().map_or(0.0, |level| level.probability);
+        let risen = self.levels.iter().rev().take_while(|level| level.probability >= ONSET);
+        self.onset_epoch = risen.last().map(|level| level.epoch);
+    }
 }
 
 /// The smooth curve at one point.
@@ -122,8 +147,10 @@ fn smooth_of(curve: &Curve, fits: &[(f64, Fit)]) -> Vec<SmoothPoint> {
 struct Levels {
     /// First and second evaluation of each; the same for the base model.
     pairs: Vec<(usize, usize)>,
-    /// Epoch of the second.
-    epochs: Vec<f64>,
+    /// Epoch of the second, and train loss there.
+    seconds: Vec<(f64, Option<f64>)>,
+    /// The first that is of the run itself.
+    own_from: usize,
     /// Levels of the train loss, in nats.
     train: Option<Vec<f64>>,
 }
@@ -138,8 +165,9 @@ impl Levels {
             Some(f64::midpoint(of(&points[a])?, of(&points[b])?))
         };
         let train = pairs.iter().map(|&pair| mean(&|point| point.train, pair)).collect();
-        let epochs = pairs.iter().map(|&(_, at)| points[at].epoch).collect();
-        (pairs.len() > 1).then_some(Self { pairs, epochs, train })
+        let second = |&(_, at): &(usize, usize)| (points[at].epoch, points[at].train);
+        let seconds = pairs.iter().map(second).collect();
+        (pairs.len() > 1).then_some(Self { pairs, seconds, own_from: start, train })
     }
 
     fn count(&self) -> usize {
@@ -147,9 +175,9 @@ impl Levels {
     }
 }
 
-/// What is taken from two evaluations in a row.
+/// What is taken from two evaluations in a row of a drawn curve.
 #[derive(Clone, Copy)]
-struct Level {
+struct DrawnLevel {
     /// Their mean: a.
     mean: f64,
     /// The higher of them: l.
@@ -159,7 +187,7 @@ struct Level {
 }
 
 /// Drawn levels, of each shape as many as it is likely.
-fn drawn(levels: &Levels, fits: &[(f64, Fit)]) -> Vec<Vec<Level>> {
+fn drawn(levels: &Levels, fits: &[(f64, Fit)]) -> Vec<Vec<DrawnLevel>> {
     let normals = normals();
     let (mut drawn, mut until) = (Vec::with_capacity(DRAWS), 0.0);
     for (share, fit) in fits {
@@ -174,7 +202,7 @@ fn drawn(levels: &Levels, fits: &[(f64, Fit)]) -> Vec<Vec<Level>> {
         drawn.extend(normals[first..first + wanted].iter().map(|normals| {
             let apart = factor.lower_times(&normals[..factor.size()]);
             let at = |i: usize| posterior.mean[i] + apart[i];
-            let level = |&(a, b): &(usize, usize)| Level {
+            let level = |&(a, b): &(usize, usize)| DrawnLevel {
                 mean: f64::midpoint(at(a), at(b)),
                 below: at(a).max(at(b)),
                 above: at(a).min(at(b)),
@@ -200,7 +228,7 @@ impl Sums {
         Self { overfit: vec![0; levels], draws: 0, rise: 0.0, rise_squared: 0.0, lowest: 0.0 }
     }
 
-    fn add(&mut self, levels: &[Level], train: Option<&[f64]>, min_rise: f64, unit: f64) {
+    fn add(&mut self, levels: &[DrawnLevel], train: Option<&[f64]>, min_rise: f64, unit: f64) {
         let (mut lowest_at, mut below, mut rise) = (0, f64::INFINITY, 0.0);
         for (at, level) in levels.iter().enumerate() {
             if level.mean < levels[lowest_at].mean {
@@ -223,17 +251,23 @@ impl Sums {
 
     fn rise(&self, levels: &Levels, unit: f64) -> Rise {
         let draws = self.draws as f64;
-        let probability = |at: usize| self.overfit[at] as f64 / draws;
         let rise = self.rise / draws;
         let variance = (self.rise_squared / draws - rise * rise).max(0.0);
-        let onset = (0..levels.count()).rev().take_while(|&at| probability(at) >= ONSET).last();
-        Rise {
-            probability: probability(levels.count() - 1),
+        let of = |at: usize| {
+            let (epoch, train) = levels.seconds[at];
+            Level { epoch, train, probability: self.overfit[at] as f64 / draws }
+        };
+        let mut rise = Rise {
+            probability: 0.0,
+            alone: self.overfit[levels.count() - 1] as f64 / draws,
             rise: unit * rise,
             rise_stderr: unit * variance.sqrt(),
             lowest: unit * self.lowest / draws,
-            onset_epoch: onset.map(|at| levels.epochs[at]),
-        }
+            onset_epoch: None,
+            levels: (levels.own_from..levels.count()).map(of).collect(),
+        };
+        rise.settle();
+        rise
     }
 }
 

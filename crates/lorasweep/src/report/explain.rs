@@ -28,15 +28,17 @@ pub struct ExplainedTrial {
     pub trial: u32,
     /// The parameters that the sweep varies.
     pub settings: String,
-    /// The validation loss that was expected when it was proposed.
+    /// The validation loss that was expected at its end when it was proposed.
     pub expected_loss: Option<f64>,
     /// Lower end of the interval that 95 % of the losses were expected in.
     pub expected_low: Option<f64>,
     /// Its upper end.
     pub expected_high: Option<f64>,
-    /// The last validation loss.
+    /// Its lowest validation loss, by which runs are ranked.
     pub eval_loss: Option<f64>,
-    /// Whether it ended within what was expected.
+    /// Its last validation loss.
+    pub last_eval_loss: Option<f64>,
+    /// Whether its last validation loss is within what was expected.
     pub as_expected: Option<bool>,
     /// How it ended, in words.
     pub status: String,
@@ -76,7 +78,7 @@ pub fn explain(sweep: &Sweep, events: &[Event]) -> Explanation {
 }
 
 fn line(sweep: &Sweep, trial: &TrialState, expected: Option<Expectation>) -> ExplainedTrial {
-    let eval_loss = trial.last().map(|last| last.eval_loss);
+    let last_eval_loss = trial.last().map(|last| last.eval_loss);
     let is_within = |(e, loss): (Expectation, f64)| (e.low..=e.high).contains(&loss);
     let ended = trial.outcome().is_some();
     ExplainedTrial {
@@ -85,8 +87,9 @@ fn line(sweep: &Sweep, trial: &TrialState, expected: Option<Expectation>) -> Exp
         expected_loss: expected.map(|e| e.loss),
         expected_low: expected.map(|e| e.low),
         expected_high: expected.map(|e| e.high),
-        eval_loss,
-        as_expected: expected.zip(eval_loss).filter(|_| ended).map(is_within),
+        eval_loss: trial.best().map(|best| best.eval_loss),
+        last_eval_loss,
+        as_expected: expected.zip(last_eval_loss).filter(|_| ended).map(is_within),
         status: trial.outcome().map_or_else(|| "not ended".to_owned(), outcome_name),
     }
 }

@@ -24,19 +24,20 @@ fn render(found: &Explanation) -> String {
     let mut out = format!("{}: what was expected of each trial, and what came\n\n", found.name);
     let _ = writeln!(
         out,
-        "{:>5}  {:<27}  {:>9}  settings; how it ended",
-        "trial", "expected (95% of the time)", "eval_loss"
+        "{:>5}  {:<27}  {:>9}  {:>9}  settings; how it ended",
+        "trial", "expected last (95%)", "eval_loss", "last"
     );
     for trial in &found.trials {
         let expected = match (trial.expected_loss, trial.expected_low, trial.expected_high) {
             (Some(loss), Some(low), Some(high)) => format!("{loss:.4} ({low:.4} to {high:.4})"),
             _ => "nothing was measured yet".to_owned(),
         };
-        let came = trial.eval_loss.map_or_else(|| "-".to_owned(), |loss| format!("{loss:.4}"));
+        let shown = |loss: Option<f64>| loss.map_or_else(|| "-".to_owned(), |x| format!("{x:.4}"));
+        let (best, last) = (shown(trial.eval_loss), shown(trial.last_eval_loss));
         let surprise = if trial.as_expected == Some(false) { "; a surprise" } else { "" };
         let _ = writeln!(
             out,
-            "{:>5}  {expected:<27}  {came:>9}  {}; {}{surprise}",
+            "{:>5}  {expected:<27}  {best:>9}  {last:>9}  {}; {}{surprise}",
             format!("{:03}", trial.trial),
             trial.settings,
             trial.status,
