@@ -1,14 +1,15 @@
-//! Embeds the quickstart (`sweeps/quickstart.yaml` and `sweeps/quickstart/`), so that one binary
+//! Embeds the quickstart (`sweeps/quickstart.yaml`, its schema and `sweeps/quickstart/`), so that one binary
 //! is enough to try it anywhere.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
     let sweeps = Path::new(&variable("CARGO_MANIFEST_DIR")?).join("../../sweeps");
     let mut files = Vec::new();
-    for root in ["quickstart.yaml", "quickstart"] {
+    for root in ["lorasweep.schema.json", "quickstart.yaml", "quickstart"] {
         println!("cargo:rerun-if-changed={}", sweeps.join(root).display());
         collect(&sweeps.join(root), &mut files)?;
     }
@@ -20,8 +21,33 @@ fn main() -> io::Result<()> {
     }
     code.push_str("]\n");
     fs::write(Path::new(&variable("OUT_DIR")?).join("quickstart.rs"), code)?;
-    println!("cargo:rustc-env=LORASWEEP_TARGET={}", variable("TARGET")?);
+    println!("cargo:rustc-env=LORASWEEP_BUILT={}{}", commit(), variable("TARGET")?);
+    println!("cargo:rustc-env=LORASWEEP_FEATURES={}", features());
     Ok(())
+}
+
+/// `commit 0123456789ab, ` of the working tree, where this is one; a package has none.
+fn commit() -> String {
+    let git = |args: &[&str]| {
+        let output = Command::new("git").args(args).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        Some(text.trim().to_owned()).filter(|text| output.status.success() && !text.is_empty())
+    };
+    // A commit moves the branch, and the log of HEAD grows with each.
+    if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]) {
+        println!("cargo:rerun-if-changed={log}");
+    }
+    git(&["rev-parse", "--short=12", "HEAD"])
+        .map_or_else(String::new, |hash| format!("commit {hash}, "))
+}
+
+/// The package's features, sorted.
+fn features() -> String {
+    const PREFIX: &str = "CARGO_FEATURE_";
+    let names = env::vars().filter_map(|(name, _)| Some(name.strip_prefix(PREFIX)?.to_lowercase()));
+    let mut names: Vec<String> = names.filter(|name| name != "default").collect();
+    names.sort();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 fn variable(name: &str) -> io::Result<String> {

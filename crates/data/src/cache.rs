@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::Example;
 use super::error::DataError;
 use super::report::{FileReport, Place};
-use super::row::ContentHash;
+use super::said::ContentHash;
 use super::split::PreparedRow;
 
 const MAGIC: &[u8; 20] = b"lorasweep tokens v2\n";

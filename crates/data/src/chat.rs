@@ -11,19 +11,16 @@ use serde::{Deserialize, Serialize};
 
 use self::locate::Marked;
 use super::error::DataError;
+use super::field::REASONING;
 use super::jinja::{self, Code};
 use super::json::Json;
 use super::model_files::TemplateFile;
-use super::row::{Conversation, Message};
+use super::said::{Conversation, Message};
 use super::skip::SkipReason;
 use super::unwritten::Kind;
 
 mod locate;
 mod marks;
-
-/// Names under which a message's thought is handed to templates, as in transformers: what has the
-/// first of them is the thought.
-pub(super) const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
 const DEFAULT: &str = "default";
 /// The template for conversations with tools, where a model has a special one.

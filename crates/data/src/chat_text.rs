@@ -8,7 +8,7 @@ use super::chat::ChatTemplate;
 use super::error::DataError;
 use super::json::Json;
 use super::model_files::TemplateFile;
-use super::row::Row;
+use super::said::Row;
 use super::unwritten::Kind;
 
 /// A chat template with the special tokens that it may write.

@@ -6,10 +6,10 @@
 //! A field whose name belongs to this family and that is none of these is refused: it was written to
 //! change what is learnt.
 
+use super::field::wrong_type;
 use super::json::{Json, Object};
-use super::row::Message;
+use super::said::Message;
 use super::skip::SkipReason;
-use super::turn::wrong_type;
 
 /// The flags, and whether their being true means that the turn is learnt.
 const FLAGS: [(&str, bool); 9] = [

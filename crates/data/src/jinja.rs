@@ -7,14 +7,14 @@ use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind};
 
 use super::json::LongInteger;
-use super::python_json;
 
 mod budget;
 mod code;
 mod growth;
+mod python_json;
 mod python_text;
 
-pub(super) use budget::{MOST_OF_ONE, is_limit, limit};
+pub(super) use budget::is_limit;
 pub(super) use code::Code;
 
 /// `strftime_now` answers for this moment (2024-07-26 00:00:00, a Friday; Llama 3.1's template

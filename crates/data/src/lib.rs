@@ -9,11 +9,14 @@
 //! threads.
 
 mod added_tokens;
+mod answers;
 mod cache;
 mod chat;
 mod chat_text;
 mod error;
+mod field;
 mod flags;
+mod instruction;
 mod jinja;
 mod json;
 mod load;
@@ -25,14 +28,13 @@ mod notes;
 mod pack;
 mod plain;
 mod preference;
-mod python_json;
 mod read;
 mod report;
 mod row;
+mod said;
 mod schema;
 mod skip;
 mod split;
-mod token_warnings;
 mod tokenise;
 mod tokenizer_growth;
 mod turn;
@@ -45,6 +47,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 use spec::{DataSettings, PlainChat, ValidationSource};
 
+pub use answers::{AnswerText, Answers, AskedPrompt};
 pub use chat::ChatFormat;
 pub use chat_text::{ChatText, ChatWriter};
 pub use error::DataError;
@@ -66,6 +69,9 @@ use pack::pack;
 use schema::Columns;
 use split::{PreparedRow, Shared, repeated, shared, split_by_fraction};
 use tokenise::Tokeniser;
+
+/// Guides to what this crate does, by name, in Markdown; `lorasweep guide` shows them.
+pub const GUIDES: &[(&str, &str)] = &[("data", include_str!("../guides/data.md"))];
 
 /// One tokenised row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

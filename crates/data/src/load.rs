@@ -12,7 +12,7 @@ use super::error::DataError;
 use super::notes::TokenNotes;
 use super::read::{FileFacts, LocatedRow, each_row};
 use super::report::{DataRole, FileReport, Place};
-use super::row::{ContentHash, Row};
+use super::said::{ContentHash, Row};
 use super::schema::{Columns, Schema};
 use super::skip::{SkipReason, SkippedRow};
 use super::split::PreparedRow;

@@ -1,29 +1,14 @@
 //! Conversations as datasets have them: `messages`, ShareGPT's turns, tool calls, prompts and
 //! completions made of turns, and prompts with a `system` text or a `history` beside them.
 
-use super::flags::apply_mask;
+use super::field::{optional_string, said_string, wrong_type};
 use super::json::{Json, Object};
-use super::preference;
-use super::row::{Conversation, Message, Row, optional_string, said_string};
+use super::said::{Conversation, Message, Row};
 use super::skip::SkipReason;
-use super::turn::{read_context, read_turns, turn, wrong_type};
+use super::turn::{read_context, read_turns, turn};
 
 /// Fields that make a conversation of the prompt that they stand beside.
 const SAID_BEFORE: [&str; 3] = ["system", "history", "tools"];
-
-/// Reads a list of turns and what belongs to it: `system`, `tools`, `chat_template_kwargs`, and
-/// the answer to it where that stands in `chosen`.
-pub(super) fn read_conversation(object: &Object, field: &'static str) -> Result<Row, SkipReason> {
-    if object.get("history").is_some_and(|value| value.as_array().is_some() && !value.is_void()) {
-        return Err(SkipReason::Unsupported { field: "history".to_owned() });
-    }
-    let mut messages = read_turns(&object[field], field)?;
-    apply_mask(object, &mut messages)?;
-    if object.get("chosen").is_some_and(|chosen| !chosen.is_void()) {
-        messages = preference::answered(object, field, messages)?;
-    }
-    conversation(object, messages)
-}
 
 /// Turns with the system text and the tools that stand beside them.
 pub(super) fn conversation(object: &Object, mut messages: Vec<Message>) -> Result<Row, SkipReason> {

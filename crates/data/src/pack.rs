@@ -2,7 +2,7 @@
 
 use super::Example;
 use super::report::Place;
-use super::row::ContentHash;
+use super::said::ContentHash;
 use super::split::PreparedRow;
 
 /// The rows with those that join as sequences of `max_seq_len` tokens, in the order of their

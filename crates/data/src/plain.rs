@@ -11,7 +11,7 @@ use std::ops::Range;
 use tokenizers::Tokenizer;
 
 use super::chat::Rendered;
-use super::row::Message;
+use super::said::Message;
 
 /// Text up to an end-of-sequence token or the end of the conversation.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! Preferences: what was chosen is learnt after its prompt, what was rejected is not.
 
+use super::field::{optional_string, said, said_string};
+use super::instruction::{instruction_prompt, instruction_text};
 use super::json::{Json, Object};
 use super::messages::{asked, conversation, exchange};
-use super::row::{
-    Message, Row, instruction_prompt, instruction_text, optional_string, said, said_string,
-};
+use super::said::{Message, Row};
 use super::schema::keys;
 use super::skip::SkipReason;
 use super::turn::{read_context, read_turns, refuse_learnt, turn, untaught};

@@ -1,5 +1,7 @@
 //! What was read, what was left out and what to beware of.
 
+mod token_warnings;
+
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::path::PathBuf;
@@ -13,8 +15,8 @@ use super::notes::TokenNotes;
 use super::read::FileFormat;
 use super::schema::Schema;
 use super::skip::{SkippedRow, list_keys};
-use super::token_warnings::token_warnings;
 use super::unwritten::Unwritten;
+use token_warnings::token_warnings;
 
 /// Lines named in a rendered report before "and N more".
 const SHOWN_LINES: usize = 5;

@@ -48,7 +48,7 @@ const BESIDE: [&str; 7] = [
     "tools",
     "history",
     "chat_template_kwargs",
-    super::row::UNSUPPORTED_IN_ROW,
+    super::field::UNSUPPORTED_IN_ROW,
     super::flags::LABELS[0],
     super::flags::LABELS[1],
 ];
@@ -56,7 +56,7 @@ const BESIDE: [&str; 7] = [
 /// Whether rows read a field of this name, whatever their schema.
 pub(super) fn is_read_beside(field: &str) -> bool {
     BESIDE.contains(&field)
-        || super::row::MEDIA.contains(&field)
+        || super::field::MEDIA.contains(&field)
         || super::flags::ROW_FLAGS.contains(&field)
 }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use super::Example;
 use super::report::{Place, SharedRow};
-use super::row::ContentHash;
+use super::said::ContentHash;
 
 /// A usable row: its place, its identity and its tokens.
 #[derive(Debug, Clone)]
@@ -114,7 +114,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::row::Row;
+    use crate::said::Row;
 
     fn place(line: u64) -> Place {
         Place { file: 0, line }

@@ -6,14 +6,15 @@ use std::path::Path;
 use tokenizers::{Encoding, PostProcessorWrapper, Token, Tokenizer};
 
 use super::Example;
-use super::chat::{ChatFormat, ChatTemplate, REASONING, Rendered};
+use super::chat::{ChatFormat, ChatTemplate, Rendered};
 use super::error::DataError;
+use super::field::REASONING;
 use super::masks::{is_shared, mask_of_spans};
 use super::model_files::ModelFiles;
 use super::model_tokens::ModelTokens;
 use super::notes::{RowNotes, end_token};
 use super::plain::{PlainForm, sections};
-use super::row::{Conversation, Row};
+use super::said::{Conversation, Row};
 use super::skip::SkipReason;
 use super::unwritten::Kind;
 
@@ -347,7 +348,7 @@ mod tests {
     }
 
     fn conversation(turns: &[(&str, &str)]) -> Row {
-        let turn = |(role, content): &(&str, &str)| crate::row::Message {
+        let turn = |(role, content): &(&str, &str)| crate::said::Message {
             role: (*role).to_owned(),
             content: Some((*content).to_owned()),
             fields: crate::json::Object::new(),

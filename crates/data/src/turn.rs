@@ -1,9 +1,9 @@
 //! One turn of a list: a message of `OpenAI`'s format or a ShareGPT turn.
 
-use super::chat::REASONING;
+use super::field::{MEDIA, REASONING, said, string_at, wrong_type};
 use super::flags::{is_flag, turn_flag};
 use super::json::{Json, Object};
-use super::row::{MEDIA, Message, said, string_at};
+use super::said::Message;
 use super::skip::SkipReason;
 
 /// A field of a message that changes its meaning and that templates do not know.
@@ -54,14 +54,6 @@ pub(super) fn untaught(mut messages: Vec<Message>) -> Vec<Message> {
         turn.is_target = false;
     }
     messages
-}
-
-pub(super) fn wrong_type(
-    field: impl Into<String>,
-    expected: &'static str,
-    found: &Json,
-) -> SkipReason {
-    SkipReason::WrongType { field: field.into(), expected, found: found.type_name() }
 }
 
 /// One element of a list of turns, with its place for messages.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::flags::words;
 use super::json::{Json, Object};
-use super::row::Row;
+use super::said::Row;
 use super::schema::{Schema, is_read_beside};
 
 /// Columns that are remembered of a file.

@@ -129,6 +129,12 @@ pub enum Error {
         /// What is wrong with it.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A few steps could not be trained to time them.
+    #[error("a step could not be trained")]
+    Measure {
+        /// The trainer's reason.
+        source: spec::TrainerError,
+    },
     /// No such trial.
     #[error("the sweep in `{}` has no trial {trial}", shown(dir))]
     NoSuchTrial {
@@ -186,6 +192,20 @@ pub enum Error {
         /// Rows of the set.
         rows: usize,
     },
+    /// Something that is no prompt.
+    #[error("{}{why}", match place {
+        Some(place) => format!("{}: ", spec::printable_line(place)),
+        None => "no prompt: ".to_owned(),
+    })]
+    Prompt {
+        /// The file and line, where it is from a file.
+        place: Option<String>,
+        /// Why it is none.
+        why: String,
+    },
+    /// There is no such metric.
+    #[error(transparent)]
+    Metric(#[from] metrics::MetricError),
     /// The base model could not be had from its hub.
     #[error(transparent)]
     Hub(Box<HubError>),

@@ -33,9 +33,11 @@
 
 #![forbid(unsafe_code)]
 
+mod answers;
 mod check;
 mod error;
 mod export;
+mod guides;
 mod hub;
 mod inputs;
 mod plan;
@@ -46,15 +48,19 @@ mod run;
 mod sweep;
 mod workers;
 
-pub use {data, planner, reporter, spec, store, trainer, worker};
+pub use {data, metrics, planner, reporter, spec, store, trainer, worker};
 
+pub use answers::{
+    Answer, AnswerEvent, AnswerOptions, AnswerOutcome, Answered, MeanScore, PromptSource, Writer,
+};
 pub use check::{
-    AdaptersOnDisk, ElsewhereFindings, Findings, OwnFindings, PlannedTrial, Room, TotalWork,
-    WeightFormats,
+    AdaptersOnDisk, ElsewhereFindings, Findings, OwnFindings, PlannedTrial, PredictedTime, Room,
+    TotalWork, WeightFormats,
 };
 pub use error::Error;
 pub use export::options::{ExportOptions, Exported};
 pub use export::{Form, Merged, best_so_far};
+pub use guides::Guide;
 pub use hub::HubError;
 pub use inputs::view::{DataFindings, DataSet, LengthBin, Lengths, ShownRow};
 pub use plan::checkpoints::Checkpoints;

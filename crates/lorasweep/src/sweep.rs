@@ -1,11 +1,13 @@
 //! A sweep, from its file or from its results.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use reporter::Lang;
-use spec::{SweepState, TrialId};
-use store::{Holder, SweepFolder};
+use spec::{SweepState, TrialConfig, TrialId};
+use store::{Holder, Request, SweepFolder};
 
+use crate::answers::{self, AnswerEvent, AnswerOptions, AnswerOutcome};
 use crate::check::{self, Findings};
 use crate::error::Error;
 use crate::export::options::{self, ExportOptions, Exported};
@@ -40,7 +42,7 @@ use crate::workers::{Workers, cluster};
 #[derive(Debug)]
 pub struct Sweep {
     name: String,
-    /// Absent for one that was opened by its results.
+    /// Of one that was opened by its results, what the folder keeps; absent where that cannot be read.
     file: Option<SweepFile>,
     /// Where the results folders of sweeps are.
     results: PathBuf,
@@ -82,7 +84,8 @@ impl Sweep {
         Self { name, file: Some(file), results, folder, workers: Workers::default() }
     }
 
-    /// Opens a sweep by its results folder: what it has found can be read, and nothing can be run.
+    /// Opens a sweep by its results folder. What needs the sweep file takes the copy that the folder
+    /// keeps, with paths relative to where the file was.
     pub fn open_results(folder: impl AsRef<Path>) -> Result<Self, Error> {
         Ok(Self::of_folder(SweepFolder::open(folder.as_ref())?))
     }
@@ -91,7 +94,9 @@ impl Sweep {
         let path = folder.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let results = path.parent().unwrap_or(path).to_path_buf();
-        Self { name, file: None, results, folder, workers: Workers::default() }
+        // One that cannot be read is refused where it is needed.
+        let file = sweep_file::kept_in(&folder).ok();
+        Self { name, file, results, folder, workers: Workers::default() }
     }
 
     /// The sweeps with results that `path` means: a sweep file, whose results are in `results`, a
@@ -137,7 +142,8 @@ impl Sweep {
         &self.folder
     }
 
-    /// The resolved sweep; `None` for one that was opened by its results.
+    /// The resolved sweep; `None` for one that was opened by its results where those keep no sweep
+    /// file that can be read.
     pub fn resolved(&self) -> Option<&spec::Sweep> {
         self.file.as_ref().map(|file| &file.sweep)
     }
@@ -155,7 +161,14 @@ impl Sweep {
     /// Everything that can be known before training: work, memory, disk, and what is wrong.
     pub fn check(&self) -> Result<Findings, Error> {
         let file = self.file_with_model(&mut |_| {})?;
-        check::check(&file, &self.results, &self.workers)
+        check::check(&file, &self.results, &self.workers, false)
+    }
+
+    /// The same, and how long the sweep will take: a few steps are trained to measure that, once for
+    /// each model and machine.
+    pub fn check_with_time(&self) -> Result<Findings, Error> {
+        let file = self.file_with_model(&mut |_| {})?;
+        check::check(&file, &self.results, &self.workers, true)
     }
 
     /// What the model will see: the rows' lengths, what is doubtful about them, and row `number` of
@@ -214,7 +227,19 @@ impl Sweep {
 
     /// The trials of a sweep that somebody else trains (`executor: {type: external}`).
     pub fn external_trials(&self) -> Result<ExternalTrials<'_>, Error> {
-        ExternalTrials::new(self.file()?, &self.results)
+        ExternalTrials::new(self.file()?.into_owned(), &self.results)
+    }
+
+    /// Reads a trial to train beside those that are proposed: a JSON object with a value for each
+    /// parameter that the sweep varies. [`RunOptions::add`] and [`request`](Self::request) take it.
+    pub fn trial_of(&self, json: &str) -> Result<TrialConfig, Error> {
+        spec::trial_of(json, &self.file()?.sweep).map_err(Error::Sweep)
+    }
+
+    /// Asks something of a sweep that has begun: the process that runs it sees to it, or else the next
+    /// one.
+    pub fn request(&self, request: &Request) -> Result<(), Error> {
+        Ok(SweepFolder::open(self.folder.path())?.request(request)?)
     }
 
     /// How far the sweep is, also while another process runs it.
@@ -278,6 +303,16 @@ impl Sweep {
         live::write(&self.folder, &settings, lang).map(|_| ())
     }
 
+    /// Answers prompts with a trial's adapter and with the base model, on the CPU; `tell` hears of each
+    /// answer as it is written.
+    pub fn answer(
+        &self,
+        options: &AnswerOptions,
+        tell: &mut dyn FnMut(&AnswerEvent<'_>),
+    ) -> Result<AnswerOutcome, Error> {
+        answers::answer(&SweepFolder::open(self.folder.path())?, options, tell)
+    }
+
     /// Exports a trial's adapter, or a model with the adapter merged into it.
     pub fn export(&self, options: &ExportOptions) -> Result<Exported, Error> {
         options::export(&SweepFolder::open(self.folder.path())?, options)
@@ -297,13 +332,16 @@ impl Sweep {
         SweepTrial::of(&self.folder, number)
     }
 
-    fn file(&self) -> Result<&SweepFile, Error> {
-        let no_file = || Error::NoSweepFile { path: self.folder.path().to_path_buf() };
-        self.file.as_ref().ok_or_else(no_file)
+    /// Its file; of one that was opened by its results, the sweep file as it was when it ran last.
+    fn file(&self) -> Result<Cow<'_, SweepFile>, Error> {
+        match &self.file {
+            Some(file) => Ok(Cow::Borrowed(file)),
+            None => sweep_file::kept_in(&self.folder).map(Cow::Owned),
+        }
     }
 
     fn file_with_model(&self, tell: &mut dyn FnMut(&str)) -> Result<SweepFile, Error> {
-        let mut file = self.file()?.clone();
+        let mut file = self.file()?.into_owned();
         fetch_model(&mut file, tell)?;
         Ok(file)
     }

@@ -13,7 +13,7 @@ pub(crate) struct Draws<'a, D> {
     space: &'a SearchSpace,
     /// The configuration of a draw, by its number from 0.
     draw: D,
-    /// Draws so far.
+    /// The number of the next draw.
     drawn: u64,
     seen: HashSet<ConfigKey>,
     /// Where the walk over what is left stands, in grid cells.
@@ -23,11 +23,12 @@ pub(crate) struct Draws<'a, D> {
 }
 
 impl<'a, D: Fn(u64) -> TrialConfig> Draws<'a, D> {
-    pub fn new(space: &'a SearchSpace, draw: D) -> Self {
+    /// The first draw is the one with the number `first`.
+    pub fn new(space: &'a SearchSpace, first: u64, draw: D) -> Self {
         Self {
             space,
             draw,
-            drawn: 0,
+            drawn: first,
             seen: HashSet::new(),
             rest: 0,
             cells: space.grid_size().unwrap_or(0),

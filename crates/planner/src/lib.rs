@@ -16,6 +16,7 @@ mod prune;
 mod random;
 mod rank_ladder;
 mod replicates;
+mod searched;
 mod sobol;
 mod suggest;
 
@@ -25,6 +26,11 @@ use spec::{Method, Sweep, SweepState, Trial, TrialConfig};
 
 pub use bayes::{Earlier, Expectation, Incumbent, expectation, incumbent};
 pub use prune::{Decision, Promotion, Pruner, pruner_for};
+pub use replicates::ids as replicate_ids;
+pub use searched::first_draw;
+
+/// Guides to what this crate does, by name, in Markdown; `lorasweep guide` shows them.
+pub const GUIDES: &[(&str, &str)] = &[("methods", include_str!("../guides/methods.md"))];
 
 /// Proposes trials.
 pub trait Planner: Send + Sync {
@@ -95,6 +101,7 @@ pub fn for_sweep(sweep: &Sweep) -> Box<dyn Planner> {
 
 /// With what comes after the search.
 fn finished(search: Box<dyn Planner>, sweep: &Sweep) -> Box<dyn Planner> {
+    let search: Box<dyn Planner> = Box::new(searched::Searched(search));
     match sweep.replicates {
         Some(wanted) => Box::new(replicates::Replicated::new(search, wanted, &sweep.train)),
         None => search,

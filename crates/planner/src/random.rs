@@ -35,7 +35,7 @@ impl Planner for Random {
             let shares: [f64; Parameter::COUNT] = std::array::from_fn(|_| generator.random());
             self.space.sample(&shares)
         };
-        next_trials(Draws::new(&self.space, draw), self.ending, history, count)
+        next_trials(Draws::new(&self.space, history.first_draw, draw), self.ending, history, count)
     }
 
     fn total(&self) -> Option<usize> {

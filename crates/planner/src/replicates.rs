@@ -4,7 +4,7 @@
 //! trial's of the same configuration, so that the journal alone tells which trials are replicates.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use spec::{
     ConfigKey, Replicates, SweepState, TrainSettings, Trial, TrialConfig, TrialId, TrialState,
@@ -45,9 +45,10 @@ impl Replicated {
 
 impl Planner for Replicated {
     fn suggest(&self, history: &SweepState, count: usize) -> Vec<Trial> {
-        let searched = without(history);
+        let trials = self.search.suggest(history, count);
+        let within = history.within_space();
+        let searched = without(&within);
         let last = history.trials.keys().next_back().copied().unwrap_or(TrialId::BASE);
-        let trials = self.search.suggest(&searched, count);
         let is_over = searched.trials.values().all(|trial| trial.outcome().is_some());
         if !trials.is_empty() || !is_over {
             return trials;
@@ -66,7 +67,7 @@ impl Planner for Replicated {
     }
 
     fn conclusion(&self, history: &SweepState) -> Option<String> {
-        self.search.conclusion(&without(history))
+        self.search.conclusion(history)
     }
 
     /// Which are the best is not known beforehand, but the search alone decides on its own trials.
@@ -80,14 +81,14 @@ impl Planner for Replicated {
     }
 }
 
-/// The history as the search sees it.
-pub fn without(history: &SweepState) -> Cow<'_, SweepState> {
+/// The trials that run another one again under a seed of their own.
+pub fn ids(history: &SweepState) -> BTreeSet<TrialId> {
     let mut seeds: HashMap<ConfigKey, Vec<(TrialId, u64)>> = HashMap::new();
     for trial in history.trials.values() {
         let config = &trial.trial.config;
         seeds.entry(seedless(config)).or_default().push((trial.trial.id, config.seed));
     }
-    let mut replicates = Vec::new();
+    let mut replicates = BTreeSet::new();
     for runs in seeds.values().filter(|runs| runs.len() > 1) {
         let derived: HashSet<u64> = runs
             .iter()
@@ -95,13 +96,17 @@ pub fn without(history: &SweepState) -> Cow<'_, SweepState> {
             .collect();
         replicates.extend(runs.iter().filter(|(_, seed)| derived.contains(seed)).map(|run| run.0));
     }
+    replicates
+}
+
+/// The history without them.
+pub fn without(history: &SweepState) -> Cow<'_, SweepState> {
+    let replicates = ids(history);
     if replicates.is_empty() {
         return Cow::Borrowed(history);
     }
     let mut searched = history.clone();
-    for id in replicates {
-        searched.trials.remove(&id);
-    }
+    searched.trials.retain(|id, _| !replicates.contains(id));
     Cow::Owned(searched)
 }
 

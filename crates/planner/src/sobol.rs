@@ -34,7 +34,7 @@ impl Sobol {
 impl Planner for Sobol {
     fn suggest(&self, history: &SweepState, count: usize) -> Vec<Trial> {
         let point = |index| self.space.sample(&shares(self.seed, index));
-        next_trials(Draws::new(&self.space, point), self.ending, history, count)
+        next_trials(Draws::new(&self.space, history.first_draw, point), self.ending, history, count)
     }
 
     fn total(&self) -> Option<usize> {

@@ -30,7 +30,10 @@ impl Ending {
         });
         match self.run_cap {
             _ if reached => 0,
-            Some(cap) => (cap as usize).saturating_sub(history.trials.len()),
+            Some(cap) => {
+                let proposed = history.trials.values().filter(|trial| !trial.is_added).count();
+                (cap as usize).saturating_sub(proposed)
+            }
             None => usize::MAX,
         }
     }

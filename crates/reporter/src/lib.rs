@@ -14,7 +14,6 @@ mod compare;
 pub mod diagnose;
 mod error;
 mod export;
-mod extend;
 mod failures;
 mod importance;
 mod number;
@@ -35,8 +34,14 @@ pub use export::{
 };
 pub use failures::Failure;
 pub use importance::{Importance, importance};
-pub use page::{Page, Span, html, timeline};
+pub use page::{Page, html};
 pub use rank::{Ranking, Row, rank};
 pub use side_by_side::{Difference, Side, SideBySide, side_by_side};
 pub use terminal::{TerminalOptions, terminal};
 pub use text::Lang;
+
+/// Guides to what this crate does, by name, in Markdown; `lorasweep guide` shows them.
+pub const GUIDES: &[(&str, &str)] = &[
+    ("report", include_str!("../guides/report.md")),
+    ("statistics", include_str!("../guides/statistics.md")),
+];

@@ -31,7 +31,8 @@ pub struct Ranking {
     pub verdict: Verdict,
     /// How the runs compare, example by example; `None` where the journal has means alone.
     pub comparison: Option<Comparison>,
-    /// Runs and the base model by lowest validation loss; those without an evaluation come last.
+    /// Runs and the base model by lowest validation loss; those without an evaluation, and then those
+    /// that the search space does not have any more, come last.
     pub rows: Vec<Row>,
     /// What went wrong outside the runs' own numbers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -113,11 +114,12 @@ pub struct Row {
 
 /// Ranks the runs of a sweep. A base model that is as good as a run stands above it.
 pub fn rank(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Ranking {
-    let diagnoses = diagnose_all(state, settings, lang);
-    let found = Candidates::of(state);
+    let within = &*state.within_space();
+    let diagnoses = diagnose_all(within, settings, lang);
+    let found = Candidates::of(within);
     let comparison = found.as_ref().map(compare_found);
     let verdict = verdict_of(VerdictInput {
-        state,
+        state: within,
         diagnoses: &diagnoses,
         comparison: comparison.as_ref(),
         found: found.as_ref(),
@@ -129,14 +131,17 @@ pub fn rank(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Rankin
             rows.push(run_row(trial, diagnosis, state.base_of(trial)));
         }
     }
+    rows.extend(rows_outside(state, settings, lang));
     if let Some(comparison) = &comparison {
         for row in &mut rows {
             row.against_best = comparison.against_best.get(&row.trial).copied();
         }
     }
     rows.sort_by(|a, b| {
-        let key = |row: &Row| row.eval_loss.unwrap_or(f64::INFINITY);
-        key(a).total_cmp(&key(b)).then(a.trial.cmp(&b.trial))
+        let loss = |row: &Row| row.eval_loss.unwrap_or(f64::INFINITY);
+        let is_outside = |row: &Row| row.notes.contains(&Note::OutsideSpace);
+        let order = is_outside(a).cmp(&is_outside(b)).then(loss(a).total_cmp(&loss(b)));
+        order.then(a.trial.cmp(&b.trial))
     });
     for (at, row) in rows.iter_mut().enumerate() {
         row.position = at + 1;
@@ -151,6 +156,23 @@ pub fn rank(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Rankin
         rows,
         failures: failures(state),
     }
+}
+
+/// Runs that the search space does not have any more, judged beside all runs of the sweep.
+fn rows_outside(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Vec<Row> {
+    if !state.trials.values().any(|trial| trial.is_outside) {
+        return Vec::new();
+    }
+    let mut rows = Vec::new();
+    for (id, mut diagnosis) in diagnose_all(state, settings, lang) {
+        let Some(trial) = state.trials.get(&id).filter(|trial| trial.is_outside) else { continue };
+        diagnosis.notes.push(Note::OutsideSpace);
+        diagnosis.explanation += " ";
+        diagnosis.explanation += &say!(lang, NoteOutside);
+        diagnosis.advice = None;
+        rows.push(run_row(trial, diagnosis, state.base_of(trial)));
+    }
+    rows
 }
 
 /// `None` where the trainer does not tell the noise of its losses.
@@ -218,6 +240,8 @@ fn stopped(trial: &TrialState) -> Option<String> {
     Some(match reason {
         StopReason::TargetReached { target } => format!("target {} reached", loss(*target)),
         StopReason::EarlyTerminate { reason } => reason.clone(),
+        StopReason::Person => "stopped by a person".to_owned(),
+        StopReason::OutsideSpace => "left the search space".to_owned(),
     })
 }
 

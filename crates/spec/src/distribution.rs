@@ -160,6 +160,14 @@ impl Distribution {
         }
     }
 
+    /// Whether a value can come out, whatever `q` rounds to.
+    pub(crate) fn contains(&self, x: f64) -> bool {
+        let (low, high) = self.range().unwrap_or((self.lowest, self.highest));
+        // A range ends at the number as written, and a value of it may differ in the last digit.
+        let slack = 1e-9 * x.abs();
+        (low - slack..=high + slack).contains(&x)
+    }
+
     /// What kind of distribution it is, with an article, for messages.
     pub(crate) fn in_words(&self) -> &'static str {
         match self.shape {

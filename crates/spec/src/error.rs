@@ -3,8 +3,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::file::MOST_MISTAKES;
 use crate::mistake::Mistake;
+
+/// A file with more mistakes than these is not meant as a sweep; each holds its line of the file.
+pub(crate) const MOST_MISTAKES: usize = 100;
 
 /// All mistakes of one sweep file, in the order of its lines; never empty.
 #[derive(Debug, Clone, PartialEq)]

@@ -11,8 +11,9 @@ use crate::trial::{TargetModule, Trial, TrialId};
 /// Version of the journal's records; a reader refuses a higher one. 2 added the losses of single
 /// examples, the facts of the data and the test set; 3 the workers and what orders their files, and
 /// lets losses that other trainers do not measure be absent; 4 stopped trials that go on; 5 trials on
-/// bases of different quantization; 6 numbers of lines.
-pub const SCHEMA_VERSION: u32 = 6;
+/// bases of different quantization; 6 numbers of lines; 7 sweeps that were extended, and trials that a
+/// person added, stopped or retried.
+pub const SCHEMA_VERSION: u32 = 7;
 
 /// One line of a journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +49,17 @@ pub enum Event {
         /// Version of lorasweep that wrote this.
         version: String,
     },
+    /// The sweep file was changed in a way that the results so far still fit: the sweep continues.
+    SweepExtended {
+        /// Hash of the resolved sweep as it is now.
+        fingerprint: String,
+        /// One line for each setting that changed, with both values.
+        changes: Vec<String>,
+        /// Trials whose configuration the search space does not have any more.
+        outside: Vec<TrialId>,
+        /// Methods that draw continue with this draw of their sequence, counted from 0.
+        first_draw: u64,
+    },
     /// The data and the model were read: what the report needs to know of them.
     DataPrepared {
         /// What was found.
@@ -76,6 +88,14 @@ pub enum Event {
         /// Its logical start, where decisions depend on the other trials (`crate::logical`).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         start: Option<LogicalStart>,
+        /// A person added it (`run --add`): it comes on top of what the planner proposes.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_added: bool,
+    },
+    /// A trial that has ended runs again from its beginning, because a person asked for it.
+    TrialRetried {
+        /// Which trial.
+        trial: TrialId,
     },
     /// A trial began training, or went on from a checkpoint.
     TrialStarted {
@@ -232,7 +252,7 @@ pub enum Event {
 impl Event {
     /// A proposal without a logical start: nothing that is decided later depends on when it began.
     pub const fn proposed(trial: Trial) -> Self {
-        Self::TrialProposed { trial, start: None }
+        Self::TrialProposed { trial, start: None, is_added: false }
     }
 
     /// The trial that it is about, if it is about one; the base model's losses are trial 0's.
@@ -244,6 +264,7 @@ impl Event {
             | Self::Evaluated { trial, .. }
             | Self::ExamplesEvaluated { trial, .. }
             | Self::TestEvaluated { trial, .. }
+            | Self::TrialRetried { trial }
             | Self::Checkpointed { trial, .. }
             | Self::CheckpointKept { trial, .. }
             | Self::CheckpointDropped { trial }
@@ -252,6 +273,7 @@ impl Event {
             | Self::FailureLogged { trial, .. }
             | Self::TrialFinished { trial, .. } => Some(*trial),
             Self::SweepStarted { .. }
+            | Self::SweepExtended { .. }
             | Self::DataPrepared { .. }
             | Self::BaseEvaluated { .. }
             | Self::QuantizedBaseEvaluated { .. }
@@ -470,4 +492,8 @@ pub enum StopReason {
         /// The rule's reason in words and numbers.
         reason: String,
     },
+    /// A person ended it (`lorasweep stop`).
+    Person,
+    /// The search space does not have its configuration any more.
+    OutsideSpace,
 }

@@ -6,12 +6,15 @@
 //! **Event** -> store -> **SweepState** -> reporter`.
 //!
 //! No input or output happens here beyond turning text into values; no other crate of the
-//! workspace is known.
+//! workspace is known. What a worker asks of an engine ([`Trainer`]) is said in these values alone.
 
 #![forbid(unsafe_code)]
 
+mod added;
+mod as_of;
 mod base;
 mod command;
+mod config_key;
 mod distribution;
 mod error;
 mod event;
@@ -32,11 +35,16 @@ mod space;
 mod state;
 mod sweep;
 mod text;
+mod timeline;
+mod trainer;
 mod trial;
 mod variant;
 
+pub use added::trial_of;
+pub use as_of::EndsSeen;
 pub use base::{BaseForm, BaseSettings, Quantization};
 pub use command::{CommandTemplate, CommandValue, shell_word};
+pub use config_key::ConfigKey;
 pub use distribution::{Distribution, Shape};
 pub use error::{SweepError, SweepErrors};
 pub use event::{
@@ -44,8 +52,9 @@ pub use event::{
     SCHEMA_VERSION, StopReason, TestEvaluation, TrainPoint,
 };
 pub use example::example;
+pub use file::{SCHEMA_FILE, schema};
 pub use hub::HubModel;
-pub use logical::{EndsSeen, LogicalClock, LogicalStart};
+pub use logical::{LogicalClock, LogicalStart};
 pub use mistake::Mistake;
 pub use parameter::{
     Access, ChoiceAccess, Feature, Kind, ModuleSet, Parameter, ParameterValue, Row, TABLE,
@@ -59,12 +68,17 @@ pub use settings::{
 pub use slurm::SlurmSettings;
 pub use space::{Axis, Choice, SearchSpace};
 pub use state::{
-    Continued, LostWorker, Promoted, QuantizedBase, SweepState, TrialState, TrialStatus,
+    Continued, Extension, LostWorker, Promoted, QuantizedBase, SweepState, TrialState, TrialStatus,
 };
 pub use sweep::{Brackets, EarlyTerminate, Goal, Method, Metric, MetricName, Sweep, Warning};
 pub use text::{
     markdown_code, markdown_name, printable, printable_json, printable_line, shown,
     spreadsheet_cell,
 };
-pub use trial::{ConfigKey, LrScheduler, TargetModule, Trial, TrialConfig, TrialId, lora_scale};
+pub use timeline::{Span, Timeline};
+pub use trainer::{Admission, Steps, Trainer, TrainerError};
+pub use trial::{LrScheduler, TargetModule, Trial, TrialConfig, TrialId, lora_scale};
 pub use variant::{InitLoraWeights, LoraVariant};
+
+/// Guides to what this crate does, by name, in Markdown; `lorasweep guide` shows them.
+pub const GUIDES: &[(&str, &str)] = &[("sweep-file", include_str!("../guides/sweep-file.md"))];

@@ -62,6 +62,30 @@ impl Limits {
         if self.highest() > f64::from(u32::MAX) { self.to(f64::from(u32::MAX)) } else { self }
     }
 
+    /// The numbers that `other` allows, too.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            whole: self.whole || other.whole,
+            low: if other.lowest() > self.lowest() { other.low } else { self.low },
+            high: if other.highest() < self.highest() { other.high } else { self.high },
+        }
+    }
+
+    /// Its ends, each with the keyword that JSON Schema has for it.
+    pub fn ends(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        let low = match self.low {
+            End::None => None,
+            End::Closed(low) => Some(("minimum", low)),
+            End::Open(low) => Some(("exclusiveMinimum", low)),
+        };
+        let high = match self.high {
+            End::None => None,
+            End::Closed(high) => Some(("maximum", high)),
+            End::Open(high) => Some(("exclusiveMaximum", high)),
+        };
+        low.into_iter().chain(high)
+    }
+
     /// The smallest allowed number.
     pub fn lowest(&self) -> f64 {
         match self.low {

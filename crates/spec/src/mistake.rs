@@ -126,6 +126,18 @@ pub enum Mistake {
         /// The name.
         found: String,
     },
+    /// A trial has one value of each parameter.
+    #[error("`{what}` must be one value: a trial has one of each")]
+    SeveralInATrial {
+        /// The parameter.
+        what: String,
+    },
+    /// A trial that leaves open what the sweep varies.
+    #[error("the trial has no `{what}`, which the sweep varies")]
+    MissingInATrial {
+        /// The parameter.
+        what: &'static str,
+    },
     /// A list without elements.
     #[error("`{what}` is an empty list")]
     EmptyList {
@@ -274,6 +286,8 @@ impl Mistake {
                 "use letters, digits, `-`, `_` and `.`, beginning with a letter or a digit"
                     .to_owned(),
             ),
+            Self::SeveralInATrial { .. } => Some("add a trial for each value".to_owned()),
+            Self::MissingInATrial { what } => Some(format!("add `\"{what}\": ` with its value")),
             Self::EmptyList { .. } => Some("list at least one value".to_owned()),
             Self::DuplicateValue { .. } => Some("list every value once".to_owned()),
             Self::MinAboveMax { .. } => Some("exchange the two".to_owned()),

@@ -153,6 +153,18 @@ impl Axis {
         }
     }
 
+    /// Whether it has the configuration's value of its parameter.
+    fn has(&self, row: &Row, config: &TrialConfig) -> bool {
+        match self {
+            Self::Choice(choice) => choice.values.iter().any(|value| {
+                let mut same = config.clone();
+                row.set(&mut same, *value);
+                row.bits(&same) == row.bits(config)
+            }),
+            Self::Distribution(distribution) => distribution.contains(row.number(config)),
+        }
+    }
+
     fn pick(&self, row: &Row, at: Coordinate) -> ParameterValue {
         match (self, at) {
             (Self::Choice(choice), Coordinate::Share(u)) => choice.values[choice.index_at(u)],
@@ -288,6 +300,19 @@ impl SearchSpace {
             parameter.row().set(&mut config, *value);
             config
         })
+    }
+
+    /// Whether a configuration is one of the space: each of its values is listed or within the range.
+    pub fn contains(&self, config: &TrialConfig) -> bool {
+        self.contains_but_seed(config)
+            && self.axis(Parameter::Seed).has(Parameter::Seed.row(), config)
+    }
+
+    /// The same whatever its seed is.
+    pub fn contains_but_seed(&self, config: &TrialConfig) -> bool {
+        let mut axes = TABLE.iter().zip(&self.axes);
+        self.variant == config.variant
+            && axes.all(|(row, axis)| row.parameter == Parameter::Seed || axis.has(row, config))
     }
 
     /// The parameters with more than one possible value.

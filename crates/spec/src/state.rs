@@ -1,15 +1,17 @@
 //! The state of a sweep: a fold over its events.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use crate::base::BaseForm;
 use crate::event::{
-    DataFacts, Evaluation, Event, ExampleLosses, Outcome, ReturnCause, StopReason, TestEvaluation,
-    TrainPoint,
+    DataFacts, Evaluation, Event, ExampleLosses, Outcome, Record, ReturnCause, StopReason,
+    TestEvaluation, TrainPoint,
 };
 use crate::logical::LogicalClock;
+use crate::timeline::Timeline;
 use crate::trial::{Trial, TrialId};
 
 /// Where a trial stands.
@@ -61,6 +63,21 @@ pub struct TrialState {
     /// When it began, in logical time, where the sweep keeps it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock: Option<LogicalClock>,
+    /// A person added it: it comes on top of what the planner proposes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_added: bool,
+    /// The search space does not have its configuration any more: it is history.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_outside: bool,
+}
+
+/// The sweep file was changed, and the sweep continued.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Extension {
+    /// Trials that there were before.
+    pub trials: usize,
+    /// One line for each setting that changed.
+    pub changes: Vec<String>,
 }
 
 /// A stopped trial went on.
@@ -100,6 +117,8 @@ impl TrialState {
             is_kept: false,
             promotions: Vec::new(),
             clock: None,
+            is_added: false,
+            is_outside: false,
         }
     }
 
@@ -150,6 +169,27 @@ impl TrialState {
         self.status = TrialStatus::Pending;
     }
 
+    /// Runs again from its beginning.
+    fn retry(&mut self) {
+        self.rewind(0);
+        (self.status, self.checkpoint_step) = (TrialStatus::Pending, None);
+        (self.losses, self.is_kept) = (0, false);
+        (self.failure_log, self.promotions) = (None, Vec::new());
+        if let Some(clock) = &mut self.clock {
+            clock.starts.truncate(1);
+        }
+    }
+
+    /// Whether the search space has its configuration. One that left it and is back goes on.
+    fn set_outside(&mut self, is_outside: bool) {
+        self.is_outside = is_outside;
+        let was_dropped =
+            matches!(self.outcome(), Some(Outcome::Stopped { reason: StopReason::OutsideSpace }));
+        if was_dropped && !is_outside {
+            self.retry();
+        }
+    }
+
     /// A trial that restarts from an earlier step takes those steps again: what lay beyond is
     /// forgotten, since deterministic training will bring it back.
     fn rewind(&mut self, to_step: u32) {
@@ -157,6 +197,22 @@ impl TrialState {
         self.evaluations.retain(|e| e.step <= to_step);
         self.continues = self.continues.filter(|shared| shared.steps <= to_step);
         self.examples = None;
+    }
+
+    /// Begins after `from_step`, of which the steps are this trial's own or those of `sibling`.
+    fn begin(&mut self, sibling: Option<&Self>, from_step: u32) {
+        match sibling {
+            Some(sibling) => self.inherit(sibling, from_step),
+            None => self.rewind(from_step),
+        }
+    }
+
+    /// Has a checkpoint; one that is further than the last shows that its workers live.
+    fn save(&mut self, step: u32) {
+        if self.checkpoint_step.is_none_or(|before| before < step) {
+            self.losses = 0;
+        }
+        self.checkpoint_step = Some(step);
     }
 
     /// Takes over the first steps of the trial that this one continues.
@@ -221,6 +277,15 @@ pub struct SweepState {
     pub lost_workers: Vec<LostWorker>,
     /// No trial is left to run.
     pub finished: bool,
+    /// When trials ran where, as far as the times of events are known.
+    pub timeline: Timeline,
+    /// The changes of the sweep file since it began.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<Extension>,
+    /// Methods that draw begin with this draw of their sequence: those before belong to the search
+    /// space as it was.
+    #[serde(skip)]
+    pub first_draw: u64,
 }
 
 impl SweepState {
@@ -233,20 +298,44 @@ impl SweepState {
         state
     }
 
+    /// Folds a whole journal, with the times of its records.
+    pub fn from_records<'a>(records: impl IntoIterator<Item = &'a Record>) -> Self {
+        let mut state = Self::default();
+        for record in records {
+            state.apply_at(record.at_ms, &record.event);
+        }
+        state
+    }
+
     /// Tokens trained in all, each step once however many trials share it.
     pub fn trained_tokens(&self) -> u64 {
         self.trials.values().map(TrialState::trained_tokens).sum()
     }
 
-    /// Folds one event. An event of an unknown trial is ignored: it can only come from a journal
-    /// whose proposal was lost, and then the trial is proposed again.
+    /// Folds one event that was journalled at this time, in milliseconds since the Unix epoch.
+    pub fn apply_at(&mut self, at_ms: u64, event: &Event) {
+        self.timeline.note(at_ms, event);
+        self.apply(event);
+    }
+
+    /// Folds one event, of which the time is not known. An event of an unknown trial is ignored: it
+    /// can only come from a journal whose proposal was lost, and then the trial is proposed again.
     pub fn apply(&mut self, event: &Event) {
         match event {
             Event::SweepStarted { name, fingerprint, .. } => {
                 self.name.clone_from(name);
                 self.fingerprint.clone_from(fingerprint);
-                self.finished = false;
+                self.reopen();
                 self.peak_bytes = None;
+            }
+            Event::SweepExtended { fingerprint, changes, outside, first_draw } => {
+                self.fingerprint.clone_from(fingerprint);
+                self.first_draw = *first_draw;
+                self.extend(changes, outside);
+            }
+            Event::TrialRetried { trial } => {
+                self.reopen();
+                self.with(*trial, TrialState::retry);
             }
             Event::DataPrepared { facts } => self.facts = Some(facts.clone()),
             Event::BaseEvaluated { evaluation } => self.base = Some(evaluation.clone()),
@@ -257,9 +346,11 @@ impl SweepState {
                     examples: examples.clone(),
                 });
             }
-            Event::TrialProposed { trial, start } => {
+            Event::TrialProposed { trial, start, is_added } => {
+                self.reopen();
                 let new = TrialState {
                     clock: start.map(LogicalClock::new),
+                    is_added: *is_added,
                     ..TrialState::new(trial.clone())
                 };
                 self.trials.entry(trial.id).or_insert(new);
@@ -267,10 +358,7 @@ impl SweepState {
             Event::TrialStarted { trial, device, from_step, total_steps, continues } => {
                 let sibling = continues.and_then(|other| self.trials.get(&other)).cloned();
                 self.with(*trial, |t| {
-                    match sibling {
-                        Some(sibling) => t.inherit(&sibling, *from_step),
-                        None => t.rewind(*from_step),
-                    }
+                    t.begin(sibling.as_ref(), *from_step);
                     t.status = TrialStatus::Running;
                     t.is_kept = false;
                     t.device = Some(device.clone());
@@ -293,12 +381,7 @@ impl SweepState {
                 self.test.insert(*trial, test.clone());
             }
             Event::Checkpointed { trial, step } => {
-                self.with(*trial, |t| {
-                    if t.checkpoint_step.is_none_or(|before| before < *step) {
-                        t.losses = 0;
-                    }
-                    t.checkpoint_step = Some(*step);
-                });
+                self.with(*trial, |t| t.save(*step));
             }
             Event::CheckpointKept { trial, step } => {
                 self.with(*trial, |t| (t.checkpoint_step, t.is_kept) = (Some(*step), true));
@@ -336,6 +419,17 @@ impl SweepState {
         }
     }
 
+    /// The same without the trials that the search space does not have any more: what a decision or
+    /// a comparison may see.
+    pub fn within_space(&self) -> Cow<'_, Self> {
+        if !self.trials.values().any(|trial| trial.is_outside) {
+            return Cow::Borrowed(self);
+        }
+        let mut within = self.clone();
+        within.trials.retain(|_, trial| !trial.is_outside);
+        Cow::Owned(within)
+    }
+
     /// The untouched base model that a trial began from, in the form that it asks for.
     pub fn base_of(&self, trial: &TrialState) -> Option<&Evaluation> {
         match trial.trial.config.quantization {
@@ -365,6 +459,22 @@ impl SweepState {
         match place {
             Some(place) => self.quantized_bases[place] = base,
             None => self.quantized_bases.push(base),
+        }
+    }
+
+    /// The sweep file was changed: which trials are outside the search space is known anew.
+    fn extend(&mut self, changes: &[String], outside: &[TrialId]) {
+        let extension = Extension { trials: self.trials.len(), changes: changes.to_vec() };
+        self.extensions.push(extension);
+        for (id, trial) in &mut self.trials {
+            trial.set_outside(outside.contains(id));
+        }
+    }
+
+    /// There are trials to run again; which one is chosen and tested is open again, too.
+    fn reopen(&mut self) {
+        if std::mem::take(&mut self.finished) {
+            self.test.clear();
         }
     }
 

@@ -94,6 +94,21 @@ impl Sweep {
     /// the executor packs and checkpoints, which adapters are kept, and the replicates, which can
     /// be asked for afterwards. Two sweeps with one fingerprint may share results.
     pub fn fingerprint(&self) -> String {
+        hash(&self.what_changes_results())
+    }
+
+    /// The same of what cannot change while a sweep continues: who trains what on which rows. Left
+    /// out as well: the search space, how trials are chosen from it and stopped, and the device.
+    pub fn meaning(&self) -> String {
+        let mut identity = self.what_changes_results();
+        if let Some(identity) = identity.as_object_mut() {
+            identity.retain(|key, _| !MAY_CHANGE.contains(&key.as_str()));
+        }
+        identity["metric"]["target"].take();
+        hash(&identity)
+    }
+
+    fn what_changes_results(&self) -> Value {
         let mut identity = serde_json::json!({
             "name": self.name,
             "method": self.method,
@@ -153,13 +168,21 @@ impl Sweep {
         if *packing {
             identity["data"]["packing"] = true.into();
         }
-        let mut text = String::new();
-        write_canonical(&identity, &mut text);
-        Sha256::digest(text.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        identity
     }
+}
+
+/// Of what changes results, the settings that may change while a sweep continues.
+const MAY_CHANGE: [&str; 7] =
+    ["bayes", "rank_ladder", "space", "device", "early_terminate", "promote", "run_cap"];
+
+fn hash(identity: &Value) -> String {
+    let mut text = String::new();
+    write_canonical(identity, &mut text);
+    Sha256::digest(text.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// Writes JSON without white space and with the keys of every object in ascending order, whatever

@@ -10,11 +10,15 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+use spec::TrialId;
 
-use crate::error::StoreError;
-use crate::identity::hex;
+use crate::error::{BuildError, StoreError};
+use crate::hash::hex;
+use crate::ours::Ours;
 use crate::own_files::open;
+use crate::replace::replace_dir;
 use crate::sums::{self, Sums};
+use crate::{layout, own_files};
 
 /// The file of checksums in an adapter's folder, and in an export.
 pub const CHECKSUMS: &str = "SHA256SUMS";
@@ -155,6 +159,36 @@ fn hash(mut from: File, to: &mut impl Write) -> io::Result<String> {
     let mut both = Both(to, Sha256::new());
     io::copy(&mut from, &mut both)?;
     Ok(hex(&both.1.finalize()))
+}
+
+/// Fills the trial's adapter folder with `save` as [`save_if_any`] does.
+pub(crate) fn save(
+    root: &Path,
+    trial: TrialId,
+    save: impl FnOnce(&Path) -> Result<bool, BuildError>,
+) -> Result<bool, StoreError> {
+    save_if_any(root, &layout::adapter(root, trial), save)
+}
+
+/// Fills the folder `target` with `save`, which returns whether there was anything to save; if not,
+/// no folder appears.
+pub(crate) fn save_if_any(
+    root: &Path,
+    target: &Path,
+    save: impl FnOnce(&Path) -> Result<bool, BuildError>,
+) -> Result<bool, StoreError> {
+    own_files::check_folder(root, target)?;
+    let saved = replace_dir(target, Ours::by_name(is_in_adapter), |dir| {
+        let saved = save(dir)?;
+        if saved {
+            seal(dir)?;
+        }
+        Ok(saved)
+    })?;
+    if !saved {
+        own_files::remove_empty_dir(target).map_err(StoreError::io("remove the folder", target))?;
+    }
+    Ok(saved)
 }
 
 #[cfg(test)]

@@ -25,6 +25,12 @@ pub fn write_file(path: &Path, contents: &[u8]) -> Result<(), StoreError> {
     rename(&temporary, path)
 }
 
+/// Writes a file of the sweep in `root`, where nothing that is not ours is in the way.
+pub(crate) fn write_own(root: &Path, path: &Path, contents: &[u8]) -> Result<(), StoreError> {
+    own_files::check_place(root, path)?;
+    write_file(path, contents)
+}
+
 /// Writes `contents` to `path` as [`write_file`] does, but leaves it to the system when they reach
 /// the disk: for what is of no use after a loss of power.
 pub fn write_unsynced(path: &Path, contents: &[u8]) -> Result<(), StoreError> {
@@ -63,17 +69,8 @@ pub(crate) fn beside(path: &Path, mark: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn this_process() -> String {
+pub(crate) fn this_process() -> String {
     format!("{}-{}", gethostname::gethostname().to_string_lossy(), std::process::id())
-}
-
-/// Removes what other processes, which died in the middle of writing a file or folder whose name
-/// `is_ours` knows, left in `dir`.
-pub(crate) fn remove_leftovers(
-    dir: &Path,
-    is_ours: impl Fn(&str) -> bool,
-) -> Result<(), StoreError> {
-    own_files::remove_leftovers(dir, &this_process(), is_ours)
 }
 
 /// The paths in `dir`, sorted; none when there is no such folder.
@@ -89,6 +86,12 @@ pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
         .map_err(StoreError::io("list the folder", dir))?;
     paths.sort();
     Ok(paths)
+}
+
+/// The paths in the folder `dir`, which must not be a link; sorted, none when there is no folder.
+pub(crate) fn own_entries(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    own_files::check_folder(dir.parent().unwrap_or(dir), dir)?;
+    entries(dir)
 }
 
 /// Makes a file's bytes durable.
@@ -131,23 +134,6 @@ pub(crate) fn sync_parent(path: &Path) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn names(dir: &Path) -> Vec<String> {
-        let name = |p: &PathBuf| p.file_name().unwrap().to_string_lossy().into_owned();
-        entries(dir).unwrap().iter().map(name).collect()
-    }
-
-    #[test]
-    fn leftovers_of_a_dead_process_are_removed_and_nothing_else() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("adapter.tmp-node-77")).unwrap();
-        fs::create_dir(dir.path().join("adapter.replaced-node-77")).unwrap();
-        for name in ["trial.json.tmp-node-77", "trial.json", "mine.tmp-node-77", "my.tmp-notes"] {
-            fs::write(dir.path().join(name), "").unwrap();
-        }
-        remove_leftovers(dir.path(), |name| ["adapter", "trial.json"].contains(&name)).unwrap();
-        assert_eq!(names(dir.path()), ["mine.tmp-node-77", "my.tmp-notes", "trial.json"]);
-    }
 
     #[test]
     fn an_error_names_the_operation_and_the_path() {

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{BuildError, StoreError};
 use crate::input::{InputFile, hash_own_file};
-use crate::{atomic, layout, own_files};
+use crate::layout::Purpose;
+use crate::{atomic, layout, leftovers, own_files};
 use spec::TrialId;
 
 const MANIFEST: &str = "manifest.json";
@@ -24,15 +25,6 @@ const STEP_DIGITS: usize = 8;
 const HASH_DIGITS: usize = 8;
 /// Version of the manifest. The content of the checkpoint itself is the trainer's business.
 const FORMAT: u32 = 1;
-
-/// What a checkpoint is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// Its own trial goes on from it.
-    Resume,
-    /// Trials that share its steps go on from it.
-    Fork,
-}
 
 /// A complete checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,7 +144,7 @@ pub(crate) fn bytes_in(dir: &Path) -> Result<u64, StoreError> {
     }
     let is_one =
         |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(is_checkpoint);
-    let paths = own_files::entries(dir)?;
+    let paths = atomic::own_entries(dir)?;
     let sizes = paths
         .iter()
         .filter(|path| is_one(path))
@@ -177,11 +169,11 @@ pub(crate) fn discard(root: &Path, trial: TrialId, purpose: Purpose) -> Result<(
 
 /// Removes what processes that died while they saved left in the folder `dir`.
 pub(crate) fn remove_leftovers(dir: &Path) -> Result<(), StoreError> {
-    atomic::remove_leftovers(dir, |name| [MANIFEST, UNFINISHED].contains(&name))
+    leftovers::remove_leftovers(dir, |name| [MANIFEST, UNFINISHED].contains(&name))
 }
 
 fn remove_others(dir: &Path, keep: Option<&str>) -> Result<(), StoreError> {
-    for path in own_files::entries(dir)? {
+    for path in atomic::own_entries(dir)? {
         let name = path.file_name().and_then(|name| name.to_str());
         if name != keep && name.is_some_and(is_checkpoint) {
             own_files::remove_file(&path)

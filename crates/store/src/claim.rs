@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::StoreError;
-use crate::folder::write_own;
-use crate::identity::Identity;
+use crate::identity::{Differences, Identity};
 use crate::lock::DriverLock;
 use crate::{atomic, layout, own_files, report_files};
 
@@ -46,20 +45,37 @@ pub fn sweep_that_keeps(path: &Path) -> Option<PathBuf> {
 }
 
 /// Makes sure that `root` holds this sweep, or nothing yet. Settings outside the identity (the
-/// report's thresholds, comments) follow the sweep file.
-pub(crate) fn claim(root: &Path, identity: &Identity, written: &str) -> Result<(), StoreError> {
-    match refuse_different(root, identity) {
-        Ok(()) => {}
+/// report's thresholds, comments) follow the sweep file. What extends the sweep is returned, a line
+/// each, and written by [`write_identity`] only once it is journalled.
+pub(crate) fn claim(
+    root: &Path,
+    identity: &Identity,
+    written: &str,
+) -> Result<Vec<String>, StoreError> {
+    let extended = match refuse_different(root, identity) {
+        Ok(extended) => extended,
         Err(StoreError::NotASweep { .. }) => {
             refuse_occupied(root, written)?;
             report_files::begin(root)?;
+            Vec::new()
         }
         Err(error) => return Err(error),
+    };
+    if extended.is_empty() {
+        write_identity(root, identity, written)?;
     }
-    // From here on the folder is a sweep's, and what has its names is ours.
+    Ok(extended)
+}
+
+/// Writes what the sweep is. From here on the folder is a sweep's, and what has its names is ours.
+pub(crate) fn write_identity(
+    root: &Path,
+    identity: &Identity,
+    written: &str,
+) -> Result<(), StoreError> {
     own_files::check_place(root, &layout::resolved_json(root))?;
     identity.write(root)?;
-    write_own(root, &layout::sweep_yaml(root), written.as_bytes())
+    atomic::write_own(root, &layout::sweep_yaml(root), written.as_bytes())
 }
 
 /// An error when the folder `root`, which holds no sweep, has something where a sweep's files would
@@ -77,11 +93,15 @@ pub(crate) fn refuse_occupied(root: &Path, written: &str) -> Result<(), StoreErr
     }
 }
 
-pub(crate) fn refuse_different(root: &Path, identity: &Identity) -> Result<(), StoreError> {
-    let differences = identity.differences_from(&Identity::read(root)?);
-    if differences.is_empty() {
-        Ok(())
+/// An error when the folder holds another sweep; what extends the one that it holds, a line each.
+pub(crate) fn refuse_different(
+    root: &Path,
+    identity: &Identity,
+) -> Result<Vec<String>, StoreError> {
+    let Differences { refused, extended } = identity.differences_from(&Identity::read(root)?);
+    if refused.is_empty() {
+        Ok(extended)
     } else {
-        Err(StoreError::DifferentSweep { path: root.to_path_buf(), differences })
+        Err(StoreError::DifferentSweep { path: root.to_path_buf(), differences: refused })
     }
 }

@@ -4,14 +4,25 @@ use std::path::{Path, PathBuf};
 
 use spec::{TrialId, shown};
 
-use crate::journal::JournalGap;
-use crate::lock::Holder;
-use crate::manifest::Kept;
-use crate::ours::Foreign;
-use crate::own_files;
+use crate::foreign::{Foreign, Kept, is_not_ours};
+use crate::place::Holder;
 
 /// What the closure that fills a file or folder may fail with.
 pub type BuildError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a journal lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JournalGap {
+    /// Lines of a file.
+    Line {
+        /// The line after the gap, from 1.
+        line: usize,
+        /// The number that it was written with.
+        written_as: u64,
+    },
+    /// A whole file, while later ones of the same writer are there.
+    File,
+}
 
 /// An operation on a results folder failed.
 #[derive(Debug, thiserror::Error)]
@@ -183,7 +194,7 @@ impl StoreError {
                 let reasons: Vec<String> = foreign.iter().map(Foreign::to_string).collect();
                 Ok(Kept { path, reason: reasons.join(", ") })
             }
-            Self::Io { path, source, .. } if own_files::is_not_ours(&source) => {
+            Self::Io { path, source, .. } if is_not_ours(&source) => {
                 Ok(Kept { path, reason: source.to_string() })
             }
             other => Err(other),
@@ -255,7 +266,7 @@ fn without_a_copy(what: &str, path: &Path) -> String {
 
 fn io_help(source: &std::io::Error, path: &Path) -> Option<String> {
     use std::io::ErrorKind as Kind;
-    if own_files::is_not_ours(source) {
+    if is_not_ours(source) {
         return Some(format!(
             "lorasweep reads, replaces and removes only files that it wrote itself: move `{}` \
              elsewhere",

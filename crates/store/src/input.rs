@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::StoreError;
-use crate::identity::hex;
+use crate::hash::hex;
 use crate::own_files;
 
 /// Weights up to this size are read in full at every start.
@@ -54,6 +54,11 @@ impl InputFile {
     pub fn is_same(&self, other: &Self) -> bool {
         let hashes = self.sha256.as_ref().zip(other.sha256.as_ref());
         self.bytes == other.bytes && hashes.is_none_or(|(a, b)| a == b)
+    }
+
+    /// Whether two files are known to hold the same.
+    pub fn is_known_same(&self, other: &Self) -> bool {
+        self.sha256.is_some() && self.sha256 == other.sha256 && self.bytes == other.bytes
     }
 }
 

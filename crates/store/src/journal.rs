@@ -17,21 +17,17 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use spec::{Event, Record, SCHEMA_VERSION, TrialId};
 
-use crate::error::StoreError;
-use crate::identity::hex;
+use crate::error::{JournalGap, StoreError};
+use crate::hash::hex;
 use crate::input::InputFile;
+use crate::place::now_ms;
 use crate::{atomic, own_files};
-
-/// Milliseconds since the Unix epoch; for people, never for decisions.
-pub(crate) fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
-}
 
 /// Appends events to this process's own file.
 #[derive(Debug)]
@@ -107,16 +103,17 @@ impl Writer {
 
     /// Appends `events` of an attempt at a trial (`None`: events that no attempt is answerable
     /// for) in one write, and makes them durable when one of them is worth it. After an error the
-    /// file is as it was before.
+    /// file is as it was before. Returns the time of the records.
     pub(crate) fn append(
         &mut self,
         attempt: Option<u32>,
         events: &[Event],
-    ) -> Result<(), StoreError> {
+    ) -> Result<u64, StoreError> {
+        let at_ms = now_ms();
         if events.is_empty() {
-            return Ok(());
+            return Ok(at_ms);
         }
-        let batch = encode((self.seq, self.lines), attempt, events)
+        let batch = encode((self.seq, self.lines), at_ms, attempt, events)
             .map_err(StoreError::io("encode a record for", &self.path))?;
         if let Err(source) = self.file.write_all(&batch) {
             // Best effort: readers stop before a tail that stays.
@@ -127,12 +124,11 @@ impl Writer {
         self.seq += events.len() as u64;
         self.lines += events.len() as u64;
         if events.iter().any(is_durable) {
-            return self.sync();
-        }
-        if events.iter().any(|event| matches!(event, Event::Evaluated { .. })) {
+            self.sync()?;
+        } else if events.iter().any(|event| matches!(event, Event::Evaluated { .. })) {
             atomic::send(&self.file);
         }
-        Ok(())
+        Ok(at_ms)
     }
 
     /// Makes everything appended so far durable.
@@ -150,10 +146,10 @@ fn is_durable(event: &Event) -> bool {
 /// The lines of `events`, which come after the record `seq` and the line `line`.
 fn encode(
     (seq, line): (u64, u64),
+    at_ms: u64,
     attempt: Option<u32>,
     events: &[Event],
 ) -> std::io::Result<Vec<u8>> {
-    let at_ms = now_ms();
     let mut batch = Vec::with_capacity(events.len() * 256);
     for ((seq, line), event) in (seq + 1..).zip(line + 1..).zip(events) {
         let event = event.clone();
@@ -395,7 +391,7 @@ struct FileName {
 
 /// The journal files, the drivers' first, each writer's in their order.
 fn files(dir: &Path) -> Result<Vec<(FileName, PathBuf)>, StoreError> {
-    let mut files: Vec<_> = own_files::entries(dir)?
+    let mut files: Vec<_> = atomic::own_entries(dir)?
         .into_iter()
         .filter_map(|path| {
             let stem = path.file_name()?.to_str()?.strip_suffix(".jsonl")?;
@@ -436,20 +432,6 @@ fn first_missing(files: &[(FileName, PathBuf)]) -> Option<FileName> {
         before = Some(file);
     }
     None
-}
-
-/// What a journal lacks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JournalGap {
-    /// Lines of a file.
-    Line {
-        /// The line after the gap, from 1.
-        line: usize,
-        /// The number that it was written with.
-        written_as: u64,
-    },
-    /// A whole file, while later ones of the same writer are there.
-    File,
 }
 
 /// A journal file that ends within a line.

@@ -4,7 +4,14 @@ use std::path::{Path, PathBuf};
 
 use spec::TrialId;
 
-use crate::checkpoint::Purpose;
+/// What a checkpoint is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Its own trial goes on from it.
+    Resume,
+    /// Trials that share its steps go on from it.
+    Fork,
+}
 
 pub(crate) fn sweep_yaml(root: &Path) -> PathBuf {
     root.join("sweep.yaml")
@@ -79,9 +86,10 @@ pub(crate) fn command(root: &Path, id: TrialId) -> PathBuf {
 
 /// What lies in a sweep's own folder, beside `resolved.json`, which makes it one, and the lock, which
 /// is there before.
-pub(crate) const NAMES: [&str; 13] = [
+pub(crate) const NAMES: [&str; 14] = [
     "sweep.yaml",
     "cancel",
+    "requests",
     "journal",
     "workers",
     "trials",
@@ -128,6 +136,11 @@ pub(crate) fn is_epoch(name: &str) -> bool {
 /// Is there while the sweep's processes are to save and end.
 pub(crate) fn cancel(root: &Path) -> PathBuf {
     root.join("cancel")
+}
+
+/// What people ask of the sweep.
+pub(crate) fn requests(root: &Path) -> PathBuf {
+    root.join("requests")
 }
 
 /// Where attempts at a trial are claimed.

@@ -1,7 +1,7 @@
 //! The layout of `results/` on disk: the journal, checkpoints' places, atomic writes.
 //!
 //! Place on the flow line:
-//! `trainer::Engine -> Event -> **store (journal)** -> SweepState -> { planner, pruner, reporter }
+//! `trainer::engine -> Event -> **store (journal)** -> SweepState -> { planner, pruner, reporter }
 //! -> **results/x/**{report.txt, plots, ranking.csv, best/}`.
 //!
 //! ```text
@@ -42,12 +42,17 @@ mod adapter;
 mod atomic;
 mod checkpoint;
 mod claim;
+mod driver;
 mod error;
+mod extension;
 mod folder;
+mod foreign;
+mod hash;
 mod identity;
 mod input;
 mod journal;
 mod layout;
+mod leftovers;
 mod lock;
 mod lost;
 mod manifest;
@@ -57,6 +62,7 @@ mod place;
 mod plots;
 mod replace;
 mod report_files;
+mod request;
 mod room;
 mod sums;
 mod worker;
@@ -66,24 +72,29 @@ pub use adapter::{
     copy_adapter, is_kept_in_adapter, verify_adapter,
 };
 pub use atomic::{write_file, write_unsynced as write_file_unsynced};
-pub use checkpoint::{Checkpoint, CheckpointDamage, Purpose};
+pub use checkpoint::{Checkpoint, CheckpointDamage};
 pub use claim::{set_aside, sweep_that_keeps};
-pub use error::{BuildError, StoreError};
-pub use folder::{Opened, SweepDir, SweepFolder, TrialTables};
-pub use identity::{Identity, hash_text};
+pub use driver::{Found, Opened, SweepDir, TrialTables};
+pub use error::{BuildError, JournalGap, StoreError};
+pub use folder::SweepFolder;
+pub use foreign::{Foreign, Kept};
+pub use hash::hash_text;
+pub use identity::{
+    EARLIER_SWEEP, Identity, RETENTION_DATA, TEST_DATA, TRAINING_DATA, VALIDATION_DATA,
+    earlier_sweep,
+};
 pub use input::{InputFile, Sampled, hash_file, hash_weights};
-pub use journal::{JournalGap, News, TornLine};
-pub use layout::ReportFile;
-pub use lock::Holder;
-pub use manifest::Kept;
-pub use ours::{Foreign, Ours};
+pub use journal::{News, TornLine};
+pub use layout::{Purpose, ReportFile};
+pub use ours::Ours;
 pub use own_files::{
     check_folder as check_own_folder, open_with, read as read_own_file,
     remove_file as remove_own_file, rename as rename_own_file, truncate,
 };
-pub use place::{Place, started_at, this_host};
+pub use place::{Holder, Place, started_at, this_host};
 pub use plots::PlotFile;
 pub use replace::replace_dir;
+pub use request::{Request, Requested};
 pub use room::{ask as ask_for_room, free_bytes};
 pub use sums::write_checksums;
 pub use worker::{Beat, Orders, WorkerDir, WorkerFiles};

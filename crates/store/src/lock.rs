@@ -3,76 +3,20 @@
 //! The operating system's lock decides, not the file's content, so a process that died holds
 //! nothing.
 
-use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
 use crate::error::StoreError;
-use crate::journal::now_ms;
-use crate::place::{Place, started_at, this_host};
+use crate::foreign::NotOurs;
+use crate::place::Holder;
 use crate::{layout, own_files};
 
 /// `status` takes the lock for an instant to see whether it is free; a driver that starts in
 /// that instant must not be refused.
 const PATIENCE: Duration = Duration::from_millis(200);
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(10);
-
-/// The process that drives a sweep.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
-    /// Process id; 0 when the lock file does not tell.
-    pub pid: u32,
-    /// The machine's name.
-    pub host: String,
-    /// When it began, in milliseconds since the Unix epoch.
-    pub since_ms: u64,
-    /// When the process started, in seconds since 1970; a number is given to another process after
-    /// a while.
-    #[serde(default)]
-    pub started: Option<u64>,
-    /// Where its number means it; absent from files of earlier versions.
-    #[serde(default)]
-    pub place: Option<Box<Place>>,
-}
-
-impl Holder {
-    fn this_process() -> Self {
-        let pid = std::process::id();
-        let (place, host) = (Some(Box::new(Place::this())), this_host());
-        Self { pid, host, since_ms: now_ms(), started: started_at(pid), place }
-    }
-
-    fn unknown() -> Self {
-        Self { pid: 0, host: String::new(), since_ms: 0, started: None, place: None }
-    }
-
-    /// Whether the process of this number on this machine is provably the one that holds the lock.
-    pub fn is_process_here(&self) -> bool {
-        self.place.as_deref().is_some_and(Place::is_here)
-            && self.started.is_some()
-            && started_at(self.pid) == self.started
-    }
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.pid == 0 {
-            return f.write_str("another process");
-        }
-        let seconds = now_ms().saturating_sub(self.since_ms) / 1000;
-        let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
-        write!(f, "process {} on {}, begun ", self.pid, self.host)?;
-        match (hours, minutes) {
-            (0, 0) => write!(f, "{seconds} s ago"),
-            (0, _) => write!(f, "{minutes} min ago"),
-            _ => write!(f, "{hours} h {minutes} min ago"),
-        }
-    }
-}
 
 /// The right to drive a sweep, until dropped.
 #[derive(Debug)]
@@ -169,7 +113,7 @@ fn refuse_others(file: &mut File) -> std::io::Result<()> {
     if is_ours || bytes.iter().all(|&byte| byte == 0) {
         Ok(())
     } else {
-        Err(own_files::NotOurs::Content.into())
+        Err(NotOurs::Content.into())
     }
 }
 
@@ -196,6 +140,7 @@ fn read_holder(file: &mut File) -> Holder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::place::Place;
 
     #[test]
     fn the_second_driver_is_refused_and_told_who_holds_the_sweep() {
@@ -242,7 +187,7 @@ mod tests {
             (own.clone(), true),
             (Holder { place: Some(Box::new(elsewhere)), ..own.clone() }, false),
             (Holder { place: None, ..own.clone() }, false),
-            (Holder { started: own.started.map(|at| at + 60), ..own }, false),
+            (Holder { start_ticks: own.start_ticks.map(|at| at + 60), ..own }, false),
         ] {
             std::fs::write(&path, serde_json::to_string(&holder).unwrap()).unwrap();
             assert_eq!(holder_of(&path).unwrap().unwrap().is_process_here(), is_here);

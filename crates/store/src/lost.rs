@@ -10,7 +10,7 @@ use std::path::Path;
 use spec::{Event, TrialId};
 
 use crate::error::StoreError;
-use crate::{journal, layout, own_files};
+use crate::{atomic, journal, layout, own_files};
 
 /// What a journal says of trials.
 #[derive(Debug, Default)]
@@ -26,9 +26,14 @@ impl Told {
         let mut told = Self::default();
         for event in events {
             match event {
-                Event::TrialProposed { trial, .. } => told.proposed.insert(trial.id),
+                Event::TrialProposed { trial, .. } => {
+                    told.is_finished = false;
+                    told.proposed.insert(trial.id)
+                }
                 Event::TrialFinished { trial, .. } => told.ended.insert(*trial),
-                Event::SweepStarted { .. } => std::mem::take(&mut told.is_finished),
+                Event::TrialRetried { .. } | Event::SweepStarted { .. } => {
+                    std::mem::take(&mut told.is_finished)
+                }
                 Event::SweepFinished => std::mem::replace(&mut told.is_finished, true),
                 _ => false,
             };
@@ -38,7 +43,7 @@ impl Told {
 
     /// Trials in the sweep's folder `root` of which records are missing.
     pub(crate) fn missing(&self, root: &Path) -> Result<Vec<TrialId>, StoreError> {
-        let folders = own_files::entries(&layout::trials(root))?;
+        let folders = atomic::own_entries(&layout::trials(root))?;
         let ids =
             folders.iter().filter_map(|path| layout::id_of_trial(path.file_name()?.to_str()?));
         let (known, mut missing): (Vec<TrialId>, Vec<TrialId>) =

@@ -4,43 +4,15 @@
 //! after a crash at any moment every file of ours is in it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
-use crate::identity::hash_bytes;
+use crate::hash::hash_bytes;
 use crate::{atomic, own_files};
 
 const FORMAT: u32 = 1;
-
-/// What stays as it is where a file would have been written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
-    /// The file or folder.
-    pub path: PathBuf,
-    /// Why lorasweep does not touch it.
-    pub reason: String,
-}
-
-impl Kept {
-    /// A file that is not as lorasweep wrote it by the manifest `name`, or has no such manifest
-    /// beside it.
-    pub(crate) fn not_as_written(path: PathBuf, name: &str, has_manifest: bool) -> Self {
-        let reason = if has_manifest {
-            format!(
-                "by `{name}`, the list of what lorasweep wrote, it did not write this, or it was \
-                 changed since"
-            )
-        } else {
-            format!(
-                "nothing shows that lorasweep wrote it: `{name}`, the list of what it wrote, is not \
-                 there (copies often leave hidden files out)"
-            )
-        };
-        Self { path, reason }
-    }
-}
 
 /// The SHA-256 of what was, or was about to be, written under each name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

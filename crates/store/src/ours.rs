@@ -1,11 +1,11 @@
 //! Which files of a folder that is replaced as a whole are lorasweep's.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::StoreError;
+use crate::foreign::Foreign;
 use crate::sums::{self, Sums};
 use crate::{atomic, own_files};
 
@@ -50,21 +50,6 @@ impl Ours {
         let mut found = Vec::new();
         self.in_folder(dir).foreign(Path::new(""), &mut found)?;
         Ok(found)
-    }
-}
-
-/// A file, link or device that is not lorasweep's, in a folder of its.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Foreign {
-    /// Its path below the folder.
-    pub name: PathBuf,
-    /// Why it is not.
-    pub reason: &'static str,
-}
-
-impl fmt::Display for Foreign {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` {}", self.name.display(), self.reason)
     }
 }
 

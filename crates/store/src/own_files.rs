@@ -12,13 +12,11 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 use std::time::{Duration, Instant};
 
-use crate::adapter;
-use crate::atomic;
 use crate::error::StoreError;
-use crate::ours::Ours;
+use crate::foreign::NotOurs;
 
 /// Marks files and folders that are still being written.
 pub(crate) const TEMPORARY: &str = ".tmp-";
@@ -26,38 +24,6 @@ pub(crate) const TEMPORARY: &str = ".tmp-";
 pub(crate) const REPLACED: &str = ".replaced-";
 /// In a folder that is being filled: says that all in it is of the process in its name.
 pub(crate) const BEING_FILLED: &str = ".lorasweep-being-filled";
-
-/// Why a path within a results folder is neither read nor written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NotOurs {
-    /// A symbolic link.
-    #[error("it is a symbolic link, and lorasweep follows none among its own files")]
-    Link,
-    /// A FIFO, socket or device.
-    #[error("it is neither a file nor a folder")]
-    Special,
-    /// A folder where a file belongs.
-    #[error("it is a folder")]
-    Folder,
-    /// A file where a folder belongs.
-    #[error("it is not a folder")]
-    NoFolder,
-    /// What lorasweep never writes there.
-    #[error("it holds something that lorasweep did not write")]
-    Content,
-}
-
-impl From<NotOurs> for io::Error {
-    fn from(reason: NotOurs) -> Self {
-        Self::new(ErrorKind::InvalidInput, reason)
-    }
-}
-
-/// Whether an error says that something else lies where a file of ours belongs.
-pub(crate) fn is_not_ours(error: &io::Error) -> bool {
-    let Some(inner) = error.get_ref() else { return false };
-    inner.is::<NotOurs>()
-}
 
 /// Opens a regular file to read it, never through a link.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
@@ -160,12 +126,6 @@ pub(crate) fn check_file_place(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// The paths in the folder `dir`, which must not be a link; sorted, none when there is no folder.
-pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    check_folder(dir.parent().unwrap_or(dir), dir)?;
-    atomic::entries(dir)
-}
-
 /// Creates a file that is not there yet. A name that only this process gives may be left of an
 /// earlier process with its number; that one is removed.
 pub(crate) fn create_temporary(path: &Path) -> io::Result<File> {
@@ -238,46 +198,6 @@ pub(crate) fn remove_temporary_dir(path: &Path) -> io::Result<()> {
     fs::remove_dir_all(path)
 }
 
-/// Removes what processes that died in the middle of a write left in `dir`: files and folders whose
-/// name is a temporary of one that `is_ours` knows. `keep` ends the names of this process.
-pub(crate) fn remove_leftovers(
-    dir: &Path,
-    keep: &str,
-    is_ours: impl Fn(&str) -> bool,
-) -> Result<(), StoreError> {
-    for path in atomic::entries(dir)? {
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        let Some(left) = Leftover::of(name).filter(|left| is_ours(left.of)) else { continue };
-        if left.by == keep {
-            continue;
-        }
-        let removed = if is_file(&path) {
-            remove_file(&path).map(|_| ())
-        } else if is_file(&path.join(BEING_FILLED)) && is_dir(&path) {
-            remove_temporary_dir(&path)
-        } else if is_dir(&path) {
-            remove_replaced(&path)
-        } else {
-            Ok(())
-        };
-        removed.map_err(StoreError::io("remove", &path))?;
-    }
-    Ok(())
-}
-
-/// Removes an adapter's or export's folder that was being replaced, as far as its checksums, or where
-/// it has none its names, say that it is ours. A person may have put something beside them: that
-/// stays, and with it the folder.
-fn remove_replaced(dir: &Path) -> io::Result<()> {
-    let ours = if is_file(&dir.join(adapter::CHECKSUMS)) {
-        Ours::by_checksums(|_| true, adapter::CHECKSUMS)
-    } else {
-        Ours::by_name(adapter::is_in_adapter)
-    };
-    ours.in_folder(dir).remove_ours()?;
-    remove_empty_dir(dir)
-}
-
 /// Holds other processes that ask for the same off a folder, until dropped. Where the file system has
 /// no such locks, or the other process is slow, `None`: what is done then is done without.
 pub(crate) fn lock_folder(dir: &Path) -> Option<File> {
@@ -296,24 +216,6 @@ pub(crate) fn lock_folder(dir: &Path) -> Option<File> {
     }
 }
 
-/// The parts of a name such as `trial.json.tmp-host-1234`.
-#[derive(Debug, PartialEq, Eq)]
-struct Leftover<'a> {
-    /// What was being written.
-    of: &'a str,
-    /// Which process was writing, as its machine and number.
-    by: &'a str,
-}
-
-impl<'a> Leftover<'a> {
-    fn of(name: &'a str) -> Option<Self> {
-        let (of, by) = [TEMPORARY, REPLACED].iter().find_map(|mark| name.rsplit_once(mark))?;
-        let (host, pid) = by.rsplit_once('-')?;
-        let is_pid = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
-        (is_pid && !host.is_empty()).then_some(Self { of, by })
-    }
-}
-
 /// Whether `name` is a relative path of plain names: one that stays below the folder it is in.
 pub(crate) fn is_below(name: &str) -> bool {
     let mut parts = Path::new(name).components().peekable();
@@ -325,17 +227,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-
-    #[test]
-    fn only_a_name_with_a_machine_and_a_number_is_a_leftover() {
-        let left = Leftover { of: "trial.json", by: "node-7-1234" };
-        assert_eq!(Leftover::of("trial.json.tmp-node-7-1234"), Some(left));
-        for name in
-            ["my.tmp-data.csv", "trial.json", "x.tmp-", "x.tmp-12", "x.tmp-host-", "x.tmp-h-1a"]
-        {
-            assert_eq!(Leftover::of(name), None, "{name}");
-        }
-    }
+    use crate::foreign::is_not_ours;
 
     #[test]
     fn neither_links_nor_special_files_are_opened() {

@@ -1,8 +1,11 @@
-//! Which machine, and which process: a process number alone names another process after a restart,
+//! Which machine, which process, and when: a process number alone names another process after a restart,
 //! on another machine and in another container.
 
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde::{Deserialize, Serialize};
-use sysinfo::{Pid, ProcessesToUpdate, System};
+use sysinfo::System;
 
 /// Where process numbers mean the same: one start of one machine, in one container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,17 +40,90 @@ impl Place {
     }
 }
 
-/// When the process of this number started, in seconds since 1970; `None` when there is none.
+/// When the process of this number started; `None` when there is none. On Linux in clock ticks since the
+/// machine started: the date of a start is computed from today's clock, and moves when that is set.
+/// Elsewhere in seconds since 1970.
+#[cfg(target_os = "linux")]
 pub fn started_at(pid: u32) -> Option<u64> {
+    /// `starttime`, counted from the state, which is the first field after the program's name (proc(5)).
+    const START_TIME: usize = 19;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name is in parentheses and may hold some itself.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(START_TIME)?.parse().ok()
+}
+
+/// See above.
+#[cfg(not(target_os = "linux"))]
+pub fn started_at(pid: u32) -> Option<u64> {
+    use sysinfo::{Pid, Process, ProcessesToUpdate};
     let pid = Pid::from_u32(pid);
     let mut system = System::new();
     system.refresh_processes(ProcessesToUpdate::Some(&[pid]), true);
-    system.process(pid).map(sysinfo::Process::start_time)
+    system.process(pid).map(Process::start_time)
 }
 
 /// The name of this machine.
 pub fn this_host() -> String {
     gethostname::gethostname().to_string_lossy().into_owned()
+}
+
+/// The process that drives a sweep.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Process id; 0 when the lock file does not tell.
+    pub pid: u32,
+    /// The machine's name.
+    pub host: String,
+    /// When it began, in milliseconds since the Unix epoch.
+    pub since_ms: u64,
+    /// When the process started, as [`started_at`] counts; a number is given to another process after
+    /// a while. Absent from files of versions that wrote a date, which moves with the clock.
+    #[serde(default)]
+    pub start_ticks: Option<u64>,
+    /// Where its number means it; absent from files of earlier versions.
+    #[serde(default)]
+    pub place: Option<Box<Place>>,
+}
+
+impl Holder {
+    pub(crate) fn this_process() -> Self {
+        let pid = std::process::id();
+        let (place, host) = (Some(Box::new(Place::this())), this_host());
+        Self { pid, host, since_ms: now_ms(), start_ticks: started_at(pid), place }
+    }
+
+    pub(crate) fn unknown() -> Self {
+        Self { pid: 0, host: String::new(), since_ms: 0, start_ticks: None, place: None }
+    }
+
+    /// Whether the process of this number on this machine is provably the one that holds the lock.
+    pub fn is_process_here(&self) -> bool {
+        self.place.as_deref().is_some_and(Place::is_here)
+            && self.start_ticks.is_some()
+            && started_at(self.pid) == self.start_ticks
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.pid == 0 {
+            return f.write_str("another process");
+        }
+        let seconds = now_ms().saturating_sub(self.since_ms) / 1000;
+        let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+        write!(f, "process {} on {}, begun ", self.pid, self.host)?;
+        match (hours, minutes) {
+            (0, 0) => write!(f, "{seconds} s ago"),
+            (0, _) => write!(f, "{minutes} min ago"),
+            _ => write!(f, "{hours} h {minutes} min ago"),
+        }
+    }
+}
+
+/// Milliseconds since the Unix epoch; for people, never for decisions.
+pub(crate) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }
 
 #[cfg(test)]
@@ -73,5 +149,15 @@ mod tests {
     fn this_process_has_started_and_one_that_cannot_be_has_not() {
         assert!(started_at(std::process::id()).is_some_and(|at| at > 0));
         assert_eq!(started_at(u32::MAX - 1), None);
+    }
+
+    /// A date would be some 10^11 ticks, and another one after the clock was set.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_start_of_a_process_is_counted_from_that_of_the_machine() {
+        const TICKS_PER_SECOND: u64 = 100;
+        let since_start = (System::uptime() + 1) * TICKS_PER_SECOND;
+        let started = started_at(std::process::id()).unwrap();
+        assert!(started <= since_start, "{started} of {since_start} ticks");
     }
 }

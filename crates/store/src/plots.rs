@@ -8,8 +8,9 @@ use std::path::Path;
 
 use crate::error::StoreError;
 use crate::folder::SweepFolder;
-use crate::manifest::{Kept, Manifest};
-use crate::{atomic, layout, own_files};
+use crate::foreign::Kept;
+use crate::manifest::Manifest;
+use crate::{atomic, layout, leftovers, own_files};
 
 const MANIFEST: &str = ".lorasweep-plots.json";
 
@@ -79,13 +80,13 @@ pub(crate) fn remove_leftovers(root: &Path) -> Result<(), StoreError> {
     }
     let names = Manifest::read(&dir.join(MANIFEST)).files;
     let in_folder = |folder: &str, name: &str| names.contains_key(&format!("{folder}{name}"));
-    atomic::remove_leftovers(&dir, |name| name == MANIFEST || in_folder("", name))?;
+    leftovers::remove_leftovers(&dir, |name| name == MANIFEST || in_folder("", name))?;
     let folders: BTreeSet<&str> =
         names.keys().filter_map(|name| Some(name.split_at(name.rfind('/')? + 1).0)).collect();
     for folder in folders {
         let path = dir.join(folder);
         if own_files::is_below(folder) && own_files::check_folder(&dir, &path).is_ok() {
-            atomic::remove_leftovers(&path, |name| in_folder(folder, name))?;
+            leftovers::remove_leftovers(&path, |name| in_folder(folder, name))?;
         }
     }
     Ok(())
@@ -99,7 +100,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::identity::hash_bytes;
+    use crate::hash::hash_bytes;
 
     fn plot(name: &str, content: &str) -> PlotFile {
         PlotFile { name: name.to_owned(), bytes: content.as_bytes().to_vec() }

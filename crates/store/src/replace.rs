@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 
 use crate::atomic::{self, REPLACED, TEMPORARY};
 use crate::error::{BuildError, StoreError};
+use crate::foreign::NotOurs;
 use crate::ours::Ours;
-use crate::own_files::{self, BEING_FILLED, NotOurs};
+use crate::own_files::{self, BEING_FILLED};
 
 /// Fills a new folder with `build` and puts it in the place of `target`. Of what was there, files
 /// that are `ours` are deleted once the new folder stands, everything else moves into it. Nothing
@@ -242,7 +243,7 @@ mod tests {
         let target = dir.path().join("out");
         put_proven(&target, &[("a", "1")]).unwrap();
         fs::write(target.join("notes"), "mine").unwrap();
-        let more = format!("{}  notes\n", crate::identity::hash_bytes(b"mine"));
+        let more = format!("{}  notes\n", crate::hash::hash_bytes(b"mine"));
         fs::write(target.join("SUMS"), text(&target.join("SUMS")) + &more).unwrap();
         assert!(put_proven(&target, &[("a", "2")]).is_err());
         assert_eq!(text(&target.join("notes")), "mine");

@@ -6,9 +6,10 @@ use std::path::Path;
 
 use crate::error::StoreError;
 use crate::folder::SweepFolder;
-use crate::identity::hash_bytes;
+use crate::foreign::Kept;
+use crate::hash::hash_bytes;
 use crate::layout::{self, ReportFile};
-use crate::manifest::{Kept, Manifest};
+use crate::manifest::Manifest;
 use crate::{atomic, own_files};
 
 /// Notes in a new sweep's folder that none of the report's files is ours yet: whatever appears

@@ -12,13 +12,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use spec::{Event, TrialId};
 
-use crate::checkpoint::{self, Purpose};
 use crate::error::{BuildError, StoreError};
-use crate::folder::{self, SweepFolder};
-use crate::journal::{self, now_ms};
-use crate::lock::{self, Alive, Holder};
-use crate::place::this_host;
-use crate::{atomic, layout, own_files, room};
+use crate::folder::SweepFolder;
+use crate::layout::Purpose;
+use crate::lock::{self, Alive};
+use crate::place::{Holder, now_ms, this_host};
+use crate::{adapter, atomic, checkpoint, journal, layout, own_files, room};
 
 const ORDERS: &str = "orders.jsonl";
 const HEARTBEAT: &str = "heartbeat.json";
@@ -100,7 +99,7 @@ impl SweepFolder {
             let name = dir.file_name()?.to_str()?.to_owned();
             own_files::is_dir(&dir).then_some(WorkerFiles { name, dir })
         };
-        let dirs = own_files::entries(&layout::workers(self.path()))?;
+        let dirs = atomic::own_entries(&layout::workers(self.path()))?;
         Ok(dirs.into_iter().filter_map(named).collect())
     }
 
@@ -129,7 +128,7 @@ pub(crate) fn newest_claim(root: &Path, trial: TrialId) -> Result<u32, StoreErro
 /// ours.
 fn numbers(dir: &Path, prefix: &str) -> Result<Vec<u32>, StoreError> {
     let number = |path: PathBuf| path.file_name()?.to_str()?.strip_prefix(prefix)?.parse().ok();
-    let numbers = own_files::entries(dir)?.into_iter().filter_map(number);
+    let numbers = atomic::own_entries(dir)?.into_iter().filter_map(number);
     Ok(numbers.filter(|number| *number < u32::MAX).collect())
 }
 
@@ -274,7 +273,7 @@ impl WorkerDir {
     /// not of one trial), in one write; durable when one of them is more than a step or an
     /// evaluation.
     pub fn record(&mut self, attempt: Option<u32>, events: &[Event]) -> Result<(), StoreError> {
-        self.journal.append(attempt, events)
+        self.journal.append(attempt, events).map(|_| ())
     }
 
     /// Saves a checkpoint of `trial` with `save`, which writes the given file and returns the
@@ -311,7 +310,7 @@ impl WorkerDir {
         trial: TrialId,
         save: impl FnOnce(&Path) -> Result<bool, BuildError>,
     ) -> Result<bool, StoreError> {
-        folder::save_adapter(self.folder.path(), trial, save)
+        adapter::save(self.folder.path(), trial, save)
     }
 
     /// Fills the folder of the trial's adapter at the end of `epoch` as [`Self::save_adapter`] does.
@@ -322,7 +321,7 @@ impl WorkerDir {
         save: impl FnOnce(&Path) -> Result<bool, BuildError>,
     ) -> Result<bool, StoreError> {
         let root = self.folder.path();
-        folder::save_if_any(root, &layout::epoch_adapter(root, trial, epoch), save)
+        adapter::save_if_any(root, &layout::epoch_adapter(root, trial, epoch), save)
     }
 
     /// Claims an attempt at a trial; false when it, or a later one, was claimed by another process.

@@ -15,7 +15,7 @@ use spec::{BaseSettings, InitLoraWeights, TargetModule};
 use trainer::adapter::AdapterLayout;
 use trainer::backend::cpu::Cpu;
 use trainer::backend::cuda::{Cuda, Numbers};
-use trainer::backend::{AdamWStep, Backend};
+use trainer::backend::{AdamWStep, AdamWUpdate, Backend};
 use trainer::decoder::{ActiveAdapter, Decoder, Rows};
 use trainer::model::Model;
 
@@ -113,6 +113,19 @@ struct Slot<T> {
     second: T,
 }
 
+impl<T> Slot<T> {
+    const fn update(&mut self, step: AdamWStep) -> AdamWUpdate<'_, T> {
+        AdamWUpdate {
+            params: &mut self.params,
+            grad: &mut self.grad,
+            first_moment: &mut self.first,
+            second_moment: &mut self.second,
+            rate_factors: None,
+            step,
+        }
+    }
+}
+
 struct Step<B: Backend> {
     decoder: Decoder<B>,
     slots: Vec<Slot<B::Tensor>>,
@@ -163,7 +176,7 @@ impl<B: Backend> Step<B> {
             grads.push(&mut slot.grad);
         }
         self.decoder.train(&self.rows, &adapters, &mut grads, false).expect("a step");
-        let update = AdamWStep {
+        let step = AdamWStep {
             learning_rate: 1e-4,
             weight_decay: 0.0,
             beta1: 0.9,
@@ -172,10 +185,11 @@ impl<B: Backend> Step<B> {
             step: 1,
             grad_scale: 1.0,
         };
-        for Slot { params, grad, first, second, .. } in &mut self.slots {
-            self.decoder.backend.norm(grad).expect("norm");
-            self.decoder.backend.adamw(params, grad, first, second, None, &update).expect("adamw");
-        }
+        let backend = &self.decoder.backend;
+        let gradients: Vec<_> = self.slots.iter().map(|slot| &slot.grad).collect();
+        backend.norms(&gradients).expect("norms");
+        let mut updates: Vec<_> = self.slots.iter_mut().map(|slot| slot.update(step)).collect();
+        backend.adamw(&mut updates).expect("adamw");
     }
 }
 

@@ -15,11 +15,12 @@ use candle_core::{DType, Device, Tensor};
 use data::{Dataset, Example};
 use spec::{
     BaseSettings, ExecutorSettings, LoraVariant, LrScheduler, Quantization, TargetModule,
-    TrainSettings, Trial, TrialConfig, TrialId,
+    TrainSettings, Trainer, Trial, TrialConfig, TrialId,
 };
 use trainer::backend::cpu::Cpu;
 use trainer::engine::{Packed, TrainingSets};
-use trainer::model::{BaseMemory, BaseOn, DecoderConfig, Format, Source};
+use trainer::format::Format;
+use trainer::model::{BaseMemory, BaseOn, DecoderConfig, Source};
 use trainer::plan::{Demand, Packing};
 
 const GIB: f64 = (1_u64 << 30) as f64;
@@ -51,7 +52,7 @@ const STORAGES: [Storage; 3] = [
     ("nf4", Format::Bf16, Some(Quantization::Nf4)),
 ];
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     println!(
         "GiB that training takes by the memory plan, and in brackets the smallest of {SIZES:?} GiB \
          that it\nfits on with a tenth to spare (`-`: none). Rank {RANK}, all linear layers, \
@@ -76,7 +77,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn table(title: &str, on: &dyn Fn(Format) -> BaseOn) -> Result<(), Box<dyn Error>> {
+fn table(title: &str, on: &dyn Fn(Format) -> BaseOn) -> Result<(), Box<dyn Error + Send + Sync>> {
     println!("\n{title}");
     let columns = PACKS.iter().flat_map(|pack| LENGTHS.map(|length| format!("{pack} x {length}")));
     let head = columns.map(|column| format!("{column:>14}")).collect::<Vec<_>>().concat();
@@ -134,7 +135,7 @@ fn fit(
     }
 }
 
-fn config(shape: &Shape) -> Result<DecoderConfig, Box<dyn Error>> {
+fn config(shape: &Shape) -> Result<DecoderConfig, Box<dyn Error + Send + Sync>> {
     Ok(DecoderConfig::parse(&config_json(shape))?)
 }
 
@@ -176,7 +177,7 @@ fn trial(id: u32) -> Trial {
 }
 
 /// Trains two steps of one adapter on a random model and prints what was predicted and taken.
-fn measure(shape: &Shape, storage: &Storage) -> Result<(), Box<dyn Error>> {
+fn measure(shape: &Shape, storage: &Storage) -> Result<(), Box<dyn Error + Send + Sync>> {
     let (name, format, quantization) = *storage;
     let dir = tempfile::tempdir()?;
     write_model(shape, format, dir.path())?;
@@ -221,24 +222,29 @@ fn measure(shape: &Shape, storage: &Storage) -> Result<(), Box<dyn Error>> {
 }
 
 /// Random weights in shards of one block each, written one after the other.
-fn write_model(shape: &Shape, format: Format, dir: &Path) -> Result<(), Box<dyn Error>> {
+fn write_model(
+    shape: &Shape,
+    format: Format,
+    dir: &Path,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
     let (_, [d, f, layers, heads, kv_heads, vocab], is_tied) = *shape;
     let head_dim = 128.min(d / heads);
     std::fs::write(dir.join("config.json"), config_json(shape))?;
     let mut weight_map = HashMap::new();
     let dtype = format.dtype().unwrap_or(DType::F32);
-    let mut shard =
-        |number: usize, tensors: Vec<(String, Vec<usize>)>| -> Result<(), Box<dyn Error>> {
-            let file = format!("part-{number}.safetensors");
-            let mut written = HashMap::new();
-            for (name, shape) in tensors {
-                let tensor = Tensor::randn(0.0_f32, 0.02, shape, &Device::Cpu)?.to_dtype(dtype)?;
-                weight_map.insert(name.clone(), file.clone());
-                written.insert(name, tensor);
-            }
-            candle_core::safetensors::save(&written, dir.join(file))?;
-            Ok(())
-        };
+    let mut shard = |number: usize,
+                     tensors: Vec<(String, Vec<usize>)>|
+     -> Result<(), Box<dyn Error + Send + Sync>> {
+        let file = format!("part-{number}.safetensors");
+        let mut written = HashMap::new();
+        for (name, shape) in tensors {
+            let tensor = Tensor::randn(0.0_f32, 0.02, shape, &Device::Cpu)?.to_dtype(dtype)?;
+            weight_map.insert(name.clone(), file.clone());
+            written.insert(name, tensor);
+        }
+        candle_core::safetensors::save(&written, dir.join(file))?;
+        Ok(())
+    };
     let mut tables = vec![
         ("model.embed_tokens.weight".to_owned(), vec![vocab, d]),
         ("model.norm.weight".to_owned(), vec![d]),

@@ -12,7 +12,8 @@ use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
 use crate::decoder::{ActiveAdapter, Decoder, Rows};
 use crate::error::Result;
-use crate::model::{Model, weight_files};
+use crate::format::weight_files;
+use crate::model::Model;
 use crate::peft;
 
 /// More tokens tell nothing new.

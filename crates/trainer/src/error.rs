@@ -70,12 +70,14 @@ pub enum TrainerError {
         "one trial needs about {} MiB beside the {} MiB of the base model{}, but {} MiB may be used: \
          lower `train.max_seq_len` (the longest row has {longest} tokens) or the largest rank, or \
          free memory (`executor.memory_limit` raises a limit)",
-        mib(needed.slots + needed.activations), mib(needed.base), held_at_once(*bases),
+        mib(*of_trial), mib(*of_base), held_at_once(*bases),
         mib(*usable)
     )]
     NotEnoughMemory {
-        /// The least that is needed.
-        needed: crate::plan::Memory,
+        /// The least bytes that a trial needs: its adapter and a step's activations.
+        of_trial: u64,
+        /// Bytes of the base model, in all its forms.
+        of_base: u64,
         /// Forms of the base that are held at once.
         bases: u64,
         /// Bytes that may be planned with.
@@ -83,6 +85,9 @@ pub enum TrainerError {
         /// Tokens of the longest row.
         longest: usize,
     },
+    /// A prompt cannot be continued.
+    #[error("the prompt {0}")]
+    Prompt(String),
     /// The device has no room for another buffer.
     #[error("out of memory: {0}")]
     OutOfMemory(String),
@@ -115,6 +120,11 @@ impl TrainerError {
             }
             _ => None,
         }
+    }
+
+    /// A weight file or model folder that cannot be used.
+    pub(crate) fn weights(path: &Path, message: impl Into<String>) -> Self {
+        Self::Weights { path: path.to_path_buf(), message: message.into() }
     }
 
     /// For `map_err`: an IO error with its path and operation.

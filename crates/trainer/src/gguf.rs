@@ -12,14 +12,11 @@ use spec::TargetModule;
 
 use crate::adapter::Site;
 use crate::error::{Result, TrainerError};
-use crate::model::DecoderConfig;
+use crate::format::{ALIGNMENT, MAGIC};
+use crate::model::{DecoderConfig, architecture, module_name};
 use crate::peft::{self, LoadedAdapter};
 
-/// What every file begins with.
-pub(crate) const MAGIC: &[u8; 4] = b"GGUF";
 const VERSION: u32 = 3;
-/// Bytes that tensors begin at a multiple of, unless a file says otherwise.
-pub(crate) const ALIGNMENT: usize = 32;
 
 /// Types of values and tensors in the file.
 const TYPE_UINT32: u32 = 4;
@@ -38,15 +35,6 @@ pub fn write_adapter(base: &Path, adapter: &Path, name: &str, target: &Path) -> 
     }
     let bytes = encode(&config, &adapter, name);
     std::fs::write(target, bytes).map_err(TrainerError::io("write", target))
-}
-
-/// llama.cpp's name of the architecture. Mistral is a Llama there.
-pub(crate) fn architecture(config: &DecoderConfig) -> &str {
-    match config.model_type.as_str() {
-        "mistral" => "llama",
-        "gemma3_text" => "gemma3",
-        other => other,
-    }
 }
 
 struct Tensor {
@@ -135,21 +123,6 @@ fn matrices(
 
 fn tensor_name(site: &Site) -> String {
     format!("blk.{}.{}.weight", site.layer, module_name(site.module))
-}
-
-/// llama.cpp's name of a linear layer of a block.
-pub(crate) const fn module_name(module: TargetModule) -> &'static str {
-    match module {
-        TargetModule::QProj => "attn_q",
-        TargetModule::KProj => "attn_k",
-        TargetModule::VProj => "attn_v",
-        TargetModule::OProj => "attn_output",
-        TargetModule::GateProj => "ffn_gate",
-        // llama.cpp keeps Phi-3's fused projection under the name of its second part.
-        TargetModule::UpProj | TargetModule::GateUpProj => "ffn_up",
-        TargetModule::DownProj => "ffn_down",
-        TargetModule::QkvProj => "attn_qkv",
-    }
 }
 
 /// In its `llama` and `smollm3` architectures llama.cpp rotates neighbouring pairs of a head's E

@@ -2,9 +2,9 @@
 
 use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, System};
 
-/// Bytes this process may still take: what the system (and a control group) has free, and what
-/// `limit` leaves beside the memory this process has already. `None` where the system does not
-/// tell and there is no limit.
+/// Bytes this process may still take: what the system (a control group, the limit of the process as
+/// `ulimit -v` sets it) has free, and what `limit` leaves beside the memory this process has already.
+/// `None` where the system does not tell and there is no limit.
 pub fn available(limit: Option<u64>) -> Option<u64> {
     let mut system = System::new();
     system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
@@ -14,7 +14,25 @@ pub fn available(limit: Option<u64>) -> Option<u64> {
     let group = system.cgroup_limits();
     let of_group = group.map(|group| group.total_memory.saturating_sub(group.rss));
     let of_limit = limit.map(|limit| limit.saturating_sub(resident().unwrap_or(0)));
-    [of_machine, of_group, of_limit].into_iter().flatten().min()
+    let of_process = address_space().map(|limit| limit.saturating_sub(mapped().unwrap_or(0)));
+    [of_machine, of_group, of_process, of_limit].into_iter().flatten().min()
+}
+
+/// Bytes that this process may map at most; `None` where there is no such limit.
+fn address_space() -> Option<u64> {
+    #[cfg(unix)]
+    return rustix::process::getrlimit(rustix::process::Resource::As).current;
+    #[cfg(not(unix))]
+    None
+}
+
+/// Bytes that this process has mapped.
+fn mapped() -> Option<u64> {
+    let pid = sysinfo::get_current_pid().ok()?;
+    let mut system = System::new();
+    let memory = ProcessRefreshKind::nothing().with_memory();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, memory);
+    system.process(pid).map(sysinfo::Process::virtual_memory)
 }
 
 /// Bytes of this process that are in memory now.

@@ -12,11 +12,9 @@ use spec::BaseSettings;
 
 use crate::adapter::Site;
 use crate::error::{Result, TrainerError};
-use crate::model::{
-    DecoderConfig, Format, Source, format_of, map_file, names_in_file, weight_files,
-};
+use crate::format::{Format, map_file, names_in_file, weight_files, write_tensors};
+use crate::model::{DecoderConfig, Source, weight_name};
 use crate::peft::{self, LoadedAdapter};
-use crate::tensor_file;
 
 const CONFIG: &str = "config.json";
 
@@ -34,8 +32,11 @@ pub fn write_merged(base: &Path, adapter: &Path, target: &Path) -> Result<Vec<Pa
         written.push(path);
     }
     if let Some(missing) = merged.iter().position(|is_merged| !is_merged) {
-        let name = weight_name(&adapter.layout.sites[missing]);
-        return Err(weights(base, format!("there is no tensor `{name}` to merge into")));
+        let name = weight_of_site(&adapter.layout.sites[missing]);
+        return Err(TrainerError::weights(
+            base,
+            format!("there is no tensor `{name}` to merge into"),
+        ));
     }
     let index = "model.safetensors.index.json";
     let from = base.join(index);
@@ -65,12 +66,8 @@ fn write_config(base: &Path, config: &DecoderConfig, target: &Path) -> Result<Pa
     Ok(to)
 }
 
-fn weight_name(site: &Site) -> String {
-    format!("model.layers.{}.{}.{}.weight", site.layer, peft::parent(site.module), site.module)
-}
-
-fn weights(path: &Path, message: String) -> TrainerError {
-    TrainerError::Weights { path: path.to_path_buf(), message }
+fn weight_of_site(site: &Site) -> String {
+    weight_name(site.layer, site.module)
 }
 
 /// A tensor of a file.
@@ -83,7 +80,7 @@ struct Stored<'a> {
 
 fn write_file(from: &Path, to: &Path, adapter: &LoadedAdapter, merged: &mut [bool]) -> Result<()> {
     let map = map_file(from)?;
-    let damaged = |e: safetensors::SafeTensorError| weights(from, e.to_string());
+    let damaged = |e: safetensors::SafeTensorError| TrainerError::weights(from, e.to_string());
     let (_, header) = SafeTensors::read_metadata(&map).map_err(damaged)?;
     let tensors = SafeTensors::deserialize(&map).map_err(damaged)?;
     let mut values: Vec<Stored<'_>> = tensors
@@ -96,17 +93,23 @@ fn write_file(from: &Path, to: &Path, adapter: &LoadedAdapter, merged: &mut [boo
         })
         .collect();
     for (index, site) in adapter.layout.sites.iter().enumerate() {
-        let names: Vec<String> = names_in_file(&weight_name(site)).collect();
+        let names: Vec<String> = names_in_file(&weight_of_site(site)).collect();
         let found = values.iter_mut().find(|value| names.contains(&value.name));
         let Some(stored) = found else { continue };
         let name = stored.name.clone();
         let (dtype, wanted) = (stored.dtype, [site.outputs, site.inputs]);
         if stored.shape != wanted {
             let shape = &stored.shape;
-            return Err(weights(from, format!("`{name}` has the shape {shape:?}, not {wanted:?}")));
+            return Err(TrainerError::weights(
+                from,
+                format!("`{name}` has the shape {shape:?}, not {wanted:?}"),
+            ));
         }
         let merged_bytes = merge(&stored.bytes, dtype, adapter, index).ok_or_else(|| {
-            weights(from, format!("`{name}` is stored as {dtype:?}; f32, f16 and bf16 are merged"))
+            TrainerError::weights(
+                from,
+                format!("`{name}` is stored as {dtype:?}; f32, f16 and bf16 are merged"),
+            )
         })?;
         stored.bytes = Cow::Owned(merged_bytes);
         merged[index] = true;
@@ -119,7 +122,7 @@ fn write_file(from: &Path, to: &Path, adapter: &LoadedAdapter, merged: &mut [boo
         })
         .collect::<std::result::Result<Vec<_>, _>>()
         .map_err(damaged)?;
-    tensor_file::write(views, header.metadata().clone(), to).map_err(damaged)
+    write_tensors(views, header.metadata().clone(), to).map_err(damaged)
 }
 
 /// The bytes of `W + scale B A`, whose rows `DoRA` brings to their magnitudes; `None` for a number
@@ -130,7 +133,7 @@ fn merge(bytes: &[u8], dtype: Dtype, adapter: &LoadedAdapter, index: usize) -> O
     let a = &adapter.values[adapter.layout.a_range(index)];
     let b = &adapter.values[adapter.layout.b_range(index)];
     let (rank, inputs) = (site.rank, site.inputs);
-    let format = format_of(dtype).filter(|format| *format != Format::F64)?;
+    let format = Format::of_dtype(dtype).filter(|format| *format != Format::F64)?;
     let size = format.row_bytes(1);
     let magnitudes = adapter.layout.magnitude_range(index).map(|range| &adapter.values[range]);
     let mut out = bytes.to_vec();

@@ -10,8 +10,8 @@ use spec::{InitLoraWeights, TargetModule, TrialConfig};
 
 use crate::adapter::{AdapterLayout, LoraShape};
 use crate::error::{Result, TrainerError};
-use crate::model::{DecoderConfig, map_file, pickle_refusal, pickled_file};
-use crate::tensor_file;
+use crate::format::{map_file, pickle_refusal, pickled_file, write_tensors};
+use crate::model::{DecoderConfig, parent};
 
 /// Name of the configuration file.
 pub const CONFIG_FILE: &str = "adapter_config.json";
@@ -83,21 +83,6 @@ pub struct LoadedAdapter {
     pub values: Vec<f32>,
 }
 
-/// The part of a block that a module belongs to.
-pub(crate) const fn parent(module: TargetModule) -> &'static str {
-    match module {
-        TargetModule::QProj
-        | TargetModule::KProj
-        | TargetModule::VProj
-        | TargetModule::QkvProj
-        | TargetModule::OProj => "self_attn",
-        TargetModule::GateProj
-        | TargetModule::UpProj
-        | TargetModule::GateUpProj
-        | TargetModule::DownProj => "mlp",
-    }
-}
-
 /// The tensors of a site in PEFT's weight file: their names, where their values are in the
 /// adapter's vector, and their shapes.
 fn tensors_of(layout: &AdapterLayout, index: usize) -> Vec<(String, Range<usize>, Vec<usize>)> {
@@ -134,7 +119,7 @@ pub fn save(
         }
     }
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    tensor_file::write(views, Some(metadata), &file).map_err(|e| failed(e.to_string()))?;
+    write_tensors(views, Some(metadata), &file).map_err(|e| failed(e.to_string()))?;
 
     let config = AdapterConfig {
         peft_type: "LORA".to_owned(),

@@ -39,6 +39,12 @@ impl Schedule {
         }
     }
 
+    /// A trial's schedule over its steps on so many training examples.
+    pub fn on_examples(trial: &TrialConfig, examples: usize, train: &TrainSettings) -> Self {
+        let total = steps_per_epoch(examples, trial.batch_size).saturating_mul(trial.epochs);
+        Self::of_trial(trial, total, train)
+    }
+
     fn with_warmup(
         kind: LrScheduler,
         peak: f64,
@@ -86,6 +92,11 @@ impl Schedule {
 
 fn share(ratio: f64, steps: u32) -> u32 {
     (ratio * f64::from(steps)).ceil() as u32
+}
+
+/// Optimizer steps of one epoch: the last batch may be smaller.
+pub const fn steps_per_epoch(examples: usize, batch_size: u32) -> u32 {
+    examples.div_ceil(batch_size as usize) as u32
 }
 
 #[cfg(test)]

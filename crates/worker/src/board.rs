@@ -11,7 +11,7 @@ use serde_json::Value;
 use spec::{
     Evaluation, Event, Outcome, StopReason, Trial, TrialConfig, TrialId, TrialState, TrialStatus,
 };
-use store::{Opened, StoreError};
+use store::{Opened, Request, StoreError};
 
 use crate::drive::WriteTables;
 use crate::error::WorkerError;
@@ -146,13 +146,20 @@ pub struct Board<'a> {
 impl Board<'_> {
     /// Gives out up to `count` new trials; a single other answer when there are none.
     pub fn ask(&mut self, count: usize) -> Result<Vec<Asked>, WorkerError> {
-        let trials = self.planner.suggest(&self.sweep.state, count);
+        self.heed_requests()?;
+        // Those that a person added or wants again come first.
+        let pending = self.sweep.state.trials.values();
+        let pending = pending.filter(|trial| trial.status == TrialStatus::Pending);
+        let mut trials: Vec<Trial> = pending.map(|trial| trial.trial.clone()).take(count).collect();
         let mut events = Vec::new();
-        for trial in &trials {
+        for trial in self.planner.suggest(&self.sweep.state, count - trials.len()) {
             if self.sweep.state.trials.contains_key(&trial.id) {
                 return Err(WorkerError::DuplicateProposal { trial: trial.id });
             }
             events.push(Event::proposed(trial.clone()));
+            trials.push(trial);
+        }
+        for trial in &trials {
             events.push(Event::TrialStarted {
                 trial: trial.id,
                 device: DEVICE.to_owned(),
@@ -180,6 +187,45 @@ impl Board<'_> {
         Ok(vec![Asked::Finished { reason }])
     }
 
+    /// Carries out what people ask of the sweep.
+    fn heed_requests(&mut self) -> Result<(), WorkerError> {
+        for requested in self.sweep.dir.folder().requests()? {
+            match &requested.request {
+                Request::Add { config } => self.add(config)?,
+                Request::Stop { trial } => self.stop(*trial, StopReason::Person)?,
+                Request::Retry { trial } => {
+                    let known = self.sweep.state.trials.get(trial);
+                    if known.is_some_and(|known| known.outcome().is_some()) {
+                        self.record(&[Event::TrialRetried { trial: *trial }])?;
+                    }
+                }
+            }
+            self.sweep.dir.done(&requested)?;
+        }
+        let is_left = |trial: &&TrialState| trial.is_outside && trial.outcome().is_none();
+        let left: Vec<TrialId> =
+            self.sweep.state.trials.values().filter(is_left).map(|t| t.trial.id).collect();
+        left.into_iter().try_for_each(|id| self.stop(id, StopReason::OutsideSpace))
+    }
+
+    fn add(&mut self, config: &TrialConfig) -> Result<(), WorkerError> {
+        let trials = &self.sweep.state.trials;
+        if trials.values().any(|known| known.trial.config.key() == config.key()) {
+            return Ok(());
+        }
+        let last = trials.keys().next_back().map_or(0, |id| id.0);
+        let trial = Trial { id: TrialId(last + 1), config: config.clone() };
+        self.record(&[Event::TrialProposed { trial, start: None, is_added: true }])
+    }
+
+    fn stop(&mut self, id: TrialId, reason: StopReason) -> Result<(), WorkerError> {
+        let known = self.sweep.state.trials.get(&id);
+        if known.is_some_and(|known| known.outcome().is_none()) {
+            self.end(id, Outcome::Stopped { reason })?;
+        }
+        Ok(())
+    }
+
     /// The trials that were given out and have not ended: for a caller that lost its own.
     pub fn unfinished_trials(&self) -> Vec<Asked> {
         self.unfinished().map(given).collect()
@@ -192,6 +238,7 @@ impl Board<'_> {
 
     /// Takes one line of a trial's trainer. Paths in it start at `dir`.
     pub fn tell(&mut self, text: &str, dir: &Path) -> Result<Answer, TellError> {
+        self.heed_requests()?;
         let line = || text.trim().to_owned();
         let unusable = |why: String| TellError::Unusable { why, line: line() };
         let value = object(text).ok_or_else(|| TellError::NotAnObject { line: line() })?;
@@ -323,11 +370,7 @@ impl Board<'_> {
     }
 
     fn record(&mut self, events: &[Event]) -> Result<(), WorkerError> {
-        self.sweep.dir.record(events)?;
-        for event in events {
-            self.sweep.state.apply(event);
-        }
-        Ok(())
+        Ok(self.sweep.record(events)?)
     }
 }
 
@@ -390,6 +433,12 @@ fn verdict(outcome: &Outcome) -> Verdict {
         }
         Outcome::Stopped { reason: StopReason::TargetReached { target } } => {
             Verdict::Stop { reason: format!("the target of {target} was reached") }
+        }
+        Outcome::Stopped { reason: StopReason::Person } => {
+            Verdict::Stop { reason: "a person stopped it".to_owned() }
+        }
+        Outcome::Stopped { reason: StopReason::OutsideSpace } => {
+            Verdict::Stop { reason: "the search space does not have it any more".to_owned() }
         }
         Outcome::Diverged { reason, .. } => Verdict::Stop { reason: reason.clone() },
         Outcome::Completed | Outcome::Failed { .. } => Verdict::Ended,

@@ -3,7 +3,7 @@
 use spec::TrialId;
 use store::StoreError;
 
-use crate::launch::LaunchError;
+use crate::launch::{LaunchError, NO_SPACE};
 
 /// The sweep cannot go on. Running it again goes on from the last checkpoints.
 #[derive(Debug, thiserror::Error)]
@@ -67,9 +67,6 @@ pub enum WorkerError {
         trial: TrialId,
     },
 }
-
-/// What the system says of a full disk, which workers pass on as text.
-pub(crate) const NO_SPACE: &str = "No space left on device";
 
 impl WorkerError {
     /// Whether a worker found no room on the disk. The driver's own errors say so themselves.

@@ -1,11 +1,11 @@
-//! Runs trials: the drive loop and the trainer as it sees it.
+//! Runs trials: the drive loop and the workers that it drives.
 //!
 //! Place on the flow line:
-//! `planner (suggest/observe) -> Trial -> Pack -> **worker** -> trainer::Engine -> Event -> store`.
+//! `planner (suggest/observe) -> Trial -> Pack -> **worker** -> trainer::engine -> Event -> store`.
 //!
 //! The driver ([`Drive`]) asks the planner what to train, gives trials to workers, asks the pruner
 //! after each evaluation, and sees that nothing is lost when a process dies. A worker ([`Serve`])
-//! has a [`Trainer`] and trains what it is given. They speak through files in the sweep's folder: a
+//! has a [`spec::Trainer`] and trains what it is given. They speak through files in the sweep's folder: a
 //! worker's orders, and its journal. A [`launch::Launcher`] starts workers.
 
 #![forbid(unsafe_code)]
@@ -19,7 +19,6 @@ mod metrics;
 mod observer;
 mod orders;
 mod serve;
-mod trainer;
 
 pub use board::{Answer, Asked, Board, TellError, Verdict};
 pub use command::{CommandError, CommandTrainer};
@@ -28,4 +27,10 @@ pub use error::{WorkerError, chain};
 pub use metrics::AdapterError;
 pub use observer::{Observer, Warning};
 pub use serve::{Serve, ServeError, ServeSettings, Turn};
-pub use trainer::{Admission, Steps, Trainer, TrainerError};
+
+/// Guides to what this crate does, by name, in Markdown; `lorasweep guide` shows them.
+pub const GUIDES: &[(&str, &str)] = &[
+    ("resuming", include_str!("../guides/resuming.md")),
+    ("slurm", include_str!("../guides/slurm.md")),
+    ("commands", include_str!("../guides/commands.md")),
+];

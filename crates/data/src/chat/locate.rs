@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::Turns;
 use super::marks::{Found, Marks, Part, Way};
-use crate::row::Message;
+use crate::said::Message;
 use crate::skip::SkipReason;
 use crate::unwritten::Kind;
 

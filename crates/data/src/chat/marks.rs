@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::REASONING;
+use crate::field::REASONING;
 use crate::json::Json;
-use crate::row::Message;
+use crate::said::Message;
 
 /// The first of those characters.
 pub(super) const FIRST: char = '\u{F0000}';

@@ -5,7 +5,6 @@ use std::fmt::Write;
 use minijinja::value::{Value, ValueKind};
 
 use crate::json::LongInteger;
-use crate::python_json::python_float;
 
 /// Lists in lists that are written; checks elsewhere refuse deeper ones.
 const MOST_DEPTH: usize = 200;
@@ -78,6 +77,24 @@ fn is_printable(char: char) -> bool {
     let is_format = matches!(char, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}');
     !char.is_control() && !char.is_whitespace() && !is_format
+}
+
+/// `repr` of a Python float: plain from 1e-4 to 1e16, else with an exponent of two digits or more.
+pub(super) fn python_float(value: f64) -> String {
+    let size = value.abs();
+    if !value.is_finite() {
+        return if value.is_nan() { "nan".to_owned() } else { format!("{value}") };
+    }
+    if size == 0.0 || (1e-4..1e16).contains(&size) {
+        return format!("{value:?}");
+    }
+    let text = format!("{value:e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (sign, exponent) = match exponent.strip_prefix('-') {
+        Some(exponent) => ('-', exponent),
+        None => ('+', exponent),
+    };
+    format!("{digits}e{sign}{exponent:0>2}")
 }
 
 #[cfg(test)]

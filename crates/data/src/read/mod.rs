@@ -23,8 +23,9 @@ use serde::{Deserialize, Serialize};
 pub use files::data_files;
 
 use super::error::DataError;
+use super::field::MEDIA;
 use super::json::{Json, Object};
-use super::row::{MEDIA, Row};
+use super::said::Row;
 use super::schema::{Columns, Schema};
 use super::skip::SkipReason;
 use super::unused;

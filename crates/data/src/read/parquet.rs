@@ -12,8 +12,8 @@ use parquet::record::{Field, Row as Record};
 use parquet::schema::types::Type;
 
 use super::super::error::DataError;
+use super::super::field::MEDIA;
 use super::super::json::{Json, Number, Object};
-use super::super::row::MEDIA;
 use super::super::skip::SkipReason;
 use super::super::unused;
 use super::Source;

@@ -3,7 +3,7 @@
 use std::io::{BufRead, Read};
 
 use super::super::error::DataError;
-use super::super::row::Row;
+use super::super::said::Row;
 use super::super::schema::Schema;
 use super::Source;
 

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use serde::Serialize;
-use spec::{CommandSettings, ExecutorKind, Sweep, Trial};
+use spec::{CommandSettings, ExecutorKind, Trial};
 use store::SweepFolder;
 use worker::CommandTrainer;
 
 use super::earlier;
 use crate::error::Error;
+use crate::inputs::sweep_file::SweepFile;
 use crate::plan::workload;
 
 /// What was found of a sweep that another program trains.
@@ -33,7 +34,8 @@ pub struct ElsewhereFindings {
     pub refusal: Option<Error>,
 }
 
-pub(super) fn check(sweep: &Sweep, results: &Path) -> Result<ElsewhereFindings, Error> {
+pub(super) fn check(file: &SweepFile, results: &Path) -> Result<ElsewhereFindings, Error> {
+    let sweep = &file.sweep;
     let planner = planner::for_sweep(sweep);
     let all = workload::all_trials(&*planner);
     let first = workload::known_trials(sweep, all.as_deref()).into_iter().next();
@@ -49,7 +51,7 @@ pub(super) fn check(sweep: &Sweep, results: &Path) -> Result<ElsewhereFindings, 
         name: sweep.name.clone(),
         fingerprint: sweep.fingerprint(),
         method: sweep.method,
-        refusal: earlier(sweep, planner.total(), results).and_then(|found| found).err(),
+        refusal: earlier(file, planner.total(), results).and_then(|found| found).err(),
         trials: planner.total(),
         command: settings.zip(first).map(preview).transpose()?,
         max_parallel: settings.map(|settings| settings.max_parallel),

@@ -3,20 +3,22 @@
 mod disk;
 mod elsewhere;
 mod replicates;
+mod speed;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use data::{DataReport, PreparedData};
 use serde::Serialize;
-use spec::{ConfigKey, Sweep, SweepState, TrainSettings, Trial, TrialConfig};
-use store::{SweepDir, SweepFolder};
+use spec::{ConfigKey, TrainSettings, Trial, TrialConfig};
+use store::{Found, SweepDir, SweepFolder};
 use trainer::TrainerError;
-use trainer::model::Format;
+use trainer::format::Format;
 use trainer::plan;
 
 pub use disk::{AdaptersOnDisk, Room};
 pub use elsewhere::ElsewhereFindings;
+pub use speed::PredictedTime;
 
 use crate::error::Error;
 use crate::inputs;
@@ -80,6 +82,9 @@ pub struct OwnFindings {
     pub memory: Option<MemoryPlan>,
     /// Bytes of memory in all.
     pub memory_total: Option<u64>,
+    /// How long it will take; absent unless that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<PredictedTime>,
     /// What it takes on disk.
     pub disk: Room,
     /// Where results will go.
@@ -92,6 +97,9 @@ pub struct OwnFindings {
     pub data: DataReport,
     /// What to look at before it runs.
     pub warnings: Vec<String>,
+    /// What the sweep file changes of a sweep that has begun and would continue.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extended: Vec<String>,
     /// Why a run would not begin.
     #[serde(skip)]
     pub refusal: Option<Error>,
@@ -149,14 +157,19 @@ pub struct TotalWork {
     pub eval_tokens: u64,
 }
 
-/// What can be known of a sweep, whose base model is here, before it runs into a folder of `results`.
-pub fn check(file: &SweepFile, results: &Path, workers: &Workers) -> Result<Findings, Error> {
+/// What can be known of a sweep, whose base model is here, before it runs into a folder of `results`;
+/// with `measures`, how long it takes as well.
+pub fn check(
+    file: &SweepFile,
+    results: &Path,
+    workers: &Workers,
+    measures: bool,
+) -> Result<Findings, Error> {
     if !file.sweep.executor.kind.is_own() {
-        return elsewhere::check(&file.sweep, results)
-            .map(|found| Findings::Elsewhere(Box::new(found)));
+        return elsewhere::check(file, results).map(|found| Findings::Elsewhere(Box::new(found)));
     }
     let (base, data) = preflight::prepare(&file.sweep)?;
-    find(file, &base, data, results, workers).map(Box::new).map(Findings::Own)
+    find(file, &base, data, results, workers, measures).map(Box::new).map(Findings::Own)
 }
 
 fn find(
@@ -165,6 +178,7 @@ fn find(
     data: PreparedData,
     results: &Path,
     workers: &Workers,
+    measures: bool,
 ) -> Result<OwnFindings, Error> {
     let sweep = &file.sweep;
     let unusable = |source| Error::Model { path: sweep.model.clone(), source };
@@ -195,16 +209,26 @@ fn find(
         at_most.map(|n| AdaptersOnDisk::of(base.config(), &trials, &work, &sweep.train, n));
     let disk = Room { adapters, checkpoints: planned, free: store::free_bytes(results) };
     warnings.extend(disk.warning(results));
-    let (earlier, refusal) = match earlier(sweep, at_most, results)? {
+    let (earlier, refusal) = match earlier(file, at_most, results)? {
         Ok(earlier) => {
             let folder = SweepFolder::at(results.join(&sweep.name));
-            let ended = earlier.as_ref().map_or(0, checkpoints::ended);
+            let ended = earlier.as_ref().map_or(0, |found| checkpoints::ended(&found.state));
             let no_room = planned.ask_for_room(&folder, ended, at_most).err();
             (earlier, no_room)
         }
         Err(refusal) => (None, Some(refusal)),
     };
-    warnings.extend(earlier.and_then(|state| replicates::hint(sweep, &state, results)));
+    warnings
+        .extend(earlier.as_ref().and_then(|found| replicates::hint(sweep, &found.state, results)));
+    let report = data.report.clone();
+    let total_trials = at_most.unwrap_or(trials.len());
+    let mut time = None;
+    if let Some(plan) = memory.as_ref().filter(|_| measures && refusal.is_none()) {
+        match speed::predict(sweep, data, plan, &trials, &work, total_trials) {
+            Ok(predicted) => time = predicted,
+            Err(error) => warnings.push(format!("how long it takes is not known: {error}")),
+        }
+    }
     Ok(OwnFindings {
         name: sweep.name.clone(),
         fingerprint: sweep.fingerprint(),
@@ -217,11 +241,13 @@ fn find(
         per_trial: rows(&trials, &work),
         memory,
         memory_total: memory.map(|plan| plan.total()),
+        time,
         disk,
         results: results.to_owned(),
         job_script: cluster::script(file, results, workers)?,
-        data: data.report,
+        data: report,
         warnings,
+        extended: earlier.map_or_else(Vec::new, |found| found.extended),
         refusal,
     })
 }
@@ -229,14 +255,15 @@ fn find(
 /// What `run` needs beside its inputs: earlier sweeps that have ended, and a folder for its results.
 /// Returns what an earlier launch left there, or what `run` would be refused with.
 fn earlier(
-    sweep: &Sweep,
+    file: &SweepFile,
     trials: Option<usize>,
     results: &Path,
-) -> Result<Result<Option<SweepState>, Error>, Error> {
+) -> Result<Result<Option<Found>, Error>, Error> {
+    let sweep = &file.sweep;
     if sweep.warm_start.is_empty() && !results.join(&sweep.name).exists() {
         return Ok(Ok(None));
     }
-    let identity = inputs::identity(sweep, trials, results)?;
+    let identity = inputs::identity(file, trials, results)?;
     warm_start::planner(sweep, &identity, None)?;
     Ok(SweepDir::look(results, &identity).map_err(Error::Store))
 }

@@ -75,6 +75,20 @@ pub fn best_trial(folder: &SweepFolder, state: &SweepState, ranking: &Ranking) -
         .map(|(_, id)| id)
 }
 
+/// What to say where `trial`, which [`best_trial`] gave, is not the one that the report chose although
+/// that one has ended and should have left its adapter.
+pub fn instead_of_choice(state: &SweepState, ranking: &Ranking, trial: TrialId) -> Option<String> {
+    let choice = ranking.verdict.choice.as_ref()?.trial;
+    let chosen = state.trials.get(&choice).filter(|_| choice != trial)?;
+    matches!(chosen.status, TrialStatus::Finished { .. }).then(|| {
+        format!(
+            "trial {choice}, which the report chose, has no adapter ({}): this is the adapter of \
+             trial {trial}, which has the lowest validation loss among those that have one",
+            why_no_adapter(chosen)
+        )
+    })
+}
+
 /// Whether any evaluated trial left an adapter.
 pub fn has_adapter(folder: &SweepFolder, state: &SweepState) -> bool {
     state.trials.values().any(|trial| folder.best_adapter(trial).is_some())
@@ -119,8 +133,8 @@ impl Export<'_> {
     /// Writes the export into the folder `target`, replacing what an earlier one wrote there, unless
     /// that was changed since.
     pub fn write(&self, target: &Path) -> Result<Written, Error> {
-        let (adapter, evaluation) = self.find()?;
-        let check = self.verify(&adapter)?;
+        let Found { adapter, evaluation } = find(self.folder, self.state, self.trial, self.epoch)?;
+        let check = verify(self.trial, &adapter)?;
         if self.form == Form::Merged {
             self.ask_for_room(target)?;
         }
@@ -135,62 +149,9 @@ impl Export<'_> {
         let is_weights = |path: &str| path.ends_with(".safetensors");
         let files = self.identity.inputs.iter().filter(|(what, _)| what.starts_with("model's "));
         let weights = files.filter(|(_, file)| is_weights(&file.path)).map(|(_, file)| file.bytes);
-        let what = || "the merged model".to_owned();
-        Ok(store::ask_for_room(target, weights.sum(), what)?)
-    }
-
-    /// Refuses a damaged adapter before anything is written.
-    fn verify(&self, adapter: &Path) -> Result<AdapterCheck, Error> {
-        let trial = self.trial;
-        let damaged = |source: Box<dyn std::error::Error + Send + Sync>| Error::DamagedAdapter {
-            trial,
-            source,
-        };
-        if !adapter.join(ADAPTER_WEIGHTS).exists() {
-            trainer::peft::check_weights(adapter).map_err(|error| damaged(error.into()))?;
-        }
-        let check = store::verify_adapter(adapter).map_err(|error| damaged(error.into()))?;
-        if check == AdapterCheck::NoChecksums {
-            trainer::peft::check_weights(adapter).map_err(|error| damaged(error.into()))?;
-        }
-        Ok(check)
-    }
-
-    fn find(&self) -> Result<(PathBuf, &Evaluation), Error> {
-        let id = self.trial;
-        let Some(trial) = self.state.trials.get(&id) else {
-            let dir = self.folder.path().to_path_buf();
-            return Err(Error::NoSuchTrial { dir, trial: id });
-        };
-        if let Some(epoch) = self.epoch {
-            return self.find_epoch(trial, epoch);
-        }
-        let kept = |best: &Evaluation| self.folder.adapter_at(self.state, id, best.step);
-        let found = trial.best().and_then(|best| Some((kept(best)?, best)));
-        found.ok_or_else(|| Error::NoAdapter { trial: id, why: why_no_adapter(trial) })
-    }
-
-    fn find_epoch<'t>(
-        &self,
-        trial: &'t TrialState,
-        epoch: u32,
-    ) -> Result<(PathBuf, &'t Evaluation), Error> {
-        let id = trial.trial.id;
-        let ends = trial.evaluations.iter().filter_map(|e| Some((e.whole_epoch()?, e)));
-        let ends: Vec<(u32, &Evaluation)> = ends.collect();
-        let Some((_, evaluation)) = ends.iter().find(|(end, _)| *end == epoch) else {
-            let last = ends.last().map_or(0, |(end, _)| *end);
-            return Err(Error::NoSuchEpoch { trial: id, epoch, last });
-        };
-        let adapter =
-            |evaluation: &Evaluation| self.folder.adapter_at(self.state, id, evaluation.step);
-        if let Some(found) = adapter(evaluation) {
-            return Ok((found, evaluation));
-        }
-        let kept = ends.iter().filter(|(_, evaluation)| adapter(evaluation).is_some());
-        let kept = kept.map(|(end, _)| *end).collect();
-        let best = self.folder.best_adapter(trial).and(trial.best()).map(|best| best.epoch);
-        Err(Error::NoEpochAdapter { trial: id, epoch, kept, best })
+        // A stranger's results may say anything.
+        let bytes = weights.fold(0, u64::saturating_add);
+        Ok(store::ask_for_room(target, bytes, || "the merged model".to_owned())?)
     }
 
     fn fill(
@@ -419,6 +380,71 @@ impl Export<'_> {
         }
         origin
     }
+}
+
+/// An adapter and the evaluation that it was measured at.
+pub struct Found<'t> {
+    /// Its folder.
+    pub adapter: PathBuf,
+    pub evaluation: &'t Evaluation,
+}
+
+/// Where a trial's adapter is: at its best evaluation, or at the end of `epoch`.
+pub fn find<'t>(
+    folder: &SweepFolder,
+    state: &'t SweepState,
+    id: TrialId,
+    epoch: Option<u32>,
+) -> Result<Found<'t>, Error> {
+    let Some(trial) = state.trials.get(&id) else {
+        return Err(Error::NoSuchTrial { dir: folder.path().to_path_buf(), trial: id });
+    };
+    if let Some(epoch) = epoch {
+        return find_epoch(folder, state, trial, epoch);
+    }
+    let found = |evaluation: &'t Evaluation| {
+        let adapter = folder.adapter_at(state, id, evaluation.step)?;
+        Some(Found { adapter, evaluation })
+    };
+    let best = trial.best().and_then(found);
+    best.ok_or_else(|| Error::NoAdapter { trial: id, why: why_no_adapter(trial) })
+}
+
+fn find_epoch<'t>(
+    folder: &SweepFolder,
+    state: &SweepState,
+    trial: &'t TrialState,
+    epoch: u32,
+) -> Result<Found<'t>, Error> {
+    let id = trial.trial.id;
+    let ends = trial.evaluations.iter().filter_map(|e| Some((e.whole_epoch()?, e)));
+    let ends: Vec<(u32, &Evaluation)> = ends.collect();
+    let Some((_, evaluation)) = ends.iter().find(|(end, _)| *end == epoch) else {
+        let last = ends.last().map_or(0, |(end, _)| *end);
+        return Err(Error::NoSuchEpoch { trial: id, epoch, last });
+    };
+    let adapter = |evaluation: &Evaluation| folder.adapter_at(state, id, evaluation.step);
+    if let Some(adapter) = adapter(evaluation) {
+        return Ok(Found { adapter, evaluation });
+    }
+    let kept = ends.iter().filter(|(_, evaluation)| adapter(evaluation).is_some());
+    let kept = kept.map(|(end, _)| *end).collect();
+    let best = folder.best_adapter(trial).and(trial.best()).map(|best| best.epoch);
+    Err(Error::NoEpochAdapter { trial: id, epoch, kept, best })
+}
+
+/// Refuses a damaged adapter.
+pub fn verify(trial: TrialId, adapter: &Path) -> Result<AdapterCheck, Error> {
+    let damaged =
+        |source: Box<dyn std::error::Error + Send + Sync>| Error::DamagedAdapter { trial, source };
+    if !adapter.join(ADAPTER_WEIGHTS).exists() {
+        trainer::peft::check_weights(adapter).map_err(|error| damaged(error.into()))?;
+    }
+    let check = store::verify_adapter(adapter).map_err(|error| damaged(error.into()))?;
+    if check == AdapterCheck::NoChecksums {
+        trainer::peft::check_weights(adapter).map_err(|error| damaged(error.into()))?;
+    }
+    Ok(check)
 }
 
 fn why_no_adapter(trial: &TrialState) -> String {

@@ -7,7 +7,7 @@ use spec::TrialId;
 use store::SweepFolder;
 
 use super::files::{ORIGIN, OURS};
-use super::{Export, Form, Merged, Written, best_trial, validation_rows};
+use super::{Export, Form, Merged, Written, best_trial, instead_of_choice, validation_rows};
 use crate::error::Error;
 use crate::inputs::{self, Settings};
 use crate::replace;
@@ -66,6 +66,10 @@ pub fn export(folder: &SweepFolder, options: &ExportOptions) -> Result<Exported,
         None => best_trial(folder, &state, &ranking)
             .ok_or_else(|| Error::NothingToExport { dir: folder.path().to_path_buf() })?,
     };
+    let instead = match options.trial {
+        Some(_) => None,
+        None => instead_of_choice(&state, &ranking, trial),
+    };
     refuse_replacing(&options.to, options.force)?;
     let validation =
         if options.with_validation { Some(validation_rows(&identity, &settings)?) } else { None };
@@ -87,6 +91,7 @@ pub fn export(folder: &SweepFolder, options: &ExportOptions) -> Result<Exported,
         other_weights,
     };
     let Written { merged, warnings } = export.write(&options.to)?;
+    let warnings = instead.into_iter().chain(warnings).collect();
     Ok(Exported { trial, merged, warnings })
 }
 

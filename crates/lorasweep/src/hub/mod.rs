@@ -10,6 +10,8 @@ mod cache;
 mod client;
 mod download;
 mod error;
+#[cfg(test)]
+mod hostile;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

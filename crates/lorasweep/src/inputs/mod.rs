@@ -17,16 +17,13 @@ use spec::{
     BaseSettings, DataFacts, DataSettings, HubModel, ReportSettings, Sweep, TargetModule,
     TrainSettings, ValidationSource,
 };
-use store::{Identity, InputFile, SweepFolder};
+use store::{
+    Identity, InputFile, RETENTION_DATA, SweepFolder, TEST_DATA, TRAINING_DATA, VALIDATION_DATA,
+};
 use trainer::model::DecoderConfig;
 
+use self::sweep_file::SweepFile;
 use crate::error::Error;
-
-/// The training file's name among a sweep's inputs.
-pub const TRAINING_DATA: &str = "training data";
-
-/// What the name of an earlier sweep among a sweep's inputs begins with.
-pub const EARLIER_SWEEP: &str = "earlier sweep";
 
 /// Files of a model on which its shape or its rows' tokens depend.
 const MODEL_INPUTS: [&str; 8] = [
@@ -67,13 +64,14 @@ impl Settings {
     }
 }
 
-/// The identity of `sweep` in the folder of results `results`; reads every input file once to hash
-/// it, except large weights that are recognised as those of an earlier launch.
+/// The identity of the sweep of `file` in the folder of results `results`; reads every input file
+/// once to hash it, except large weights that are recognised as those of an earlier launch.
 pub fn identity(
-    sweep: &Sweep,
+    file: &SweepFile,
     planned_trials: Option<usize>,
     results: &Path,
 ) -> Result<Identity, Error> {
+    let sweep = &file.sweep;
     // One that cannot be read is refused when the folder is opened.
     let earlier = SweepFolder::open(results.join(&sweep.name)).and_then(|it| it.identity()).ok();
     let as_json = |value: Result<Value, serde_json::Error>| {
@@ -92,6 +90,8 @@ pub fn identity(
     let inputs = inputs(sweep, earlier.as_ref())?;
     let mut identity = Identity::new(&sweep.name, sweep.fingerprint(), inputs, settings);
     identity.has_all_inputs = true;
+    identity.meaning = Some(sweep.meaning());
+    identity.file = Some(absolute(&file.path)?);
     identity.planned_trials = planned_trials;
     Ok(identity)
 }
@@ -268,13 +268,13 @@ fn inputs(sweep: &Sweep, earlier: Option<&Identity>) -> Result<BTreeMap<String, 
     };
     add(TRAINING_DATA, &sweep.data.train)?;
     if let ValidationSource::File(path) = &sweep.data.validation {
-        add("validation data", path)?;
+        add(VALIDATION_DATA, path)?;
     }
     if let Some(path) = &sweep.data.retention {
-        add("retention data", path)?;
+        add(RETENTION_DATA, path)?;
     }
     if let Some(path) = &sweep.data.test {
-        add("test data", path)?;
+        add(TEST_DATA, path)?;
     }
     for name in model_inputs(&sweep.model)? {
         let path = sweep.model.join(&name);
@@ -284,7 +284,7 @@ fn inputs(sweep: &Sweep, earlier: Option<&Identity>) -> Result<BTreeMap<String, 
     }
     for path in &sweep.warm_start {
         let history = SweepFolder::open(path)?.history()?;
-        inputs.insert(format!("{EARLIER_SWEEP}'s journal in {}", path.display()), history);
+        inputs.insert(store::earlier_sweep(path.display()), history);
     }
     let known = || earlier.into_iter().flat_map(|earlier| earlier.inputs.values());
     for path in weight_files(sweep)? {
@@ -311,7 +311,7 @@ fn weight_files(sweep: &Sweep) -> Result<Vec<PathBuf>, Error> {
     }
     if sweep.executor.kind.is_own() {
         let unusable = |source| Error::Model { path: sweep.model.clone(), source };
-        return trainer::model::weight_files(&sweep.model).map_err(unusable);
+        return trainer::format::weight_files(&sweep.model).map_err(unusable);
     }
     list(&sweep.model, "safetensors")
 }

@@ -13,19 +13,24 @@ pub fn prepare(
     model: &Path,
     train: &TrainSettings,
 ) -> Result<PreparedData, Error> {
-    let cache = token_cache(&|name| std::env::var_os(name).filter(|value| !value.is_empty()));
+    let cache = cache().map(|cache| cache.join("tokens"));
     let length = train.max_seq_len as usize;
     data::prepare_cached(settings, model, length, cache.as_deref()).map_err(Error::Data)
 }
 
-/// `$LORASWEEP_CACHE`, or a folder among the user's caches; `None` where there is no home.
-fn token_cache(variable: &dyn Fn(&str) -> Option<std::ffi::OsString>) -> Option<PathBuf> {
+/// The folder of what is kept for this machine; `None` where there is no home.
+pub fn cache() -> Option<PathBuf> {
+    cache_of(&|name| std::env::var_os(name).filter(|value| !value.is_empty()))
+}
+
+/// `$LORASWEEP_CACHE`, or a folder among the user's caches.
+fn cache_of(variable: &dyn Fn(&str) -> Option<std::ffi::OsString>) -> Option<PathBuf> {
     let own = variable("LORASWEEP_CACHE").map(PathBuf::from);
     let caches = || {
         let caches = variable("XDG_CACHE_HOME").map(PathBuf::from);
         caches.or_else(|| Some(Path::new(&variable("HOME")?).join(".cache")))
     };
-    Some(own.or_else(|| Some(caches()?.join("lorasweep")))?.join("tokens"))
+    own.or_else(|| Some(caches()?.join("lorasweep")))
 }
 
 #[cfg(test)]
@@ -35,15 +40,15 @@ mod tests {
     #[test]
     fn the_cache_lies_among_the_users_caches_unless_a_variable_names_it() {
         let folder = |variables: &[(&str, &str)]| {
-            token_cache(&|name| {
+            cache_of(&|name| {
                 let found = variables.iter().find(|(known, _)| *known == name);
                 found.map(|(_, value)| value.into())
             })
         };
         let home = ("HOME", "/me");
-        assert_eq!(folder(&[home]), Some("/me/.cache/lorasweep/tokens".into()));
-        assert_eq!(folder(&[home, ("XDG_CACHE_HOME", "/x")]), Some("/x/lorasweep/tokens".into()));
-        assert_eq!(folder(&[home, ("LORASWEEP_CACHE", "/c")]), Some("/c/tokens".into()));
+        assert_eq!(folder(&[home]), Some("/me/.cache/lorasweep".into()));
+        assert_eq!(folder(&[home, ("XDG_CACHE_HOME", "/x")]), Some("/x/lorasweep".into()));
+        assert_eq!(folder(&[home, ("LORASWEEP_CACHE", "/c")]), Some("/c".into()));
         assert_eq!(folder(&[]), None);
     }
 }

@@ -29,6 +29,13 @@ pub fn parse(text: String, path: &Path) -> Result<SweepFile, Error> {
     Ok(SweepFile { path: path.to_path_buf(), text, sweep })
 }
 
+/// The sweep file that `folder` keeps, with paths relative to where it was.
+pub fn kept_in(folder: &SweepFolder) -> Result<SweepFile, Error> {
+    let no_file = || Error::NoSweepFile { path: folder.path().to_path_buf() };
+    let path = SweepFolder::open(folder.path())?.identity()?.file.ok_or_else(no_file)?;
+    parse(folder.written()?, &path)
+}
+
 /// Resolves the sweep in `folder` as the driver did, with paths relative to the file `path`. An
 /// error when it has become another sweep.
 pub fn of_folder(folder: &SweepFolder, path: &Path) -> Result<Sweep, Error> {

@@ -110,7 +110,7 @@ pub fn look(sweep: &Sweep, set: DataSet, number: usize) -> Result<DataFindings, 
 }
 
 /// A set's rows and where they are; `None` where the sweep has no such set.
-fn of_set(data: &PreparedData, set: DataSet) -> Option<(&Dataset, &[Place])> {
+pub fn of_set(data: &PreparedData, set: DataSet) -> Option<(&Dataset, &[Place])> {
     let places = &data.places;
     Some(match set {
         DataSet::Train => (&data.train, &places.train),

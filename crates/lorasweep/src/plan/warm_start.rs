@@ -5,10 +5,9 @@ use std::path::Path;
 use planner::{Earlier, Fits, Knowledge, Planner};
 use serde_json::Value;
 use spec::Sweep;
-use store::{Identity, SweepFolder};
+use store::{EARLIER_SWEEP, Identity, SweepFolder};
 
 use crate::error::Error;
-use crate::inputs::EARLIER_SWEEP;
 
 /// The planner of a sweep, with what it knows from earlier ones; it leaves out what does not fit.
 pub fn planner(

@@ -23,6 +23,9 @@ const MOST_TRIALS: usize = 100_000;
 #[derive(Debug, Default, Clone, PartialEq, Serialize)]
 pub struct Workload {
     trials: BTreeMap<TrialId, Work>,
+    /// Trials in all, where which ones they are depends on what comes out.
+    #[serde(skip)]
+    expected: Option<usize>,
 }
 
 /// A trial in full.
@@ -189,7 +192,12 @@ impl Workload {
     pub fn of(trials: &[Trial], sweep: &Sweep, data: &PreparedData) -> Self {
         let configs: Vec<TrialConfig> = trials.iter().map(|trial| trial.config.clone()).collect();
         let works = plan::works(&configs, data, &sweep.train);
-        Self { trials: trials.iter().map(|trial| trial.id).zip(works).collect() }
+        Self { trials: trials.iter().map(|trial| trial.id).zip(works).collect(), expected: None }
+    }
+
+    /// The work of `total` trials that are not known beforehand.
+    pub fn expected(total: Option<usize>) -> Self {
+        Self { trials: BTreeMap::new(), expected: total.filter(|total| *total > 0) }
     }
 
     /// The work of each trial.
@@ -199,6 +207,10 @@ impl Workload {
 
     /// Share of all work that is done, in `[0, 1]`; `None` when all of it is not known.
     pub fn done_share(&self, state: &SweepState) -> Option<f64> {
+        if let Some(expected) = self.expected {
+            let shares = state.trials.keys().filter_map(|id| trial_share(state, *id));
+            return Some((shares.sum::<f64>() / expected as f64).min(1.0));
+        }
         let total: f64 = self.trials.values().map(cost).sum();
         let done: f64 = self
             .trials
@@ -223,6 +235,11 @@ fn trial_share(state: &SweepState, id: TrialId) -> Option<f64> {
 
 /// A trained token costs a forward and a backward pass of about the same size, an evaluated one
 /// the forward pass alone.
-fn cost(work: &Work) -> f64 {
-    2.0 * work.train_tokens as f64 + work.eval_tokens as f64
+pub fn cost(work: &Work) -> f64 {
+    2.0 * work.train_tokens as f64 + evaluation_cost(work)
+}
+
+/// What of it is evaluating.
+pub fn evaluation_cost(work: &Work) -> f64 {
+    work.eval_tokens as f64
 }

@@ -7,7 +7,6 @@ use reporter::diagnose::diagnose_all;
 use reporter::{ExportFile, Lang};
 use store::{BuildError, Ours, SweepFolder};
 
-use super::publish;
 use crate::error::Error;
 use crate::inputs::Settings;
 use crate::replace;
@@ -61,7 +60,7 @@ pub fn convert(
     written: &mut dyn FnMut(Converted<'_>),
 ) -> Result<(), Error> {
     let settings = Settings::of(&folder.identity()?)?;
-    let (state, spans) = publish::history(folder)?;
+    let state = folder.state()?;
     for path in
         [&options.tensorboard, &options.optuna, &options.mlflow, &options.csv, &options.parquet]
     {
@@ -73,13 +72,13 @@ pub fn convert(
         }
     }
     if let Some(path) = &options.tensorboard {
-        let files = reporter::tensorboard(&state, &spans);
+        let files = reporter::tensorboard(&state);
         store::replace_dir(path, EVENT_FILES, |dir| write_files(dir, &files, EVENT_FILES))?;
         written(Converted::TensorBoard(path));
     }
     if let Some(path) = &options.optuna {
         let diagnoses = diagnose_all(&state, &settings.report, Lang::En);
-        let journal = reporter::optuna_journal(&state, &diagnoses, &spans);
+        let journal = reporter::optuna_journal(&state, &diagnoses);
         // A study that somebody continued has records of other workers.
         let is_record = |line: &str| line.contains("\"worker_id\":\"lorasweep\"");
         write_over(path, &journal, options.force, |there| there.lines().all(is_record))?;
@@ -89,7 +88,7 @@ pub fn convert(
         let store = std::path::absolute(path).map_err(Error::io("resolve", path))?;
         let diagnoses = diagnose_all(&state, &settings.report, Lang::En);
         let store = store.to_string_lossy();
-        let experiment = reporter::mlflow(&state, &diagnoses, &spans, &store);
+        let experiment = reporter::mlflow(&state, &diagnoses, &store);
         // Other experiments beside it stay as they are.
         let target = path.join(&experiment.id);
         refuse_replacing(&target, options.force, EXPERIMENT)?;

@@ -34,11 +34,11 @@ pub struct ExplainedTrial {
     pub expected_low: Option<f64>,
     /// Its upper end.
     pub expected_high: Option<f64>,
-    /// Its lowest validation loss, by which runs are ranked.
+    /// The lowest validation loss, as in every other report.
     pub eval_loss: Option<f64>,
-    /// Its last validation loss.
+    /// The validation loss of the last evaluation, which the expectation is of.
     pub last_eval_loss: Option<f64>,
-    /// Whether its last validation loss is within what was expected.
+    /// Whether it ended within what was expected.
     pub as_expected: Option<bool>,
     /// How it ended, in words.
     pub status: String,
@@ -78,6 +78,7 @@ pub fn explain(sweep: &Sweep, events: &[Event]) -> Explanation {
 }
 
 fn line(sweep: &Sweep, trial: &TrialState, expected: Option<Expectation>) -> ExplainedTrial {
+    let eval_loss = trial.best().map(|best| best.eval_loss);
     let last_eval_loss = trial.last().map(|last| last.eval_loss);
     let is_within = |(e, loss): (Expectation, f64)| (e.low..=e.high).contains(&loss);
     let ended = trial.outcome().is_some();
@@ -87,7 +88,7 @@ fn line(sweep: &Sweep, trial: &TrialState, expected: Option<Expectation>) -> Exp
         expected_loss: expected.map(|e| e.loss),
         expected_low: expected.map(|e| e.low),
         expected_high: expected.map(|e| e.high),
-        eval_loss: trial.best().map(|best| best.eval_loss),
+        eval_loss,
         last_eval_loss,
         as_expected: expected.zip(last_eval_loss).filter(|_| ended).map(is_within),
         status: trial.outcome().map_or_else(|| "not ended".to_owned(), outcome_name),
@@ -99,7 +100,7 @@ fn settings(sweep: &Sweep, trial: &TrialState) -> String {
     let varied = sweep.space.varied();
     let shown = varied
         .iter()
-        .map(|parameter| format!("{parameter} {}", parameter.row().get(&trial.trial.config)));
+        .map(|parameter| format!("{parameter} {}", parameter.row().shown(&trial.trial.config)));
     shown.collect::<Vec<_>>().join(", ")
 }
 

@@ -81,8 +81,8 @@ pub fn page_now(
     lang: Lang,
     is_running: bool,
 ) -> Result<String, Error> {
-    let (state, spans) = publish::history(folder)?;
+    let state = folder.state()?;
     let ranking = reporter::rank(&state, &settings.report, lang);
     let reload = (is_running && !state.finished).then_some(EVERY_SECONDS);
-    publish::page(&state, &spans, settings, &ranking, lang, reload)
+    publish::page(&state, settings, &ranking, lang, reload)
 }

@@ -4,6 +4,8 @@
 pub mod convert;
 pub mod explain;
 pub mod live;
+#[cfg(test)]
+mod parameter_outputs;
 pub mod publish;
 pub mod side_by_side;
 pub mod status;
@@ -11,7 +13,7 @@ pub mod status;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use reporter::{Lang, Ranking, Span};
+use reporter::{Lang, Ranking};
 use spec::SweepState;
 use store::SweepFolder;
 
@@ -25,7 +27,6 @@ pub struct Report {
     folder: SweepFolder,
     settings: Settings,
     state: SweepState,
-    spans: Vec<Span>,
     lang: Lang,
     ranking: OnceLock<Ranking>,
 }
@@ -44,8 +45,8 @@ pub struct ReportFiles {
 impl Report {
     pub(crate) fn of(folder: SweepFolder, lang: Lang) -> Result<Self, Error> {
         let settings = Settings::of(&folder.identity()?)?;
-        let (state, spans) = publish::history(&folder)?;
-        Ok(Self { folder, settings, state, spans, lang, ranking: OnceLock::new() })
+        let state = folder.state()?;
+        Ok(Self { folder, settings, state, lang, ranking: OnceLock::new() })
     }
 
     /// Everything that happened to the sweep.
@@ -66,8 +67,7 @@ impl Report {
 
     /// The report as a page (HTML) that needs nothing else.
     pub fn page(&self) -> Result<String, Error> {
-        let (state, spans) = (&self.state, &self.spans);
-        publish::page(state, spans, &self.settings, self.ranking(), self.lang, None)
+        publish::page(&self.state, &self.settings, self.ranking(), self.lang, None)
     }
 
     /// Writes tables, plots, the page, the text and the best adapter into the sweep's own folder.
@@ -82,9 +82,8 @@ impl Report {
     }
 
     fn write_into(&self, target: SweepFolder) -> Result<ReportFiles, Error> {
-        let (state, spans) = (&self.state, &self.spans);
         let Published { ranking, warnings, best } =
-            publish::publish(&self.folder, &target, state, spans, &self.settings, self.lang)?;
+            publish::publish(&self.folder, &target, &self.state, &self.settings, self.lang)?;
         // It may be there already.
         let _ = self.ranking.set(ranking);
         Ok(ReportFiles { folder: target, warnings, best })

@@ -1,24 +1,12 @@
 //! The report files of a sweep: tables, plots, the page, the report's text and the best adapter.
 
-use reporter::{Lang, Page, Ranking, Span, TerminalOptions};
+use reporter::{Lang, Page, Ranking, TerminalOptions};
 use spec::{Evaluation, SweepState, TrialState, shown};
 use store::{BuildError, Kept, PlotFile, ReportFile, SweepFolder, TrialTables};
 
 use crate::error::Error;
 use crate::export::{self, Export, Form};
 use crate::inputs::Settings;
-
-/// The state of a sweep and when its trials ran, from one reading of the journal.
-pub fn history(folder: &SweepFolder) -> Result<(SweepState, Vec<Span>), Error> {
-    let records = folder.records()?;
-    let state = SweepState::from_events(records.iter().map(|record| &record.event));
-    Ok((state, reporter::timeline(&records)))
-}
-
-/// When the trials of a sweep ran.
-pub fn spans(folder: &SweepFolder) -> Result<Vec<Span>, Error> {
-    Ok(reporter::timeline(&folder.records()?))
-}
 
 /// What there is to say of report files that were written.
 #[derive(Debug)]
@@ -36,7 +24,6 @@ pub fn publish(
     folder: &SweepFolder,
     target: &SweepFolder,
     state: &SweepState,
-    spans: &[Span],
     settings: &Settings,
     lang: Lang,
 ) -> Result<Published, Error> {
@@ -45,7 +32,7 @@ pub fn publish(
         let pictures = std::thread::Builder::new()
             .spawn_scoped(threads, || publish_pictures(target, state, settings))
             .map_err(Error::Thread)?;
-        let (ranking, mut kept) = publish_tables(target, state, spans, settings, lang)?;
+        let (ranking, mut kept) = publish_tables(target, state, settings, lang)?;
         kept.extend(pictures.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
         Ok::<_, Error>((ranking, kept.iter().map(stays).collect()))
     })?;
@@ -67,7 +54,10 @@ pub fn publish(
             other_weights: None,
         };
         match export.write(&target.best_dir()) {
-            Ok(written) => published.warnings.extend(written.warnings),
+            Ok(written) => {
+                let instead = export::instead_of_choice(state, ranking, trial);
+                published.warnings.extend(instead.into_iter().chain(written.warnings));
+            }
             Err(damaged @ Error::DamagedAdapter { .. }) => published.best = Err(damaged),
             Err(Error::Store(error)) => published.warnings.push(stays(&error.or_kept()?)),
             Err(error) => return Err(error),
@@ -88,7 +78,6 @@ pub fn stays(Kept { path, reason }: &Kept) -> String {
 fn publish_tables(
     folder: &SweepFolder,
     state: &SweepState,
-    spans: &[Span],
     settings: &Settings,
     lang: Lang,
 ) -> Result<(Ranking, Vec<Kept>), Error> {
@@ -97,7 +86,7 @@ fn publish_tables(
         (ReportFile::RankingCsv, reporter::ranking_csv(&ranking)?),
         (ReportFile::RankingJson, reporter::ranking_json(&ranking)?),
         (ReportFile::ReportText, text(&ranking)),
-        (ReportFile::ReportHtml, page(state, spans, settings, &ranking, lang, None)?),
+        (ReportFile::ReportHtml, page(state, settings, &ranking, lang, None)?),
     ];
     let mut kept = Vec::new();
     for (file, contents) in &files {
@@ -126,14 +115,13 @@ fn publish_pictures(
 /// `report.html`; one that is to follow a running sweep loads itself again.
 pub fn page(
     state: &SweepState,
-    spans: &[Span],
     settings: &Settings,
     ranking: &Ranking,
     lang: Lang,
     reload_seconds: Option<u32>,
 ) -> Result<String, Error> {
     let report = &settings.report;
-    let page = Page { state, ranking, settings: report, spans, lang, reload_seconds };
+    let page = Page { state, ranking, settings: report, lang, reload_seconds };
     Ok(reporter::html(page)?)
 }
 

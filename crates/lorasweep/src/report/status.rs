@@ -179,7 +179,11 @@ fn jobs(folder: &SweepFolder, sweep: &str) -> Result<(Vec<JobStatus>, Option<Str
 fn lines(state: &SweepState) -> Vec<TrialProgress> {
     let line = |trial: &TrialState| TrialProgress {
         trial: trial.trial.id.0,
-        status: status(trial),
+        status: if trial.is_outside {
+            format!("{}, outside the search space", status(trial))
+        } else {
+            status(trial)
+        },
         step: trial.train_points.last().map_or(0, |point| point.step),
         total_steps: trial.total_steps,
         train_loss: trial.train_points.last().map(|point| point.loss),
@@ -212,6 +216,10 @@ pub fn outcome_name(outcome: &Outcome) -> String {
         }
         Outcome::Stopped { reason: StopReason::EarlyTerminate { reason } } => {
             format!("stopped: {reason}")
+        }
+        Outcome::Stopped { reason: StopReason::Person } => "stopped by hand".to_owned(),
+        Outcome::Stopped { reason: StopReason::OutsideSpace } => {
+            "stopped: it is outside the search space".to_owned()
         }
         Outcome::Diverged { step, reason } => format!("diverged at step {step}: {reason}"),
         Outcome::Failed { error } => format!("failed: {error}"),

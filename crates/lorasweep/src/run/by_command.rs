@@ -1,8 +1,8 @@
 //! A sweep whose trials a command trains: the same drive, with one worker that needs no model.
 
-use spec::DeviceChoice;
+use spec::{DeviceChoice, Steps};
+use worker::Drive;
 use worker::launch::local::LocalLauncher;
-use worker::{Drive, Steps};
 
 use super::observer::{Observer, Watched};
 use super::{Run, RunOutcome};

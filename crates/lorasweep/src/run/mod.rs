@@ -1,6 +1,7 @@
 //! Runs a sweep: plans it, trains its trials through workers, and writes its report.
 
 mod by_command;
+mod extend;
 pub mod external;
 pub mod observer;
 
@@ -12,9 +13,8 @@ use std::time::Duration;
 use data::PreparedData;
 use planner::{Planner, Pruner};
 use reporter::{Lang, Ranking};
-use spec::{Event, ExecutorKind, Method, Outcome, SweepState, TrialId};
-use store::{Identity, Opened, SweepDir, SweepFolder};
-use trainer::engine::Steps;
+use spec::{Event, ExecutorKind, Method, Outcome, SweepState, TrialConfig, TrialId};
+use store::{Found, Identity, Opened, Request, SweepDir, SweepFolder};
 use trainer::plan;
 use worker::launch::local::LocalLauncher;
 use worker::launch::{Launcher, SlurmLauncher};
@@ -39,6 +39,8 @@ use crate::workers::start::{self, WorkerStart};
 pub struct RunOptions {
     /// Begin anew: earlier results are moved aside, never deleted.
     pub fresh: bool,
+    /// Trials to train beside those that the planner proposes.
+    pub add: Vec<TrialConfig>,
     /// The language of the report.
     pub lang: Lang,
     /// Set it to stop: trials are saved after their current step, and another run resumes them.
@@ -47,7 +49,7 @@ pub struct RunOptions {
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { fresh: false, lang: Lang::En, stop: Arc::default() }
+        Self { fresh: false, add: Vec::new(), lang: Lang::En, stop: Arc::default() }
     }
 }
 
@@ -104,13 +106,15 @@ pub fn run(
     }
     let run = Run::new(file, results, workers, options)?;
     let earlier = run.earlier()?;
-    if let Some(state) = earlier.as_ref().filter(|state| run.is_finished(state)) {
-        return run.nothing_to_do(state, observer);
+    if let Some(found) = &earlier
+        && run.is_finished(found)?
+    {
+        return run.nothing_to_do(&found.state, observer);
     }
     match &file.sweep.executor.kind {
         ExecutorKind::Local | ExecutorKind::Slurm(_) => {
             workers.refuse_impossible()?;
-            run.train(earlier.map_or(0, |state| checkpoints::ended(&state)), observer)
+            run.train(earlier.map_or(0, |found| checkpoints::ended(&found.state)), observer)
         }
         ExecutorKind::Command(_) => {
             workers.refuse_impossible()?;
@@ -142,14 +146,14 @@ impl<'a> Run<'a> {
         let planner = planner::for_sweep(&file.sweep);
         let pruner = planner::pruner_for(&file.sweep);
         let trials = workload::all_trials(&*planner);
-        let identity = inputs::identity(&file.sweep, planner.total(), results)?;
+        let identity = inputs::identity(file, planner.total(), results)?;
         let planner = warm_start::planner(&file.sweep, &identity, None)?;
         Ok(Self { file, results, workers, options, planner, pruner, trials, identity })
     }
 
-    /// The state of this sweep as an earlier launch left it. Refuses a folder that this launch could
+    /// This sweep as an earlier launch left it. Refuses a folder that this launch could
     /// not use, before anything expensive is done.
-    fn earlier(&self) -> Result<Option<SweepState>, Error> {
+    fn earlier(&self) -> Result<Option<Found>, Error> {
         if self.options.fresh {
             return Ok(None);
         }
@@ -157,13 +161,22 @@ impl<'a> Run<'a> {
     }
 
     /// Whether an earlier launch left nothing to do.
-    fn is_finished(&self, state: &SweepState) -> bool {
+    fn is_finished(&self, Found { state, extended }: &Found) -> Result<bool, Error> {
+        if !extended.is_empty() || !self.options.add.is_empty() || self.has_requests()? {
+            return Ok(false);
+        }
         // The test rows are evaluated once all trials have ended: that may be left to do.
         let is_tested = self.file.sweep.data.test.is_none()
             || !self.file.sweep.executor.kind.is_own()
             || state.test.contains_key(&TrialId::BASE);
         // Replicates may have been asked for after the end.
-        state.finished && is_tested && self.planner.suggest(state, 1).is_empty()
+        Ok(state.finished && is_tested && self.planner.suggest(state, 1).is_empty())
+    }
+
+    /// Whether people asked something of the sweep that no driver has seen to.
+    fn has_requests(&self) -> Result<bool, Error> {
+        let folder = SweepFolder::at(self.results.join(&self.identity.name));
+        Ok(!folder.requests()?.is_empty())
     }
 
     fn nothing_to_do(
@@ -175,8 +188,8 @@ impl<'a> Run<'a> {
         let settings = Settings::of(&self.identity)?;
         let (mut ranking, mut report) = (None, Ok(()));
         if !publish::is_published(&folder, state) {
-            let (spans, lang) = (publish::spans(&folder)?, self.options.lang);
-            let published = publish::publish(&folder, &folder, state, &spans, &settings, lang)?;
+            let lang = self.options.lang;
+            let published = publish::publish(&folder, &folder, state, &settings, lang)?;
             let (made, is_whole) = ranking_of(published, observer);
             (ranking, report) = (Some(made), is_whole);
         }
@@ -200,8 +213,7 @@ impl<'a> Run<'a> {
         let mut opened = self.open(observer)?;
         if opened.state.facts.as_ref() != Some(&facts) {
             let prepared = Event::DataPrepared { facts };
-            opened.dir.record(std::slice::from_ref(&prepared))?;
-            opened.state.apply(&prepared);
+            opened.record(&[prepared])?;
         }
         let live = self.begin(&opened, &workload, observer)?;
         let folder = opened.dir.folder().clone();
@@ -227,12 +239,7 @@ impl<'a> Run<'a> {
             settings: self.drive_settings(),
             planner: planner.as_deref().unwrap_or(&*self.planner),
             pruner: self.pruner.as_deref(),
-            steps: &|trial| {
-                let Steps { total, shared } = Steps::of(trial, examples, train);
-                let micro_batches =
-                    plan::micro_batches(trial.batch_size, tokens_per_example, train);
-                worker::Steps { total, shared, micro_batches }
-            },
+            steps: &|trial| plan::steps(trial, examples, tokens_per_example, train),
             launcher: &mut *launcher,
             workers: start.most(),
             command: &|berth| start.command(berth),
@@ -344,13 +351,14 @@ impl<'a> Run<'a> {
     }
 
     fn workload(&self, data: &PreparedData, observer: &mut dyn Observer) -> Workload {
-        let trials = self.trials.as_deref();
-        let workload = trials
-            .map_or_else(Workload::default, |trials| Workload::of(trials, &self.file.sweep, data));
-        if let Some(warning) = foresight::idle_rule(&self.file.sweep, &workload) {
+        let sweep = &self.file.sweep;
+        let trials = workload::known_trials(sweep, self.trials.as_deref());
+        let workload = Workload::of(&trials, sweep, data);
+        if let Some(warning) = foresight::idle_rule(sweep, &workload) {
             observer.notice(&Notice::Warning(&warning));
         }
-        workload
+        // A sample has the rule's number of evaluations, and not the sweep's work.
+        if self.trials.is_some() { workload } else { Workload::expected(self.planner.total()) }
     }
 
     fn open(&self, observer: &mut dyn Observer) -> Result<Opened, Error> {
@@ -359,7 +367,14 @@ impl<'a> Run<'a> {
         {
             observer.notice(&Notice::SetAside(&aside));
         }
-        let opened = SweepDir::open(self.results, &self.identity, &self.file.text)?;
+        let mut opened = SweepDir::open(self.results, &self.identity, &self.file.text)?;
+        if !opened.extended.is_empty() {
+            observer.notice(&Notice::Extended(&opened.extended));
+        }
+        extend::extend(&mut opened, &self.identity, &self.file.sweep, &self.file.text)?;
+        for config in &self.options.add {
+            opened.dir.folder().request(&Request::Add { config: Box::new(config.clone()) })?;
+        }
         for line in &opened.cut {
             observer.notice(&Notice::CutJournal(line));
         }
@@ -383,8 +398,7 @@ impl<'a> Run<'a> {
         let folder = opened.dir.folder().clone();
         let settings = Settings::of(&self.identity)?;
         let (state, lang) = (&opened.state, self.options.lang);
-        let published = publish::spans(&folder)
-            .and_then(|spans| publish::publish(&folder, &folder, state, &spans, &settings, lang));
+        let published = publish::publish(&folder, &folder, state, &settings, lang);
         // The error that ended the sweep matters more than one of its report.
         let (end, ranking, report) = match (finish?, published) {
             (Finish::Interrupted, published) => {

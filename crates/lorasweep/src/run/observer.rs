@@ -46,6 +46,8 @@ pub enum Notice<'a> {
     SweepFile(&'a spec::Warning),
     /// The rows as they were read, with what is doubtful about them.
     Data(&'a DataReport),
+    /// The sweep file was changed since the sweep began, which continues: one line for each setting.
+    Extended(&'a [String]),
     /// The results of an earlier run were moved here.
     SetAside(&'a Path),
     /// The incomplete last line of a journal was cut.
@@ -62,6 +64,10 @@ impl fmt::Display for Notice<'_> {
             Self::Download(text) | Self::Warning(text) => f.write_str(text),
             Self::SweepFile(warning) => warning.fmt(f),
             Self::Data(report) => report.fmt(f),
+            Self::Extended(changes) => {
+                f.write_str("The sweep continues with a changed sweep file:")?;
+                changes.iter().try_for_each(|change| write!(f, "\n  {change}"))
+            }
             Self::SetAside(aside) => write!(f, "The old results are now in {}", aside.display()),
             Self::CutJournal(TornLine { path, line, bytes }) => write!(
                 f,

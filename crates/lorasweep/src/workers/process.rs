@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
-use spec::{Event, ExecutorKind, Sweep, TrialId};
+use spec::{Event, ExecutorKind, Sweep, Trainer, TrialId};
 use store::{SweepFolder, WorkerDir};
+use trainer::engine::Loaded;
 use worker::launch::DISK_FULL;
-use worker::{CommandTrainer, Serve, ServeSettings, Trainer};
+use worker::{CommandTrainer, Serve, ServeSettings};
 
-use super::engine::EngineTrainer;
-use super::{CAN_BECOME_WORKER, WORKER, WorkerOptions};
+use super::{CAN_BECOME_WORKER, WORKER, WorkerOptions, engine};
 use crate::error::Error;
 use crate::inputs::sweep_file;
 use crate::inputs::{self, Stamps};
@@ -100,12 +100,8 @@ pub fn work(options: &WorkerOptions, log: &mut dyn FnMut(&str)) -> Result<Worker
     let folder = SweepFolder::open(&options.folder)?;
     let mut dir = WorkerDir::open(folder, &options.name, options.seq)?;
     let prepared = prepare(options, dir.folder());
-    let (sweep, trainer) = match prepared {
-        Ok((sweep, Prepared::Engine(engine))) => (sweep, *engine),
-        Ok((sweep, Prepared::Command(trainer))) => {
-            is_loaded.store(true, Ordering::Relaxed);
-            return serve(*trainer, dir, &sweep, &mut line);
-        }
+    let (sweep, Loaded { trainer, device_note }) = match prepared {
+        Ok(prepared) => prepared,
         Err(error) => {
             let (worker, text) = (options.name.clone(), in_full(&error));
             let ended = Event::WorkerEnded {
@@ -118,8 +114,8 @@ pub fn work(options: &WorkerOptions, log: &mut dyn FnMut(&str)) -> Result<Worker
             return Err(error);
         }
     };
-    if let Some(note) = trainer.device_note() {
-        dir.record(None, &[Event::Warned { trial: TrialId::BASE, text: note.to_owned() }])?;
+    if let Some(text) = device_note {
+        dir.record(None, &[Event::Warned { trial: TrialId::BASE, text }])?;
     }
     is_loaded.store(true, Ordering::Relaxed);
     serve(trainer, dir, &sweep, &mut line)
@@ -136,7 +132,7 @@ struct Line<'a> {
 }
 
 fn serve(
-    trainer: impl Trainer,
+    trainer: Box<dyn Trainer>,
     dir: WorkerDir,
     sweep: &Sweep,
     Line { options, log, nudges, stop }: &mut Line,
@@ -194,21 +190,15 @@ fn job_memory() -> Option<u64> {
     whole.or_else(of_cpus)?.checked_mul(1 << 20).filter(|&bytes| bytes > 0)
 }
 
-/// What trains.
-enum Prepared {
-    Engine(Box<EngineTrainer>),
-    Command(Box<CommandTrainer>),
-}
-
 /// Loads what is trained and what it is trained on, where that is this program's business.
-fn prepare(options: &WorkerOptions, folder: &SweepFolder) -> Result<(Sweep, Prepared), Error> {
+fn prepare(options: &WorkerOptions, folder: &SweepFolder) -> Result<(Sweep, Loaded), Error> {
     let mut sweep = sweep_file::of_folder(folder, &options.file)?;
     let identity = folder.identity()?;
     let as_found = Stamps::of(&identity);
     inputs::refuse_changed(&sweep, &identity)?;
     if let ExecutorKind::Command(settings) = &sweep.executor.kind {
         let trainer = CommandTrainer::new(&sweep, settings.clone(), folder.clone())?;
-        return Ok((sweep, Prepared::Command(Box::new(trainer))));
+        return Ok((sweep, Loaded { trainer: Box::new(trainer), device_note: None }));
     }
     if let Some(name) = &options.device {
         sweep.executor.device = devices::parse(name)?;
@@ -220,9 +210,9 @@ fn prepare(options: &WorkerOptions, folder: &SweepFolder) -> Result<(Sweep, Prep
     let known = workload::all_trials(&*planner);
     let trials = workload::known_trials(&sweep, known.as_deref());
     let memory = MemoryPlan::for_sweep(&sweep, &base, &trials, &data)?;
-    let trainer = EngineTrainer::load(&sweep, data, memory.packing)?;
+    let loaded = engine::load(&sweep, data, memory.packing)?;
     as_found.refuse_changed()?;
-    Ok((sweep, Prepared::Engine(Box::new(trainer))))
+    Ok((sweep, loaded))
 }
 
 /// Bytes that come in say that there are orders; their end says that the driver is gone.

@@ -87,6 +87,49 @@ fn trials_are_asked_for_told_of_and_reported() {
     assert!(report.stdout.contains("1.5"), "{}", report.stdout);
 }
 
+/// Tells `lines` through stdin.
+fn told_through_stdin(dir: &std::path::Path, lines: &str) -> common::Ran {
+    let input = dir.join("lines.jsonl");
+    fs::write(&input, lines).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_lorasweep"))
+        .args(["tell", "s.yaml"])
+        .current_dir(dir)
+        .stdin(fs::File::open(input).unwrap())
+        .output()
+        .unwrap();
+    common::Ran::from(output)
+}
+
+#[test]
+fn lines_on_stdin_are_answered_one_by_one_up_to_a_wrong_one_that_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "method: random\nrun_cap: 500\nmodel: some/model\ndata: {train: some-rows}\n\
+                parameters: {learning_rate: {min: 0.001, max: 0.01}}\n\
+                executor: {type: external}\n";
+    fs::write(dir.path().join("s.yaml"), text).unwrap();
+    assert_eq!(lorasweep(dir.path(), &["ask", "s.yaml", "-n", "500"]).code, 0);
+    // More than is taken together, blank lines and a last line without an end among them.
+    let line =
+        |n: u32| format!(r#"{{"trial": {n}, "eval_loss": 1.{n:03}, "outcome": "completed"}}"#);
+    let lines = |from: u32, to: u32| (from..=to).map(line).collect::<Vec<_>>().join("\n\n");
+    let told = told_through_stdin(dir.path(), &lines(1, 400));
+    assert_eq!(told.code, 0, "{}", told.stderr);
+    let numbers = told.stdout.lines().map(|line| {
+        let answer: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(answer["recorded"], true, "{answer}");
+        answer["trial"].as_u64().unwrap()
+    });
+    assert!(numbers.eq(1..=400), "{}", told.stdout);
+
+    let wrong = format!("{}\nno line\n{}\n", lines(401, 450), lines(451, 500));
+    let told = told_through_stdin(dir.path(), &wrong);
+    assert_eq!((told.code, told.stdout.lines().count()), (2, 50), "{}", told.stderr);
+    assert!(told.stderr.contains("line 100: "), "{}", told.stderr);
+    let again = told_through_stdin(dir.path(), &lines(449, 452)).stdout;
+    let is_new = again.lines().map(|line| line.contains(r#""recorded":true"#));
+    assert!(is_new.eq([false, false, true, true]), "{again}");
+}
+
 #[test]
 fn a_sweep_that_lorasweep_trains_is_not_given_out() {
     let dir = tempfile::tempdir().unwrap();

@@ -264,52 +264,55 @@ fn a_sweep_by_command_whose_driver_is_killed_ends_the_same_and_trains_no_trial_t
     assert_eq!(twice, "", "trained by two processes at a time");
 }
 
-/// Runs `ask` or `tell`; while `kills` are left, one in two is killed at some moment, and run again.
-fn call(dir: &Path, results: &str, args: &[&str], kills: &mut u32, dice: &mut Dice) -> String {
-    loop {
-        let mut child = Command::new(binary())
-            .args(args)
-            .args(["--results", results])
-            .current_dir(dir)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        if *kills > 0 && dice.below(2) == 0 {
-            std::thread::sleep(Duration::from_millis(dice.below(80)));
-            if child.try_wait().unwrap().is_none() {
-                child.kill().unwrap();
-                child.wait().unwrap();
-                *kills -= 1;
-                continue;
-            }
+/// Runs `ask` or `tell`; while `kills` are left, one in two is killed at some moment: `None`.
+fn call(
+    dir: &Path,
+    results: &str,
+    args: &[&str],
+    kills: &mut u32,
+    dice: &mut Dice,
+) -> Option<String> {
+    let mut child = Command::new(binary())
+        .args(args)
+        .args(["--results", results])
+        .current_dir(dir)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    if *kills > 0 && dice.below(2) == 0 {
+        std::thread::sleep(Duration::from_millis(dice.below(80)));
+        if child.try_wait().unwrap().is_none() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            *kills -= 1;
+            return None;
         }
-        let output = child.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{args:?}: {said}");
-        return String::from_utf8(output.stdout).unwrap();
     }
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{args:?}: {said}");
+    Some(String::from_utf8(output.stdout).unwrap())
 }
 
 /// Asks and tells until the sweep is over. What was asked for by a process that was killed is found
-/// again among the unfinished trials.
+/// again among the unfinished trials; who asks for another one instead gets the next one before the
+/// lost one is told of, which is another sweep.
 fn ask_and_tell(dir: &Path, results: &str, mut kills: u32, dice: &mut Dice) -> u32 {
     let all = kills;
     loop {
         let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
-        let unfinished =
-            call(dir, results, &["ask", "kills.yaml", "--unfinished"], &mut kills, dice);
+        let mut call = |args: &[&str]| call(dir, results, args, &mut kills, dice);
+        let Some(unfinished) = call(&["ask", "kills.yaml", "--unfinished"]) else { continue };
         let asked = if unfinished.trim().is_empty() {
-            call(dir, results, &["ask", "kills.yaml"], &mut kills, dice)
+            let Some(asked) = call(&["ask", "kills.yaml"]) else { continue };
+            asked
         } else {
             unfinished
         };
         let asked = parse(asked.lines().next().unwrap());
-        match asked["answer"].as_str() {
-            Some("trial") => {}
-            // A process that was killed has asked for it.
-            Some("wait") => continue,
-            _ => return all - kills,
+        if asked["answer"] != "trial" {
+            return all - kills;
         }
         let trial = &asked["trial"];
         let number = |name: &str| asked["params"][name].as_f64().unwrap();
@@ -318,10 +321,10 @@ fn ask_and_tell(dir: &Path, results: &str, mut kills: u32, dice: &mut Dice) -> u
         for epoch in 1..=3 {
             let loss = 1.0 + loss / f64::from(epoch);
             let line = format!("{{\"trial\": {trial}, \"epoch\": {epoch}, \"eval_loss\": {loss}}}");
-            call(dir, results, &["tell", "kills.yaml", &line], &mut kills, dice);
+            while call(&["tell", "kills.yaml", &line]).is_none() {}
         }
         let line = format!("{{\"trial\": {trial}, \"outcome\": \"completed\"}}");
-        call(dir, results, &["tell", "kills.yaml", &line], &mut kills, dice);
+        while call(&["tell", "kills.yaml", &line]).is_none() {}
     }
 }
 

@@ -116,3 +116,35 @@ fn on_a_full_disk_the_sweep_says_so_and_goes_on_when_there_is_room() {
     assert!(stderr.contains("full 28\n") && stderr.contains("room 0"), "{stderr}");
     assert!(String::from_utf8_lossy(&ran.stdout).contains("001"), "the report is there");
 }
+
+/// Nothing is lost where a process may take less memory than it needs, and what cannot fit is refused
+/// or trained with less company.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_limit_on_a_processs_memory_is_planned_with_and_a_sweep_goes_on_without_it() {
+    let dir = tempfile::tempdir().unwrap();
+    prepare(dir.path(), 2, "checkpoint_seconds: 1");
+    let limited = |kib: u32, command: &str| {
+        let script = format!("ulimit -v {kib} && exec \"$0\" {command} s.yaml");
+        let output = Command::new("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_lorasweep")])
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let (code, said) = limited(600_000, "check");
+    assert_eq!(code, Some(0), "{said}");
+    // 586 MiB in all, whatever the machine has.
+    let free = said.split("; ").find_map(|part| part.split_once(" MiB are free beside"));
+    let free: f64 = free.unwrap_or_else(|| panic!("{said}")).0.parse().unwrap();
+    assert!((100.0..586.0).contains(&free), "{free}: {said}");
+
+    // Enough to load the program; whether it is enough to train is the allocator's business.
+    limited(110_000, "run --quiet");
+    let (code, said) = limited(4_000_000, "run --quiet");
+    assert_eq!(code, Some(0), "{said}");
+    let state = SweepFolder::open(dir.path().join("results/s")).unwrap().state().unwrap();
+    assert!(state.finished && state.trials.len() == 2);
+}

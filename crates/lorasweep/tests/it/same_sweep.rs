@@ -104,6 +104,31 @@ fn a_model_that_was_moved_or_whose_weights_were_renamed_is_the_same() {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
 }
 
+#[test]
+fn data_that_was_moved_is_the_same_and_is_not_listed_beside_what_differs() {
+    let dir = tempfile::tempdir().unwrap();
+    interrupted(dir.path());
+    for name in ["train.jsonl", "validation.jsonl"] {
+        let moved = dir.path().join(format!("my-{name}"));
+        fs::rename(dir.path().join("quickstart").join(name), moved).unwrap();
+    }
+    let file = dir.path().join("s.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    let text = text.replace("quickstart/train", "my-train");
+    let text = text.replace("quickstart/validation", "./my-validation");
+    fs::write(&file, text.replace("batch_size: 8", "batch_size: 4")).unwrap();
+    let ran = resume(dir.path());
+    is_refused(&ran, "batch_size");
+    assert!(!ran.stderr.contains("jsonl"), "{}", ran.stderr);
+    fs::write(&file, text).unwrap();
+    let ran = resume(dir.path());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let exported = ["export", "results/s", "--merge", "--to", "out"];
+    let ran = lorasweep(dir.path(), &exported);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stdout.contains("validation rows"), "{}", ran.stdout);
+}
+
 /// `resolved.json` as versions wrote it that knew weights by their size, and fewer files.
 #[test]
 fn a_sweep_that_an_earlier_version_began_goes_on() {

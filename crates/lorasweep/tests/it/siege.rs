@@ -104,6 +104,35 @@ fn an_export_never_replaces_the_results_of_a_sweep() {
 }
 
 #[test]
+fn a_merged_model_that_does_not_fit_on_the_disk_is_refused_before_anything_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let sweep = interrupted_sweep(dir.path());
+    let path = sweep.join("resolved.json");
+    let mut resolved: serde_json::Value =
+        serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    // More than any disk has, in each of two files.
+    for shard in
+        ["model's model-00001-of-00002.safetensors", "model's model-00002-of-00002.safetensors"]
+    {
+        resolved["inputs"][shard] = serde_json::json!({ "path": shard, "bytes": u64::MAX });
+    }
+    fs::write(&path, resolved.to_string()).unwrap();
+    fs::create_dir(dir.path().join("there")).unwrap();
+    fs::write(dir.path().join("there/mine"), "mine").unwrap();
+    for (to, code) in [("out", 28), ("not/there/yet", 28), ("there", 2)] {
+        let args = ["export", "results/small", "--trial", "1", "--merge", "--to", to];
+        let ran = lorasweep(dir.path(), &args);
+        assert_eq!(ran.code, code, "{to}: {}", ran.stderr);
+        let said = format!("no room for the merged model in `{to}`");
+        assert_eq!(ran.stderr.contains(&said), code == 28, "{}", ran.stderr);
+    }
+    let is_left = |name: &str| dir.path().join(name).exists();
+    assert!(!is_left("out") && !is_left("not"), "a folder is left");
+    let args = ["export", "results/small", "--trial", "1", "--to", "out"];
+    assert_eq!(lorasweep(dir.path(), &args).code, 0, "the adapter alone fits");
+}
+
+#[test]
 fn an_export_that_is_replaced_keeps_the_empty_folders_of_a_person() {
     let dir = tempfile::tempdir().unwrap();
     interrupted_sweep(dir.path());
@@ -148,6 +177,48 @@ fn a_damaged_adapter_is_an_error_after_the_ranking_was_shown() {
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     assert!(ran.stderr.contains("its checksum is wrong"), "{}", ran.stderr);
     assert!(ran.stdout.contains("1.5"), "the ranking: {}", ran.stdout);
+}
+
+#[test]
+fn a_link_in_the_place_of_an_adapter_gives_nothing_away_and_is_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let sweep = interrupted_sweep(dir.path());
+    let adapter = |trial: &str| sweep.join("trials").join(trial).join("adapter");
+    // The trial with the lowest loss ends, and has what looks like an adapter behind a link.
+    let home = dir.path().join("home");
+    fs::create_dir(&home).unwrap();
+    for entry in fs::read_dir(adapter("trial-001")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, home.join(path.file_name().unwrap())).unwrap();
+    }
+    let identity = SweepFolder::open(&sweep).unwrap().identity().unwrap();
+    {
+        let mut opened = SweepDir::open(&dir.path().join("results"), &identity, "").unwrap();
+        let (trial, outcome) = (TrialId(3), spec::Outcome::Completed);
+        opened
+            .dir
+            .record(&[Event::TrialFinished { trial, outcome }, Event::SweepFinished])
+            .unwrap();
+    }
+    fs::create_dir_all(adapter("trial-003").parent().unwrap()).unwrap();
+    symlink(&home, adapter("trial-003")).unwrap();
+    let told = "trial 003, which the report chose, has no adapter (its adapter folder is gone, or a \
+                link is in its place): this is the adapter of trial 002";
+    for args in
+        [&["report", "results/small"][..], &["export", "results/small", "--best", "--to", "out"]]
+    {
+        let ran = lorasweep(dir.path(), args);
+        assert_eq!(ran.code, 0, "{args:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(told), "{args:?}: {}", ran.stderr);
+    }
+    for written in ["out", "results/small/best"] {
+        let weights = dir.path().join(written).join("adapter_model.safetensors");
+        assert_eq!(fs::read_to_string(weights).unwrap(), "weights 2", "{written}");
+    }
+    let ran = lorasweep(dir.path(), &["export", "results/small", "--trial", "3", "--to", "other"]);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("a link is in its place"), "{}", ran.stderr);
+    assert!(!dir.path().join("other").exists());
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub fn expectation(
     config: &TrialConfig,
 ) -> Option<Expectation> {
     let bayes = Bayes::new(sweep);
-    let model = Model::new(&bayes, history, 1.0);
+    let model = Model::new(&bayes, &history.within_space(), 1.0);
     if model.observed.points.is_empty() {
         return None;
     }

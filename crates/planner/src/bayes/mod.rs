@@ -124,7 +124,7 @@ impl Bayes {
             if is_inside { nearest } else { self.space.readable(config) }
         };
         // In an endless space there may be none that fits.
-        let drawn = Draws::new(&self.space, draw).take(MOST_DRAWS);
+        let drawn = Draws::new(&self.space, 0, draw).take(MOST_DRAWS);
         next_trials(drawn.filter(|config| self.fits(config)), self.ending, history, count)
     }
 }
@@ -332,6 +332,7 @@ pub struct Incumbent {
 /// unlike the lowest loss, was not chosen for its luck.
 pub fn incumbent(sweep: &Sweep, history: &SweepState) -> Option<Incumbent> {
     let bayes = Bayes::new(sweep);
+    let history = &*history.within_space();
     let model = Model::new(&bayes, history, 1.0);
     let Observations { points, losses, origins, scale } = &model.observed;
     let posterior = Posterior::new(&model.kernel, points, losses, 1);

@@ -86,6 +86,7 @@ pub fn pruner_for(sweep: &Sweep) -> Option<Box<dyn Pruner>> {
         Some(_) => boxed(NoReplicates(early)),
         None => early,
     });
+    let early = early.map(|early| boxed(WithinSpace(early)));
     match (target, early) {
         (Some(target), Some(early)) => Some(boxed(FirstStop([target, early]))),
         (one, other) => one.or(other),
@@ -124,6 +125,27 @@ struct ForGood(Box<dyn Pruner>);
 impl Pruner for ForGood {
     fn judge(&self, state: &SweepState, trial: TrialId) -> Decision {
         self.0.judge(state, trial)
+    }
+
+    fn is_relative(&self) -> bool {
+        self.0.is_relative()
+    }
+}
+
+/// Judges by the trials that the search space has: those that left it would be no measure.
+struct WithinSpace(Box<dyn Pruner>);
+
+impl Pruner for WithinSpace {
+    fn judge(&self, state: &SweepState, trial: TrialId) -> Decision {
+        self.0.judge(&state.within_space(), trial)
+    }
+
+    fn promote(&self, state: &SweepState) -> Option<Promotion> {
+        self.0.promote(&state.within_space())
+    }
+
+    fn promotes(&self) -> bool {
+        self.0.promotes()
     }
 
     fn is_relative(&self) -> bool {

@@ -2,6 +2,7 @@
 
 mod bayes;
 mod common;
+mod extended;
 mod planners;
 mod promotions;
 mod pruners;

@@ -25,6 +25,7 @@ fn stopped(pruner: &dyn Pruner, state: &SweepState, id: u32) -> Option<String> {
         Decision::Stop { reason: StopReason::TargetReached { target } } => {
             Some(format!("target {target}"))
         }
+        Decision::Stop { reason } => Some(format!("{reason:?}")),
     }
 }
 

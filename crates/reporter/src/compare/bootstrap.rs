@@ -160,18 +160,6 @@ fn paired(found: &Candidates, a: &[f64], b: &[f64]) -> f64 {
     found.row_variance(&apart)
 }
 
-/// Standard error of `ratio`, the sum of the pairs' first values over the sum `total` of their
-/// second ones, from the residuals (Cochran 1977, Sampling Techniques, eq. 6.13); infinite for a
-/// single pair.
-pub fn ratio_error(pairs: impl Iterator<Item = (f64, f64)>, ratio: f64, total: f64) -> f64 {
-    let (mut count, mut squares) = (0.0, 0.0);
-    for (value, weight) in pairs {
-        count += 1.0;
-        squares += (value - ratio * weight).powi(2);
-    }
-    if count < 2.0 { f64::INFINITY } else { (squares * count / (count - 1.0)).sqrt() / total }
-}
-
 impl Replicates {
     fn draw(found: &Candidates, best: usize, close: &[usize]) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(0x010a_5eed);

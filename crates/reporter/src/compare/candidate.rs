@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use spec::{ConfigKey, ExampleLosses, Outcome, SweepState, TrialConfig, TrialId, TrialState};
 
-use super::bootstrap::ratio_error;
-use super::seeds::SeedShare;
+use super::share::SeedShare;
+use super::student::ratio_error;
 
 /// A configuration, under one seed or several.
 #[derive(Debug, Clone)]
@@ -64,8 +64,9 @@ pub struct Candidates {
 }
 
 impl Candidates {
-    /// The runs that were measured on the same examples; `None` when there are none.
-    pub fn of(state: &SweepState) -> Option<Self> {
+    /// The runs that were measured on the same examples; `None` when there are none. How much of their
+    /// losses is the seed's is still to be found.
+    pub(super) fn measured(state: &SweepState) -> Option<Self> {
         let reference = state
             .base_examples
             .as_ref()
@@ -80,7 +81,7 @@ impl Candidates {
         let mut groups: Vec<Vec<(&TrialState, Vec<f64>)>> = Vec::new();
         let mut group_of: HashMap<ConfigKey, usize> = HashMap::new();
         for trial in state.trials.values() {
-            let Some(nll) = measured(trial, reference) else { continue };
+            let Some(nll) = nll_of(trial, reference) else { continue };
             let configuration = trial.trial.config.key_without_seed();
             let at = *group_of.entry(configuration).or_insert(groups.len());
             if at == groups.len() {
@@ -96,9 +97,7 @@ impl Candidates {
         }
         let counted = state.facts.as_ref().map_or(0, |facts| facts.validation_examples);
         let examples = (counted as f64).max(targets.len() as f64);
-        let mut found = Self { list, base, targets, examples, seeds: SeedShare::default() };
-        found.seeds = SeedShare::of(&found);
-        Some(found)
+        Some(Self { list, base, targets, examples, seeds: SeedShare::default() })
     }
 
     /// Loss per target token of summed losses.
@@ -130,7 +129,7 @@ impl Candidates {
     }
 }
 
-fn measured(trial: &TrialState, reference: &ExampleLosses) -> Option<Vec<f64>> {
+fn nll_of(trial: &TrialState, reference: &ExampleLosses) -> Option<Vec<f64>> {
     let failed = matches!(trial.outcome(), None | Some(Outcome::Failed { .. }));
     if failed || trial.best().is_none() {
         return None;

@@ -49,6 +49,7 @@ mod optimism;
 mod pooled;
 mod repeat;
 mod seeds;
+mod share;
 mod student;
 mod surrogate;
 
@@ -60,7 +61,7 @@ use spec::{SweepState, TrialId};
 pub use choice::{Choice, Reason};
 pub use optimism::Expected;
 pub use repeat::Repeat;
-pub use seeds::SeedSpread;
+pub use share::SeedSpread;
 
 use bootstrap::Intervals;
 use candidate::Candidate;

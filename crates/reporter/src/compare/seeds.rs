@@ -35,9 +35,10 @@
 //! The posterior of `ln phi` is found on a grid and written as a scaled-inverse-chi-square with the
 //! same mean and variance of `ln phi`. So intervals have Student's quantiles, not the normal's.
 
-use serde::Serialize;
+use spec::SweepState;
 
 use super::candidate::{Candidate, Candidates};
+use super::share::SeedShare;
 use super::surrogate;
 
 /// Degrees of freedom of what replicated real runs say beforehand: 3.8 in the 15 sets, rounded down since
@@ -53,36 +54,21 @@ const NEIGHBOURS: usize = 6;
 /// The grid of `ln phi`: the lowest share, the ratio of two neighbours, how many.
 const GRID: (f64, f64, usize) = (1e-4, 1.5, 36);
 
-/// The least `v(k)`, as a share of the spread against the base model. In 20 configurations with three seeds
-/// each (quickstart's base; 60, 250 and 500 rows; rates from 2e-4 to 1.5e-2) the spread between seeds
-/// is 0.001 to 0.26 of that, in three of four cases more than this.
+/// The least `v(k)`, as a share of the spread against the base model. In 20 configurations with two or
+/// three seeds each (quickstart's base; 60, 250 and 500 rows; rates from 2e-4 to 1.5e-2) the spread
+/// between seeds is 0.001 to 0.26 of that.
 const LEAST_OF_BASE: f64 = 0.006;
 
 /// More degrees of freedom are as good as endless.
 const MOST_FREEDOM: f64 = 200.0;
 
-/// What a sweep and its replicates say of the variance between seeds.
-#[derive(Debug, Clone, Default)]
-pub struct SeedShare {
-    /// Scale of `phi`.
-    pub share: f64,
-    /// Degrees of freedom.
-    pub freedom: f64,
-    /// Degrees of freedom that replicates gave; 0 where no seed was repeated.
-    pub repeated: usize,
-    /// `v(k)` of each candidate.
-    pub spread: Vec<f64>,
-}
-
-/// The variance between seeds in words and tables.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct SeedSpread {
-    /// Standard deviation between seeds of the best configuration's loss.
-    pub deviation: f64,
-    /// Degrees of freedom of that.
-    pub freedom: f64,
-    /// Configurations were trained under several seeds; otherwise it is an estimate.
-    pub is_measured: bool,
+impl Candidates {
+    /// The runs that were measured on the same examples; `None` when there are none.
+    pub fn of(state: &SweepState) -> Option<Self> {
+        let mut found = Self::measured(state)?;
+        found.seeds = SeedShare::of(&found);
+        Some(found)
+    }
 }
 
 impl SeedShare {
@@ -104,20 +90,6 @@ impl SeedShare {
         let (share, freedom) = matched(&shares, &log_density);
         let spread = if repeated == 0 { at_least(found, spread) } else { spread };
         Self { share, freedom, repeated, spread }
-    }
-
-    /// Variance between seeds of one run's loss.
-    pub fn of_run(&self, at: usize) -> f64 {
-        self.share * self.spread.get(at).copied().unwrap_or_default()
-    }
-
-    /// The same in words, for the candidate at `at`.
-    pub fn in_short(&self, at: usize) -> SeedSpread {
-        SeedSpread {
-            deviation: self.of_run(at).sqrt(),
-            freedom: self.freedom,
-            is_measured: self.repeated > 0,
-        }
     }
 }
 

@@ -29,6 +29,18 @@ pub fn student(z: f64, freedom: f64) -> f64 {
         + odd(&[-945.0, -1920.0, 1482.0, 776.0, 79.0]) / (92_160.0 * f.powi(4))
 }
 
+/// Standard error of `ratio`, the sum of the pairs' first values over the sum `total` of their
+/// second ones, from the residuals (Cochran 1977, Sampling Techniques, eq. 6.13); infinite for a
+/// single pair.
+pub fn ratio_error(pairs: impl Iterator<Item = (f64, f64)>, ratio: f64, total: f64) -> f64 {
+    let (mut count, mut squares) = (0.0, 0.0);
+    for (value, weight) in pairs {
+        count += 1.0;
+        squares += (value - ratio * weight).powi(2);
+    }
+    if count < 2.0 { f64::INFINITY } else { (squares * count / (count - 1.0)).sqrt() / total }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

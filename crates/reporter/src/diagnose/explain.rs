@@ -3,7 +3,7 @@
 use curves::Rise;
 use spec::{Evaluation, Outcome, StopReason, TrialState};
 
-use super::verdict::is_stopped_early;
+use super::facts::is_stopped_early;
 use super::{Flag, Note, Overfit, Reference};
 use crate::number::{change, epoch, learning_rate, loss, percent};
 use crate::parameters::{self, Parameter};
@@ -35,6 +35,8 @@ pub fn explanation(facts: &Facts<'_>) -> String {
         let stopped = match &promoted.stopped {
             StopReason::TargetReached { target } => loss(*target),
             StopReason::EarlyTerminate { reason } => reason.clone(),
+            StopReason::Person => say!(lang, StoppedByPerson),
+            StopReason::OutsideSpace => say!(lang, NoteOutside),
         };
         say!(lang, WentOn, promoted.step.to_string(), stopped, promoted.reason)
     }));
@@ -44,6 +46,8 @@ pub fn explanation(facts: &Facts<'_>) -> String {
             StopReason::EarlyTerminate { reason } => {
                 say!(lang, StoppedEarly, reason.trim_end_matches('.'))
             }
+            StopReason::Person => say!(lang, StoppedByPerson),
+            StopReason::OutsideSpace => say!(lang, DroppedOutside),
         });
     }
     sentences.extend(facts.notes.iter().filter_map(|note| note_sentence(*note, facts)));
@@ -248,6 +252,7 @@ fn note_sentence(note: Note, facts: &Facts<'_>) -> Option<String> {
         }
         Note::MoreEpochs => Some(say!(lang, NoteMoreEpochs)),
         Note::Memorizing => memorizing(facts),
+        Note::OutsideSpace => Some(say!(lang, NoteOutside)),
     }
 }
 

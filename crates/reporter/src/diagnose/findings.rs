@@ -1,68 +1,12 @@
 //! What stands out in a sweep, each with its evidence and what to do about it.
 
-use serde::Serialize;
 use spec::{TrialId, TrialState};
 
+use super::facts::{Edge, Finding, FindingKind, Side, Verdict, VerdictInput, finding};
 use super::quantization::{bases_in_words, quantization};
-use super::settings;
-use super::verdict::{Edge, Side, Verdict, VerdictInput};
-use super::{Flag, Note};
-use crate::extend;
+use super::{Flag, Note, extend, settings};
 use crate::number::{change, epoch, learning_rate, percent, short_count};
 use crate::text::say;
-
-/// What kind of thing was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FindingKind {
-    /// Validation rows are training rows.
-    Leakage,
-    /// Too few validation examples to tell runs apart.
-    DataTooSmall,
-    /// The seeds' share alone ties the best configurations.
-    SeedsDecide,
-    /// The best value of a parameter is the last one tried.
-    EdgeOfSpace,
-    /// The chosen run would have gone on improving.
-    MoreEpochs,
-    /// Validation loss rose while the gap widened.
-    Overfitting,
-    /// Runs that levelled off far behind.
-    Underfitting,
-    /// Rates at which training diverges or spikes.
-    LearningRateTooHigh,
-    /// Rates at which training does not get there.
-    LearningRateTooLow,
-    /// More rank brings nothing.
-    RankSaturates,
-    /// More rank would bring more.
-    RankTooSmall,
-    /// The highest rank is the best, though it could hold the training rows many times over.
-    RankHelps,
-    /// Which batch size, and whether it matters.
-    BatchSize,
-    /// Whether a quantised base costs anything.
-    Quantization,
-    /// The base model's skills suffer.
-    Forgetting,
-    /// Runs that never beat the base model.
-    WorseThanBase,
-}
-
-/// One thing that stands out.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Finding {
-    /// What kind.
-    pub kind: FindingKind,
-    /// What was seen, with numbers.
-    pub evidence: String,
-    /// What to do.
-    pub advice: String,
-    /// The runs it was seen on.
-    pub trials: Vec<TrialId>,
-    /// What to write into the sweep file, where that is the advice.
-    pub yaml: Option<String>,
-}
 
 /// Everything that stands out, the most important first.
 pub(crate) fn find(input: VerdictInput<'_>, verdict: &Verdict) -> Vec<Finding> {
@@ -95,15 +39,6 @@ pub(crate) fn find(input: VerdictInput<'_>, verdict: &Verdict) -> Vec<Finding> {
     };
     found.sort_by_key(|finding| (!is_hopeless(finding), finding.kind));
     found
-}
-
-pub(super) fn finding(
-    kind: FindingKind,
-    trials: Vec<TrialId>,
-    evidence: String,
-    advice: String,
-) -> Finding {
-    Finding { kind, evidence, advice, trials, yaml: None }
 }
 
 fn flagged(input: VerdictInput<'_>, flag: Flag) -> Vec<TrialId> {

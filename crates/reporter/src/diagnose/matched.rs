@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use spec::{Outcome, TrialConfig, TrialId, TrialState};
 
-use super::verdict::{VerdictInput, is_stopped_early};
+use super::facts::{VerdictInput, is_stopped_early};
 use crate::compare::{Z95, pooled, student};
 use crate::number::{change, loss};
 use crate::parameters::{self, PARAMETERS};

@@ -47,6 +47,8 @@
 
 pub(crate) mod capacity;
 mod explain;
+mod extend;
+mod facts;
 mod findings;
 mod matched;
 mod overfit;
@@ -65,15 +67,16 @@ use rayon::prelude::*;
 use serde::Serialize;
 use spec::{Evaluation, Outcome, ReportSettings, SweepState, TrialId, TrialState, TrialStatus};
 
+pub(crate) use facts::VerdictInput;
 use overfit::Judged;
 pub use overfit::Overfit;
-pub(crate) use verdict::{VerdictInput, verdict_of};
+pub(crate) use verdict::verdict_of;
 
 use crate::text::Lang;
-pub use findings::{Finding, FindingKind};
+pub use facts::{BestRun, Edge, Finding, FindingKind, RunnerUp, Side, Verdict};
 use progress::{Fall, Peers, Rate};
 use thresholds::Thresholds;
-pub use verdict::{BestRun, Edge, RunnerUp, Side, Verdict, verdict};
+pub use verdict::verdict;
 
 /// What a run amounts to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -139,6 +142,8 @@ pub enum Note {
     MoreEpochs,
     /// Validation does not rise, but no longer shares what training improves.
     Memorizing,
+    /// The search space does not have the run's configuration any more.
+    OutsideSpace,
 }
 
 impl Note {
@@ -151,6 +156,7 @@ impl Note {
             Self::LearningRateTooLow => "learning_rate_too_low",
             Self::MoreEpochs => "more_epochs",
             Self::Memorizing => "memorizing",
+            Self::OutsideSpace => "outside_space",
         }
     }
 }

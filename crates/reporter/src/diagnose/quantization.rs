@@ -2,9 +2,9 @@
 
 use spec::{BaseForm, Quantization, SweepState, TrialConfig};
 
-use super::findings::{Finding, FindingKind, finding};
+use super::facts::VerdictInput;
+use super::facts::{Finding, FindingKind, finding};
 use super::matched::Matched;
-use super::verdict::VerdictInput;
 use crate::number::loss;
 use crate::text::{Lang, say};
 

@@ -1,10 +1,10 @@
 //! What the sweep says of the rank and of the batch size, at the same other settings.
 
 use super::capacity::Capacity;
-use super::findings::{Finding, FindingKind, finding};
+use super::extend;
+use super::facts::{Finding, FindingKind, finding};
+use super::facts::{Verdict, VerdictInput};
 use super::matched::{Matched, best_in_words};
-use super::verdict::{Verdict, VerdictInput};
-use crate::extend;
 use crate::number::short_count;
 use crate::text::{Lang, say};
 

@@ -2,104 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-use spec::{
-    Outcome, ReportSettings, StopReason, SweepState, TestEvaluation, TrialConfig, TrialId,
-    TrialState, TrialStatus,
-};
+use spec::{ReportSettings, SweepState, TrialConfig, TrialId, TrialState, TrialStatus};
 
-use super::findings::{self, Finding};
+use super::facts::{BestRun, Edge, RunnerUp, Side, Verdict, VerdictInput, is_stopped_early};
 use super::matched::Matched;
-use super::{Diagnosis, Flag, Reference, diagnose_all};
+use super::{Flag, Reference, diagnose_all, extend, findings};
 use crate::compare::{Candidates, Comparison, Reason, Z95, compare_found};
-use crate::extend;
 use crate::number::{change, epoch, loss};
 use crate::parameters;
 use crate::text::{Lang, say};
-
-/// The sweep in a few facts, and in sentences made of them.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Verdict {
-    /// The run with the lowest validation loss.
-    pub best: Option<BestRun>,
-    /// The run to take: the simplest of those that cannot be told from the best.
-    pub choice: Option<BestRun>,
-    /// The next configuration after the best.
-    pub runner_up: Option<RunnerUp>,
-    /// Number of runs by flag; flags nobody carries are absent.
-    pub flags: BTreeMap<Flag, usize>,
-    /// Parameters of the best run that lie on the edge of what was tried.
-    pub edges: Vec<Edge>,
-    /// What stands out, with evidence and advice, the most important first.
-    pub findings: Vec<Finding>,
-    /// The verdict in words, the most important first.
-    pub sentences: Vec<String>,
-}
-
-/// One run at its best evaluation.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct BestRun {
-    /// Which.
-    pub trial: TrialId,
-    /// The parameters that the sweep varied, as `rank 16, learning_rate 2e-4`.
-    pub settings: String,
-    /// Its lowest validation loss.
-    pub eval_loss: f64,
-    /// Standard error of that over validation examples.
-    pub eval_loss_stderr: f64,
-    /// Epoch of that evaluation.
-    pub epoch: f64,
-    /// Drop below the base model's validation loss (negative: it is worse).
-    pub improvement: Option<f64>,
-    /// Loss on the held-out test rows, where they were evaluated with this run.
-    pub test: Option<TestEvaluation>,
-}
-
-/// The best run of the second best configuration.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct RunnerUp {
-    /// Which.
-    pub trial: TrialId,
-    /// The parameters that the sweep varied.
-    pub settings: String,
-    /// Its lowest validation loss.
-    pub eval_loss: f64,
-    /// How far its configuration is above the best one; where seeds were repeated, by their means.
-    pub behind: f64,
-    /// The distance is less than one standard error of the best run's loss.
-    pub within_noise: bool,
-}
-
-/// Which end of the range that was tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Side {
-    /// The smallest value.
-    Lowest,
-    /// The largest value.
-    Highest,
-}
-
-/// A parameter of the best run on the edge of what was tried.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Edge {
-    /// The parameter's name.
-    pub parameter: &'static str,
-    /// Its value in the best run.
-    pub value: f64,
-    /// Which edge.
-    pub side: Side,
-}
-
-/// What a verdict is made of.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct VerdictInput<'a> {
-    pub state: &'a SweepState,
-    pub diagnoses: &'a BTreeMap<TrialId, Diagnosis>,
-    pub comparison: Option<&'a Comparison>,
-    pub found: Option<&'a Candidates>,
-    pub lang: Lang,
-}
 
 /// Sums a sweep up.
 pub fn verdict(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Verdict {
@@ -298,12 +209,6 @@ fn stopped_early(state: &SweepState, lang: Lang) -> Option<String> {
     let stopped = state.trials.values().filter(|trial| is_stopped_early(trial)).count();
     let all = state.trials.len().to_string();
     (stopped > 0).then(|| say!(lang, StoppedRuns, stopped.to_string(), all))
-}
-
-/// A rule of `early_terminate` ended it; reaching the target is no early stop.
-pub(crate) fn is_stopped_early(trial: &TrialState) -> bool {
-    let Some(Outcome::Stopped { reason }) = trial.outcome() else { return false };
-    matches!(reason, StopReason::EarlyTerminate { .. })
 }
 
 fn in_brackets(settings: &str) -> String {

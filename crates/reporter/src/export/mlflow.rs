@@ -12,7 +12,6 @@ use spec::{Evaluation, Outcome, SweepState, TrialId, TrialState, printable_json}
 
 use super::ExportFile;
 use crate::diagnose::Diagnosis;
-use crate::page::Span;
 use crate::parameters;
 
 /// States of a run, by MLflow's numbers.
@@ -40,19 +39,16 @@ pub struct MlflowExperiment {
 }
 
 /// The experiment of a sweep: one run for the base model and one for every trial. `store` is the
-/// store's folder as an absolute path; `spans` say when runs took place. A run that was stopped
-/// early is `KILLED`, one that diverged is `FAILED`.
+/// store's folder as an absolute path. A run that was stopped early is `KILLED`, one that diverged is
+/// `FAILED`.
 pub fn mlflow(
     state: &SweepState,
     diagnoses: &BTreeMap<TrialId, Diagnosis>,
-    spans: &[Span],
     store: &str,
 ) -> MlflowExperiment {
     let id = experiment_id(&state.fingerprint);
-    let times = times(spans);
     let location = format!("{}/{id}", uri(store));
-    let whole = times.values().copied().reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
-    let whole = whole.unwrap_or_default();
+    let whole = state.timeline.whole().unwrap_or_default();
     let mut files = vec![ExportFile {
         path: "meta.yaml".to_owned(),
         bytes: yaml(&[
@@ -71,7 +67,7 @@ pub fn mlflow(
         files.extend(run.into_files("base", FINISHED, whole.0, Some(whole.0)));
     }
     for (id, trial) in &state.trials {
-        let time = times.get(id).copied().unwrap_or_default();
+        let time = state.timeline.bounds(*id).unwrap_or_default();
         let flag = diagnoses.get(id).map(|diagnosis| diagnosis.flag.name());
         files.extend(of_trial(trial, time, flag, &about));
     }
@@ -82,16 +78,6 @@ pub fn mlflow(
         FOLDERS.map(|folder| format!("{run}/{folder}"))
     });
     MlflowExperiment { folders: folders.collect(), id, files }
-}
-
-/// First and last moment of each trial, in milliseconds since the Unix epoch.
-fn times(spans: &[Span]) -> BTreeMap<TrialId, (u64, u64)> {
-    let mut times: BTreeMap<TrialId, (u64, u64)> = BTreeMap::new();
-    for span in spans {
-        let time = times.entry(span.trial).or_insert((span.from_ms, span.to_ms));
-        *time = (time.0.min(span.from_ms), time.1.max(span.to_ms));
-    }
-    times
 }
 
 fn of_trial(

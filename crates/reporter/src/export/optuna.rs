@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use spec::{Outcome, SweepState, TrialConfig, TrialState};
 
 use crate::diagnose::Diagnosis;
-use crate::page::Span;
 use crate::parameters::{self, Parameter};
 
 /// Operations of the journal, by Optuna's numbers.
@@ -31,7 +31,6 @@ const MINIMIZE: u32 = 1;
 pub fn optuna_journal(
     state: &SweepState,
     diagnoses: &BTreeMap<spec::TrialId, Diagnosis>,
-    spans: &[Span],
 ) -> String {
     let configs: Vec<&TrialConfig> = state.trials.values().map(|t| &t.trial.config).collect();
     let axes: Vec<Axis> = parameters::varying(&configs)
@@ -46,11 +45,9 @@ pub fn optuna_journal(
         ),
     ];
     for (id, trial) in &state.trials {
-        let own: Vec<&Span> = spans.iter().filter(|span| span.trial == *id).collect();
-        let from = own.iter().map(|span| span.from_ms).min().unwrap_or(0);
-        let to = own.iter().map(|span| span.to_ms).max().unwrap_or(0);
+        let time = state.timeline.bounds(*id).unwrap_or_default();
         let flag = diagnoses.get(id).map(|diagnosis| diagnosis.flag.name());
-        lines.push(operation(CREATE_TRIAL, created(trial, &axes, flag, (from, to))));
+        lines.push(operation(CREATE_TRIAL, created(trial, &axes, flag, time)));
     }
     lines.concat()
 }
@@ -83,7 +80,7 @@ fn created(trial: &TrialState, axes: &[Axis], flag: Option<&str>, (from, to): (u
     let best = trial.best();
     json!({
         "study_id": 0,
-        "datetime_start": if state == WAITING { Value::Null } else { date(from).into() },
+        "datetime_start": if state == WAITING { Value::Null } else { date(from) },
         "datetime_complete": has_ended.then(|| date(to)),
         "state": state,
         "value": Value::Null,
@@ -159,22 +156,10 @@ impl Axis {
     }
 }
 
-/// ISO 8601 in UTC, from milliseconds since the Unix epoch. The date is Howard Hinnant's
-/// `civil_from_days` (chrono-compatible low-level date algorithms, 2013).
-fn date(ms: u64) -> String {
-    let (days, rest) = (ms / 86_400_000, ms % 86_400_000);
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute) = (rest / 3_600_000, rest / 60_000 % 60);
-    let (second, ms) = (rest / 1000 % 60, rest % 1000);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}000+00:00")
+/// ISO 8601 in UTC, from milliseconds since the Unix epoch; `null` beyond the year 9999.
+fn date(ms: u64) -> Value {
+    let time = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    time.map(|time| time.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string()).into()
 }
 
 #[cfg(test)]
@@ -186,5 +171,6 @@ mod tests {
         assert_eq!(date(0), "1970-01-01T00:00:00.000000+00:00");
         assert_eq!(date(951_782_400_123), "2000-02-29T00:00:00.123000+00:00");
         assert_eq!(date(1_767_225_599_999), "2025-12-31T23:59:59.999000+00:00");
+        assert_eq!(date(u64::MAX), Value::Null);
     }
 }

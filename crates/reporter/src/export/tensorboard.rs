@@ -4,23 +4,18 @@
 //! masked CRC-32C of them), each an `Event` message of `event.proto`; settings are the messages of
 //! the HParams plugin (`plugins/hparams/plugin_data.proto`).
 
-use spec::{Outcome, SweepState, TrialId, TrialState};
+use spec::{Outcome, SweepState, TrialState};
 
 use super::ExportFile;
 use super::protobuf::Message;
-use crate::page::Span;
 use crate::parameters;
 
 /// The files below TensorBoard's log folder: one for the base model, in each of its forms, and one
-/// for every run that has begun. `spans` say when runs took place; those that are not in there begin
-/// at time 0.
-pub fn tensorboard(state: &SweepState, spans: &[Span]) -> Vec<ExportFile> {
-    let begun = |id: TrialId| {
-        let first = spans.iter().filter(|span| span.trial == id).map(|span| span.from_ms).min();
-        first.unwrap_or(0) as f64 / 1000.0
-    };
+/// for every run that has begun. A run of which the time is not known begins at time 0.
+pub fn tensorboard(state: &SweepState) -> Vec<ExportFile> {
+    let begin = |bounds: Option<(u64, u64)>| bounds.unwrap_or_default().0 as f64 / 1000.0;
     let mut files = Vec::new();
-    let start = spans.iter().map(|span| span.from_ms).min().unwrap_or(0) as f64 / 1000.0;
+    let start = begin(state.timeline.whole());
     let usual = state.base.iter().filter(|_| state.quantized_bases.is_empty());
     let usual = usual.map(|base| ("base".to_owned(), base));
     let forms = state.quantized_bases.iter();
@@ -34,7 +29,7 @@ pub fn tensorboard(state: &SweepState, spans: &[Span]) -> Vec<ExportFile> {
         if trial.evaluations.is_empty() && trial.train_points.is_empty() {
             continue;
         }
-        let start = begun(id);
+        let start = begin(state.timeline.bounds(id));
         files.push(run(trial, start).into_file(&format!("trial-{id}"), start));
     }
     files

@@ -5,6 +5,8 @@
 //! `y(l) w(l) / length_j(l)` over the boxes whose side j covers x: a step function, whose steps are
 //! added up in the order of their places.
 
+use std::cmp::Ordering;
+
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -70,7 +72,8 @@ fn main_effect(leaves: &[Leaf], at: usize) -> Option<f64> {
         .iter()
         .flat_map(|leaf| {
             let [low, high] = leaf.sides[at];
-            let height = leaf.value * leaf.volume() / (high - low);
+            // A box without extent adds nothing.
+            let height = if high > low { leaf.value * leaf.volume() / (high - low) } else { 0.0 };
             [(low, height), (high, -height)]
         })
         .collect();
@@ -131,7 +134,8 @@ fn best_split(columns: &[Column], losses: &[f64], rows: &[usize], at: usize) -> 
     for (n, pair) in (1..).zip(sorted.windows(2)) {
         below += losses[pair[0]];
         let (low, high) = (values[pair[0]], values[pair[1]]);
-        if low >= high {
+        // Places beyond the range of numbers are none, and are not cut at.
+        if low.partial_cmp(&high) != Some(Ordering::Less) {
             continue;
         }
         let n = f64::from(n);
@@ -145,7 +149,35 @@ fn best_split(columns: &[Column], losses: &[f64], rows: &[usize], at: usize) -> 
     best
 }
 
-/// Between two numbers the middle; between two names the border of the first one's part.
+/// Between two numbers the middle; between two names the border of the first one's part. Always below
+/// `high`, so that a row is on either side: the middle of neighbouring numbers is rounded to one of them.
 fn cut(column: &Column, low: f64, high: f64) -> f64 {
-    if column.names == 0 { f64::midpoint(low, high) } else { low + 0.5 / column.names as f64 }
+    if column.names > 0 {
+        return low + 0.5 / column.names as f64;
+    }
+    let middle = f64::midpoint(low, high);
+    if middle < high { middle } else { low }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The middle of two neighbouring numbers is one of them, and a range beyond all numbers has none:
+    /// both were cut again and again, into all rows and none.
+    #[test]
+    fn neighbouring_numbers_and_places_that_are_none_are_not_cut_for_ever() {
+        let columns = [
+            Column { values: vec![0.0, 1.0_f64.next_down(), 1.0, 1.0], names: 0 },
+            Column { values: vec![f64::NAN, 0.0, f64::NAN, f64::INFINITY], names: 0 },
+            Column { values: vec![0.0, 5e-324, 5e-324, 1.0], names: 0 },
+        ];
+        for losses in [[1.0, 2.0, 5.0, 3.0], [1e300, -1e300, f64::MAX, f64::MIN]] {
+            let forest = Forest::new(&columns, &losses);
+            assert!(forest.trees.iter().all(|leaves| (1..=4).contains(&leaves.len())));
+        }
+        let shares =
+            (0..3).map(|at| Forest::new(&columns, &[1.0, 2.0, 5.0, 3.0]).main_effect(at).0);
+        assert!(shares.into_iter().all(|share| (0.0..=1.0).contains(&share)));
+    }
 }

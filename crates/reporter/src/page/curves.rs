@@ -4,7 +4,6 @@ use curves::SmoothPoint;
 use serde_json::{Value, json};
 use spec::Evaluation;
 
-use super::data::short;
 use crate::compare::Z95;
 
 /// Columns of the curve, beginning with the base model at epoch 0; at most `most` points, of which
@@ -42,4 +41,10 @@ pub fn smooth(points: &[SmoothPoint]) -> Value {
         "low": column(&|point| point.loss - Z95 * point.deviation),
         "high": column(&|point| point.loss + Z95 * point.deviation),
     })
+}
+
+/// Six significant digits; `null` for what is no number.
+pub fn short(value: impl Into<Option<f64>>) -> Value {
+    let value = value.into().filter(|value| value.is_finite());
+    value.and_then(|value| format!("{value:.5e}").parse::<f64>().ok()).into()
 }

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 use spec::{TrialConfig, TrialId};
 
-use super::{Page, curves};
+use super::Page;
+use super::curves::{self, short};
 use crate::compare::Comparison;
 use crate::diagnose::{BestRun, Note};
 use crate::importance::importance;
@@ -39,8 +40,9 @@ pub fn of(page: Page<'_>) -> Value {
         "chosen": choice.map(|choice| choice.trial.0),
         "parameters": varying.iter().map(|p| axis(p, &configs)).collect::<Vec<_>>(),
         "fixed": fixed(&configs, &varying),
+        "names": PARAMETERS.iter().map(names).collect::<Map<_, _>>(),
         "rows": rows,
-        "spans": page.spans,
+        "spans": state.timeline.spans(),
         "importance": importance(state),
     })
 }
@@ -85,7 +87,13 @@ fn axis(parameter: &Parameter, configs: &[&TrialConfig]) -> Value {
         let high = values.iter().copied().fold(0.0, f64::max);
         low > 0.0 && high / low >= 8.0
     });
-    json!({ "name": parameter.name, "numeric": values.is_some(), "log": is_log })
+    let names: Vec<&str> = parameter.row.other_names().collect();
+    json!({ "name": parameter.name, "names": names, "numeric": values.is_some(), "log": is_log })
+}
+
+/// What other tools call a parameter.
+fn names(parameter: &Parameter) -> (String, Value) {
+    (parameter.name.to_owned(), parameter.row.other_names().collect())
 }
 
 fn numeric(parameter: &Parameter, config: &TrialConfig) -> Option<f64> {
@@ -150,10 +158,4 @@ fn run(page: Page<'_>, row: &Row, varying: &[&Parameter], points: usize) -> Valu
             _ => curve,
         },
     })
-}
-
-/// Six significant digits; `null` for what is no number.
-pub fn short(value: impl Into<Option<f64>>) -> Value {
-    let value = value.into().filter(|value| value.is_finite());
-    value.and_then(|value| format!("{value:.5e}").parse::<f64>().ok()).into()
 }

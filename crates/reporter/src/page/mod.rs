@@ -6,7 +6,6 @@
 
 mod curves;
 mod data;
-mod timeline;
 
 use minijinja::{AutoEscape, Environment, context};
 use spec::{ReportSettings, SweepState};
@@ -14,8 +13,6 @@ use spec::{ReportSettings, SweepState};
 use crate::error::ReportError;
 use crate::rank::{Ranking, Row};
 use crate::text::Lang;
-
-pub use timeline::{Span, timeline};
 
 const TEMPLATE: &str = include_str!("assets/report.html");
 const STYLE: &str = include_str!("assets/style.css");
@@ -36,8 +33,6 @@ pub struct Page<'a> {
     pub ranking: &'a Ranking,
     /// Thresholds of the diagnosis.
     pub settings: &'a ReportSettings,
-    /// When trials ran where; empty if not known.
-    pub spans: &'a [Span],
     /// The language.
     pub lang: Lang,
     /// Seconds after which the page loads itself again; `None` for a finished sweep.

@@ -252,6 +252,12 @@ texts! {
         "Dừng vì đã đạt mục tiêu {0}.";
     StoppedEarly: "It was stopped early: {0}.",
         "Dừng sớm: {0}.";
+    StoppedByPerson: "It was stopped by hand.",
+        "Dừng theo yêu cầu.";
+    DroppedOutside: "It was stopped because the sweep file no longer has its configuration.",
+        "Dừng vì cấu hình này không còn trong file sweep.";
+    NoteOutside: "The sweep file no longer has this configuration: the run is not compared with the others.",
+        "File sweep không còn cấu hình này: lượt chạy không được so sánh với các lượt khác.";
     WentOn: "It was stopped at step {0} ({1}) and went on later ({2}).",
         "Đã dừng ở bước {0} ({1}) rồi chạy tiếp sau đó ({2}).";
     NeverBelowBase: "Validation loss never fell below the base model's {0}; it rose by {1} to {2} at epoch {3}{5}. At epoch {4} the rise first stands out from the noise.",

@@ -6,6 +6,7 @@ mod comparison;
 mod diagnosis;
 mod findings;
 mod gallery;
+mod hostile_journals;
 mod importance;
 mod live;
 mod outputs;

@@ -166,7 +166,7 @@ fn read_parquet(bytes: Vec<u8>) -> Vec<parquet::record::Row> {
 fn an_mlflow_experiment_has_a_run_for_each_trial_and_its_curves() {
     let state = small();
     let (none, store) = (BTreeMap::new(), "/some where/mlruns");
-    let experiment = mlflow(&state, &none, &[], store);
+    let experiment = mlflow(&state, &none, store);
     let text = |path: &str| {
         let file = experiment.files.iter().find(|file| file.path == path).expect(path);
         String::from_utf8(file.bytes.clone()).expect("text")
@@ -186,5 +186,5 @@ fn an_mlflow_experiment_has_a_run_for_each_trial_and_its_curves() {
         .map(|e| format!("{} {:?} {}", (e.seconds * 1000.0) as u64, e.eval_loss, e.step))
         .collect();
     assert_eq!(losses.lines().collect::<Vec<_>>(), expected);
-    assert_eq!(mlflow(&state, &none, &[], store), experiment, "its numbers do not change");
+    assert_eq!(mlflow(&state, &none, store), experiment, "its numbers do not change");
 }

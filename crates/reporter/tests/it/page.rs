@@ -4,23 +4,17 @@
 use std::fs;
 use std::path::PathBuf;
 
-use reporter::{Lang, Page, Span, html, importance, rank, timeline};
+use reporter::{Lang, Page, html, importance, rank};
 use serde_json::Value;
-use spec::{
-    Event, ExampleLosses, Record, ReportSettings, SCHEMA_VERSION, SweepState, Trial, TrialId,
-};
+use spec::{Event, ExampleLosses, ReportSettings, SweepState, Trial, TrialId};
 
 use crate::sweeps;
 
 fn page(name: &str, state: &SweepState, lang: Lang) -> String {
-    page_with(name, state, lang, &[])
-}
-
-fn page_with(name: &str, state: &SweepState, lang: Lang, spans: &[Span]) -> String {
     let settings = ReportSettings::default();
     let ranking = rank(state, &settings, lang);
     let reload_seconds = (!state.finished).then_some(5);
-    let page = Page { state, ranking: &ranking, settings: &settings, spans, lang, reload_seconds };
+    let page = Page { state, ranking: &ranking, settings: &settings, lang, reload_seconds };
     let page = html(page).expect("a page");
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("gallery");
     fs::create_dir_all(&folder).expect("folder");
@@ -156,40 +150,6 @@ fn the_page_speaks_vietnamese_too() {
     assert!(page.contains("<html lang=\"vi\">"));
     assert!(page.contains("Nên chọn lượt"));
     assert!(page.contains("Nên làm gì tiếp"));
-}
-
-#[test]
-fn spans_begin_with_a_start_and_end_with_the_last_word_of_the_trial() {
-    let start = |trial, device: &str| Event::TrialStarted {
-        trial: TrialId(trial),
-        device: device.to_owned(),
-        from_step: 0,
-        total_steps: 10,
-        continues: None,
-    };
-    let launch = || Event::SweepStarted {
-        name: "x".to_owned(),
-        fingerprint: "f".to_owned(),
-        version: "1".to_owned(),
-    };
-    let saved = |trial| Event::Checkpointed { trial: TrialId(trial), step: 3 };
-    let events = [
-        (10, launch()),
-        (20, start(1, "cpu")),
-        (30, start(2, "cuda:0")),
-        (50, saved(1)),
-        // Here the process died: what follows is another launch.
-        (900, launch()),
-        (910, start(1, "cpu")),
-        (950, saved(1)),
-    ];
-    let records: Vec<Record> = events
-        .into_iter()
-        .map(|(at_ms, event)| Record { v: SCHEMA_VERSION, at_ms, seq: None, attempt: None, event })
-        .collect();
-    let spans: Vec<_> =
-        timeline(&records).into_iter().map(|s| (s.trial.0, s.from_ms, s.to_ms)).collect();
-    assert_eq!(spans, [(1, 20, 50), (2, 30, 30), (1, 910, 950)]);
 }
 
 #[test]

@@ -3,53 +3,13 @@
 use super::findings::Findings;
 use super::scalar;
 use super::section::Section;
+use super::words::{self, DistributionName as Name};
 use super::yaml::{Node, Value};
 use crate::distribution::{Distribution, Shape};
 use crate::error::Place;
 use crate::limits::Limits;
 use crate::mistake::Mistake;
 use crate::parameter::{Kind, Parameter};
-
-/// A distribution's name in W&B sweeps.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Name {
-    /// Listed values; not a range.
-    Listed,
-    IntUniform,
-    Uniform,
-    /// `min` and `max` are exponents of e.
-    LogUniform,
-    /// `min` and `max` are values.
-    LogUniformValues,
-    /// `min` and `max` are exponents of 1/x.
-    InvLogUniform,
-    Normal,
-    LogNormal,
-    NotAvailable,
-}
-
-/// Every name, whether its values are rounded to multiples of `q`, and what it is.
-const NAMES: [(&str, (Name, bool)); 18] = [
-    ("constant", (Name::Listed, false)),
-    ("categorical", (Name::Listed, false)),
-    ("int_uniform", (Name::IntUniform, false)),
-    ("uniform", (Name::Uniform, false)),
-    ("q_uniform", (Name::Uniform, true)),
-    ("log_uniform", (Name::LogUniform, false)),
-    ("log_uniform_values", (Name::LogUniformValues, false)),
-    ("q_log_uniform", (Name::LogUniform, true)),
-    ("q_log_uniform_values", (Name::LogUniformValues, true)),
-    ("inv_log_uniform", (Name::InvLogUniform, false)),
-    // log(1/x) uniform between log(1/max) and log(1/min) is log(x) uniform between min and max.
-    ("inv_log_uniform_values", (Name::LogUniformValues, false)),
-    ("normal", (Name::Normal, false)),
-    ("q_normal", (Name::Normal, true)),
-    ("log_normal", (Name::LogNormal, false)),
-    ("q_log_normal", (Name::LogNormal, true)),
-    ("beta", (Name::NotAvailable, false)),
-    ("q_beta", (Name::NotAvailable, true)),
-    ("categorical_w_probabilities", (Name::Listed, false)),
-];
 
 /// Fewer draws than this share within the limits make a distribution a mistake.
 const SMALLEST_ALLOWED_SHARE: f64 = 0.01;
@@ -92,7 +52,7 @@ impl Reader<'_> {
             return self.inferred_name(findings);
         };
         let what = self.section.full("distribution");
-        match scalar::word(&what, "distribution", &NAMES, node, findings)? {
+        match scalar::word(&what, "distribution", words::DISTRIBUTIONS, node, findings)? {
             (Name::NotAvailable, _) => findings.mistake(
                 node.place,
                 Mistake::NotAvailable {
@@ -101,12 +61,12 @@ impl Reader<'_> {
                     instead: "use `uniform` or `normal`",
                 },
             ),
-            (Name::Listed, _) => findings.mistake(
+            (Name::Constant | Name::Listed, _) => findings.mistake(
                 node.place,
                 Mistake::MissingKey {
-                    key: if node.raw == "constant" { "value" } else { "values" },
+                    key: if node.word() == "constant" { "value" } else { "values" },
                     section: format!("`{}`", self.what()),
-                    example: if node.raw == "constant" { "value: 8" } else { "values: [8, 16]" },
+                    example: if node.word() == "constant" { "value: 8" } else { "values: [8, 16]" },
                 },
             ),
             named => Some(named),
@@ -182,7 +142,7 @@ impl Reader<'_> {
         for (key, _) in self.section.iter() {
             if key.name != "distribution" && !known.contains(&key.name.as_str()) {
                 let section = match self.section.get("distribution") {
-                    Some(node) => format!("`{}` with distribution `{}`", self.what(), node.raw),
+                    Some(node) => format!("`{}` with distribution `{}`", self.what(), node.word()),
                     None => format!("`{}` with a range", self.what()),
                 };
                 clean = findings.mistake(
@@ -218,38 +178,23 @@ impl Reader<'_> {
     }
 
     fn shape(&self, name: Name, findings: &mut Findings) -> Option<Shape> {
+        if let Some(limits) = name.ends() {
+            let (min, max) = self.ends(limits, findings)?;
+            return Some(match name {
+                Name::IntUniform => Shape::IntUniform { min: min as i64, max: max as i64 },
+                Name::LogUniformValues => Shape::LogUniform { min, max },
+                Name::LogUniform => Shape::LogUniform { min: min.exp(), max: max.exp() },
+                Name::InvLogUniform => Shape::LogUniform { min: (-max).exp(), max: (-min).exp() },
+                _ => Shape::Uniform { min, max },
+            });
+        }
+        let mu = self.or_default("mu", 0.0, Limits::ANY, findings);
+        let sigma = self.or_default("sigma", 1.0, Limits::above(0.0), findings);
+        let (mu, sigma) = (mu?, sigma?);
         match name {
-            Name::Listed | Name::NotAvailable => None,
-            Name::IntUniform => {
-                let (min, max) = self.ends(Limits::EXACT, findings)?;
-                Some(Shape::IntUniform { min: min as i64, max: max as i64 })
-            }
-            Name::Uniform => {
-                let (min, max) = self.ends(Limits::ANY, findings)?;
-                Some(Shape::Uniform { min, max })
-            }
-            Name::LogUniformValues => {
-                let (min, max) = self.ends(Limits::above(0.0), findings)?;
-                Some(Shape::LogUniform { min, max })
-            }
-            Name::LogUniform => {
-                let (min, max) = self.ends(EXPONENT, findings)?;
-                Some(Shape::LogUniform { min: min.exp(), max: max.exp() })
-            }
-            Name::InvLogUniform => {
-                let (min, max) = self.ends(EXPONENT, findings)?;
-                Some(Shape::LogUniform { min: (-max).exp(), max: (-min).exp() })
-            }
-            Name::Normal | Name::LogNormal => {
-                let mu = self.or_default("mu", 0.0, Limits::ANY, findings);
-                let sigma = self.or_default("sigma", 1.0, Limits::above(0.0), findings);
-                let (mu, sigma) = (mu?, sigma?);
-                Some(if name == Name::Normal {
-                    Shape::Normal { mu, sigma }
-                } else {
-                    Shape::LogNormal { mu, sigma }
-                })
-            }
+            Name::Normal => Some(Shape::Normal { mu, sigma }),
+            Name::LogNormal => Some(Shape::LogNormal { mu, sigma }),
+            _ => None,
         }
     }
 
@@ -358,6 +303,3 @@ impl Reader<'_> {
         findings.mistake(self.key, Mistake::RangeLeavesLimits { what, required, reach, help })
     }
 }
-
-/// Exponents of e whose powers are doubles.
-const EXPONENT: Limits = Limits::from(-700.0).to(700.0);

@@ -4,31 +4,13 @@ use super::findings::Findings;
 use super::keys;
 use super::scalar;
 use super::section::Section;
-use super::settings::{real, whole};
+use super::sections::EARLY_TERMINATE_KEYS;
+use super::words::{self, EarlyStop};
 use super::yaml::Node;
 use crate::error::Place;
-use crate::limits::Limits;
 use crate::mistake::Mistake;
 use crate::settings::ReportSettings;
 use crate::sweep::{Brackets, EarlyTerminate};
-
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    Hyperband,
-    Median,
-    Overfit,
-    Curve,
-    NotAvailable,
-}
-
-const KINDS: [(&str, Kind); 6] = [
-    ("hyperband", Kind::Hyperband),
-    ("asha", Kind::Hyperband),
-    ("median", Kind::Median),
-    ("overfit", Kind::Overfit),
-    ("curve", Kind::Curve),
-    ("envelope", Kind::NotAvailable),
-];
 
 /// The section as written.
 #[derive(Debug)]
@@ -46,8 +28,13 @@ pub(crate) fn read(
 ) -> Option<EarlyTerminateFile> {
     let section = Section::open("early_terminate", node, keys::EARLY_TERMINATE, findings)?;
     let kind_node = section.require("type", "type: hyperband", findings)?;
-    let kind =
-        scalar::word("early_terminate.type", "kind of early stop", &KINDS, kind_node, findings)?;
+    let kind = scalar::word(
+        "early_terminate.type",
+        "kind of early stop",
+        words::EARLY_STOPS,
+        kind_node,
+        findings,
+    )?;
     let promotes = section.read("promote", findings, scalar::truth) == Some(true);
     let promote = section.entry("promote").filter(|_| promotes).map(|(key, _)| key.place);
     let rule = rule(kind, kind_node, &section, report, findings)?;
@@ -55,41 +42,32 @@ pub(crate) fn read(
 }
 
 fn rule(
-    kind: Kind,
+    kind: Option<EarlyStop>,
     kind_node: &Node,
     section: &Section,
     report: &ReportSettings,
     findings: &mut Findings,
 ) -> Option<EarlyTerminate> {
+    if let Some(of) = EARLY_TERMINATE_KEYS.of_type(kind_node.word()) {
+        only(section, &(of.keys)(), kind_node, findings)?;
+    }
     match kind {
-        Kind::Hyperband => {
-            let known = ["min_iter", "max_iter", "s", "eta", "strict", "promote"];
-            only(section, &known, kind_node, findings)?;
-            hyperband(section, findings)
-        }
-        Kind::Median => {
-            only(section, &["min_iter", "promote"], kind_node, findings)?;
-            let min_iter = whole(section, "min_iter", 1, findings);
+        Some(EarlyStop::Hyperband) => hyperband(section, findings),
+        Some(EarlyStop::Median) => {
+            let min_iter = section.whole("min_iter", findings);
             Some(EarlyTerminate::Median { min_iter: min_iter.unwrap_or(3) })
         }
-        Kind::Overfit => {
-            only(section, &["patience"], kind_node, findings)?;
-            Some(EarlyTerminate::Overfit {
-                patience: whole(section, "patience", 1, findings).unwrap_or(2),
-                probability: report.overfit_probability,
-                min_rise: report.overfit_min_rise,
-            })
-        }
-        Kind::Curve => {
-            only(section, &["top", "chance", "min_iter", "promote"], kind_node, findings)?;
-            let share = Limits::above(0.0).below(1.0);
-            Some(EarlyTerminate::Curve {
-                top: whole(section, "top", 1, findings).unwrap_or(1),
-                chance: real(section, "chance", share, findings).unwrap_or(0.05),
-                min_iter: whole(section, "min_iter", 1, findings).unwrap_or(2),
-            })
-        }
-        Kind::NotAvailable => findings.mistake(
+        Some(EarlyStop::Overfit) => Some(EarlyTerminate::Overfit {
+            patience: section.whole("patience", findings).unwrap_or(2),
+            probability: report.overfit_probability,
+            min_rise: report.overfit_min_rise,
+        }),
+        Some(EarlyStop::Curve) => Some(EarlyTerminate::Curve {
+            top: section.whole("top", findings).unwrap_or(1),
+            chance: section.number("chance", findings).unwrap_or(0.05),
+            min_iter: section.whole("min_iter", findings).unwrap_or(2),
+        }),
+        None => findings.mistake(
             kind_node.place,
             Mistake::NotAvailable {
                 what: "early stop",
@@ -114,7 +92,7 @@ fn only(
                 key.place,
                 Mistake::UnknownKey {
                     key: key.name.clone(),
-                    section: format!("`early_terminate` of type `{}`", kind.raw),
+                    section: format!("`early_terminate` of type `{}`", kind.word()),
                     similar: None,
                     belongs: None,
                     known: known.to_vec(),
@@ -126,7 +104,7 @@ fn only(
 }
 
 fn hyperband(section: &Section, findings: &mut Findings) -> Option<EarlyTerminate> {
-    let eta = real(section, "eta", Limits::above(1.0), findings).unwrap_or(3.0);
+    let eta = section.number("eta", findings).unwrap_or(3.0);
     let strict = section.read("strict", findings, scalar::truth).unwrap_or(false);
     let brackets = match (section.get("min_iter"), section.get("max_iter")) {
         (Some(_), Some(node)) => findings.mistake(
@@ -146,12 +124,12 @@ fn hyperband(section: &Section, findings: &mut Findings) -> Option<EarlyTerminat
                     },
                 );
             }
-            whole(section, "min_iter", 1, findings).map(|min_iter| Brackets::From { min_iter })
+            section.whole("min_iter", findings).map(|min_iter| Brackets::From { min_iter })
         }
         (None, Some(node)) => {
             section.require("s", "s: 2", findings)?;
-            let max_iter = whole(section, "max_iter", 1, findings);
-            let s = whole(section, "s", 1, findings);
+            let max_iter = section.whole("max_iter", findings);
+            let s = section.whole("s", findings);
             let (max_iter, s) = (max_iter?, s?);
             if f64::from(max_iter) < eta {
                 let mistake = Mistake::OutOfRange {

@@ -6,8 +6,9 @@ use super::findings::Findings;
 use super::keys;
 use super::scalar;
 use super::section::Section;
-use super::settings::whole;
+use super::sections::EXECUTOR_KEYS;
 use super::slurm;
+use super::words::{self, Executor};
 use super::yaml::Node;
 use crate::command::{BadTemplate, CommandTemplate, CommandValue};
 use crate::mistake::{Mistake, most_similar};
@@ -16,62 +17,28 @@ use crate::settings::{CommandSettings, ExecutorKind};
 /// Seconds that a command has to end by itself, unless the file says otherwise.
 const GRACE_SECONDS: u32 = 30;
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Kind {
-    Local,
-    Command,
-    External,
-    Slurm,
-}
-
-const KINDS: [(&str, Kind); 4] = [
-    ("local", Kind::Local),
-    ("command", Kind::Command),
-    ("external", Kind::External),
-    ("slurm", Kind::Slurm),
-];
-
-/// Keys of the type `command` alone.
-const OF_COMMAND: [&str; 4] = ["command", "base_command", "max_parallel", "grace_seconds"];
-/// Keys of the types in which lorasweep trains.
-const OF_TRAINER: [&str; 4] = ["device", "devices", "max_packed", "memory_limit"];
-
 /// Reads who trains; `None` when that is not clear, which has been reported.
 pub(crate) fn kind(section: &Section, findings: &mut Findings) -> Option<ExecutorKind> {
     let Some(node) = section.get("type") else {
-        only(section, "local", &[&OF_COMMAND, keys::SLURM], findings)?;
+        only(section, "local", findings)?;
         return Some(ExecutorKind::Local);
     };
-    match scalar::word("executor.type", "executor", &KINDS, node, findings)? {
-        Kind::Local => {
-            only(section, "local", &[&OF_COMMAND, keys::SLURM], findings)?;
-            Some(ExecutorKind::Local)
-        }
-        Kind::Command => {
-            only(section, "command", &[&OF_TRAINER, keys::SLURM], findings)?;
-            command(section, findings).map(ExecutorKind::Command)
-        }
-        Kind::External => {
-            only(section, "external", &[&OF_COMMAND, &OF_TRAINER, keys::SLURM], findings)?;
-            Some(ExecutorKind::External)
-        }
-        Kind::Slurm => {
-            only(section, "slurm", &[&OF_COMMAND, &["devices"]], findings)?;
-            Some(ExecutorKind::Slurm(Box::new(slurm::read(section, findings))))
-        }
+    let kind = scalar::word("executor.type", "executor", words::EXECUTORS, node, findings)?;
+    only(section, node.word(), findings)?;
+    match kind? {
+        Executor::Local => Some(ExecutorKind::Local),
+        Executor::Command => command(section, findings).map(ExecutorKind::Command),
+        Executor::External => Some(ExecutorKind::External),
+        Executor::Slurm => Some(ExecutorKind::Slurm(Box::new(slurm::read(section, findings)))),
     }
 }
 
 /// Reports keys of other types.
-fn only(
-    section: &Section,
-    kind: &str,
-    others: &[&[&'static str]],
-    findings: &mut Findings,
-) -> Option<()> {
+fn only(section: &Section, kind: &str, findings: &mut Findings) -> Option<()> {
     let mut clean = Some(());
+    let known = EXECUTOR_KEYS.of_type(kind).map(|of| (of.keys)()).unwrap_or_default();
     for (key, _) in section.iter() {
-        if others.iter().any(|keys| keys.contains(&key.name.as_str())) {
+        if key.name != "type" && !known.contains(&key.name.as_str()) {
             if kind != "slurm" && keys::SLURM.contains(&key.name.as_str()) {
                 let mistake = Mistake::Conflict {
                     both: format!("`type: {kind}` and `executor.{}`", key.name),
@@ -80,7 +47,7 @@ fn only(
                 clean = findings.mistake(key.place, mistake);
                 continue;
             }
-            let is_known = |name: &&&str| !others.iter().any(|keys| keys.contains(name));
+            let is_known = |name: &&&str| **name == "type" || known.contains(name);
             clean = findings.mistake(
                 key.place,
                 Mistake::UnknownKey {
@@ -107,8 +74,8 @@ fn command(section: &Section, findings: &mut Findings) -> Option<CommandSettings
         command: command?,
         base_command,
         dir: PathBuf::new(),
-        max_parallel: whole(section, "max_parallel", 1, findings).unwrap_or(1),
-        grace_seconds: whole(section, "grace_seconds", 0, findings).unwrap_or(GRACE_SECONDS),
+        max_parallel: section.whole("max_parallel", findings).unwrap_or(1),
+        grace_seconds: section.whole("grace_seconds", findings).unwrap_or(GRACE_SECONDS),
     })
 }
 

@@ -1,6 +1,6 @@
 //! What is found wrong, or open to misunderstanding, while a file is read.
 
-use crate::error::Place;
+use crate::error::{MOST_MISTAKES, Place};
 use crate::mistake::Mistake;
 
 /// A value with its place in the file.
@@ -9,9 +9,6 @@ pub(crate) struct At<T> {
     pub value: T,
     pub place: Place,
 }
-
-/// A file with more mistakes than these is not meant as a sweep; each holds its line of the file.
-pub(crate) const MOST_MISTAKES: usize = 100;
 
 /// Collects mistakes and warnings.
 #[derive(Debug, Default)]

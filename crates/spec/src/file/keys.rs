@@ -1,101 +1,27 @@
 //! The keys of a sweep file, those that other tools use, and what to say about the rest.
 
+use super::sections::{self, names};
 use crate::mistake::{Mistake, most_similar};
 use crate::parameter::{Parameter, TABLE};
 
-/// Every section with its keys, named as in messages. Trial parameters are also keys of `train`.
-pub(crate) const TOP: &[&str] = &[
-    "name",
-    "description",
-    "method",
-    "bayes",
-    "rank_ladder",
-    "metric",
-    "parameters",
-    "early_terminate",
-    "run_cap",
-    "replicates",
-    "warm_start",
-    "seed",
-    "model",
-    "base_weights",
-    "quantization",
-    "data",
-    "train",
-    "executor",
-    "report",
-];
-pub(crate) const BAYES: &[&str] = &["lora_prior", "cost_aware"];
-pub(crate) const RANK_LADDER: &[&str] = &["trials_per_rung", "sigma"];
-pub(crate) const REPLICATES: &[&str] = &["seeds", "top"];
-pub(crate) const METRIC: &[&str] = &["name", "goal", "target"];
-pub(crate) const DATA: &[&str] =
-    &["train", "validation", "validation_fraction", "retention", "test", "columns", "packing"];
-pub(crate) const VALIDATION: &[&str] = &["fraction"];
-pub(crate) const TRAIN: &[&str] = &[
-    "max_seq_len",
-    "micro_batch_size",
-    "decay_ratio",
-    "warmup_steps",
-    "gradient_checkpointing",
-    "dtype",
-    "divergence_factor",
-    "adam_beta1",
-    "adam_beta2",
-    "adam_epsilon",
-    "max_grad_norm",
-    "eval_steps",
-    "eval_train_examples",
-    "save_strategy",
-    "init_lora_weights",
-    "layers_to_transform",
-    "rank_pattern",
-    "alpha_pattern",
-    "modules_to_save",
-    "use_dora",
-];
-pub(crate) const EXECUTOR: &[&str] = &[
-    "type",
-    "device",
-    "devices",
-    "max_packed",
-    "checkpoint_seconds",
-    "memory_limit",
-    "max_retries",
-    "heartbeat_seconds",
-    "max_consecutive_failures",
-    "command",
-    "base_command",
-    "max_parallel",
-    "grace_seconds",
-];
+// The keys of every section, named as in messages. Trial parameters are also keys of `train`.
+pub(crate) const TOP: &[&str] = &names::<{ sections::TOP.len() }>(sections::TOP);
+pub(crate) const BAYES: &[&str] = &names::<{ sections::BAYES.len() }>(sections::BAYES);
+pub(crate) const RANK_LADDER: &[&str] =
+    &names::<{ sections::RANK_LADDER.len() }>(sections::RANK_LADDER);
+pub(crate) const REPLICATES: &[&str] =
+    &names::<{ sections::REPLICATES.len() }>(sections::REPLICATES);
+pub(crate) const METRIC: &[&str] = &names::<{ sections::METRIC.len() }>(sections::METRIC);
+pub(crate) const DATA: &[&str] = &names::<{ sections::DATA.len() }>(sections::DATA);
+pub(crate) const VALIDATION: &[&str] =
+    &names::<{ sections::VALIDATION.len() }>(sections::VALIDATION);
+pub(crate) const TRAIN: &[&str] = &names::<{ sections::TRAIN.len() }>(sections::TRAIN);
+pub(crate) const EXECUTOR: &[&str] = &names::<{ sections::EXECUTOR.len() }>(sections::EXECUTOR);
 /// The keys of `executor` that only `type: slurm` has.
-pub(crate) const SLURM: &[&str] = &[
-    "partition",
-    "account",
-    "qos",
-    "time",
-    "gpus_per_node",
-    "gres",
-    "cpus_per_task",
-    "mem",
-    "constraint",
-    "exclude",
-    "setup",
-    "signal_delay_seconds",
-    "additional_parameters",
-    "max_jobs",
-];
-pub(crate) const REPORT: &[&str] = &[
-    "overfit_sigma",
-    "overfit_min_rise",
-    "overfit_probability",
-    "too_slow_share",
-    "underfit_share",
-    "forgetting_share",
-];
+pub(crate) const SLURM: &[&str] = &names::<{ sections::SLURM.len() }>(sections::SLURM);
+pub(crate) const REPORT: &[&str] = &names::<{ sections::REPORT.len() }>(sections::REPORT);
 pub(crate) const EARLY_TERMINATE: &[&str] =
-    &["type", "min_iter", "max_iter", "s", "eta", "strict", "patience", "top", "chance", "promote"];
+    &names::<{ sections::EARLY_TERMINATE.len() }>(sections::EARLY_TERMINATE);
 pub(crate) const PARAMETER: &[&str] =
     &["value", "values", "probabilities", "distribution", "min", "max", "mu", "sigma", "q"];
 
@@ -143,6 +69,23 @@ const ALIASES: &[(&str, &str)] = &[
     ("column_mapping", "columns"),
     ("pack", "packing"),
     ("sample_packing", "packing"),
+    ("dataset_path", "data"),
+    ("dataset_name", "data"),
+    ("dataset_dir", "data"),
+    ("pretrained_model_name_or_path", "model"),
+    ("quantization_bit", "quantization"),
+    ("micro_batch", "micro_batch_size"),
+    ("output_dir", "name"),
+    ("run_name", "name"),
+    ("max_trials", "run_cap"),
+    ("n_trials", "run_cap"),
+    ("num_trials", "run_cap"),
+    ("num_samples", "run_cap"),
+    ("eval_dataset", "validation"),
+    ("eval_file", "validation"),
+    ("validation_file", "validation"),
+    ("train_file", "train"),
+    ("test_file", "test"),
     ("val", "validation"),
     ("val_fraction", "validation_fraction"),
     ("val_set_size", "validation_fraction"),
@@ -155,6 +98,10 @@ const ALIASES: &[(&str, &str)] = &[
     ("mem_gb", "mem"),
     ("slurm_setup", "setup"),
     ("bayesian", "bayes"),
+    ("bayesian_optimization", "bayes"),
+    ("bayesopt", "bayes"),
+    ("gp", "bayes"),
+    ("optuna", "bayes"),
     ("tpe", "bayes"),
     ("random_search", "random"),
     ("grid_search", "grid"),
@@ -200,6 +147,12 @@ const FOREIGN_TOP: &[Foreign] = &[
     ("image_uri", "trials run without containers", "remove it; `executor:` says where trials run"),
 ];
 
+const YAML_1_1: &[Foreign] = &[(
+    "<<",
+    "YAML 1.2 has no merge keys, and here `<<` is a key like any other",
+    "write the keys out; an anchor `&name` and its alias `*name` can stand for a whole value",
+)];
+
 const FOREIGN_PARAMETER: &[Foreign] = &[
     (
         "parameters",
@@ -239,7 +192,9 @@ pub(crate) fn unknown(key: &str, section: &str, known: &[&'static str]) -> Mista
         s if s.starts_with("parameters.") => FOREIGN_PARAMETER,
         _ => &[],
     };
-    for (tool, keys) in [("W&B sweeps", foreign), ("transformers", FOREIGN_ARGUMENTS)] {
+    for (tool, keys) in
+        [("W&B sweeps", foreign), ("transformers", FOREIGN_ARGUMENTS), ("YAML 1.1", YAML_1_1)]
+    {
         if let Some(&(_, why, instead)) = keys.iter().find(|(name, ..)| *name == plain(key)) {
             return Mistake::ForeignKey { key: key.to_owned(), tool, why, instead };
         }
@@ -294,4 +249,37 @@ fn home(key: &str) -> Option<&'static str> {
         .into_iter()
         .find(|(_, keys)| keys.contains(&key))
         .map(|(section, _)| section)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guide_to_the_sweep_file_names_every_key() {
+        let (_, guide) = crate::GUIDES[0];
+        let own = [
+            TOP,
+            BAYES,
+            RANK_LADDER,
+            REPLICATES,
+            METRIC,
+            DATA,
+            TRAIN,
+            EXECUTOR,
+            SLURM,
+            REPORT,
+            EARLY_TERMINATE,
+            PARAMETER,
+        ]
+        .concat();
+        for key in own.into_iter().chain(parameters()) {
+            let is_named = guide.match_indices(key).any(|(at, _)| {
+                let is_word = |c: char| c.is_alphanumeric() || c == '_';
+                let (before, after) = (&guide[..at], &guide[at + key.len()..]);
+                !before.ends_with(is_word) && !after.starts_with(is_word)
+            });
+            assert!(is_named, "`{key}` is not in guides/sweep-file.md");
+        }
+    }
 }

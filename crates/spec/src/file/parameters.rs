@@ -16,7 +16,7 @@ use crate::parameter::{Kind, Parameter, ParameterValue, Row};
 use crate::space::{Axis, Choice};
 
 /// More values than these are a range; each is compared with all others.
-const MOST_LISTED: usize = 10_000;
+pub(crate) const MOST_LISTED: usize = 10_000;
 
 /// What the file says of each parameter, and where.
 #[derive(Debug, Default)]
@@ -51,8 +51,8 @@ impl ParametersFile {
                 findings.mistake::<()>(key.place, mistake);
                 continue;
             }
-            let listed = matches!(node.value, Value::List(_) | Value::Map(_));
-            if listed && !matches!(parameter.row().kind, Kind::Modules(_)) {
+            let entry = Entry { parameter, what: &what, node, key: key.place };
+            if entry.is_varied() {
                 let mut mistake = wrong_type(&what, &"a single value", node);
                 if let Mistake::WrongType { help, .. } = &mut mistake {
                     *help = Some("to vary it, write it under `parameters`");
@@ -120,6 +120,15 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// Whether it is written with more than one value.
+    fn is_varied(&self) -> bool {
+        match &self.node.value {
+            Value::List(items) => !self.is_one_value(items),
+            Value::Map(_) => true,
+            _ => false,
+        }
+    }
+
     fn is_one_value(&self, items: &[Node]) -> bool {
         matches!(self.row().kind, Kind::Modules(_))
             && items.iter().all(|item| match &item.value {
@@ -142,8 +151,19 @@ impl<'a> Entry<'a> {
             };
             return findings.mistake(self.key, mistake);
         }
+        if let (Some((key, _)), Some(_)) = (section.entry("probabilities"), section.entry("value"))
+        {
+            let mistake = Mistake::UnknownKey {
+                key: key.name.clone(),
+                section: format!("`{}` with one value", self.what),
+                similar: None,
+                belongs: None,
+                known: vec!["value", "distribution"],
+            };
+            return findings.mistake(key.place, mistake);
+        }
         let distribution = section.get("distribution");
-        let named = |name: &str| distribution.is_some_and(|d| d.raw == name);
+        let named = |name: &str| distribution.is_some_and(|d| d.word() == name);
         match given.first() {
             Some(&"value") if distribution.is_none() || named("constant") => {
                 section.require("value", "value: 8", findings).map(Written::One)
@@ -163,7 +183,7 @@ impl<'a> Entry<'a> {
                     both: format!(
                         "`{}` and the distribution `{}`",
                         section.full(kind),
-                        distribution.map_or("", |d| &d.raw)
+                        distribution.map_or("", |d| d.word())
                     ),
                     help: "remove `distribution:`, or give its range instead".to_owned(),
                 };

@@ -2,9 +2,11 @@
 
 use super::findings::Findings;
 use super::keys;
-use super::scalar::wrong_type;
+use super::scalar::{self, wrong_type};
+use super::sections::{self, Takes};
 use super::yaml::{Key, Node, Value};
 use crate::error::Place;
+use crate::limits::Limits;
 use crate::mistake::Mistake;
 
 /// A section with known keys only, each at most once.
@@ -87,6 +89,27 @@ impl<'a> Section<'a> {
         read: impl FnOnce(&str, &Node, &mut Findings) -> Option<T>,
     ) -> Option<T> {
         self.get(key).and_then(|node| read(&self.full(key), node, findings))
+    }
+
+    /// An optional whole number within the limits of its row.
+    pub fn whole(&self, key: &'static str, findings: &mut Findings) -> Option<u32> {
+        let limits = self.limits(key);
+        self.read(key, findings, |what, node, findings| scalar::whole(what, node, limits, findings))
+    }
+
+    /// An optional number within the limits of its row.
+    pub fn number(&self, key: &'static str, findings: &mut Findings) -> Option<f64> {
+        let limits = self.limits(key);
+        self.read(key, findings, |what, node, findings| {
+            scalar::number(what, node, limits, findings)
+        })
+    }
+
+    fn limits(&self, key: &str) -> Limits {
+        match sections::find(&self.name, key).map(|setting| &setting.takes) {
+            Some(Takes::Whole(limits) | Takes::Number(limits)) => *limits,
+            other => unreachable!("`{}` is read as a number, but is {other:?}", self.full(key)),
+        }
     }
 
     /// The full name of a key of this section.

@@ -8,13 +8,14 @@ use super::findings::{At, Findings};
 use super::keys;
 use super::scalar::{self, wrong_type};
 use super::section::Section;
+use super::words;
 use super::yaml::{Key, Node, Value};
 use crate::error::Place;
 use crate::limits::Limits;
 use crate::mistake::Mistake;
 use crate::settings::{
-    BayesSettings, DataSettings, DeviceChoice, Devices, Dtype, EvalSettings, ExecutorSettings,
-    OptimizerSettings, RankLadderSettings, Replicates, ReportSettings, SaveStrategy, TrainSettings,
+    BayesSettings, DataSettings, DeviceChoice, Devices, EvalSettings, ExecutorSettings,
+    OptimizerSettings, RankLadderSettings, Replicates, ReportSettings, TrainSettings,
 };
 
 /// The section `data`, with paths as written.
@@ -109,25 +110,14 @@ pub(crate) fn paths(what: &str, node: &Node, findings: &mut Findings) -> Vec<At<
     }
 }
 
-const DTYPES: [(&str, Dtype); 6] = [
-    ("auto", Dtype::Auto),
-    ("f32", Dtype::F32),
-    ("float32", Dtype::F32),
-    ("fp32", Dtype::F32),
-    ("bf16", Dtype::Bf16),
-    ("bfloat16", Dtype::Bf16),
-];
-
 /// The settings of `train` that all trials share; trial parameters there are read elsewhere.
 pub(crate) fn train(section: &Section, findings: &mut Findings) -> TrainSettings {
     let defaults = TrainSettings::default();
     let optimizer = defaults.optimizer;
-    let beta = Limits::from(0.0).below(1.0);
     TrainSettings {
-        max_seq_len: whole(section, "max_seq_len", 2, findings).unwrap_or(defaults.max_seq_len),
-        micro_batch_size: whole(section, "micro_batch_size", 1, findings),
-        decay_ratio: real(section, "decay_ratio", Limits::above(0.0).to(1.0), findings)
-            .unwrap_or(defaults.decay_ratio),
+        max_seq_len: section.whole("max_seq_len", findings).unwrap_or(defaults.max_seq_len),
+        micro_batch_size: section.whole("micro_batch_size", findings),
+        decay_ratio: section.number("decay_ratio", findings).unwrap_or(defaults.decay_ratio),
         warmup_steps: warmup_steps(section, findings),
         gradient_checkpointing: section.read(
             "gradient_checkpointing",
@@ -139,32 +129,31 @@ pub(crate) fn train(section: &Section, findings: &mut Findings) -> TrainSettings
         ),
         dtype: section
             .read("dtype", findings, |what, node, findings| {
-                scalar::word(what, "number format", &DTYPES, node, findings)
+                scalar::word(what, "number format", words::DTYPES, node, findings).flatten()
             })
             .unwrap_or(defaults.dtype),
-        divergence_factor: real(section, "divergence_factor", Limits::above(1.0), findings)
+        divergence_factor: section
+            .number("divergence_factor", findings)
             .unwrap_or(defaults.divergence_factor),
         optimizer: OptimizerSettings {
-            adam_beta1: real(section, "adam_beta1", beta, findings).unwrap_or(optimizer.adam_beta1),
-            adam_beta2: real(section, "adam_beta2", beta, findings).unwrap_or(optimizer.adam_beta2),
-            adam_epsilon: real(section, "adam_epsilon", Limits::above(0.0), findings)
+            adam_beta1: section.number("adam_beta1", findings).unwrap_or(optimizer.adam_beta1),
+            adam_beta2: section.number("adam_beta2", findings).unwrap_or(optimizer.adam_beta2),
+            adam_epsilon: section
+                .number("adam_epsilon", findings)
                 .unwrap_or(optimizer.adam_epsilon),
             max_grad_norm: max_grad_norm(section, optimizer.max_grad_norm, findings),
         },
         eval: EvalSettings {
-            eval_steps: whole(section, "eval_steps", 1, findings),
-            train_subset: whole(section, "eval_train_examples", 1, findings),
+            eval_steps: section.whole("eval_steps", findings),
+            train_subset: section.whole("eval_train_examples", findings),
         },
         save_strategy: section
             .read("save_strategy", findings, |what, node, findings| {
-                scalar::word(what, "strategy", &SAVE_STRATEGIES, node, findings)
+                scalar::word(what, "strategy", words::SAVE_STRATEGIES, node, findings).flatten()
             })
             .unwrap_or_default(),
     }
 }
-
-const SAVE_STRATEGIES: [(&str, SaveStrategy); 2] =
-    [("best", SaveStrategy::Best), ("epoch", SaveStrategy::Epoch)];
 
 /// Other trainers keep their adapters themselves: only that of the best evaluation is copied.
 pub(crate) fn check_save_strategy(
@@ -186,7 +175,7 @@ pub(crate) fn check_save_strategy(
 
 /// Steps of warmup; with a ratio beside them it could not be told which is meant.
 fn warmup_steps(section: &Section, findings: &mut Findings) -> Option<u32> {
-    let steps = whole(section, "warmup_steps", 0, findings)?;
+    let steps = section.whole("warmup_steps", findings)?;
     if section.get("warmup_ratio").is_some() {
         let place = section.get("warmup_steps")?.place;
         let mistake = Mistake::Conflict {
@@ -204,7 +193,7 @@ fn max_grad_norm(section: &Section, default: Option<f64>, findings: &mut Finding
     if node.value == Value::Null {
         return None;
     }
-    let norm = scalar::number("train.max_grad_norm", node, Limits::from(0.0), findings)?;
+    let norm = section.number("max_grad_norm", findings)?;
     (norm > 0.0).then_some(norm)
 }
 
@@ -214,20 +203,19 @@ pub(crate) fn executor(node: &Node, findings: &mut Findings) -> Option<ExecutorS
     let (device, devices) = devices(&section, findings);
     let defaults = ExecutorSettings::default();
     let mut count =
-        |key: &str, low: u32, default: u32| whole(&section, key, low, findings).unwrap_or(default);
+        |key: &'static str, default: u32| section.whole(key, findings).unwrap_or(default);
     Some(ExecutorSettings {
         kind: kind.unwrap_or(defaults.kind),
         device: device.unwrap_or(defaults.device),
-        checkpoint_seconds: count("checkpoint_seconds", 1, defaults.checkpoint_seconds),
-        max_retries: count("max_retries", 0, defaults.max_retries),
-        heartbeat_seconds: count("heartbeat_seconds", 10, defaults.heartbeat_seconds),
+        checkpoint_seconds: count("checkpoint_seconds", defaults.checkpoint_seconds),
+        max_retries: count("max_retries", defaults.max_retries),
+        heartbeat_seconds: count("heartbeat_seconds", defaults.heartbeat_seconds),
         max_consecutive_failures: count(
             "max_consecutive_failures",
-            1,
             defaults.max_consecutive_failures,
         ),
         devices,
-        max_packed: whole(&section, "max_packed", 1, findings),
+        max_packed: section.whole("max_packed", findings),
         memory_limit: section.read("memory_limit", findings, bytes),
     })
 }
@@ -322,9 +310,10 @@ pub(crate) fn rank_ladder(node: &Node, findings: &mut Findings) -> Option<RankLa
     let section = Section::open("rank_ladder", node, keys::RANK_LADDER, findings)?;
     let defaults = RankLadderSettings::default();
     Some(RankLadderSettings {
-        trials_per_rung: whole(&section, "trials_per_rung", 1, findings)
+        trials_per_rung: section
+            .whole("trials_per_rung", findings)
             .unwrap_or(defaults.trials_per_rung),
-        sigma: real(&section, "sigma", Limits::from(0.0), findings).unwrap_or(defaults.sigma),
+        sigma: section.number("sigma", findings).unwrap_or(defaults.sigma),
     })
 }
 
@@ -337,48 +326,24 @@ pub(crate) fn replicates(node: &Node, findings: &mut Findings) -> Option<Replica
     let section = Section::open("replicates", node, keys::REPLICATES, findings)?;
     section.require("seeds", "seeds: 2", findings)?;
     Some(Replicates {
-        seeds: whole(&section, "seeds", 1, findings)?,
-        top: whole(&section, "top", 1, findings).unwrap_or(Replicates::TOP),
+        seeds: section.whole("seeds", findings)?,
+        top: section.whole("top", findings).unwrap_or(Replicates::TOP),
     })
 }
 
 pub(crate) fn report(node: &Node, findings: &mut Findings) -> Option<ReportSettings> {
     let section = Section::open("report", node, keys::REPORT, findings)?;
     let defaults = ReportSettings::default();
-    let (any, share) = (Limits::from(0.0), Limits::from(0.0).to(1.0));
-    let mut read = |key: &str, limits: Limits, default: f64| {
-        real(&section, key, limits, findings).unwrap_or(default)
-    };
+    let mut read =
+        |key: &'static str, default: f64| section.number(key, findings).unwrap_or(default);
     Some(ReportSettings {
-        overfit_sigma: read("overfit_sigma", any, defaults.overfit_sigma),
-        overfit_min_rise: read("overfit_min_rise", any, defaults.overfit_min_rise),
-        overfit_probability: read("overfit_probability", share, defaults.overfit_probability),
-        too_slow_share: read("too_slow_share", share, defaults.too_slow_share),
-        underfit_share: read("underfit_share", share, defaults.underfit_share),
-        forgetting_share: read("forgetting_share", any, defaults.forgetting_share),
+        overfit_sigma: read("overfit_sigma", defaults.overfit_sigma),
+        overfit_min_rise: read("overfit_min_rise", defaults.overfit_min_rise),
+        overfit_probability: read("overfit_probability", defaults.overfit_probability),
+        too_slow_share: read("too_slow_share", defaults.too_slow_share),
+        underfit_share: read("underfit_share", defaults.underfit_share),
+        forgetting_share: read("forgetting_share", defaults.forgetting_share),
     })
-}
-
-/// An optional whole number from `low` on.
-pub(crate) fn whole(
-    section: &Section,
-    key: &str,
-    low: u32,
-    findings: &mut Findings,
-) -> Option<u32> {
-    section.read(key, findings, |what, node, findings| {
-        scalar::whole(what, node, Limits::whole(low), findings)
-    })
-}
-
-/// An optional number within limits.
-pub(crate) fn real(
-    section: &Section,
-    key: &str,
-    limits: Limits,
-    findings: &mut Findings,
-) -> Option<f64> {
-    section.read(key, findings, |what, node, findings| scalar::number(what, node, limits, findings))
 }
 
 /// A key as given, with its place.

@@ -5,47 +5,11 @@ use std::collections::BTreeMap;
 use super::findings::Findings;
 use super::scalar::{self, wrong_type};
 use super::section::Section;
-use super::settings::whole;
+use super::sections::{OPTION_KEYS, OUR_OPTIONS};
 use super::yaml::{Key, Node, Value};
 use crate::limits::Limits;
 use crate::mistake::Mistake;
 use crate::slurm::SlurmSettings;
-
-/// Options of `sbatch` that a job needs to have as lorasweep sets them.
-const OURS: [&str; 18] = [
-    "array",
-    "chdir",
-    "clusters",
-    "comment",
-    "error",
-    "export",
-    "job-name",
-    "no-requeue",
-    "nodes",
-    "ntasks",
-    "open-mode",
-    "output",
-    "parsable",
-    "requeue",
-    "signal",
-    "test-only",
-    "wait",
-    "wrap",
-];
-
-/// Options of `sbatch` that have a key of their own.
-const KEYS: [&str; 10] = [
-    "partition",
-    "account",
-    "qos",
-    "time",
-    "gpus-per-node",
-    "gres",
-    "cpus-per-task",
-    "mem",
-    "constraint",
-    "exclude",
-];
 
 pub(crate) fn read(section: &Section, findings: &mut Findings) -> SlurmSettings {
     let defaults = SlurmSettings::default();
@@ -58,23 +22,17 @@ pub(crate) fn read(section: &Section, findings: &mut Findings) -> SlurmSettings 
         constraint: text("constraint"),
         time: section.read("time", findings, time),
         gpus_per_node: section.read("gpus_per_node", findings, gpus),
-        cpus_per_task: whole(section, "cpus_per_task", 1, findings),
+        cpus_per_task: section.whole("cpus_per_task", findings),
         mem: section.read("mem", findings, memory),
         exclude: section.read("exclude", findings, nodes),
         setup: section.read("setup", findings, lines).unwrap_or_default(),
         signal_delay_seconds: section
-            .read("signal_delay_seconds", findings, |what, node, findings| {
-                scalar::whole(what, node, Limits::whole(1).to(65535.0), findings)
-            })
+            .whole("signal_delay_seconds", findings)
             .unwrap_or(defaults.signal_delay_seconds),
         additional_parameters: section
             .read("additional_parameters", findings, additional)
             .unwrap_or_default(),
-        max_jobs: section
-            .read("max_jobs", findings, |what, node, findings| {
-                scalar::whole(what, node, Limits::whole(1).to(1000.0), findings)
-            })
-            .unwrap_or(defaults.max_jobs),
+        max_jobs: section.whole("max_jobs", findings).unwrap_or(defaults.max_jobs),
     };
     if let (Some(_), Some(node)) = (section.get("gpus_per_node"), section.get("gres"))
         && settings.gres.as_deref().is_some_and(|gres| gres.contains("gpu"))
@@ -252,9 +210,9 @@ fn option_name(key: &Key, findings: &mut Findings) -> Option<String> {
         why: why.to_owned(),
         instead,
     };
-    let mistake = if let Some(ours) = OURS.iter().find(|ours| **ours == name) {
+    let mistake = if let Some(ours) = OUR_OPTIONS.iter().find(|ours| **ours == name) {
         wrong("lorasweep sets it itself", format!("remove `{ours}`"))
-    } else if KEYS.contains(&name.as_str()) {
+    } else if OPTION_KEYS.contains(&name.as_str()) {
         let own = name.replace('-', "_");
         wrong("it has a key of its own", format!("write `{own}` directly under `executor:`"))
     } else if name.len() < 2

@@ -10,10 +10,10 @@ use super::scalar;
 use super::section::Section;
 use super::settings::{self, DataFile, placed};
 use super::variant;
+use super::words;
 use super::yaml::Node;
 use crate::base::Quantization;
 use crate::error::Place;
-use crate::limits::Limits;
 use crate::mistake::Mistake;
 use crate::settings::{
     BayesSettings, ExecutorSettings, RankLadderSettings, Replicates, ReportSettings, TrainSettings,
@@ -107,7 +107,7 @@ impl SweepFile {
             early_terminate: top
                 .get("early_terminate")
                 .and_then(|node| early_terminate::read(node, &report, findings)),
-            run_cap: settings::whole(&top, "run_cap", 1, findings),
+            run_cap: top.whole("run_cap", findings),
             has_run_cap: top.get("run_cap").is_some(),
             replicates: top.get("replicates").and_then(|node| settings::replicates(node, findings)),
             warm_start: top
@@ -119,7 +119,7 @@ impl SweepFile {
                 .get("base_weights")
                 .and_then(|node| settings::path("base_weights", node, findings)),
             quantization: placed(&top, "quantization", findings, |what, node, findings| {
-                scalar::word(what, "quantization", &QUANTIZATIONS, node, findings)
+                scalar::word(what, "quantization", &words::QUANTIZATIONS, node, findings).flatten()
             }),
             data: data.and_then(|node| settings::data(node, findings)),
             variant: train
@@ -134,27 +134,8 @@ impl SweepFile {
     }
 }
 
-const QUANTIZATIONS: [(&str, Quantization); Quantization::ALL.len()] = {
-    let mut words = [("", Quantization::Nf4); Quantization::ALL.len()];
-    let mut i = 0;
-    while i < words.len() {
-        words[i] = (Quantization::ALL[i].name(), Quantization::ALL[i]);
-        i += 1;
-    }
-    words
-};
-
 fn read_method(node: &Node, findings: &mut Findings) -> Option<At<Method>> {
-    let methods = [
-        ("grid", Some(Method::Grid)),
-        ("random", Some(Method::Random)),
-        ("sobol", Some(Method::Sobol)),
-        ("bayes", Some(Method::Bayes)),
-        ("rank_ladder", Some(Method::RankLadder)),
-        ("custom", None),
-        ("hyperband", None),
-    ];
-    match scalar::word("method", "method", &methods, node, findings)? {
+    match scalar::word("method", "method", words::METHODS, node, findings)? {
         Some(value) => Some(At { value, place: node.place }),
         None => findings.mistake(
             node.place,
@@ -174,13 +155,11 @@ const DEFAULT_METRIC: Metric =
 fn read_metric(node: &Node, findings: &mut Findings) -> Option<Metric> {
     let section = Section::open("metric", node, keys::METRIC, findings)?;
     section.read("name", findings, |what, node, findings| {
-        let names = [("eval_loss", MetricName::EvalLoss)];
-        scalar::word(what, "metric", &names, node, findings)
+        scalar::word(what, "metric", words::METRICS, node, findings)
     });
     section.read("goal", findings, |what, node, findings| {
-        let goals = [("minimize", true), ("maximize", false)];
-        if scalar::word(what, "goal", &goals, node, findings)? {
-            return Some(Goal::Minimize);
+        if let Some(goal) = scalar::word(what, "goal", words::GOALS, node, findings)? {
+            return Some(goal);
         }
         let mistake = Mistake::NotAvailable {
             what: "goal",
@@ -189,6 +168,6 @@ fn read_metric(node: &Node, findings: &mut Findings) -> Option<Metric> {
         };
         findings.mistake(node.place, mistake)
     });
-    let target = settings::real(&section, "target", Limits::above(0.0), findings);
+    let target = section.number("target", findings);
     Some(Metric { target, ..DEFAULT_METRIC })
 }

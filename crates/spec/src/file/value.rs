@@ -65,7 +65,7 @@ fn per_rank(row: &Row, what: &str, node: &Node, findings: &mut Findings) -> Opti
 const ALPHA: &str = "a number, or a multiple of the rank such as 2r";
 
 /// Names that stand for several layers, with PEFT's spelling and ours.
-const PRESETS: [(&str, &[TargetModule]); 4] = [
+pub(crate) const MODULE_WORDS: [(&str, &[TargetModule]); 4] = [
     ("all-linear", &TargetModule::ALL),
     ("all_linear", &TargetModule::ALL),
     (
@@ -77,14 +77,14 @@ const PRESETS: [(&str, &[TargetModule]); 4] = [
 
 /// Whether a name stands for several layers.
 pub(crate) fn is_preset(name: &str) -> bool {
-    PRESETS.iter().any(|(preset, _)| *preset == name)
+    MODULE_WORDS.iter().any(|(preset, _)| *preset == name)
 }
 
 /// Reads a preset, the name of one layer, or a list of names.
 fn modules(what: &str, node: &Node, findings: &mut Findings) -> Option<Vec<TargetModule>> {
     let modules = match &node.value {
         Value::Text(name) => {
-            let preset = PRESETS.iter().find(|(preset, _)| preset == name);
+            let preset = MODULE_WORDS.iter().find(|(preset, _)| preset == name);
             return match preset {
                 Some((_, modules)) => Some(modules.to_vec()),
                 None => layer(name, node, findings).map(|module| vec![module]),

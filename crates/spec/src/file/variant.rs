@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::findings::Findings;
 use super::scalar::{self, wrong_type};
 use super::section::Section;
+use super::words;
 use super::yaml::{Node, Value};
 use crate::limits::Limits;
 use crate::mistake::Mistake;
@@ -62,16 +63,7 @@ fn init_lora_weights(what: &str, node: &Node, findings: &mut Findings) -> Option
     if node.value == Value::Bool(true) {
         return Some(InitLoraWeights::Default);
     }
-    let words = [
-        ("default", Some(InitLoraWeights::Default)),
-        ("orthogonal", Some(InitLoraWeights::Orthogonal)),
-        ("pissa", None),
-        ("gaussian", None),
-        ("eva", None),
-        ("olora", None),
-        ("loftq", None),
-    ];
-    let init = scalar::word(what, "initialisation", &words, node, findings)?;
+    let init = scalar::word(what, "initialisation", words::INITIALISATIONS, node, findings)?;
     if init.is_none() {
         let mistake = Mistake::NotAvailable {
             what: "initialisation",

@@ -44,6 +44,11 @@ pub(crate) struct Key {
 }
 
 impl Node {
+    /// A scalar's text without its quotes.
+    pub fn word(&self) -> &str {
+        if let Value::Text(text) = &self.value { text } else { &self.raw }
+    }
+
     /// The value in words, for messages: `the text "abc"`, `the number 3`, `a list`.
     pub fn describe(&self) -> String {
         match &self.value {
@@ -64,7 +69,8 @@ const START: Place = Place { line: 1, column: 1, length: 1 };
 pub(crate) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
     let options = serde_saphyr::options! {
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
-        merge_keys: MergeKeyPolicy::Error,
+        // YAML 1.2 has none: `<<` is a key like any other, and one that no section knows.
+        merge_keys: MergeKeyPolicy::AsOrdinary,
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         strict_booleans: true,
         with_snippet: false,
@@ -72,6 +78,7 @@ pub(crate) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
     match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
         Ok(root) => {
             let mut root = Source::new(text).node(root);
+            warn_of_octals(&root, findings);
             if root.value == Value::Null {
                 root.place = START;
             }
@@ -90,6 +97,51 @@ pub(crate) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
             findings.mistake(place, Mistake::Syntax { message })
         }
     }
+}
+
+/// Warns of numbers that YAML 1.1, which `PyYAML` reads, takes for octal; YAML 1.2 writes `0o10`.
+fn warn_of_octals(node: &Node, findings: &mut Findings) {
+    match &node.value {
+        Value::Int(value) if is_octal_in_yaml_1_1(&node.raw) => {
+            let digits = node.raw.trim_start_matches(['-', '+', '0']);
+            let other = i128::from_str_radix(digits, 8).unwrap_or_default();
+            let sign = if node.raw.starts_with('-') { "-" } else { "" };
+            findings.warning(
+                node.place,
+                format!(
+                    "`{}` is {value} in YAML 1.2; in YAML 1.1, which PyYAML reads, it is {sign}{other}",
+                    node.raw
+                ),
+                format!("write `{value}`"),
+            );
+        }
+        Value::List(items) => {
+            for item in items {
+                warn_of_octals(item, findings);
+            }
+        }
+        Value::Map(entries) => {
+            for (_, value) in entries {
+                warn_of_octals(value, findings);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn is_octal_in_yaml_1_1(raw: &str) -> bool {
+    let digits = raw.strip_prefix(['-', '+']).unwrap_or(raw);
+    let is_octal =
+        |text: &str| !text.is_empty() && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    digits.strip_prefix('0').is_some_and(is_octal)
+}
+
+/// A plain scalar of digits with zeros before them, which YAML 1.2 reads as a decimal number.
+fn padded_number(raw: &str) -> Option<i128> {
+    let digits = raw.strip_prefix(['-', '+']).unwrap_or(raw);
+    let is_padded = digits.len() > 1 && digits.starts_with('0');
+    let is_number = is_padded && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| raw.trim_start_matches('+').parse().ok()).flatten()
 }
 
 /// The tree as serde builds it, before places are turned into lines and columns.
@@ -189,7 +241,10 @@ impl<'a> Source<'a> {
             Raw::Bool(value) => Value::Bool(value),
             Raw::Int(value) => Value::Int(value),
             Raw::Float(value) => Value::Float(value),
-            Raw::Text(value) => Value::Text(value),
+            Raw::Text(value) => match padded_number(&self.cut(place)) {
+                Some(number) => Value::Int(number),
+                None => Value::Text(value),
+            },
             Raw::List(items) => Value::List(items.into_iter().map(|i| self.node(i)).collect()),
             Raw::Map(entries) => Value::Map(
                 entries
@@ -252,6 +307,10 @@ mod tests {
             ("a: 1e-4", Value::Float(1e-4)),
             ("a: .5", Value::Float(0.5)),
             ("a: 16", Value::Int(16)),
+            ("a: 010", Value::Int(10)),
+            ("a: -007", Value::Int(-7)),
+            ("a: 0o10", Value::Int(8)),
+            ("a: \"010\"", Value::Text("010".to_owned())),
             ("a: -3", Value::Int(-3)),
             ("a: yes", Value::Text("yes".to_owned())),
             ("a: true", Value::Bool(true)),
@@ -261,6 +320,18 @@ mod tests {
         ] {
             assert_eq!(entry(text).value, value, "{text}");
         }
+    }
+
+    #[test]
+    fn a_number_that_yaml_1_1_takes_for_octal_is_warned_of() {
+        let warnings = |text: &str| {
+            let mut findings = Findings::default();
+            parse(text, &mut findings).expect("the text is YAML");
+            findings.warnings.into_iter().map(|at| at.value.message).collect::<Vec<_>>()
+        };
+        let found = warnings("a: [8, 010]\nb: {c: 0}\nd: 08\ne: '010'\n");
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("`010` is 10") && found[0].ends_with("it is 8"), "{found:?}");
     }
 
     #[test]

@@ -128,6 +128,14 @@ impl Row {
         }
     }
 
+    /// Its value as every report writes it: rates as `2e-3`.
+    pub fn shown(&self, config: &TrialConfig) -> String {
+        match (&self.kind, self.get(config)) {
+            (Kind::Rate(_), ParameterValue::Real(x)) => format!("{x:e}"),
+            (_, value) => value.to_string(),
+        }
+    }
+
     /// Gives a configuration the value. A multiple of the rank is taken of the rank that it has.
     pub(crate) fn set(&self, config: &mut TrialConfig, value: ParameterValue) {
         match (&self.kind, value.at_rank(config.rank)) {
@@ -179,6 +187,11 @@ impl Row {
     /// says counts for all trials.
     pub(crate) fn has_default(&self) -> bool {
         self.default != ParameterValue::Name(None)
+    }
+
+    /// What other tools call it.
+    pub fn other_names(&self) -> impl Iterator<Item = &'static str> {
+        self.aliases.iter().copied().chain(self.peft)
     }
 
     /// Whether another tool calls it `name`.

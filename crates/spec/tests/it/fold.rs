@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use spec::{
-    EndsSeen, Evaluation, Event, LrScheduler, Outcome, Promoted, StopReason, SweepState,
-    TargetModule, TrainPoint, Trial, TrialConfig, TrialId, TrialStatus,
+    EndsSeen, Evaluation, Event, LrScheduler, Outcome, Promoted, Record, SCHEMA_VERSION,
+    StopReason, SweepState, TargetModule, TrainPoint, Trial, TrialConfig, TrialId, TrialStatus,
 };
 
 const ID: TrialId = TrialId(1);
@@ -233,7 +233,11 @@ proptest! {
 
 fn began_at(at: u64) -> Event {
     let start = spec::LogicalStart { at, per_step: 2, slots: 1 };
-    Event::TrialProposed { trial: Trial { id: ID, config: config(8) }, start: Some(start) }
+    Event::TrialProposed {
+        trial: Trial { id: ID, config: config(8) },
+        start: Some(start),
+        is_added: false,
+    }
 }
 
 /// A trial of 2 micro-batches a step that began at 100, was stopped after step 5 (at 110), and went
@@ -302,4 +306,41 @@ fn what_was_written_before_groups_and_probabilities_were_kept_still_opens() {
     settings.as_object_mut().expect("an object").remove("overfit_probability");
     let read: spec::ReportSettings = serde_json::from_value(settings).expect("old settings");
     assert_eq!(read, spec::ReportSettings::default());
+}
+
+#[test]
+fn spans_begin_with_a_start_and_end_with_the_last_word_of_the_trial() {
+    let start = |trial, device: &str| Event::TrialStarted {
+        trial: TrialId(trial),
+        device: device.to_owned(),
+        from_step: 0,
+        total_steps: 10,
+        continues: None,
+    };
+    let launch = || Event::SweepStarted {
+        name: "x".to_owned(),
+        fingerprint: "f".to_owned(),
+        version: "1".to_owned(),
+    };
+    let saved = |trial| Event::Checkpointed { trial: TrialId(trial), step: 3 };
+    let events = [
+        (10, launch()),
+        (20, start(1, "cpu")),
+        (30, start(2, "cuda:0")),
+        (50, saved(1)),
+        // Here the process died: what follows is another launch.
+        (900, launch()),
+        (910, start(1, "cpu")),
+        (950, saved(1)),
+    ];
+    let records: Vec<Record> = events
+        .into_iter()
+        .map(|(at_ms, event)| Record { v: SCHEMA_VERSION, at_ms, seq: None, attempt: None, event })
+        .collect();
+    let timeline = SweepState::from_records(&records).timeline;
+    let spans = timeline.spans().into_iter().map(|span| (span.trial.0, span.from_ms, span.to_ms));
+    assert_eq!(spans.collect::<Vec<_>>(), [(1, 20, 50), (2, 30, 30), (1, 910, 950)]);
+    assert_eq!(timeline.bounds(TrialId(1)), Some((20, 950)));
+    assert_eq!(timeline.bounds(TrialId(3)), None);
+    assert_eq!(timeline.whole(), Some((20, 950)));
 }

@@ -164,7 +164,7 @@ fn looking_refuses_what_opening_would_refuse_and_leaves_no_trace() {
     let locked = SweepDir::look(results.path(), &identity(1)).unwrap_err();
     assert!(matches!(locked, StoreError::Locked { .. }), "{locked}");
     drop(first);
-    let state = SweepDir::look(results.path(), &identity(1)).unwrap().unwrap();
+    let state = SweepDir::look(results.path(), &identity(1)).unwrap().unwrap().state;
     assert_eq!(state.trials.len(), 1);
     let different = SweepDir::look(results.path(), &identity(2)).unwrap_err();
     assert!(matches!(different, StoreError::DifferentSweep { .. }), "{different}");

@@ -3,4 +3,5 @@
 mod common;
 mod folder;
 mod hostile_files;
+mod hostile_lists;
 mod journal;

@@ -1,11 +1,35 @@
 //! How A `[R, in]` and B `[out, R]` of one site begin.
 
-use rand::Rng;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use spec::{InitLoraWeights, TargetModule};
 
-use super::Site;
+use super::layout::{AdapterLayout, Site};
+
+impl AdapterLayout {
+    /// The values that training begins with; it begins at the base model, because `B A` is zero.
+    /// Magnitudes, which depend on the base model's weights, stay zero
+    /// ([`crate::decoder::Decoder::set_magnitudes`]).
+    pub fn initial_values(&self, seed: u64, init: InitLoraWeights) -> Vec<f32> {
+        let mut values = vec![0.0; self.len];
+        for (index, site) in self.sites.iter().enumerate() {
+            // A stream a site: its values do not depend on which other modules are adapted. A fused
+            // projection has that of its first part.
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let module = site.module.parts().first().copied().unwrap_or(site.module);
+            rng.set_stream(1 + (site.layer * TargetModule::ALL.len()) as u64 + module as u64);
+            let (a, b) = values[site.a..self.b_range(index).end].split_at_mut(site.b - site.a);
+            match init {
+                InitLoraWeights::Default => uniform(a, site, &mut rng),
+                InitLoraWeights::Orthogonal => orthogonal(a, b, site, &mut rng),
+            }
+        }
+        values
+    }
+}
 
 /// PEFT's default: A uniform in `±1/sqrt(in)` (Kaiming with `a = sqrt(5)`), B stays zero.
-pub(super) fn uniform(a: &mut [f32], site: &Site, rng: &mut impl Rng) {
+fn uniform(a: &mut [f32], site: &Site, rng: &mut impl Rng) {
     let bound = 1.0 / (site.inputs as f32).sqrt();
     for x in a {
         *x = rng.random_range(-bound..bound);
@@ -15,7 +39,7 @@ pub(super) fn uniform(a: &mut [f32], site: &Site, rng: &mut impl Rng) {
 /// PEFT's `orthogonal`: with Q a random orthogonal `R x R` matrix and X, Y of normal numbers,
 /// `A = (X Q_even)^T / 10` and `B = Y Q_odd / 10`, where `Q_even` has the rows 0, 2, .. of Q and
 /// `Q_odd` the others. Their rows are orthogonal, so `B A` is zero, but neither factor is.
-pub(super) fn orthogonal(a: &mut [f32], b: &mut [f32], site: &Site, rng: &mut impl Rng) {
+fn orthogonal(a: &mut [f32], b: &mut [f32], site: &Site, rng: &mut impl Rng) {
     let (rank, half) = (site.rank, site.rank / 2);
     let q = orthogonal_rows(rank, rng);
     for input in 0..site.inputs {

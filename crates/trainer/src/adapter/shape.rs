@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use spec::{InitLoraWeights, TargetModule, TrialConfig};
 
-use super::AdapterLayout;
-use crate::model::DecoderConfig;
-use crate::peft;
+use super::layout::AdapterLayout;
+use crate::model::{DecoderConfig, parent};
 
 /// What decides the shape of an adapter.
 #[derive(Debug, Clone, Copy)]
@@ -91,9 +90,16 @@ impl<'a> LoraShape<'a> {
     }
 }
 
+impl AdapterLayout {
+    /// The layout of a trial's adapter, which [`LoraShape::check`] has found possible.
+    pub fn of_trial(config: &DecoderConfig, trial: &TrialConfig) -> Self {
+        LoraShape::of_trial(trial).layout(config)
+    }
+}
+
 /// The name of a linear layer in the model, as PEFT's patterns see it.
 fn module_name(layer: usize, module: TargetModule) -> String {
-    format!("model.layers.{layer}.{}.{module}", peft::parent(module))
+    format!("model.layers.{layer}.{}.{module}", parent(module))
 }
 
 /// The entry of a pattern that names this layer: by its whole name or by the last words of it.

@@ -9,194 +9,39 @@
 //! thread pool; [`cuda::Cuda`] queues kernels on a GPU; [`candle::CandleBackend`] composes candle
 //! operations and is the oracle of the others in tests.
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 
-use crate::dropout::Dropout;
-use crate::error::Result;
-use crate::model::{Rope, Stored};
+use crate::error::{Result, TrainerError};
+use crate::format::Stored;
 
 pub mod candle;
 pub mod cpu;
 pub mod cuda;
+mod ops;
+mod step;
 
-/// A frozen linear layer of the base model.
+pub use ops::{Activation, AdamWStep, Attention, AttentionShape, Head, Linear};
+pub use step::{Family, LoraPath, Rows, Run, Site, Step, Target, gradients_of};
+
+/// An optimizer step on a slot's values.
 #[derive(Debug)]
-pub struct Linear<W, T> {
-    /// `[out, in]`.
-    pub weight: W,
-    /// `out` values.
-    pub bias: Option<T>,
-}
-
-/// Shape of the attention: query heads share key/value heads in groups of `heads / kv_heads`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AttentionShape {
-    /// Query heads H.
-    pub heads: usize,
-    /// Key/value heads K, a divisor of H.
-    pub kv_heads: usize,
-    /// Head size E.
-    pub head_dim: usize,
-}
-
-impl AttentionShape {
-    /// Columns of the joined projection `[q | k | v]`: `(H + 2K) E`.
-    pub const fn qkv_columns(&self) -> usize {
-        (self.heads + 2 * self.kv_heads) * self.head_dim
-    }
-
-    /// Columns of the query part and of the attention's output: `H E`.
-    pub const fn q_columns(&self) -> usize {
-        self.heads * self.head_dim
-    }
-
-    /// Columns of the key part and of the value part: `K E`.
-    pub const fn kv_columns(&self) -> usize {
-        self.kv_heads * self.head_dim
-    }
-}
-
-/// Causal attention of one block.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Attention {
-    /// Heads and their size.
-    pub shape: AttentionShape,
-    /// Factor on the products of queries and keys, `1 / sqrt(E)` in most models.
-    pub scale: f64,
-    /// `c`: scores become `c tanh(score / c)` (Gemma Team 2024, arXiv:2408.00118, section 2).
-    pub softcap: Option<f64>,
-    /// How many tokens a query sees, itself included; `None`: all before it.
-    pub window: Option<usize>,
-}
-
-/// The function on the gate of a gated feed-forward network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// `x sigmoid(x)`: `SwiGLU`.
-    Silu,
-    /// `GELU` by its tanh approximation (Hendrycks & Gimpel 2016, arXiv:1606.08415): `GeGLU`.
-    GeluTanh,
-}
-
-/// One slot's adapter at one linear layer, over the slot's rows.
-#[derive(Debug)]
-pub struct LoraPath<'a, T> {
-    /// The slot's rows in the step.
-    pub rows: Range<usize>,
-    /// Rank R.
-    pub rank: usize,
-    /// `alpha / r` or `alpha / sqrt(r)`.
-    pub scale: f64,
-    /// All of the slot's adapter values, `[1, P]`.
-    pub params: &'a T,
-    /// Where A `[R, in]` begins in `params`.
-    pub a: usize,
-    /// Where B `[out, R]` begins in `params`.
-    pub b: usize,
-    /// `DoRA`: where the magnitudes of the outputs begin in `params`.
-    pub magnitude: Option<usize>,
-    /// The dropout on the adapter's input, in training.
-    pub dropout: Option<Dropout>,
-}
-
-/// Where the rows of a step stand.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Places<'a> {
-    /// Position of each row within its sequence.
-    pub positions: &'a [u32],
-    /// Rows of each sequence; together they cover all rows in order.
-    pub sequences: &'a [Range<usize>],
-}
-
-/// Sequences that begin with the same tokens, whose rows are there once. Most are alone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Family {
-    /// The rows of the beginning; empty where a sequence is alone.
-    pub beginning: Range<usize>,
-    /// The rows of each sequence behind its beginning, right after it, in order.
-    pub sequences: Vec<Range<usize>>,
-}
-
-impl Family {
-    /// A sequence that shares nothing.
-    pub fn alone(rows: Range<usize>) -> Self {
-        Self { beginning: rows.start..rows.start, sequences: vec![rows] }
-    }
-
-    /// All its rows.
-    pub fn rows(&self) -> Range<usize> {
-        self.beginning.start..self.sequences.last().map_or(self.beginning.end, |last| last.end)
-    }
-
-    /// Rows that attend to themselves and, where there are some, to rows before them.
-    pub fn runs(&self) -> impl Iterator<Item = Run> {
-        let first = (!self.beginning.is_empty()).then(|| Run {
-            rows: self.beginning.clone(),
-            before: self.beginning.start..self.beginning.start,
-        });
-        let behind =
-            |rows: &Range<usize>| Run { rows: rows.clone(), before: self.beginning.clone() };
-        first.into_iter().chain(self.sequences.iter().map(behind))
-    }
-}
-
-/// Neighbouring rows of a sequence, and the rows that it has before them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Run {
-    /// The rows.
-    pub rows: Range<usize>,
-    /// Where the sequence begins, if not with them.
-    pub before: Range<usize>,
-}
-
-/// The output head: `z = h W^T`, or `c tanh(z / c)` where the model caps its logits.
-#[derive(Debug)]
-pub struct Head<'a, W> {
-    /// W `[V, D]`.
-    pub weight: &'a W,
-    /// c.
-    pub softcap: Option<f64>,
-}
-
-impl<W> Clone for Head<'_, W> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<W> Copy for Head<'_, W> {}
-
-/// A token to predict: the last hidden state of `row` should give `token`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Target {
-    /// Row of the token before.
-    pub row: usize,
-    /// The token to predict.
-    pub token: u32,
-    /// Factor of this token's loss in the objective (1 / target tokens of its batch).
-    pub weight: f32,
-}
-
-/// Constants of one `AdamW` step (Loshchilov & Hutter 2019, algorithm 2, in PyTorch's form).
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AdamWStep {
-    /// Learning rate of this step.
-    pub learning_rate: f64,
-    /// Decoupled weight decay.
-    pub weight_decay: f64,
-    /// Decay of the first moment.
-    pub beta1: f64,
-    /// Decay of the second moment.
-    pub beta2: f64,
-    /// Added to the root of the second moment.
-    pub epsilon: f64,
-    /// Number of this step, from 1, for the bias correction.
-    pub step: u32,
-    /// Factor on the gradients (gradient clipping).
-    pub grad_scale: f64,
+pub struct AdamWUpdate<'a, T> {
+    /// The values.
+    pub params: &'a mut T,
+    /// Their gradient, which is zeroed.
+    pub grad: &'a mut T,
+    /// The gradient's mean.
+    pub first_moment: &'a mut T,
+    /// The mean of its square.
+    pub second_moment: &'a mut T,
+    /// Where given, multiply the learning rate of each value, in the weight decay as well.
+    pub rate_factors: Option<&'a T>,
+    /// The constants.
+    pub step: AdamWStep,
 }
 
 /// The operations. Every function takes whole steps: rows of several sequences and slots at once.
+/// What they need to know of the step is in its plan, which is made once.
 /// A clone computes in the same place and from the same memory.
 pub trait Backend: Clone + Send + Sync + 'static {
     /// A matrix of activations, adapter values or gradients.
@@ -207,6 +52,17 @@ pub trait Backend: Clone + Send + Sync + 'static {
     type LowRank: Send + std::fmt::Debug;
     /// What `DoRA`'s forward pass keeps for its backward pass.
     type Dora: Send + std::fmt::Debug;
+
+    /// A step with the tables that the operations need of it, where they need them: on a GPU what is
+    /// copied there once. It is used for one forward pass and, in training, the backward pass after it,
+    /// with the same gradients in every call.
+    type Plan<'a>: Deref<Target = Step<'a, Self::Tensor>> + Send + Sync + std::fmt::Debug;
+
+    /// Makes the tables of a step.
+    fn plan<'a>(&self, step: Step<'a, Self::Tensor>) -> Result<Self::Plan<'a>>;
+
+    /// Where it computes: `cpu`, `cuda:0`.
+    fn device(&self) -> String;
 
     /// Gives memory that is kept for reuse back to the system.
     fn trim(&self);
@@ -244,13 +100,18 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// format that norms are computed in.
     fn freeze_norm(&self, weight: &Stored, offset: f64) -> Result<Self::Tensor>;
 
-    /// Rows of the table `[V, D]` times `scale`.
-    fn embed(&self, table: &Self::Frozen, ids: &[u32], scale: f64) -> Result<Self::Tensor>;
-    /// The given rows of x, one below the other.
-    fn pick_rows(&self, x: &Self::Tensor, rows: &[usize]) -> Result<Self::Tensor>;
-    /// The gradient through [`Backend::pick_rows`]: those of y at their places among `of` rows,
-    /// zeros elsewhere. No row is given twice.
-    fn place_rows(&self, y: &Self::Tensor, rows: &[usize], of: usize) -> Result<Self::Tensor>;
+    /// Rows of the table `[V, D]` for the step's tokens, times `scale`.
+    fn embed(
+        &self,
+        table: &Self::Frozen,
+        scale: f64,
+        plan: &Self::Plan<'_>,
+    ) -> Result<Self::Tensor>;
+    /// The rows of x that are read ([`Step::read`]), one below the other.
+    fn pick_rows(&self, x: &Self::Tensor, plan: &Self::Plan<'_>) -> Result<Self::Tensor>;
+    /// The gradient through [`Backend::pick_rows`]: the rows of y at their places among all rows of the
+    /// step, zeros elsewhere.
+    fn place_rows(&self, y: &Self::Tensor, plan: &Self::Plan<'_>) -> Result<Self::Tensor>;
     /// `x += y`.
     fn add_assign(&self, x: &mut Self::Tensor, y: &Self::Tensor) -> Result<()>;
 
@@ -267,54 +128,53 @@ pub trait Backend: Clone + Send + Sync + 'static {
         layer: &Linear<Self::Frozen, Self::Tensor>,
     ) -> Result<Self::Tensor>;
 
-    /// `y[rows, cols] += scale * dropout(x[rows]) A^T B^T` for each path; paths are sorted by
-    /// rows and do not overlap.
+    /// `y[rows, columns] += scale * dropout(x[rows]) A^T B^T` for each path of a site.
     fn lora(
         &self,
         y: &mut Self::Tensor,
-        cols: Range<usize>,
         x: &Self::Tensor,
-        paths: &[LoraPath<'_, Self::Tensor>],
+        plan: &Self::Plan<'_>,
+        site: usize,
     ) -> Result<Self::LowRank>;
-    /// Adds each path's gradients of A and B to `grads` (one a path, laid out as its params) and
+    /// Adds each path's gradients of A and B to `grads` (one an adapter, laid out as its params) and
     /// the gradient of x to `dx`, where one is wanted.
     #[expect(clippy::too_many_arguments, reason = "the arguments of the formula")]
     fn lora_backward(
         &self,
         dx: Option<&mut Self::Tensor>,
         dy: &Self::Tensor,
-        cols: Range<usize>,
         x: &Self::Tensor,
         low_rank: &Self::LowRank,
-        paths: &[LoraPath<'_, Self::Tensor>],
+        plan: &Self::Plan<'_>,
+        site: usize,
         grads: &mut [&mut Self::Tensor],
     ) -> Result<()>;
 
-    /// The lengths of the rows `cols` of `W + scale B A`: the magnitudes that `DoRA` begins with.
+    /// The lengths of the rows `columns` of `W + scale B A`: the magnitudes that `DoRA` begins with.
     fn row_norms(
         &self,
-        cols: Range<usize>,
+        columns: Range<usize>,
         layer: &Linear<Self::Frozen, Self::Tensor>,
         path: &LoraPath<'_, Self::Tensor>,
     ) -> Result<Vec<f32>>;
     /// `DoRA` (Liu et al. 2024, arXiv:2402.09353, eq. 5) after the layer and its low-rank paths: in
-    /// the rows of each path, which has magnitudes m, from `y = v + bias` to
+    /// the rows of each path of a site that has magnitudes m, from `y = v + bias` to
     /// `m / |W + scale B A| v + bias`.
     fn dora(
         &self,
         y: &mut Self::Tensor,
-        cols: Range<usize>,
         layer: &Linear<Self::Frozen, Self::Tensor>,
-        paths: &[LoraPath<'_, Self::Tensor>],
+        plan: &Self::Plan<'_>,
+        site: usize,
     ) -> Result<Self::Dora>;
-    /// Adds the gradients of the magnitudes to `grads` and makes dy the gradient of v. The norms
-    /// count as constants (the same, section 4.3).
+    /// Adds the gradients of the magnitudes to `grads` (one an adapter) and makes dy the gradient of v.
+    /// The norms count as constants (the same, section 4.3).
     fn dora_backward(
         &self,
         dy: &mut Self::Tensor,
-        cols: Range<usize>,
         saved: &Self::Dora,
-        paths: &[LoraPath<'_, Self::Tensor>],
+        plan: &Self::Plan<'_>,
+        site: usize,
         grads: &mut [&mut Self::Tensor],
     ) -> Result<()>;
 
@@ -358,23 +218,40 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
     /// Rotates the query and key heads of `qkv` in place by each row's position (Su et al. 2021,
     /// arXiv:2104.09864, in the half-split form of Llama) and multiplies what is rotated by the
-    /// rope's amplitude; `inverse` rotates back with the same amplitude, which is the gradient.
+    /// rope's amplitude; `inverse` rotates back with the same amplitude, which is the gradient. `rope` is
+    /// its place among [`Step::ropes`].
     fn rope(
         &self,
         qkv: &mut Self::Tensor,
-        shape: AttentionShape,
-        places: Places<'_>,
-        rope: &Rope,
+        rope: usize,
         inverse: bool,
+        plan: &Self::Plan<'_>,
     ) -> Result<()>;
-    /// Causal softmax attention within each sequence, of which the families have all rows. Returns the output `[N, H E]` and the log
-    /// of each softmax's denominator `[N, H]`.
+    /// Causal softmax attention within each sequence. Returns the output `[N, H E]` and the log of each
+    /// softmax's denominator `[N, H]`.
     fn attention(
         &self,
         qkv: &Self::Tensor,
         attention: &Attention,
-        families: &[Family],
+        plan: &Self::Plan<'_>,
     ) -> Result<(Self::Tensor, Self::Tensor)>;
+    /// [`Backend::attention`] of rows that continue sequences: each sequence of the step attends to what
+    /// `past` keeps of it as well, and its own keys and values are kept there from then on. What is kept
+    /// of a sequence at one layer is `[2 K C, E]` with room for C tokens; how many there are is the
+    /// position of the sequence's first row in the step. Of what is returned, the second may be unset.
+    /// A backend without it cannot generate.
+    fn attention_with_past(
+        &self,
+        qkv: &Self::Tensor,
+        attention: &Attention,
+        past: &mut [&mut Self::Tensor],
+        plan: &Self::Plan<'_>,
+    ) -> Result<(Self::Tensor, Self::Tensor)> {
+        let _ = (qkv, attention, past, plan);
+        Err(TrainerError::Device(
+            "generation is not supported on this device: generate with `device: cpu`".to_owned(),
+        ))
+    }
     /// Gradient of `qkv` `[N, (H + 2K) E]`; the softmax is recomputed from the saved denominators
     /// (Dao et al. 2022, arXiv:2205.14135, section 3.1).
     fn attention_backward(
@@ -384,7 +261,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
         out: &Self::Tensor,
         log_denominators: &Self::Tensor,
         attention: &Attention,
-        families: &[Family],
+        plan: &Self::Plan<'_>,
     ) -> Result<Self::Tensor>;
 
     /// `f(gate) * up` with `gate_up` `[N, 2F]` (Shazeer 2020, arXiv:2002.05202).
@@ -397,28 +274,19 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
     /// The logits of all rows: `[N, V]`, row-major.
     fn logits(&self, h: &Self::Tensor, head: Head<'_, Self::Frozen>) -> Result<Vec<f32>>;
-    /// Negative log-likelihood in nats of each target, of which every row of h has one, and with
-    /// `with_gradient` the gradient of `sum(weight * nll)` with respect to h. Logits exist for a few
+    /// Negative log-likelihood in nats of each target of the step, of which every row of h has one, and
+    /// with `with_gradient` the gradient of `sum(weight * nll)` with respect to h. Logits exist for a few
     /// rows at a time only.
     fn cross_entropy(
         &self,
         h: Self::Tensor,
         head: Head<'_, Self::Frozen>,
-        targets: &[Target],
         with_gradient: bool,
+        plan: &Self::Plan<'_>,
     ) -> Result<(Vec<f32>, Option<Self::Tensor>)>;
 
-    /// Euclidean norm of all values.
-    fn norm(&self, x: &Self::Tensor) -> Result<f64>;
-    /// One optimizer step on a slot's values; the gradient is zeroed. `rate_factors`, where given,
-    /// multiply the learning rate of each value, in the weight decay as well.
-    fn adamw(
-        &self,
-        params: &mut Self::Tensor,
-        grad: &mut Self::Tensor,
-        first_moment: &mut Self::Tensor,
-        second_moment: &mut Self::Tensor,
-        rate_factors: Option<&Self::Tensor>,
-        step: &AdamWStep,
-    ) -> Result<()>;
+    /// Euclidean norm of all values of each vector.
+    fn norms(&self, vectors: &[&Self::Tensor]) -> Result<Vec<f64>>;
+    /// One optimizer step of each slot; the gradients are zeroed.
+    fn adamw(&self, updates: &mut [AdamWUpdate<'_, Self::Tensor>]) -> Result<()>;
 }

@@ -7,8 +7,7 @@
 
 use std::ops::Range;
 
-use super::Rows;
-use crate::backend::{Family, Target};
+use crate::backend::{Family, Rows, Target};
 
 impl Rows {
     /// Appends some of the sequences of `from` and their families: `together`, those beside each

@@ -6,11 +6,9 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
-use super::{ActiveAdapter, Decoder, Rows, SlotDropout, Step};
-use crate::backend::{Backend, Family};
-use crate::error::Result;
+use super::adapters::{ActiveAdapter, SlotDropout};
+use crate::backend::{Family, Rows};
+use crate::model::DecoderConfig;
 
 /// Rows from which on an adapter's sequences are cut in two.
 const WORTH_CUTTING: usize = 128;
@@ -21,7 +19,7 @@ const SMALL_GRADIENT: usize = 16;
 /// Whether an adapter of `values` values over `rows` rows of several sequences is cut in two, which
 /// takes a second gradient. It depends on the adapter's own rows alone, so that its sums have the
 /// same order in any company and on any number of threads.
-pub(crate) const fn is_cut(values: usize, rows: usize, hidden: usize) -> bool {
+pub const fn is_cut(values: usize, rows: usize, hidden: usize) -> bool {
     rows >= WORTH_CUTTING && values <= SMALL_GRADIENT * rows * hidden
 }
 
@@ -36,76 +34,47 @@ struct Piece {
 }
 
 /// Some sequences with the adapters over them.
-struct Share<'a, T> {
-    rows: Rows,
-    families: Vec<Family>,
-    adapters: Vec<ActiveAdapter<'a, T>>,
+#[derive(Debug)]
+pub struct Share<'a, T> {
+    pub rows: Rows,
+    pub families: Vec<Family>,
+    pub adapters: Vec<ActiveAdapter<'a, T>>,
+    /// What each of its adapters is of the step's.
+    pub parts: Vec<Part>,
 }
 
-impl<T> Share<'_, T> {
-    fn step(&self) -> Step<'_, T> {
-        Step { rows: &self.rows, families: &self.families, adapters: &self.adapters }
-    }
+/// An adapter's rows of a share.
+#[derive(Debug, Clone, Copy)]
+pub struct Part {
+    /// Its place among the step's adapters.
+    pub adapter: usize,
+    /// Whether an earlier share or part has rows of the same adapter.
+    pub is_second: bool,
 }
 
-impl<B: Backend> Decoder<B> {
-    /// Cuts the step into shares, trains them beside each other and adds up.
-    pub(super) fn train_shares(
-        &self,
-        rows: &Rows,
-        adapters: &[ActiveAdapter<'_, B::Tensor>],
-        grads: &mut [&mut B::Tensor],
-        recompute: bool,
-        lanes: usize,
-    ) -> Result<Vec<f32>> {
-        let pieces = pieces(rows, adapters, self.model.config.hidden_size);
-        let of_shares = share_out(&pieces, rows.len(), lanes);
-        let seconds = pieces.iter().filter(|p| p.is_second).filter_map(|p| p.adapter);
-        let mut seconds: Vec<(usize, B::Tensor)> = seconds
-            .map(|at| Ok((at, self.backend.zeros(1, adapters[at].layout.len)?)))
-            .collect::<Result<_>>()?;
-        let (mut first, mut second) = (grads.iter_mut(), seconds.iter_mut());
-        let mut next = |is_second: bool| {
-            if is_second { second.next().map(|(_, g)| g) } else { first.next().map(|g| &mut **g) }
-        };
-        let mut grads_of_shares: Vec<Vec<&mut B::Tensor>> = of_shares
-            .iter()
-            .map(|pieces| {
-                let adapted = pieces.iter().filter(|piece| piece.adapter.is_some());
-                adapted.filter_map(|piece| next(piece.is_second)).collect()
-            })
-            .collect();
-        let together = self.model.config.shares_beginnings();
-        let nll: Vec<Vec<f32>> = of_shares
-            .par_iter()
-            .zip(&mut grads_of_shares)
-            .map(|(pieces, grads)| {
-                let share = share(rows, adapters, pieces, together);
-                self.train_share(share.step(), grads, recompute)
-            })
-            .collect::<Result<_>>()?;
-        for (adapter, gradient) in &seconds {
-            self.backend.add_assign(grads[*adapter], gradient)?;
+impl<'a, T> Share<'a, T> {
+    /// All of a step, every sequence by itself.
+    pub fn of_all(rows: &Rows, adapters: &[ActiveAdapter<'a, T>]) -> Self {
+        Self {
+            rows: rows.clone(),
+            families: rows.families_of_one(),
+            adapters: adapters.to_vec(),
+            parts: (0..adapters.len()).map(|adapter| Part { adapter, is_second: false }).collect(),
         }
-        Ok(nll.concat())
     }
+}
 
-    /// The last hidden states' losses, share by share.
-    pub(super) fn losses_of_shares(
-        &self,
-        rows: &Rows,
-        adapters: &[ActiveAdapter<'_, B::Tensor>],
-        lanes: usize,
-    ) -> Result<Vec<f32>> {
-        let pieces = pieces(rows, adapters, self.model.config.hidden_size);
-        let of_shares = share_out(&pieces, rows.len(), lanes);
-        let together = self.model.config.shares_beginnings();
-        let nll: Vec<Vec<f32>> = of_shares
-            .par_iter()
-            .map(|pieces| self.losses_of_share(share(rows, adapters, pieces, together).step()))
-            .collect::<Result<_>>()?;
-        Ok(nll.concat())
-    }
+/// Cuts a step into at most `lanes` shares, in order.
+pub fn cut<'a, T>(
+    rows: &Rows,
+    adapters: &[ActiveAdapter<'a, T>],
+    config: &DecoderConfig,
+    lanes: usize,
+) -> Vec<Share<'a, T>> {
+    let pieces = pieces(rows, adapters, config.hidden_size);
+    let together = config.shares_beginnings();
+    let shares = share_out(&pieces, rows.len(), lanes).into_iter();
+    shares.map(|pieces| share(rows, adapters, pieces, together)).collect()
 }
 
 /// The rows of each adapter, and those between them, in one piece or two.
@@ -113,17 +82,17 @@ fn pieces<T>(rows: &Rows, adapters: &[ActiveAdapter<'_, T>], hidden: usize) -> V
     let mut pieces = Vec::with_capacity(2 * adapters.len() + 1);
     let mut done = 0;
     for (place, adapter) in adapters.iter().enumerate() {
-        cut(rows, done..adapter.rows.start, None, true, &mut pieces);
+        cut_piece(rows, done..adapter.rows.start, None, true, &mut pieces);
         let is_cut = is_cut(adapter.layout.len, adapter.rows.len(), hidden);
-        cut(rows, adapter.rows.clone(), Some(place), is_cut, &mut pieces);
+        cut_piece(rows, adapter.rows.clone(), Some(place), is_cut, &mut pieces);
         done = adapter.rows.end;
     }
-    cut(rows, done..rows.len(), None, true, &mut pieces);
+    cut_piece(rows, done..rows.len(), None, true, &mut pieces);
     pieces
 }
 
 /// Cuts `range` where a sequence begins nearest to its middle.
-fn cut(
+fn cut_piece(
     rows: &Rows,
     range: Range<usize>,
     adapter: Option<usize>,
@@ -171,15 +140,17 @@ fn share<'a, T>(
         rows: Rows::default(),
         families: Vec::new(),
         adapters: Vec::with_capacity(pieces.len()),
+        parts: Vec::with_capacity(pieces.len()),
     };
     for piece in pieces {
-        let whole = piece.adapter.map(|place| &adapters[place]);
+        let whole = piece.adapter.map(|place| (place, &adapters[place]));
         let before = |row: usize| rows.sequences.partition_point(|s| s.start < row);
         let sequences = &rows.sequences[before(piece.rows.start)..before(piece.rows.end)];
-        let together = together && whole.is_none_or(|adapter| adapter.dropout.is_none());
+        let together = together && whole.is_none_or(|(_, adapter)| adapter.dropout.is_none());
         let start = share.rows.len();
         share.rows.append(&mut share.families, rows, sequences, together);
-        let Some(whole) = whole else { continue };
+        let Some((adapter, whole)) = whole else { continue };
+        share.parts.push(Part { adapter, is_second: piece.is_second });
         let before = whole.rows.start..piece.rows.start;
         let targets = rows.targets.iter().filter(|t| before.contains(&t.row)).count();
         share.adapters.push(ActiveAdapter {
@@ -211,7 +182,7 @@ mod tests {
     fn cut_at(lengths: &[usize], in_two: bool) -> Vec<usize> {
         let rows = rows(lengths);
         let mut pieces = Vec::new();
-        cut(&rows, 0..rows.len(), Some(0), in_two, &mut pieces);
+        cut_piece(&rows, 0..rows.len(), Some(0), in_two, &mut pieces);
         pieces.into_iter().map(|piece| piece.rows.end).collect()
     }
 

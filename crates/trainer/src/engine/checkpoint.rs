@@ -13,6 +13,7 @@ use spec::{Evaluation, TrainSettings, Trial};
 use super::slot::{Best, Slot};
 use crate::backend::Backend;
 use crate::error::{Result, TrainerError};
+use crate::format::write_tensors;
 use crate::schedule::Schedule;
 
 const KEY: &str = "slot";
@@ -72,7 +73,7 @@ pub fn save<B: Backend>(backend: &B, slot: &Slot<B>, path: &Path) -> Result<()> 
         .map_err(|e| damaged(e.to_string()))?;
     let json = serde_json::to_string(&scalars).map_err(|e| damaged(e.to_string()))?;
     let metadata = HashMap::from([(KEY.to_owned(), json)]);
-    crate::tensor_file::write(views, Some(metadata), path).map_err(|error| match error {
+    write_tensors(views, Some(metadata), path).map_err(|error| match error {
         // A full disk must be seen as one.
         safetensors::SafeTensorError::IoError(source) => TrainerError::io("write", path)(source),
         other => damaged(other.to_string()),
@@ -93,6 +94,23 @@ fn belongs<B: Backend>(saved: &Scalars, slot: &Slot<B>, settings: &TrainSettings
         && saved.total_steps / theirs.epochs.max(1) == slot.steps_per_epoch
         && is_shared(&their_schedule)
         && is_shared(&slot.schedule)
+}
+
+/// What no slot can have had, in a file that a stranger may have written.
+fn impossible(saved: &Scalars) -> Option<&'static str> {
+    /// More tokens than anything can be trained on.
+    const MOST_TOKENS: u64 = 1 << 53;
+    let is_time = |seconds: f64| seconds.is_finite() && seconds >= 0.0;
+    let best = saved.best.as_ref();
+    if saved.step > saved.total_steps || best.is_some_and(|best| best.step > saved.step) {
+        Some("it is beyond its trial's last step")
+    } else if saved.tokens > MOST_TOKENS {
+        Some("it counts more tokens than there can be")
+    } else if !is_time(saved.seconds) {
+        Some("its seconds are no time")
+    } else {
+        None
+    }
 }
 
 /// Puts a saved state into a fresh slot of the same trial, or of one that shares its steps.
@@ -118,6 +136,9 @@ pub fn restore<B: Backend>(
             scalars.total_steps, slot.schedule.total_steps
         )));
     }
+    if let Some(what) = impossible(&scalars) {
+        return Err(damaged(format!("is damaged: {what}")));
+    }
     let len = slot.layout.len;
     let floats = |name: &str| -> Result<Vec<f32>> {
         let view = tensors.tensor(name).map_err(|e| damaged(format!("`{name}`: {e}")))?;
@@ -135,6 +156,9 @@ pub fn restore<B: Backend>(
         Some(evaluation) => {
             let name = "best_validation_nll";
             let view = tensors.tensor(name).map_err(|e| damaged(format!("`{name}`: {e}")))?;
+            if view.dtype() != Dtype::F64 || view.shape().len() != 1 {
+                return Err(damaged(format!("`{name}` is no list of losses in f64")));
+            }
             let (values, _) = view.data().as_chunks::<8>();
             let nll = values.iter().map(|b| f64::from_le_bytes(*b)).collect();
             Some(Best { evaluation, values: floats("best_params")?, nll })

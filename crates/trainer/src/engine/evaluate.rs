@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use spec::{Evaluation, ExampleLosses};
 
-use super::TrainingSets;
 use super::losses::{self, ExampleLoss, Worn};
 use super::order::train_subset;
+use super::sets::TrainingSets;
 use super::slot::{Best, Slot};
 use crate::backend::Backend;
 use crate::decoder::Decoder;

@@ -13,7 +13,7 @@ use crate::{peft, plan};
 impl<B: Backend> Packed<B> {
     /// Losses of the test rows with the adapter in the PEFT folder `adapter`, or of the base model
     /// alone, on the base in a form; `None` where the sweep has no test rows.
-    pub fn evaluate_test(
+    pub(super) fn test_losses(
         &mut self,
         adapter: Option<&Path>,
         form: Option<BaseForm>,

@@ -29,11 +29,6 @@ pub fn train_subset(examples: usize, wanted: usize) -> Vec<usize> {
     order
 }
 
-/// Optimizer steps of one epoch: the last batch may be smaller.
-pub const fn steps_per_epoch(examples: usize, batch_size: u32) -> u32 {
-    examples.div_ceil(batch_size as usize) as u32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,71 +4,33 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use spec::{
-    BaseForm, BaseSettings, Evaluation, Event, ExampleLosses, Outcome, TrainSettings, Trial,
-    TrialConfig, TrialId,
-};
+use spec::{BaseForm, BaseSettings, Evaluation, Event, Outcome, TrainSettings, Trial, TrialId};
 
-use super::TrainingSets;
 use super::bases::Bases;
 use super::checkpoint;
 use super::evaluate::{EvalSets, Losses};
 use super::health::Health;
-use super::slot::{self, Slot};
+use super::sets::TrainingSets;
+use super::slot::Slot;
 use crate::adapter::{AdapterLayout, LoraShape};
-use crate::backend::Backend;
+use crate::backend::{AdamWStep, Backend};
 use crate::decoder::{ActiveAdapter, Rows, SlotDropout};
 use crate::error::{Result, TrainerError};
 use crate::model::DecoderConfig;
-use crate::peft;
 use crate::plan::{self, Packing};
-use data::Example;
 
 /// A frozen base on a backend, in the forms that trials ask for, with its slots.
 #[derive(Debug)]
 pub struct Packed<B: Backend> {
     pub(super) bases: Bases<B>,
-    model_dir: PathBuf,
+    pub(super) model_dir: PathBuf,
     pub(super) data: TrainingSets,
-    sets: EvalSets,
+    pub(super) sets: EvalSets,
     settings: TrainSettings,
-    packing: Packing,
-    slots: Vec<Slot<B>>,
+    pub(super) packing: Packing,
+    pub(super) slots: Vec<Slot<B>>,
     /// The trial that the next step begins with, as a place in `slots`.
     turn: usize,
-}
-
-/// How many steps a trial takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Steps {
-    /// All of them.
-    pub total: u32,
-    /// How many of the first ones it shares with the trials that differ in `epochs` alone, as far
-    /// as they get; `None` when it shares none (see [`TrialConfig::trajectory`]).
-    pub shared: Option<u32>,
-}
-
-impl Steps {
-    /// How many steps `trial` takes on so many training examples.
-    pub fn of(trial: &TrialConfig, examples: usize, settings: &TrainSettings) -> Self {
-        let schedule = slot::schedule(trial, examples, settings);
-        let shared = trial.trajectory(settings).and_then(|_| schedule.open_ended_steps());
-        Self { total: schedule.total_steps, shared }
-    }
-}
-
-/// What became of a trial that asked for a slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
-    /// It has one.
-    Admitted {
-        /// Optimizer steps taken so far.
-        from_step: u32,
-        /// Optimizer steps in all.
-        total_steps: u32,
-    },
-    /// There is no memory for it beside the others; the capacity is now what it is.
-    NoRoom,
 }
 
 /// A slot's share of a step.
@@ -110,11 +72,6 @@ impl<B: Backend> Packed<B> {
         self.bases.config()
     }
 
-    /// How many trials may be in training at a time.
-    pub const fn capacity(&self) -> usize {
-        self.packing.slots
-    }
-
     /// How trials are packed by now; memory that ran out has made it smaller.
     pub const fn packing(&self) -> Packing {
         self.packing
@@ -125,69 +82,19 @@ impl<B: Backend> Packed<B> {
         self.bases.backend()
     }
 
-    /// Evaluates the untouched base model in a form (`None`: the one that was loaded first);
+    /// The losses of the untouched base model in a form (`None`: the one that was loaded first);
     /// computed once.
-    pub fn evaluate_base(&mut self, form: Option<BaseForm>) -> Result<Evaluation> {
+    pub(super) fn base_losses(&mut self, form: Option<BaseForm>) -> Result<Evaluation> {
         let place = self.bases.place(form)?;
         let (sets, tokens) = (&self.sets, self.packing.tokens_per_step);
         self.bases.evaluate(place, |decoder| rayon::scope(|_| sets.losses(decoder, &[], tokens)))
     }
 
-    /// The losses of the single validation examples of the base model in a form; `None` before it
-    /// is evaluated.
-    pub fn base_example_losses(&self, form: Option<BaseForm>) -> Option<ExampleLosses> {
-        self.bases.examples(form)
-    }
-
-    /// How many steps a trial takes.
-    pub fn steps(&self, trial: &TrialConfig) -> Steps {
-        Steps::of(trial, self.data.train.examples.len(), &self.settings)
-    }
-
-    /// Keeps the trial's slot out of the steps, or lets it take part again.
-    pub fn hold(&mut self, trial: TrialId, held: bool) {
-        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.trial.id == trial) {
-            slot.held = held;
-        }
-    }
-
-    /// The losses of the single validation examples at the trial's best evaluation so far; `None`
-    /// where there is no such evaluation.
-    pub fn example_losses(&self, trial: TrialId) -> Option<ExampleLosses> {
-        let best = self.slot(trial).ok()?.best.as_ref()?;
-        let targets = self.data.validation.examples.iter().map(Example::targets);
-        Some(ExampleLosses::collect(best.nll.iter().copied().zip(targets)))
-    }
-
-    /// Gives a trial a slot, going on from a checkpoint where there is one: its own, or that of a
-    /// trial of the same trajectory at a step that both share.
-    pub fn admit(&mut self, trial: &Trial, checkpoint: Option<&Path>) -> Result<Admission> {
-        let refuse =
-            |message: &str| TrainerError::Trial { trial: trial.id, message: message.to_owned() };
-        if self.slots.len() >= self.packing.slots {
-            return Err(refuse("every slot is taken"));
-        }
-        if self.slots.iter().any(|s| s.trial.id == trial.id) {
-            return Err(refuse("already has a slot"));
-        }
-        match self.new_slot(trial, checkpoint) {
-            Ok(slot) => {
-                let (from_step, total_steps) = (slot.step, slot.schedule.total_steps);
-                self.slots.push(slot);
-                Ok(Admission::Admitted { from_step, total_steps })
-            }
-            Err(error) if error.out_of_memory().is_some() && !self.slots.is_empty() => {
-                self.packing.slots = self.slots.len();
-                Ok(Admission::NoRoom)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn new_slot(&mut self, trial: &Trial, checkpoint: Option<&Path>) -> Result<Slot<B>> {
+    /// A slot for a trial, going on from a checkpoint where there is one.
+    pub(super) fn new_slot(&mut self, trial: &Trial, checkpoint: Option<&Path>) -> Result<Slot<B>> {
         let form = trial.config.quantization;
         // Every evaluation of this engine has it.
-        let base_loss = self.evaluate_base(form)?.train_loss.unwrap_or(f64::INFINITY);
+        let base_loss = self.base_losses(form)?.train_loss.unwrap_or(f64::INFINITY);
         let base = self.bases.place(form)?;
         LoraShape::of_trial(&trial.config).check(self.config()).map_err(TrainerError::Targets)?;
         let layout = AdapterLayout::of_trial(self.config(), &trial.config);
@@ -207,11 +114,7 @@ impl<B: Backend> Packed<B> {
     ///
     /// When memory runs out the step is taken again in smaller ones, which only the optimizer
     /// sees the sum of; an error comes when a single sequence does not fit.
-    pub fn step(&mut self) -> Result<Vec<Event>> {
-        rayon::scope(|_| self.step_on_pool())
-    }
-
-    fn step_on_pool(&mut self) -> Result<Vec<Event>> {
+    pub(super) fn take_step(&mut self) -> Result<Vec<Event>> {
         let mut events = vec![Vec::new(); self.slots.len()];
         let mut shrunk = Vec::new();
         let due = self.with_less_memory(&mut shrunk, |engine| engine.train(&mut events))?;
@@ -284,18 +187,44 @@ impl<B: Backend> Packed<B> {
         };
         let seconds = started.elapsed().as_secs_f64();
         let mut nll = &nll[..];
-        let mut due = Vec::new();
+        let mut complete = Vec::new();
         for part in &parts {
             let slot = &mut self.slots[part.slot];
             slot.seconds += seconds * part.rows.len() as f64 / rows.len() as f64;
             let (mine, rest) = nll.split_at(part.targets);
             nll = rest;
-            let optimizer = &self.settings.optimizer;
-            let event = slot.finish_micro_batch(self.bases.backend(), mine, optimizer)?;
-            let stepped = matches!(event, Some(Event::Trained { .. }));
-            events[part.slot].extend(event);
-            if stepped && slot.wants_evaluation(self.settings.eval.eval_steps) {
-                due.push(part.slot);
+            if slot.take_micro_batch(mine) {
+                complete.push(part.slot);
+            }
+        }
+        self.optimize(&complete, events)
+    }
+
+    /// The optimizer steps of slots whose batches are complete; returns those of them whose
+    /// evaluation is due.
+    fn optimize(&mut self, complete: &[usize], events: &mut [Vec<Event>]) -> Result<Vec<usize>> {
+        let backend = self.bases.backend();
+        let gradients: Vec<_> = complete.iter().map(|i| &self.slots[*i].grad).collect();
+        let norms = backend.norms(&gradients)?;
+        let mut steps = Vec::with_capacity(complete.len());
+        for (index, norm) in complete.iter().zip(norms) {
+            match self.slots[*index].next_step(norm, &self.settings.optimizer) {
+                Ok((step, loss)) => steps.push((*index, step, loss, norm)),
+                Err(end) => events[*index].push(*end),
+            }
+        }
+        let mut slots = self.slots.iter_mut().enumerate();
+        let update = |(index, step, ..): &(usize, AdamWStep, f64, f64)| {
+            slots.find(|(place, _)| place == index).map(|(_, slot)| slot.update(*step))
+        };
+        let mut updates: Vec<_> = steps.iter().filter_map(update).collect();
+        backend.adamw(&mut updates)?;
+        let mut due = Vec::new();
+        for (index, step, loss, norm) in steps {
+            let slot = &mut self.slots[index];
+            events[index].push(slot.count_step(&step, loss, norm));
+            if slot.wants_evaluation(self.settings.eval.eval_steps) {
+                due.push(index);
             }
         }
         Ok(due)
@@ -398,41 +327,7 @@ impl<B: Backend> Packed<B> {
         Ok(())
     }
 
-    /// Writes the trial's state as of its last optimizer step and returns that step.
-    pub fn save_checkpoint(&self, trial: TrialId, path: &Path) -> Result<u32> {
-        let slot = self.slot(trial)?;
-        checkpoint::save(self.backend(), slot, path)?;
-        Ok(slot.step)
-    }
-
-    /// Bytes of the trial's checkpoint, at most; `None` where it has no slot.
-    pub fn checkpoint_bytes(&self, trial: TrialId) -> Option<u64> {
-        let values = self.slot(trial).ok()?.layout.len;
-        Some(checkpoint::size(values, self.data.validation.examples.len()))
-    }
-
-    /// Writes the adapter of the trial's best evaluation in PEFT's format into `dir`; false when
-    /// there was no evaluation.
-    pub fn save_best(&self, trial: TrialId, dir: &Path) -> Result<bool> {
-        let slot = self.slot(trial)?;
-        let Some(best) = &slot.best else { return Ok(false) };
-        peft::save(dir, &slot.layout, &best.values, &slot.trial.config, &self.model_dir)?;
-        Ok(true)
-    }
-
-    /// Writes the adapter as the trial's last optimizer step left it in PEFT's format into `dir`.
-    pub fn save_last(&self, trial: TrialId, dir: &Path) -> Result<()> {
-        let slot = self.slot(trial)?;
-        let values = self.backend().values(&slot.params)?;
-        peft::save(dir, &slot.layout, &values, &slot.trial.config, &self.model_dir)
-    }
-
-    /// Frees the trial's slot.
-    pub fn release(&mut self, trial: TrialId) {
-        self.slots.retain(|slot| slot.trial.id != trial);
-    }
-
-    fn slot(&self, trial: TrialId) -> Result<&Slot<B>> {
+    pub(super) fn slot(&self, trial: TrialId) -> Result<&Slot<B>> {
         self.slots
             .iter()
             .find(|slot| slot.trial.id == trial)

@@ -1,14 +1,14 @@
 //! A slot: one trial's adapter, optimizer state and place in its data.
 
-use spec::{Evaluation, Event, Outcome, TrainPoint, TrainSettings, Trial, TrialConfig};
+use spec::{Evaluation, Event, Outcome, TrainPoint, TrainSettings, Trial};
 
 use super::health::Health;
-use super::order::{epoch_order, steps_per_epoch};
+use super::order::epoch_order;
 use crate::adapter::AdapterLayout;
-use crate::backend::{AdamWStep, Backend};
+use crate::backend::{AdamWStep, AdamWUpdate, Backend};
 use crate::decoder::{Decoder, SlotDropout};
 use crate::error::Result;
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, steps_per_epoch};
 use data::{Dataset, Example};
 
 /// The best evaluation so far and the adapter that gave it.
@@ -75,7 +75,7 @@ impl<B: Backend> Slot<B> {
     ) -> Result<Self> {
         let (backend, c) = (&decoder.backend, &trial.config);
         let steps_per_epoch = steps_per_epoch(train.examples.len(), c.batch_size);
-        let schedule = schedule(c, train.examples.len(), settings);
+        let schedule = Schedule::on_examples(c, train.examples.len(), settings);
         let zeros = || backend.zeros(1, layout.len);
         let mut initial = layout.initial_values(c.seed, c.variant.init_lora_weights);
         decoder.set_magnitudes(&layout, &mut initial)?;
@@ -195,28 +195,26 @@ impl<B: Backend> Slot<B> {
         };
     }
 
-    /// Takes the losses of a micro-batch; when it was the batch's last, takes the optimizer step
-    /// and returns its event (or the trial's end).
-    pub fn finish_micro_batch(
-        &mut self,
-        backend: &B,
-        nll: &[f32],
-        optimizer: &spec::OptimizerSettings,
-    ) -> Result<Option<Event>> {
+    /// Takes the losses of a micro-batch; whether it was the batch's last.
+    pub fn take_micro_batch(&mut self, nll: &[f32]) -> bool {
         self.batch.nll += nll.iter().map(|x| f64::from(*x)).sum::<f64>();
-        if self.batch.next < self.batch.examples.len() {
-            return Ok(None);
-        }
+        self.batch.next == self.batch.examples.len()
+    }
+
+    /// The optimizer step of a complete batch whose gradient has this norm, with its training loss;
+    /// or, where the trial diverges, the event of its end.
+    pub fn next_step(
+        &mut self,
+        grad_norm: f64,
+        optimizer: &spec::OptimizerSettings,
+    ) -> std::result::Result<(AdamWStep, f64), Box<Event>> {
         let loss = self.batch.nll / self.batch.targets as f64;
-        let grad_norm = backend.norm(&self.grad)?;
         self.batch.examples.clear();
         if let Some(reason) = self.health.judge(loss, grad_norm) {
-            let outcome = Outcome::Diverged { step: self.step + 1, reason };
-            return Ok(Some(self.end(outcome)));
+            return Err(Box::new(self.end(Outcome::Diverged { step: self.step + 1, reason })));
         }
-        let learning_rate = self.schedule.learning_rate(self.step);
         let update = AdamWStep {
-            learning_rate,
+            learning_rate: self.schedule.learning_rate(self.step),
             weight_decay: self.trial.config.weight_decay,
             beta1: optimizer.adam_beta1,
             beta2: optimizer.adam_beta2,
@@ -224,20 +222,34 @@ impl<B: Backend> Slot<B> {
             step: self.step + 1,
             grad_scale: clip_factor(grad_norm, optimizer.max_grad_norm),
         };
-        let (m, v) = (&mut self.first_moment, &mut self.second_moment);
-        let factors = self.rate_factors.as_ref();
-        backend.adamw(&mut self.params, &mut self.grad, m, v, factors, &update)?;
+        Ok((update, loss))
+    }
+
+    /// The values that an optimizer step changes.
+    pub const fn update(&mut self, step: AdamWStep) -> AdamWUpdate<'_, B::Tensor> {
+        AdamWUpdate {
+            params: &mut self.params,
+            grad: &mut self.grad,
+            first_moment: &mut self.first_moment,
+            second_moment: &mut self.second_moment,
+            rate_factors: self.rate_factors.as_ref(),
+            step,
+        }
+    }
+
+    /// Counts the optimizer step that is taken.
+    pub fn count_step(&mut self, step: &AdamWStep, loss: f64, grad_norm: f64) -> Event {
         self.step += 1;
         let point = TrainPoint {
             step: self.step,
             epoch: self.epoch(),
             loss,
             grad_norm: Some(grad_norm),
-            learning_rate,
+            learning_rate: step.learning_rate,
             tokens: self.tokens,
             seconds: self.seconds,
         };
-        Ok(Some(Event::Trained { trial: self.trial.id, point }))
+        Event::Trained { trial: self.trial.id, point }
     }
 
     /// Whether the step just taken is one after which the trial is evaluated.
@@ -278,12 +290,6 @@ impl<B: Backend> Slot<B> {
         self.outcome = Some(outcome.clone());
         Event::TrialFinished { trial: self.trial.id, outcome }
     }
-}
-
-/// A trial's schedule over its steps on so many training examples.
-pub fn schedule(trial: &TrialConfig, examples: usize, settings: &TrainSettings) -> Schedule {
-    let total = steps_per_epoch(examples, trial.batch_size).saturating_mul(trial.epochs);
-    Schedule::of_trial(trial, total, settings)
 }
 
 /// The factor that brings the gradient's norm down to the limit, as PyTorch's `clip_grad_norm_`.

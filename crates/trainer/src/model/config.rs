@@ -1,12 +1,11 @@
 //! The decoder's shape and the constants of its blocks, from `config.json`.
 
-use std::path::Path;
+use std::ops::Range;
 
 use spec::TargetModule;
 
-use super::rope::Rope;
 use crate::backend::{Activation, Attention, AttentionShape};
-use crate::error::{Result, TrainerError};
+use crate::rope::Rope;
 
 mod file;
 
@@ -95,18 +94,6 @@ pub enum QkNorm {
 }
 
 impl DecoderConfig {
-    /// Reads `config.json` of a model folder.
-    pub fn read(model_dir: &Path) -> Result<Self> {
-        let path = model_dir.join("config.json");
-        let text = std::fs::read_to_string(&path).map_err(TrainerError::io("read", &path))?;
-        Self::parse(&text).map_err(|message| TrainerError::Config { path, message })
-    }
-
-    /// Interprets the text of a `config.json`; the error says which key is wrong and why.
-    pub fn parse(text: &str) -> std::result::Result<Self, String> {
-        file::parse(text)
-    }
-
     /// Input and output size of a target module.
     pub fn module_shape(&self, module: TargetModule) -> (usize, usize) {
         let (d, f) = (self.hidden_size, self.intermediate_size);
@@ -122,6 +109,27 @@ impl DecoderConfig {
         }
     }
 
+    /// Whether a module reads the block's input, before the attention.
+    pub const fn reads_block_input(module: TargetModule) -> bool {
+        matches!(
+            module,
+            TargetModule::QProj | TargetModule::KProj | TargetModule::VProj | TargetModule::QkvProj
+        )
+    }
+
+    /// Columns of the joined projection that a module writes.
+    pub fn columns_of(&self, module: TargetModule) -> Range<usize> {
+        let (q, kv) = (self.attention.q_columns(), self.attention.kv_columns());
+        let outputs = self.module_shape(module).1;
+        let first = match module {
+            TargetModule::KProj => q,
+            TargetModule::VProj => q + kv,
+            TargetModule::UpProj => self.intermediate_size,
+            _ => 0,
+        };
+        first..first + outputs
+    }
+
     /// The linear layers of a block, in the order of the forward pass.
     pub const fn modules(&self) -> &'static [TargetModule] {
         if self.fused_projections { &TargetModule::FUSED } else { &TargetModule::ALL }
@@ -130,10 +138,7 @@ impl DecoderConfig {
     /// The model's own modules for those that a sweep names: where q, k and v are one projection,
     /// the three together stand for it, and so do gate and up. The error says which module the
     /// model does not have.
-    pub fn targets(
-        &self,
-        named: &[TargetModule],
-    ) -> std::result::Result<Vec<TargetModule>, String> {
+    pub fn targets(&self, named: &[TargetModule]) -> Result<Vec<TargetModule>, String> {
         let mut left = named.to_vec();
         let mut targets = Vec::new();
         for module in self.modules() {
@@ -164,11 +169,6 @@ impl DecoderConfig {
             softcap: self.attention_softcap,
             window: self.layers[layer].window,
         }
-    }
-
-    /// The rotation of a block's queries and keys.
-    pub fn rope_of(&self, layer: usize) -> Option<&Rope> {
-        self.layers[layer].rope.map(|index| &self.ropes[index])
     }
 
     /// Values of the norms of queries and of keys, where the model has them.

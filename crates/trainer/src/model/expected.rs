@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::config::DecoderConfig;
-use super::source::Files;
-use super::weights::{EMBEDDING, FINAL_NORM, HEAD, linears, norm_names};
+use super::names::{EMBEDDING, FINAL_NORM, HEAD, Tables, linears, norm_names};
+use super::weight_files::Files;
 
 /// Names that are listed of each kind of mistake.
 const SHOWN: usize = 3;
@@ -36,29 +36,6 @@ pub struct Expected {
     pub shape: Vec<usize>,
     /// A linear layer of a block.
     pub is_linear: bool,
-}
-
-/// Embedding and head as the files have them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tables {
-    /// The tensor of the embeddings.
-    pub embedding: &'static str,
-    /// The tensor of the output head, where it is not that of the embeddings.
-    pub head: Option<&'static str>,
-}
-
-impl Tables {
-    /// What transformers makes of the configuration and of which of the two the files hold.
-    /// `is_same` compares their values.
-    pub(super) fn find(config: &DecoderConfig, files: &Files, is_same: bool) -> Self {
-        let (embedding, head) = (files.has(EMBEDDING), files.has(HEAD));
-        match (config.tie_word_embeddings, embedding, head) {
-            (true, false, true) => Self { embedding: HEAD, head: None },
-            (true, true, true) if !is_same => Self { embedding: EMBEDDING, head: Some(HEAD) },
-            (true, ..) => Self { embedding: EMBEDDING, head: None },
-            (false, ..) => Self { embedding: EMBEDDING, head: Some(HEAD) },
-        }
-    }
 }
 
 /// All tensors of a model.
@@ -121,7 +98,7 @@ pub fn mistakes(config: &DecoderConfig, files: &Files, expected: &[Expected]) ->
                     );
                     unread.entry(reason).or_default().push(own);
                 }
-                Ok(format) if !files.is_whole(tensor, format) => {
+                Ok(format) if !files.is_whole(&tensor.name, &tensor.shape, format) => {
                     let reason = "ends behind the file: it is cut off".to_owned();
                     unread.entry(reason).or_default().push(own);
                 }

@@ -2,8 +2,8 @@
 //! hardly seen in training keeps a short one, and LoRA on linear layers does not train it.
 
 use super::source::Source;
-use super::stored::Stored;
 use crate::error::Result;
+use crate::format::Stored;
 
 /// Rows that stand for the whole table, evenly spaced.
 const SAMPLE: usize = 2048;
@@ -64,8 +64,8 @@ mod tests {
     use spec::BaseSettings;
 
     use super::*;
-    use crate::model::map_file;
-    use crate::model::weights::EMBEDDING;
+    use crate::format::map_file;
+    use crate::model::names::EMBEDDING;
 
     const MODEL: &str = "tests/golden/llama_tied/model";
 

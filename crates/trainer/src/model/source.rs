@@ -1,21 +1,17 @@
 //! Where the weights of a base model come from, in which formats, and what they take.
 
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use spec::{BaseSettings, Quantization};
 
 use super::config::{DecoderConfig, NormPlacement};
-use super::expected::{Expected, Tables, expected, mistakes, unexpected};
-use super::files::{TensorFiles, weights};
-use super::format::Format;
-use super::gguf_file::{GgufFile, gguf_name};
-use super::quantise::{format_of, quantise};
-use super::stored::Stored;
-use super::weights::{EMBEDDING, HEAD, linears};
+use super::expected::{expected, mistakes, unexpected};
+use super::names::{EMBEDDING, HEAD, Tables, linears};
+use super::weight_files::Files;
 use crate::backend::cpu::{self, KEEP_FROM, keeps_format};
 use crate::error::{Result, TrainerError};
+use crate::format::{Format, Stored, quantise};
 
 /// Bytes of an f32.
 const F32: u64 = 4;
@@ -31,15 +27,6 @@ pub struct Source {
     quantization: Option<Quantization>,
 }
 
-/// The tensors of weight files, by the names that transformers gives them.
-#[derive(Debug)]
-pub enum Files {
-    /// A file or several of the model's folder.
-    Safetensors(TensorFiles),
-    /// A file that stands in for them.
-    Gguf(GgufFile),
-}
-
 /// What the frozen matrices of a base model take on a device.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BaseMemory {
@@ -49,101 +36,6 @@ pub struct BaseMemory {
     pub decoded: u64,
     /// How many models they are of.
     pub models: u64,
-}
-
-impl Files {
-    fn open(model_dir: &Path, base: &BaseSettings, config: &DecoderConfig) -> Result<Self> {
-        Ok(match &base.weights {
-            Some(path) => Self::Gguf(GgufFile::open(path, config)?),
-            None => Self::Safetensors(TensorFiles::open(model_dir)?),
-        })
-    }
-
-    /// Whether there is a tensor that transformers names so.
-    pub fn has(&self, name: &str) -> bool {
-        !self.stored_names(name).is_empty()
-    }
-
-    /// The names under which a tensor is stored.
-    pub fn stored_names(&self, name: &str) -> Vec<String> {
-        match self {
-            Self::Safetensors(files) => files.stored_names(name),
-            Self::Gguf(file) => gguf_name(name).filter(|own| file.has(own)).into_iter().collect(),
-        }
-    }
-
-    /// A tensor's name in the files, for messages.
-    pub fn own_name(&self, name: &str) -> String {
-        let usual = || match self {
-            Self::Safetensors(_) => name.to_owned(),
-            Self::Gguf(_) => gguf_name(name).unwrap_or_else(|| name.to_owned()),
-        };
-        self.stored_names(name).into_iter().next().unwrap_or_else(usual)
-    }
-
-    /// The names of all tensors, as they are stored.
-    pub fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
-        match self {
-            Self::Safetensors(files) => Box::new(files.names()),
-            Self::Gguf(file) => Box::new(file.names()),
-        }
-    }
-
-    /// Shape and format of a tensor, where there is one; the error says why it cannot be read.
-    pub fn header(&self, name: &str) -> Option<(&[usize], std::result::Result<Format, String>)> {
-        match self {
-            Self::Safetensors(files) => files.header(name),
-            Self::Gguf(file) => file.header(name),
-        }
-    }
-
-    /// Whether a tensor ends within its file.
-    pub fn is_whole(&self, tensor: &Expected, format: Format) -> bool {
-        match self {
-            // Opening them has made sure.
-            Self::Safetensors(_) => true,
-            Self::Gguf(file) => file.is_whole(&tensor.name, &tensor.shape, format),
-        }
-    }
-
-    /// The file, or the folder of several.
-    pub fn path(&self) -> PathBuf {
-        match self {
-            Self::Safetensors(files) => files.path(),
-            Self::Gguf(file) => file.path(),
-        }
-    }
-
-    fn stored(&self, name: &str, shape: &[usize], rows: Range<usize>) -> Result<Stored> {
-        match self {
-            Self::Safetensors(files) => files.stored(name, shape, rows),
-            Self::Gguf(file) => file.stored(name, shape, rows),
-        }
-    }
-
-    /// Whether two matrices of this shape hold the same values. Some rows at a time, so that two
-    /// different ones are told apart by the first of them.
-    fn are_equal(&self, names: [&str; 2], [rows, cols]: [usize; 2]) -> Result<bool> {
-        const VALUES: usize = 1 << 18;
-        let step = (VALUES / cols.max(1)).max(1);
-        for start in (0..rows).step_by(step) {
-            let part = start..(start + step).min(rows);
-            let [a, b] = names.map(|name| self.stored(name, &[rows, cols], part.clone()));
-            let (a, b) = (a?, b?);
-            if a.format() == b.format() && a.raw() == b.raw() {
-                continue;
-            }
-            let [a, b] = [a, b].map(|stored| {
-                let mut values = vec![0.0_f32; part.len() * cols];
-                stored.decode(0..part.len(), 0..cols, &mut values);
-                values
-            });
-            if a != b {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
 }
 
 impl Source {
@@ -157,7 +49,7 @@ impl Source {
         let expected = expected(&config, tables);
         let mistakes = mistakes(&config, &files, &expected);
         if !mistakes.is_empty() {
-            return Err(weights(&files.path(), mistakes.join("\n  and ")));
+            return Err(TrainerError::weights(&files.path(), mistakes.join("\n  and ")));
         }
         let unexpected = unexpected(&config, &files, &expected);
         config.tie_word_embeddings = tables.head.is_none();
@@ -168,7 +60,7 @@ impl Source {
 
     /// The same files with another quantisation.
     pub fn in_form(&self, quantization: Option<Quantization>) -> Result<Self> {
-        if let Some(format) = quantization.map(format_of) {
+        if let Some(format) = quantization.map(Format::of_quantization) {
             let layers = 0..self.config.num_hidden_layers;
             for joined in layers.flat_map(|layer| linears(&self.config, layer)) {
                 for (name, _) in &joined.parts {
@@ -216,12 +108,18 @@ impl Source {
     /// The format that a tensor is frozen in.
     fn format(&self, name: &str, is_linear: bool) -> Result<Format> {
         match self.quantization {
-            Some(quantization) if is_linear => Ok(format_of(quantization)),
+            Some(quantization) if is_linear => Ok(Format::of_quantization(quantization)),
             _ => {
-                let missing =
-                    || weights(&self.files.path(), format!("there is no tensor `{name}`"));
+                let missing = || {
+                    TrainerError::weights(
+                        &self.files.path(),
+                        format!("there is no tensor `{name}`"),
+                    )
+                };
                 let (_, format) = self.files.header(name).ok_or_else(missing)?;
-                format.map_err(|reason| weights(&self.files.path(), format!("`{name}` {reason}")))
+                format.map_err(|reason| {
+                    TrainerError::weights(&self.files.path(), format!("`{name}` {reason}"))
+                })
             }
         }
     }
@@ -259,10 +157,9 @@ fn find_tables(config: &DecoderConfig, files: &Files) -> Result<(Tables, Option<
     let is_readable = |name: &str| {
         files.header(name).is_some_and(|(found, format)| {
             let Ok(format) = format else { return false };
-            let table = Expected { name: name.to_owned(), shape: shape.to_vec(), is_linear: false };
             found == shape
                 && shape[1].is_multiple_of(format.block())
-                && files.is_whole(&table, format)
+                && files.is_whole(name, &shape, format)
         })
     };
     let both = [EMBEDDING, HEAD];

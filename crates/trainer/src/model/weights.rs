@@ -4,8 +4,8 @@ use std::path::Path;
 
 use spec::BaseSettings;
 
-use super::config::{DecoderConfig, NormPlacement};
-use super::expected::Tables;
+use super::config::DecoderConfig;
+use super::names::{FINAL_NORM, Joined, Tables, linears, norm_names};
 use super::source::Source;
 use crate::backend::{Backend, Head, Linear};
 use crate::error::Result;
@@ -48,13 +48,6 @@ pub struct FrozenLayer<B: Backend> {
     pub mlp_after: Option<B::Tensor>,
 }
 
-/// The embedding table.
-pub(super) const EMBEDDING: &str = "model.embed_tokens.weight";
-/// The output head, where it is not the embedding table.
-pub(super) const HEAD: &str = "lm_head.weight";
-/// The norm behind the last block.
-pub(super) const FINAL_NORM: &str = "model.norm.weight";
-
 impl<B: Backend> Model<B> {
     /// Loads a Hugging Face model folder, with its weights as `base` says.
     pub fn load(backend: &B, model_dir: &Path, base: &BaseSettings) -> Result<Self> {
@@ -77,41 +70,6 @@ impl<B: Backend> Model<B> {
         let weight = self.head.as_ref().unwrap_or(&self.embedding);
         Head { weight, softcap: self.config.final_softcap }
     }
-}
-
-/// Projections that read the same input, joined along their outputs.
-pub(super) struct Joined {
-    /// Their names and outputs.
-    pub parts: Vec<(String, usize)>,
-    /// Values of the input.
-    pub inputs: usize,
-    /// Each of them has a bias.
-    pub has_bias: bool,
-}
-
-/// The linear layers of a block: q, k and v; o; gate and up; down.
-pub(super) fn linears(c: &DecoderConfig, layer: usize) -> [Joined; 4] {
-    let (d, f) = (c.hidden_size, c.intermediate_size);
-    let (q, kv) = (c.attention.q_columns(), c.attention.kv_columns());
-    let named = |parts: &[(&str, usize)]| {
-        let named =
-            |(part, width): &(&str, usize)| (format!("model.layers.{layer}.{part}"), *width);
-        parts.iter().map(named).collect()
-    };
-    let (qkv, gate_up) = if c.fused_projections {
-        (named(&[("self_attn.qkv_proj", q + 2 * kv)]), named(&[("mlp.gate_up_proj", 2 * f)]))
-    } else {
-        (
-            named(&[("self_attn.q_proj", q), ("self_attn.k_proj", kv), ("self_attn.v_proj", kv)]),
-            named(&[("mlp.gate_proj", f), ("mlp.up_proj", f)]),
-        )
-    };
-    [
-        Joined { parts: qkv, inputs: d, has_bias: c.qkv_bias },
-        Joined { parts: named(&[("self_attn.o_proj", d)]), inputs: q, has_bias: c.o_bias },
-        Joined { parts: gate_up, inputs: d, has_bias: c.mlp_bias },
-        Joined { parts: named(&[("mlp.down_proj", d)]), inputs: f, has_bias: c.mlp_bias },
-    ]
 }
 
 struct Loader<'a, B> {
@@ -164,18 +122,5 @@ impl<B: Backend> Loader<'_, B> {
             down: self.linear(&down)?,
             mlp_after: mlp_after?,
         })
-    }
-}
-
-/// The names of the norms before and after the attention, and before and after the feed-forward
-/// network. The same name means the norm before the network in Llama and the one after the
-/// attention in the others.
-pub(super) const fn norm_names(norms: NormPlacement) -> [Option<&'static str>; 4] {
-    let (input, post_attention) = (Some("input_layernorm"), Some("post_attention_layernorm"));
-    let (before, after) = (Some("pre_feedforward_layernorm"), Some("post_feedforward_layernorm"));
-    match norms {
-        NormPlacement::Before => [input, None, post_attention, None],
-        NormPlacement::After => [None, post_attention, None, after],
-        NormPlacement::Around => [input, post_attention, before, after],
     }
 }

@@ -3,9 +3,9 @@
 //! Letters: N rows of a step, L blocks, D hidden, F feed-forward, R ranks of a row's adapters over
 //! all modules, V vocabulary. Activations are f32 on the CPU; on a GPU they may be bf16.
 
-use spec::{ExecutorSettings, TrainSettings, TrialConfig};
+use spec::{ExecutorSettings, TargetModule, TrainSettings, TrialConfig};
 
-use super::{MOST_SLOTS, Packing, TOKENS_PER_MICRO_BATCH, TOKENS_PER_STEP};
+use super::packing::{MOST_SLOTS, Packing, TOKENS_PER_MICRO_BATCH, TOKENS_PER_STEP};
 use crate::adapter::{AdapterLayout, LoraShape};
 use crate::decoder::shares;
 use crate::error::{Result, TrainerError};
@@ -100,6 +100,8 @@ impl Demand<'_> {
         let (heads, layers) = (c.attention.heads as u64, c.num_hidden_layers as u64);
         let ranks = |t: &TrialConfig| AdapterLayout::of_trial(c, t).ranks_of_a_block() as u64;
         let r = self.trials.iter().map(ranks).max().unwrap_or(0);
+        let down = |t: &TrialConfig| AdapterLayout::of_trial(c, t).rank_of(TargetModule::DownProj);
+        let down = self.trials.iter().map(down).max().unwrap_or(0) as u64;
         let head_inputs =
             if c.qk_norm.is_some() { qkv - c.attention.kv_columns() as u64 } else { 0 };
         // The input of a norm after a branch is kept, and its gradient is a buffer of its own.
@@ -112,7 +114,8 @@ impl Demand<'_> {
         let unread = ((1.0 - self.share_of_targets()) * rows as f64) as u64;
         let behind_attention = d + 2 * after + 2 * f + 1;
         let (kept, left_out) = if packing.recompute {
-            (layers * d + block, 0)
+            // With a block's input stays what the adapters of its last product keep.
+            (layers * (d + down) + block, 0)
         } else {
             (layers * block, unread * behind_attention)
         };
@@ -203,8 +206,10 @@ impl Demand<'_> {
                 }
             }
         }
+        let needed = self.memory(&smallest);
         Err(TrainerError::NotEnoughMemory {
-            needed: self.memory(&smallest),
+            of_trial: needed.slots + needed.activations,
+            of_base: needed.base,
             bases: self.base.models,
             usable,
             longest: self.longest(),
@@ -247,8 +252,8 @@ fn shared_by_all<'a>(examples: impl Iterator<Item = &'a Example> + Clone) -> usi
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{rows, trial};
     use super::*;
+    use crate::plan::tests::{rows, trial};
     use data::Example;
 
     const MODEL: &str = r#"{"model_type": "llama", "vocab_size": 64, "hidden_size": 32,

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use spec::{ConfigKey, TrainSettings, TrialConfig};
+use spec::{ConfigKey, Steps, TrainSettings, TrialConfig};
 
-use super::TOKENS_PER_MICRO_BATCH;
-use crate::engine::schedule;
+use super::packing::TOKENS_PER_MICRO_BATCH;
+use crate::schedule::Schedule;
 use data::{Dataset, Example, PreparedData};
 
 /// The work of one trial.
@@ -61,7 +61,7 @@ pub fn works<'a>(
     let mut works = vec![Work::default(); trials.len()];
     for index in shortest_first {
         let trial = &trials[index];
-        let schedule = schedule(trial, data.train.examples.len(), train);
+        let schedule = Schedule::on_examples(trial, data.train.examples.len(), train);
         let open_ended = schedule.open_ended_steps();
         let fork = trial.trajectory(train).zip(open_ended).map(|(key, own)| {
             let fork = forks.entry(key).or_insert(0);
@@ -78,9 +78,24 @@ pub fn tokens_per_example(train: &Dataset) -> f64 {
     tokens as f64 / train.examples.len().max(1) as f64
 }
 
+/// How many steps a trial takes on so many training examples of about so many tokens each.
+pub fn steps(
+    trial: &TrialConfig,
+    examples: usize,
+    tokens_per_example: f64,
+    train: &TrainSettings,
+) -> Steps {
+    let schedule = Schedule::on_examples(trial, examples, train);
+    Steps {
+        total: schedule.total_steps,
+        shared: trial.trajectory(train).and_then(|_| schedule.open_ended_steps()),
+        micro_batches: micro_batches(trial.batch_size, tokens_per_example, train),
+    }
+}
+
 /// Micro-batches of an optimizer step of `batch_size` examples of so many tokens: what the engine
 /// splits it into when rows are of equal length.
-pub fn micro_batches(batch_size: u32, tokens_per_example: f64, train: &TrainSettings) -> u32 {
+fn micro_batches(batch_size: u32, tokens_per_example: f64, train: &TrainSettings) -> u32 {
     let by_tokens = f64::from(batch_size) * tokens_per_example / TOKENS_PER_MICRO_BATCH as f64;
     let by_examples = train.micro_batch_size.map_or(1, |most| batch_size.div_ceil(most.max(1)));
     (by_tokens.ceil() as u32).max(by_examples).max(1)

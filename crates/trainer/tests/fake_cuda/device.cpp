@@ -144,6 +144,43 @@ struct Order {
     }
 };
 
+// ---- Races ----
+
+// The last value touched at a place of a table that all addresses share: what is overwritten there
+// is forgotten, so that a race can be missed but none is made up.
+struct Touched {
+    u64 address, epoch;
+    u32 worker;
+    bool written, by_several;
+};
+static const size_t PLACES = 1 << 18;
+
+void fake_touch(u64 address, bool writes) {
+    static std::vector<Touched> touched(PLACES);
+    Touched& t = touched[(address >> 1) * 0x9e3779b1u % PLACES];
+    if (t.address != address || t.epoch != running.epoch) {
+        t = {address, running.epoch, running.worker, writes, false};
+        return;
+    }
+    bool other = t.worker != running.worker;
+    if ((other && (writes || t.written)) || (writes && t.by_several)) {
+        fake_fail("a race of two blocks for a value", __FILE__, __LINE__);
+    }
+    t.written |= writes;
+    t.by_several |= other;
+}
+
+u32 fake_ticket(u32 ticket, u32 begin, u32 end) {
+    u32 n = end - begin, round = 1, at = ticket - begin;
+    while (round < n) round *= 2;
+    do {
+        at = (at * (running.seed | 1) + running.seed / 2) & (round - 1);
+    } while (at >= n);
+    running.epoch = running.epoch >> 16 << 16 | (begin + 1) % 65536;
+    running.worker = begin + at;
+    return begin + at;
+}
+
 static dim3 place_in(u32 i, dim3 of) { return {i % of.x, i / of.x % of.y, i / of.x / of.y}; }
 
 static void run_block(Kernel& kernel, void** arguments) {
@@ -239,7 +276,9 @@ static long setting(const char* name, long otherwise) {
 
 EXPORT void fake_cuda_set(const char* name, long value) {
     LOCK();
-    settings[name] = value;
+    // -1: as if it had never been set.
+    if (value == -1) settings.erase(name);
+    else settings[name] = value;
     if (std::string(name) == "SEED") chance().seed((unsigned)value);
 }
 EXPORT long fake_cuda_get(const char* name) {
@@ -253,6 +292,18 @@ static bool fails(const char* what) {
     return setting((std::string("FAIL_") + what).c_str(), 0) == n;
 }
 static bool is_lost() { return counters["lost"] != 0; }
+static bool may_be_lost(long device) {
+    long which = setting("LOST_DEVICE", -1);
+    return which < 0 || which == device;
+}
+// A device stays lost for the processes that come after, where a file can tell them.
+static const char* lost_file() { return getenv("FAKE_CUDA_LOST_FILE"); }
+static void lose() {
+    counters["lost"] = 1;
+    if (lost_file()) {
+        if (FILE* file = fopen(lost_file(), "w")) fclose(file);
+    }
+}
 
 // Host addresses are not the device's: a kernel or copy that mixes them up is found.
 static void inside(Pointer p, size_t n, const char* what) {
@@ -379,6 +430,12 @@ EXPORT Status cuDeviceGetAttribute(int* v, int attribute, int) {
     return OK;
 }
 EXPORT Status cuDevicePrimaryCtxRetain(void** c, int d) {
+    if (lost_file() && may_be_lost(d)) {
+        if (FILE* file = fopen(lost_file(), "r")) {
+            fclose(file);
+            return FAILED;
+        }
+    }
     *c = (void*)(long)(d + 1);
     return OK;
 }
@@ -483,7 +540,7 @@ EXPORT Status cuMemsetD8Async(Pointer d, unsigned char v, size_t n, void* s) {
 }
 EXPORT Status cuModuleLoadData(void** m, const void* image) {
     // The text is the same that a device compiles; what runs here are the sources themselves.
-    if (!strstr((const char*)image, ".entry embed(")) return 218;
+    if (!strstr((const char*)image, ".entry program_small(")) return 218;
     *m = (void*)1;
     return OK;
 }
@@ -503,8 +560,9 @@ EXPORT Status cuLaunchKernel(
     auto& named = *(std::pair<const std::string, Kernel>*)f;
     if (gx == 0 || gy == 0 || gz == 0 || gy > 65535 || bx * by * bz > 1024 || shared > 101376) return INVALID;
     if (fails("launches")) return FAILED;
+    // The device that is lost after so many launches: LOST_DEVICE, or any.
     long lost = setting("LOST", 0);
-    if (lost && counters["launches"] >= lost) counters["lost"] = 1;
+    if (lost && may_be_lost((long)context - 1) && counters["launches"] >= lost) lose();
     auto kept = std::make_shared<std::vector<std::vector<char>>>();
     for (size_t i = 0; i < named.second.sizes.size(); i++) {
         kept->emplace_back((char*)arguments[i], (char*)arguments[i] + named.second.sizes[i]);
@@ -516,11 +574,15 @@ EXPORT Status cuLaunchKernel(
         running.grid_dim = {gx, gy, gz};
         running.block_dim = {bx, by, bz};
         running.kernel = named.first.c_str();
+        running.seed = chance()();
+        static u64 launches = 0;
+        running.epoch = ++launches << 16;
         Order(gx * gy * gz).each([&](u32 i) {
             std::fill(memory.begin(), memory.end(), NAN);
             memory[shared / 4] = 12345;
             running.shared = memory.data();
             running.block = place_in(i, running.grid_dim);
+            running.worker = i;
             run_block(named.second, arguments.data());
             if (memory[shared / 4] != 12345) fake_fail("shared memory beyond its end", __FILE__, __LINE__);
         });

@@ -21,7 +21,8 @@ typedef unsigned long long u64;
 #define __device__
 #define __forceinline__ inline
 #define __shared__ static
-#define IN_PLACE
+#define IN_PLACE(type) const type&
+#define FOR_BLOCKS(threads, blocks)
 #define NOT_A_NUMBER NAN
 
 template <class To, class From> inline To bits_as(From from) {
@@ -57,6 +58,9 @@ struct Running {
     int current;
     float* shared;       // dynamic shared memory
     const char* kernel;
+    u32 seed;            // of the launch
+    u64 epoch;           // of the launch, and of its phase: what runs in one has no order
+    u32 worker;          // the block, or its ticket
 };
 extern Running running;
 
@@ -72,6 +76,18 @@ void fake_wait(Waits what, int line);
     do {                                                                   \
         if (!(inside)) fake_fail("out of bounds: " #inside, __FILE__, __LINE__); \
     } while (0)
+// Every access of a matrix, to find those of two blocks to one value of which one writes it.
+void fake_touch(u64 address, bool writes);
+#define READS(address) fake_touch(address, false)
+#define WRITES(address) fake_touch(address, true)
+inline u32 fake_count_up(u32* number) { return (*number)++; }
+#define COUNT_UP(number) fake_count_up(number)
+#define COUNTED(number) (*(number))
+#define FENCE()
+// Blocks run one after another: what a block waits for has been done or never will be.
+#define PAUSE() fake_fail("a wait for blocks that have not begun", __FILE__, __LINE__)
+// Another ticket of the same phase, begin .. end, drawn by chance: one each.
+u32 fake_ticket(u32 ticket, u32 begin, u32 end);
 #define BARRIER() fake_wait(Waits::Barrier, __LINE__)
 #define DYNAMIC_SHARED(name) float* name = running.shared
 
@@ -101,7 +117,7 @@ void fake_call(void (*f)(A...), void** p, std::index_sequence<I...>) {
 }
 template <class... A> bool fake_register(const char* name, void (*f)(A...), bool has_barriers) {
     auto call = [f](void** p) { fake_call(f, p, std::index_sequence_for<A...>{}); };
-    kernels()[name] = Kernel{call, {sizeof(A)...}, has_barriers};
+    kernels()[name] = Kernel{call, {sizeof(std::remove_reference_t<A>)...}, has_barriers};
     return true;
 }
 #define REGISTER(kernel) static bool kernel##_known = fake_register(#kernel, kernel, true);

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use data::{Dataset, Example};
 use spec::{
     BaseForm, BaseSettings, Evaluation, Event, ExecutorSettings, LoraVariant, LrScheduler,
-    Quantization, TargetModule, TrainSettings, Trial, TrialConfig, TrialId,
+    Quantization, TargetModule, TrainSettings, Trainer, Trial, TrialConfig, TrialId,
 };
-use trainer::engine::{Engine, TrainingSets};
+use trainer::engine::{self, TrainingSets};
 use trainer::plan::Packing;
 
 const STORED: Option<BaseForm> = Some(BaseForm::AsStored);
@@ -30,10 +30,11 @@ fn sets() -> TrainingSets {
     }
 }
 
-fn engine(base: &BaseSettings, packing: Packing) -> Engine {
+fn engine(base: &BaseSettings, packing: Packing) -> Box<dyn Trainer> {
     let model = support::golden_dir("llama").join("model");
     let (train, executor) = (TrainSettings::default(), ExecutorSettings::default());
-    Engine::load(&model, base, sets(), &train, &executor, packing).expect("the engine loads")
+    let loaded = engine::load(&model, base, sets(), &train, &executor, packing);
+    loaded.expect("the engine loads").trainer
 }
 
 fn trial(id: u32, epochs: u32, quantization: Option<BaseForm>) -> Trial {
@@ -57,7 +58,7 @@ fn trial(id: u32, epochs: u32, quantization: Option<BaseForm>) -> Trial {
 }
 
 /// The evaluations of trials that are all trained at once.
-fn train(engine: &mut Engine, trials: &[Trial]) -> BTreeMap<TrialId, Vec<Evaluation>> {
+fn train(engine: &mut dyn Trainer, trials: &[Trial]) -> BTreeMap<TrialId, Vec<Evaluation>> {
     for trial in trials {
         engine.admit(trial, None).expect("admitted");
     }
@@ -89,14 +90,14 @@ fn a_trial_has_the_losses_that_it_has_in_a_sweep_whose_only_form_is_its_own() {
     // Steps that all trials of a form share, and steps of one trial.
     for tokens_per_step in [1024, 8] {
         let packing = Packing { slots: 6, tokens_per_step, ..Packing::default() };
-        let mixed = train(&mut engine(&BaseSettings::default(), packing), &trials);
+        let mixed = train(&mut *engine(&BaseSettings::default(), packing), &trials);
         for (trial, form) in trials.iter().zip(forms.iter().cycle()) {
             let base = BaseSettings::default().in_form(*form);
             let alone = Trial {
                 config: TrialConfig { quantization: None, ..trial.config.clone() },
                 ..trial.clone()
             };
-            let alone = train(&mut engine(&base, Packing::default()), &[alone]);
+            let alone = train(&mut *engine(&base, Packing::default()), &[alone]);
             let (ours, theirs) = (losses(&mixed[&trial.id]), losses(&alone[&trial.id]));
             assert_eq!(ours.len(), theirs.len());
             for (a, b) in ours.iter().zip(&theirs) {
@@ -111,9 +112,10 @@ fn a_trial_has_the_losses_that_it_has_in_a_sweep_whose_only_form_is_its_own() {
 #[test]
 fn each_form_of_the_untouched_base_has_losses_of_its_own() {
     let mut engine = engine(&BaseSettings::default(), Packing::default());
-    let loss = |engine: &mut Engine, form| engine.evaluate_base(form).expect("a loss").eval_loss;
-    let (stored, int8) = (loss(&mut engine, STORED), loss(&mut engine, INT8));
-    assert_eq!(loss(&mut engine, None), stored);
+    let loss =
+        |engine: &mut dyn Trainer, form| engine.evaluate_base(form).expect("a loss").eval_loss;
+    let (stored, int8) = (loss(&mut *engine, STORED), loss(&mut *engine, INT8));
+    assert_eq!(loss(&mut *engine, None), stored);
     assert!(stored != int8 && (stored - int8).abs() < 0.05, "{stored} and {int8}");
     let first = |form| engine.base_example_losses(form).map(|examples| examples.nll);
     assert!(first(STORED).is_some() && first(STORED) != first(INT8));
@@ -127,7 +129,7 @@ fn a_trial_goes_on_from_a_sibling_of_its_own_form_alone() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let path = dir.path().join("checkpoint.safetensors");
     let mut first = engine(&BaseSettings::default(), Packing::default());
-    train(&mut first, &[trial(1, 1, INT8)]);
+    train(&mut *first, &[trial(1, 1, INT8)]);
     first.save_checkpoint(TrialId(1), &path).expect("saved");
     let mut second = engine(&BaseSettings::default(), Packing::default());
     second.admit(&trial(2, 2, INT8), Some(&path)).expect("it takes the same steps");

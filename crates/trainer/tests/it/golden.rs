@@ -8,7 +8,7 @@ use candle_core::{DType, Device};
 use spec::LrScheduler;
 use trainer::backend::candle::CandleBackend;
 use trainer::backend::cpu::Cpu;
-use trainer::backend::{AdamWStep, Backend};
+use trainer::backend::{AdamWStep, AdamWUpdate, Backend};
 use trainer::decoder::Decoder;
 use trainer::schedule::Schedule;
 
@@ -127,14 +127,14 @@ pub fn training_agrees<B: Backend>(make: impl Fn() -> B) {
                     let nll = decoder.train(&rows, &[active], &mut [grad], false).expect("a pass");
                     loss += nll.iter().map(|x| f64::from(*x)).sum::<f64>() / targets as f64;
                 }
-                let norm = decoder.backend.norm(grad).expect("norm");
+                let norm = decoder.backend.norms(&[&*grad]).expect("norm")[0];
                 let learning_rate = schedule.learning_rate(step as u32);
                 let place = format!("{architecture} {case} step {step}");
                 assert!(close(loss, want.loss[step], 1e-4), "{place}: loss {loss}");
                 assert!(close(norm, want.grad_norm[step], 1e-4), "{place}: norm {norm}");
                 let off = (learning_rate - want.learning_rate[step]).abs();
                 assert!(off < 1e-12, "{place}: learning rate {learning_rate}");
-                let update = AdamWStep {
+                let step = AdamWStep {
                     learning_rate,
                     weight_decay: t.weight_decay,
                     beta1: t.beta1,
@@ -143,14 +143,56 @@ pub fn training_agrees<B: Backend>(make: impl Fn() -> B) {
                     step: step as u32 + 1,
                     grad_scale: (t.max_grad_norm / (norm + 1e-6)).min(1.0),
                 };
-                decoder
-                    .backend
-                    .adamw(params, grad, &mut m, &mut v, factors.as_ref(), &update)
-                    .expect("adamw");
+                let update = AdamWUpdate {
+                    params,
+                    grad,
+                    first_moment: &mut m,
+                    second_moment: &mut v,
+                    rate_factors: factors.as_ref(),
+                    step,
+                };
+                decoder.backend.adamw(&mut [update]).expect("adamw");
             }
             let ours = decoder.backend.values(params).expect("values");
             let error = relative_error(&ours, &tensors.adapter(&format!("{case}.final"), layout));
             assert!(error < 1e-4, "{architecture} {case}: the trained adapter is off by {error}");
+        }
+    }
+}
+
+/// Cosine of the angle between two gradients, and the ratio of their lengths.
+fn agreement(ours: &[f32], theirs: &[f32]) -> (f64, f64) {
+    let dot = |a: &[f32], b: &[f32]| {
+        a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>()
+    };
+    let (a, b) = (dot(ours, ours).sqrt(), dot(theirs, theirs).sqrt());
+    (dot(ours, theirs) / (a * b), a / b)
+}
+
+/// Losses and gradients in bf16, within what its seven bits of mantissa allow.
+pub fn bf16_agrees<B: Backend>(make: impl Fn() -> B) {
+    for architecture in all() {
+        let (golden, tensors) = golden(architecture);
+        let decoder = decoder(make(), architecture);
+        let all = rows(&golden.sequences.iter().collect::<Vec<_>>());
+        for (case, of_case) in &golden.cases {
+            let mut adapter = Adapter::golden(&decoder, architecture, case);
+            let nll = adapter.train(&decoder, &all, None, false);
+            let loss = nll.iter().map(|x| f64::from(*x)).sum::<f64>() / nll.len() as f64;
+            let place = format!("{architecture} {case}");
+            let theirs = of_case.loss;
+            assert!((loss / theirs - 1.0).abs() < 2e-2, "{place}: loss {loss} against {theirs}");
+            let theirs = tensors.adapter(&format!("{case}.grad"), &adapter.layout);
+            let (cosine, ratio) = agreement(&adapter.grad_values(&decoder), &theirs);
+            // transformers + peft in bf16 are no nearer to their own values in f32: 0.958 and 24 % for
+            // YaRN, 0.987 and 7 % at worst for the others.
+            let yarn = architecture == "llama_rope_yarn";
+            let (turn, stretch) = if yarn { (0.95, 0.25) } else { (0.98, 0.1) };
+            assert!(cosine > turn, "{place}: the gradient turns, cosine {cosine}");
+            assert!(
+                (ratio - 1.0).abs() < stretch,
+                "{place}: the gradient's length is off by {ratio}"
+            );
         }
     }
 }

@@ -3,8 +3,8 @@
 use candle_core::{DType, Device, Tensor};
 use data::{Dataset, Example};
 use spec::{
-    BaseSettings, LrScheduler, Quantization, TargetModule, TrainSettings, Trial, TrialConfig,
-    TrialId,
+    BaseSettings, LrScheduler, Quantization, TargetModule, TrainSettings, Trainer, Trial,
+    TrialConfig, TrialId,
 };
 use trainer::backend::cpu::Cpu;
 use trainer::engine::{Packed, TrainingSets};
@@ -12,28 +12,28 @@ use trainer::model::{BaseOn, DecoderConfig, Source};
 use trainer::plan::{Demand, Packing};
 
 /// A model, its trials and their rows.
-struct Case {
-    model_type: &'static str,
-    hidden: usize,
-    layers: usize,
-    ffn: usize,
-    vocab: usize,
-    rank: u32,
-    batch_size: u32,
-    lora_dropout: f64,
-    use_dora: bool,
-    tokens: usize,
+pub struct Case {
+    pub model_type: &'static str,
+    pub hidden: usize,
+    pub layers: usize,
+    pub ffn: usize,
+    pub vocab: usize,
+    pub rank: u32,
+    pub batch_size: u32,
+    pub lora_dropout: f64,
+    pub use_dora: bool,
+    pub tokens: usize,
     /// Tokens before the first that is learnt.
-    prompt: usize,
+    pub prompt: usize,
     /// Tokens that all rows begin with.
-    system: usize,
-    packing: Packing,
+    pub system: usize,
+    pub packing: Packing,
     /// How the file stores the weights.
-    dtype: DType,
-    base: BaseSettings,
+    pub dtype: DType,
+    pub base: BaseSettings,
 }
 
-const SMALL: Case = Case {
+pub const SMALL: Case = Case {
     model_type: "llama",
     hidden: 128,
     layers: 4,
@@ -58,7 +58,7 @@ const fn quantised(quantization: Quantization) -> BaseSettings {
 }
 
 impl Case {
-    fn write_model(&self, dir: &std::path::Path) {
+    pub fn write_model(&self, dir: &std::path::Path) {
         let (d, f, v) = (self.hidden, self.ffn, self.vocab);
         let config = serde_json::json!({
             "model_type": self.model_type, "vocab_size": v, "hidden_size": d, "intermediate_size": f,

@@ -17,7 +17,8 @@ use trainer::backend::Backend;
 use trainer::backend::candle::CandleBackend;
 use trainer::backend::cpu::Cpu;
 use trainer::decoder::{Decoder, Rows};
-use trainer::model::{Bytes, Format, Model, Stored, quantise};
+use trainer::format::{Bytes, Format, Stored, quantise};
+use trainer::model::Model;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden_quantised")
@@ -238,7 +239,7 @@ fn weights_in_half_the_bits_have_the_losses_and_gradients_of_the_same_values_in_
 }
 
 /// A model whose rows are whole blocks of every format.
-fn random_model(dir: &Path) -> HashMap<String, Tensor> {
+pub fn random_model(dir: &Path) -> HashMap<String, Tensor> {
     let (d, f, v) = (256, 512, 96);
     let config = serde_json::json!({
         "model_type": "qwen3", "vocab_size": v, "hidden_size": d, "intermediate_size": f,

@@ -16,8 +16,9 @@ use tempfile::TempDir;
 use trainer::backend::candle::CandleBackend;
 use trainer::backend::cpu::Cpu;
 use trainer::decoder::{Decoder, Rows};
+use trainer::format::Format;
 use trainer::merge;
-use trainer::model::{BaseOn, Format, Model, Source};
+use trainer::model::{BaseOn, Model, Source};
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
 const HEAD: &str = "lm_head.weight";

@@ -25,8 +25,10 @@ const FILE: &str = "command.process";
 struct Record {
     /// Number of the leader, which is the group's.
     group: u32,
-    /// When the leader started, in seconds since 1970: a number is used again after a while.
-    started: u64,
+    /// When the leader started, as [`started_at`] counts: a number is used again after a while. Absent
+    /// from notes of versions that wrote a date, which moves with the clock.
+    #[serde(default)]
+    start_ticks: Option<u64>,
     /// Where the number means it; absent from notes of earlier versions.
     #[serde(default)]
     place: Option<Place>,
@@ -42,7 +44,8 @@ impl Note {
     /// Writes down which process trains in `dir`. One that has ended already leaves nothing behind.
     pub fn write(dir: &Path, process: &Process) -> Option<Self> {
         let group = process.group()?;
-        let record = Record { group, started: started_at(group)?, place: Some(Place::this()) };
+        let record =
+            Record { group, start_ticks: Some(started_at(group)?), place: Some(Place::this()) };
         let record = serde_json::to_vec(&record).ok()?;
         let path = dir.join(FILE);
         // A full disk must not end the training that runs already.
@@ -71,7 +74,8 @@ pub(super) async fn end(dir: &Path, grace: Duration) {
 impl Record {
     fn is_leader_here(&self) -> bool {
         self.place.as_ref().is_some_and(Place::is_here)
-            && started_at(self.group) == Some(self.started)
+            && self.start_ticks.is_some()
+            && started_at(self.group) == self.start_ticks
     }
 }
 

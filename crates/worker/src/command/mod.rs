@@ -14,7 +14,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use spec::{BaseForm, CommandSettings, CommandValue, Evaluation, Event, Sweep, Trial, TrialId};
+use spec::{
+    Admission, BaseForm, CommandSettings, CommandValue, Evaluation, Event, Sweep, Trainer,
+    TrainerError, Trial, TrialId,
+};
 use store::SweepFolder;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -22,7 +25,6 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::metrics::{AdapterError, Line, Loss, Said, copy_adapter, read};
-use crate::trainer::{Admission, Trainer, TrainerError};
 use left_over::Note;
 use process::{News, Process, Start, Tagged};
 use run::Run;

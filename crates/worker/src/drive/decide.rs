@@ -215,10 +215,17 @@ impl Run<'_> {
             return Ok(());
         };
         let start = self.start_of(&trial, at);
-        self.record_proposal(trial, Some(start))
+        self.record_proposal(trial, Some(start), false)
     }
 
-    fn start_of(&self, trial: &Trial, at: u64) -> LogicalStart {
+    /// The logical time at which a trial of a person's own begins: not before any other has begun.
+    /// `None` before it is known how many trials the sweep trains at a time.
+    pub(super) fn time_of_addition(&self) -> Option<u64> {
+        let clocks = self.trials().filter_map(|trial| trial.clock.as_ref());
+        self.slots().map(|_| clocks.map(spec::LogicalClock::last_start).max().unwrap_or(0))
+    }
+
+    pub(super) fn start_of(&self, trial: &Trial, at: u64) -> LogicalStart {
         let per_step = (self.drive.steps)(&trial.config).micro_batches;
         LogicalStart { at, per_step, slots: self.slots().unwrap_or(1) as u32 }
     }
@@ -228,13 +235,14 @@ impl Run<'_> {
         &mut self,
         trial: Trial,
         start: Option<LogicalStart>,
+        is_added: bool,
     ) -> Result<(), WorkerError> {
         let id = trial.id;
         if self.drive.sweep.state.trials.contains_key(&id) {
             return Err(WorkerError::DuplicateProposal { trial: id });
         }
         self.note_trajectory(&trial);
-        self.record(&[Event::TrialProposed { trial, start }])?;
+        self.record(&[Event::TrialProposed { trial, start, is_added }])?;
         self.waiting.push_back(id);
         Ok(())
     }

@@ -82,7 +82,7 @@ impl Run<'_> {
         let proposed = trials.len();
         self.is_exhausted = proposed == 0;
         for trial in trials {
-            self.record_proposal(trial, None)?;
+            self.record_proposal(trial, None, false)?;
         }
         Ok(proposed)
     }

@@ -207,6 +207,7 @@ impl Run<'_> {
     ) -> Result<(), WorkerError> {
         self.forget_questions_to(name);
         let log = self.drive.sweep.dir.folder().worker(name).log_tail(LOG_LINES);
+        let cause = with_lack_of_memory(cause, &log);
         let (worker, had_trials) = (name.to_owned(), !trials.is_empty());
         self.warn(&Warning::WorkerLost {
             worker: worker.clone(),
@@ -269,5 +270,32 @@ impl Run<'_> {
             return Ok(());
         }
         self.record(&[Event::FailureLogged { trial: id, log }])
+    }
+}
+
+/// What ended a process, in words that say so where it got no memory: then it aborts with a last line
+/// in its log.
+fn with_lack_of_memory(cause: String, log: &str) -> String {
+    let refused =
+        |line: &&str| line.starts_with("memory allocation of ") && line.ends_with("failed");
+    match log.lines().rev().find(refused) {
+        Some(line) => format!("{cause}: it ran out of memory ({line})"),
+        None => cause,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_got_no_memory_is_said_to_have_run_out_of_it() {
+        let cause = |log: &str| with_lack_of_memory("it was ended by signal 6".to_owned(), log);
+        let log = "begun\nmemory allocation of 4096 bytes failed\nstack backtrace:\n";
+        assert_eq!(
+            cause(log),
+            "it was ended by signal 6: it ran out of memory (memory allocation of 4096 bytes failed)"
+        );
+        assert_eq!(cause("begun\n"), "it was ended by signal 6");
     }
 }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use planner::{Planner, Pruner};
 use spec::{
-    BaseForm, ConfigKey, Evaluation, Event, ExecutorKind, Outcome, Sweep, TrainSettings, Trial,
-    TrialConfig, TrialId, TrialState, TrialStatus,
+    BaseForm, ConfigKey, Evaluation, Event, Outcome, Steps, Trial, TrialConfig, TrialId,
+    TrialState, TrialStatus,
 };
 use store::{BuildError, News, Opened, Purpose, StoreError, TrialTables};
 
@@ -20,17 +20,19 @@ use crate::error::{WorkerError, chain};
 use crate::launch::{Launcher, WorkerCommand};
 use crate::observer::{Observer, Warning};
 use crate::orders::Order;
-use crate::trainer::Steps;
 
 mod decide;
 mod fill;
 mod fleet;
 mod judge;
 mod losses;
+mod requests;
+mod settings;
 mod trajectory;
 
 pub use fleet::Berth;
 use fleet::{Fleet, Phase};
+pub use settings::Settings;
 
 /// Stopped trials whose checkpoints are kept: each takes the room of an adapter and its moments.
 const MOST_PAUSED: usize = 8;
@@ -44,60 +46,6 @@ pub enum Finish {
     AlreadyFinished,
     /// A stop was asked for; the running trials are checkpointed.
     Interrupted,
-}
-
-/// What the driver needs to know of the sweep.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
-    /// Name of the sweep.
-    pub name: String,
-    /// Hash of the resolved sweep.
-    pub fingerprint: String,
-    /// The forms in which the base model is evaluated, the reference first; none where a command has
-    /// nothing that does.
-    pub bases: Vec<Option<BaseForm>>,
-    /// A validation loss that ends the sweep when a trial reaches it.
-    pub target: Option<f64>,
-    /// What tells which trials share their steps.
-    pub train: TrainSettings,
-    /// The largest number of epochs of a trial, if there is one: longer ones need no fork.
-    pub most_epochs: Option<u32>,
-    /// How often a trial is tried again after its worker was lost, as long as it gets no further.
-    pub max_retries: u32,
-    /// So many failures in a row end the sweep: their cause is likely not the trials'.
-    pub max_consecutive_failures: u32,
-    /// A worker that gives no sign of life for so long is ended.
-    pub silence: Duration,
-    /// Time between two questions about what became of the workers.
-    pub poll_every: Duration,
-    /// Workers' journals are read at least so often.
-    pub read_every: Duration,
-    /// Decisions that depend on other trials are made in logical order (`spec::LogicalStart`), so that
-    /// nothing that dies changes them. Not where workers come and go as a cluster likes, or where
-    /// nobody knows how long a command takes.
-    pub is_ordered: bool,
-}
-
-impl From<&Sweep> for Settings {
-    fn from(sweep: &Sweep) -> Self {
-        Self {
-            name: sweep.name.clone(),
-            fingerprint: sweep.fingerprint(),
-            bases: match &sweep.executor.kind {
-                ExecutorKind::Command(command) if command.base_command.is_none() => Vec::new(),
-                _ => sweep.space.base_forms(),
-            },
-            target: sweep.metric.target,
-            train: sweep.train.clone(),
-            most_epochs: sweep.space.most_epochs(),
-            max_retries: sweep.executor.max_retries,
-            max_consecutive_failures: sweep.executor.max_consecutive_failures,
-            silence: Duration::from_secs(sweep.executor.heartbeat_seconds.into()),
-            poll_every: Duration::from_millis(100),
-            read_every: Duration::from_millis(100),
-            is_ordered: matches!(sweep.executor.kind, ExecutorKind::Local),
-        }
-    }
 }
 
 /// Turns a trial's points into text, given the base model's evaluation too.
@@ -153,7 +101,9 @@ impl Drive<'_> {
 /// Whether no trial is left; replicates may be asked for after the end.
 fn is_over(drive: &Drive) -> bool {
     let history = &drive.sweep.state;
-    history.finished && (is_target_reached(drive) || drive.planner.suggest(history, 1).is_empty())
+    history.finished
+        && !requests::has_any(drive)
+        && (is_target_reached(drive) || drive.planner.suggest(history, 1).is_empty())
 }
 
 /// The forms of the base model that are still to be evaluated.
@@ -195,6 +145,8 @@ struct Run<'a> {
     pending: decide::Pending,
     /// Every trial was told to stop, since one has reached the target.
     is_stopping: bool,
+    /// Trials that were told to stop because a person asked, or the search space lost them.
+    asked_to_stop: BTreeSet<TrialId>,
     /// The worker that evaluates the base model.
     base_from: Option<String>,
     /// The worker that evaluates the test rows.
@@ -221,6 +173,7 @@ impl<'a> Run<'a> {
             is_ordered,
             pending: decide::Pending::default(),
             is_stopping: false,
+            asked_to_stop: BTreeSet::new(),
             base_from: None,
             test_from: None,
         };
@@ -247,6 +200,7 @@ impl<'a> Run<'a> {
         let state = &self.drive.sweep.state;
         self.is_exhausted = missing_bases(&self.drive).is_empty()
             && self.waiting.is_empty()
+            && !requests::has_any(&self.drive)
             && self.promotion().is_none()
             && self.drive.planner.suggest(state, 1).is_empty();
         Ok(())
@@ -298,8 +252,9 @@ impl<'a> Run<'a> {
                 return Ok(Finish::Interrupted);
             }
             self.listen()?;
+            self.heed_requests()?;
             self.fill()?;
-            if self.is_done() && self.finish()? {
+            if self.is_done() && !requests::has_any(&self.drive) && self.finish()? {
                 return Ok(Finish::Completed);
             }
             self.look_after_workers()?;
@@ -364,7 +319,7 @@ impl<'a> Run<'a> {
                 self.berths[worker.berth].forget();
             }
         }
-        self.see(&event);
+        self.see(record.at_ms, &event);
         match event {
             Event::WorkerStarted { device, capacity, .. } => {
                 self.worker_started(&writer, number, device, capacity as usize);
@@ -463,7 +418,7 @@ impl<'a> Run<'a> {
                 worker.kill(self.drive.launcher)?;
             }
             for News { writer, record, .. } in self.drive.sweep.dir.news()? {
-                self.see(&record.event);
+                self.see(record.at_ms, &record.event);
                 match record.event {
                     Event::WorkerEnded { error: Some(error), .. } => {
                         let text = format!("{writer} could not save its trials: {error}");
@@ -493,16 +448,16 @@ impl<'a> Run<'a> {
 
     /// Journals events, then applies and shows them.
     fn record(&mut self, events: &[Event]) -> Result<(), WorkerError> {
-        self.drive.sweep.dir.record(events)?;
+        let at_ms = self.drive.sweep.dir.record(events)?;
         for event in events {
-            self.see(event);
+            self.see(at_ms, event);
         }
         Ok(())
     }
 
     /// Applies and shows an event that is journalled.
-    fn see(&mut self, event: &Event) {
-        self.drive.sweep.state.apply(event);
+    fn see(&mut self, at_ms: u64, event: &Event) {
+        self.drive.sweep.state.apply_at(at_ms, event);
         self.drive.observer.event(event, &self.drive.sweep.state);
     }
 

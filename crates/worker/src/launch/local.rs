@@ -14,8 +14,7 @@ use std::time::{Duration, Instant};
 use store::{Holder, SweepFolder};
 use sysinfo::{Pid, ProcessesToUpdate, System};
 
-use super::{DISK_FULL, Handle, Hint, LaunchError, Launcher, Submission, WorkerCommand};
-use crate::error::NO_SPACE;
+use super::{DISK_FULL, Handle, Hint, LaunchError, Launcher, NO_SPACE, Submission, WorkerCommand};
 
 /// A worker that was asked to end has so long to save.
 const TIME_TO_SAVE: Duration = Duration::from_secs(10);

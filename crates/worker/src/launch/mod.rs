@@ -19,6 +19,8 @@ pub use slurm::{SlurmLauncher, driver_file, render_script};
 /// The exit code of a worker that found no room on the disk, where it can leave no message either:
 /// the system's number of that error.
 pub const DISK_FULL: u8 = 28;
+/// What the system says of a full disk, which workers pass on as text.
+pub(crate) const NO_SPACE: &str = "No space left on device";
 
 /// A worker to start.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,15 +3,14 @@
 use std::path::Path;
 use std::time::Instant;
 
-use spec::{Evaluation, Event, Outcome, ReturnCause, SaveStrategy, TrialId};
+use spec::{Evaluation, Event, Outcome, ReturnCause, SaveStrategy, Trainer, TrialId};
 use store::Purpose;
 
 use super::{Serve, ServeError};
 use crate::error::chain;
 use crate::observer::Warning;
-use crate::trainer::Trainer;
 
-impl<T: Trainer> Serve<T> {
+impl<T: Trainer + ?Sized> Serve<T> {
     /// Saves a trial that is about to be stopped, so that it may go on later; false when it has
     /// nothing to go on from.
     pub(super) fn keep(&mut self, id: TrialId) -> Result<bool, ServeError> {

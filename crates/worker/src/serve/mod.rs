@@ -13,13 +13,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use spec::{BaseForm, Event, Outcome, ReturnCause, SaveStrategy, TrialId};
+use spec::{
+    Admission, BaseForm, Event, Outcome, ReturnCause, SaveStrategy, Trainer, TrainerError, TrialId,
+};
 use store::{Purpose, StoreError, WorkerDir};
 
 use crate::error::chain;
 use crate::observer::Warning;
 use crate::orders::{Assignment, Envelope, Order};
-use crate::trainer::{Admission, Trainer, TrainerError};
 
 mod keep;
 
@@ -81,8 +82,8 @@ impl Slot {
 }
 
 /// A worker with its trainer and its files.
-pub struct Serve<T> {
-    trainer: T,
+pub struct Serve<T: ?Sized> {
+    trainer: Box<T>,
     dir: WorkerDir,
     settings: ServeSettings,
     /// Tells the driver that there is something to read.
@@ -99,11 +100,11 @@ pub struct Serve<T> {
     has_told_of_nothing_kept: bool,
 }
 
-impl<T: Trainer> Serve<T> {
+impl<T: Trainer + ?Sized> Serve<T> {
     /// A worker that is ready to take orders; says so in its journal. `tell` is called when there
     /// is something for the driver to act on.
     pub fn begin(
-        trainer: T,
+        trainer: Box<T>,
         dir: WorkerDir,
         settings: ServeSettings,
         tell: Box<dyn FnMut()>,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::common::{BoundPruner, ListPlanner, config};
 use planner::Pruner;
+use proptest::prelude::*;
 use spec::{Outcome, SweepState, TrialId};
 use store::{Identity, Opened, SweepDir, SweepFolder, TrialTables};
 use worker::{Answer, Asked, Board, TellError, Verdict};
@@ -170,4 +171,77 @@ fn callers_at_the_same_time_get_different_trials() {
     let mut sorted = given.clone();
     sorted.sort_unstable();
     assert_eq!(sorted, [1, 2, 3], "{given:?}");
+}
+
+/// Values that a key of a told line may have.
+fn anything() -> impl Strategy<Value = serde_json::Value> {
+    use serde_json::{Value, json};
+    prop_oneof![
+        4 => (0..4_u32).prop_map(Value::from),
+        2 => (0.0..3.0_f64).prop_map(Value::from),
+        1 => prop::sample::select(&[-1.0, 1e308, -1e308, 1e-300, 4e9, 1e20][..]).prop_map(Value::from),
+        1 => any::<u64>().prop_map(Value::from),
+        1 => prop::sample::select(
+            &["completed", "failed", "diverged", "not a number", "../out", "\u{1b}[31m", ""][..]
+        )
+        .prop_map(Value::from),
+        1 => Just(json!([])),
+        1 => Just(Value::Null),
+    ]
+}
+
+/// A line of some of the keys that mean something, and what is none.
+fn line() -> impl Strategy<Value = String> {
+    const KEYS: [&str; 13] = [
+        "trial",
+        "trial",
+        "trial",
+        "step",
+        "epoch",
+        "eval_loss",
+        "train_loss",
+        "outcome",
+        "error",
+        "tokens",
+        "seconds",
+        "adapter",
+        "grad_norm",
+    ];
+    let pairs = prop::collection::vec((0..KEYS.len(), anything()), 0..7);
+    prop_oneof![
+        8 => pairs.prop_map(|pairs| {
+            let pairs = pairs.into_iter().map(|(key, value)| (KEYS[key].to_owned(), value));
+            serde_json::Value::Object(pairs.collect()).to_string()
+        }),
+        1 => "\\{?.*",
+    ]
+}
+
+/// As many as `PROPTEST_CASES` says, else few: every case syncs to the disk.
+fn few_cases() -> ProptestConfig {
+    let is_asked_for = std::env::var_os("PROPTEST_CASES").is_some();
+    if is_asked_for { ProptestConfig::default() } else { ProptestConfig::with_cases(32) }
+}
+
+proptest! {
+    #![proptest_config(few_cases())]
+
+    #[test]
+    fn whatever_is_told_is_taken_or_refused_and_the_sweep_goes_on(
+        lines in prop::collection::vec(line(), 1..8),
+    ) {
+        let results = tempfile::tempdir().unwrap();
+        let results = results.path();
+        ask(results, 3);
+        for line in &lines {
+            if let Err(error) = tell(results, line) {
+                prop_assert!(!error.to_string().is_empty());
+            }
+        }
+        let state = state(results);
+        prop_assert_eq!(state.trials.len(), 3);
+        for evaluation in state.trials.values().flat_map(|trial| &trial.evaluations) {
+            prop_assert!(evaluation.eval_loss.is_finite());
+        }
+    }
 }

@@ -9,10 +9,10 @@ use std::time::Duration;
 use crate::common::launcher::FakeLauncher;
 use crate::common::{BoundPruner, Fuse, ListPlanner, Witness, config};
 use planner::Pruner;
-use spec::{ExecutorKind, Outcome, PathKind, Sweep, SweepState, TrialConfig, TrialId};
+use spec::{ExecutorKind, Outcome, PathKind, Steps, Sweep, SweepState, TrialConfig, TrialId};
 use store::{Identity, SweepDir, TrialTables};
 use worker::launch::WorkerCommand;
-use worker::{CommandTrainer, Drive, Finish, Steps, WorkerError};
+use worker::{CommandTrainer, Drive, Finish, WorkerError};
 
 /// A folder with a script `train.sh` and a sweep that runs it.
 struct World {
@@ -278,8 +278,8 @@ fn what_a_killed_worker_left_running_is_ended_and_nobody_elses_process() {
         fs::create_dir_all(&dir).unwrap();
         dir
     };
-    let note = |trial: u32, group: u32, started: u64, place: Option<Place>| {
-        let note = serde_json::json!({"group": group, "started": started, "place": place});
+    let note = |trial: u32, group: u32, start_ticks: u64, place: Option<Place>| {
+        let note = serde_json::json!({"group": group, "start_ticks": start_ticks, "place": place});
         fs::write(dir_of(trial).join("command.process"), note.to_string()).unwrap();
     };
     let here = || Some(Place::this());

@@ -3,12 +3,21 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
+use lorasweep::spec::shell_word;
+use lorasweep::{Error, Sweep};
 
 use crate::exit;
 
-const VERSION: &str =
-    concat!(env!("CARGO_PKG_VERSION"), " (", env!("LORASWEEP_TARGET"), ", CPU and CUDA)");
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("LORASWEEP_BUILT"),
+    ", CPU and CUDA; features: ",
+    env!("LORASWEEP_FEATURES"),
+    ")"
+);
 
 /// Find the LoRA rank, learning rate, batch size and epochs that generalise best
 #[derive(Debug, Parser)]
@@ -24,8 +33,10 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Write a commented sweep file to begin from, or the quickstart
+    /// Write a sweep file to begin from, or the quickstart
     Init(InitArgs),
+    /// Print the JSON Schema of sweep files, by which editors complete and check them
+    Schema,
     /// Validate a sweep, its data and its model; tell how much work and memory it takes
     Check(CheckArgs),
     /// Show what the model will see: a row with its loss mask, lengths, repeats and leaks
@@ -40,6 +51,10 @@ pub enum Command {
     Status(StatusArgs),
     /// Ask the processes of a running sweep to save and end, wherever they run
     Cancel(CancelArgs),
+    /// End single trials of a sweep, also while it runs
+    Stop(StopArgs),
+    /// Run failed trials of a sweep again
+    Retry(RetryArgs),
     /// Show what was expected of each trial and what came, and which parameters matter
     Explain(ExplainArgs),
     /// Rebuild the tables and plots of a sweep and show its report
@@ -50,11 +65,27 @@ pub enum Command {
     Compare(CompareArgs),
     /// Write a sweep's results for TensorBoard, Optuna, MLflow or a data frame
     Convert(ConvertArgs),
+    /// Show what the chosen run answers, beside the base model, on the CPU
+    Generate(GenerateArgs),
     /// Copy a trial's adapter out, ready for PEFT
     Export(ExportArgs),
+    /// List the guides that this binary carries, or print one
+    Guide(GuideArgs),
+    /// Print the completions of a shell, or write man pages
+    Completions(CompletionsArgs),
     /// Train what the driver of a sweep orders; `run` starts these
     #[command(hide = true)]
     Worker(WorkerArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct CompletionsArgs {
+    /// The shell, whose completions are printed
+    #[arg(value_enum, required_unless_present = "man")]
+    pub shell: Option<clap_complete::Shell>,
+    /// Write a man page for each command into this folder instead
+    #[arg(long, value_name = "OUT", conflicts_with = "shell")]
+    pub man: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -96,6 +127,9 @@ pub struct InitArgs {
     /// Training rows: a file, a folder or a pattern
     #[arg(long, value_name = "FILE", conflicts_with = "quickstart")]
     pub data: Option<PathBuf>,
+    /// Write every key with its explanation
+    #[arg(long, conflicts_with = "quickstart")]
+    pub full: bool,
     /// Write the example with its model and data instead (a few MB)
     #[arg(long)]
     pub quickstart: bool,
@@ -106,25 +140,54 @@ pub struct InitArgs {
 
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
-    /// The sweep file
-    pub sweep: PathBuf,
-    /// Where results will go, in a folder named after the sweep
-    #[arg(long, value_name = "DIR", default_value = RunArgs::RESULTS)]
-    pub results: PathBuf,
+    #[command(flatten)]
+    pub sweep: SweepArg,
+    /// Do not train a few steps to predict how long the sweep takes
+    #[arg(long)]
+    pub no_time: bool,
     /// Print one JSON object instead of text
     #[arg(long)]
     pub json: bool,
 }
 
-impl RunArgs {
-    /// Where results go unless said otherwise.
-    pub const RESULTS: &str = lorasweep::Sweep::RESULTS;
+/// How a command names its sweep.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SweepArg {
+    /// A sweep file, or a sweep's results folder
+    #[arg(value_name = "SWEEP")]
+    pub path: PathBuf,
+    /// Where results are, in a folder named after the sweep, when SWEEP is a sweep file
+    #[arg(long, value_name = "DIR", default_value = Sweep::RESULTS)]
+    pub results: PathBuf,
+}
+
+impl SweepArg {
+    /// Opens the sweep.
+    pub fn open(&self) -> Result<Sweep, Error> {
+        if !self.path.is_dir() {
+            return Ok(Sweep::open_file(&self.path)?.with_results(&self.results));
+        }
+        let mut found = Sweep::find(&self.path, &self.results)?;
+        match (found.pop(), found.len()) {
+            (Some(only), 0) => Ok(only),
+            (_, others) => Err(Error::NotOneSweep { path: self.path.clone(), found: others + 1 }),
+        }
+    }
+
+    /// It as arguments, to show a command line.
+    pub fn in_words(&self) -> String {
+        let path = shell_word(&self.path.to_string_lossy());
+        if self.path.is_dir() || self.results.as_os_str() == Sweep::RESULTS {
+            return path;
+        }
+        format!("{path} --results {}", shell_word(&self.results.to_string_lossy()))
+    }
 }
 
 #[derive(Debug, clap::Args)]
 pub struct DataArgs {
-    /// The sweep file
-    pub sweep: PathBuf,
+    #[command(flatten)]
+    pub sweep: SweepArg,
     /// Which row to show, counted from 1
     #[arg(long, value_name = "NUMBER", default_value = "1")]
     pub example: usize,
@@ -162,11 +225,8 @@ impl From<DataSet> for lorasweep::DataSet {
 
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// The sweep file
-    pub sweep: PathBuf,
-    /// Where results go, in a folder named after the sweep
-    #[arg(long, value_name = "DIR", default_value = Self::RESULTS)]
-    pub results: PathBuf,
+    #[command(flatten)]
+    pub sweep: SweepArg,
     /// Begin anew: move the sweep's old results aside (they are never deleted)
     #[arg(long)]
     pub fresh: bool,
@@ -176,6 +236,9 @@ pub struct RunArgs {
     /// Print warnings and errors only
     #[arg(long, short)]
     pub quiet: bool,
+    /// Train this configuration as well, a JSON object; again for each further one
+    #[arg(long, value_name = "JSON")]
+    pub add: Vec<String>,
     /// Open the report in the browser, where it follows the sweep
     #[arg(long)]
     pub open: bool,
@@ -185,12 +248,30 @@ pub struct RunArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub struct StopArgs {
+    #[command(flatten)]
+    pub sweep: SweepArg,
+    /// Which trials to end; what they have learnt so far stays
+    #[arg(value_name = "TRIAL", required = true)]
+    pub trials: Vec<u32>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct RetryArgs {
+    #[command(flatten)]
+    pub sweep: SweepArg,
+    /// Which trials to run again; without any, all that failed
+    #[arg(value_name = "TRIAL")]
+    pub trials: Vec<u32>,
+    /// Print warnings and errors only
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, clap::Args)]
 pub struct AskArgs {
-    /// The sweep file, with `executor: {type: external}`
-    pub sweep: PathBuf,
-    /// Where results go, in a folder named after the sweep
-    #[arg(long, value_name = "DIR", default_value = "results")]
-    pub results: PathBuf,
+    #[command(flatten)]
+    pub sweep: SweepArg,
     /// How many trials to give out at most
     #[arg(long, short, default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
     pub number: u16,
@@ -201,15 +282,12 @@ pub struct AskArgs {
 
 #[derive(Debug, clap::Args)]
 pub struct TellArgs {
-    /// The sweep file
-    pub sweep: PathBuf,
+    #[command(flatten)]
+    pub sweep: SweepArg,
     /// What to tell, one object each (`{"trial": 3, "epoch": 1, "eval_loss": 1.25}`); without any,
     /// the lines of stdin
     #[arg(value_name = "JSON")]
     pub lines: Vec<String>,
-    /// Where results are
-    #[arg(long, value_name = "DIR", default_value = "results")]
-    pub results: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
@@ -227,21 +305,14 @@ pub struct StatusArgs {
 
 #[derive(Debug, clap::Args)]
 pub struct CancelArgs {
-    /// A sweep file, or a sweep's results folder
-    #[arg(value_name = "SWEEP")]
-    pub path: PathBuf,
-    /// Where results are, when SWEEP is a sweep file
-    #[arg(long, value_name = "DIR", default_value = "results")]
-    pub results: PathBuf,
+    #[command(flatten)]
+    pub sweep: SweepArg,
 }
 
 #[derive(Debug, clap::Args)]
 pub struct ExplainArgs {
-    /// The sweep file
-    pub sweep: PathBuf,
-    /// Where its results are
-    #[arg(long, value_name = "DIR", default_value = "results")]
-    pub results: PathBuf,
+    #[command(flatten)]
+    pub sweep: SweepArg,
     /// Print JSON instead of text
     #[arg(long)]
     pub json: bool,
@@ -249,9 +320,8 @@ pub struct ExplainArgs {
 
 #[derive(Debug, clap::Args)]
 pub struct ReportArgs {
-    /// The sweep's results folder
-    #[arg(value_name = "DIR")]
-    pub dir: PathBuf,
+    #[command(flatten)]
+    pub sweep: SweepArg,
     /// Print the ranking as JSON instead of text
     #[arg(long)]
     pub json: bool,
@@ -269,9 +339,8 @@ pub struct ReportArgs {
 
 #[derive(Debug, clap::Args)]
 pub struct ServeArgs {
-    /// The sweep's results folder
-    #[arg(value_name = "DIR")]
-    pub dir: PathBuf,
+    #[command(flatten)]
+    pub sweep: SweepArg,
     /// The port on this machine; 0 takes any free one
     #[arg(long, default_value = "0")]
     pub port: u16,
@@ -284,12 +353,13 @@ pub struct ServeArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(group(ArgGroup::new("targets").required(true).multiple(true)
+    .args(["tensorboard", "optuna", "mlflow", "csv", "parquet"])))]
 pub struct ConvertArgs {
-    /// The sweep's results folder
-    #[arg(value_name = "DIR")]
-    pub dir: PathBuf,
+    #[command(flatten)]
+    pub sweep: SweepArg,
     /// Write TensorBoard event files, with the HParams tab, into this folder
-    #[arg(long, value_name = "OUT", required_unless_present_any = ["optuna", "mlflow", "csv", "parquet"])]
+    #[arg(long, value_name = "OUT")]
     pub tensorboard: Option<PathBuf>,
     /// Write an Optuna study as a journal file
     #[arg(long, value_name = "FILE")]
@@ -311,22 +381,98 @@ pub struct ConvertArgs {
 
 #[derive(Debug, clap::Args)]
 pub struct CompareArgs {
-    /// A sweep's results folder, or one of its trials as DIR:NUMBER
+    /// A sweep file, a sweep's results folder, or one of its trials as SWEEP:NUMBER
     #[arg(value_name = "A")]
     pub a: String,
     /// What to set beside it; of the same sweep, `:NUMBER` is enough
     #[arg(value_name = "B")]
     pub b: String,
+    /// Where results are, of sweeps that are named by their file
+    #[arg(long, value_name = "DIR", default_value = Sweep::RESULTS)]
+    pub results: PathBuf,
     /// Print JSON instead of text
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Debug, clap::Args)]
+pub struct GenerateArgs {
+    #[command(flatten)]
+    pub sweep: SweepArg,
+    /// This trial instead of the one that the report chose
+    #[arg(long, value_name = "NUMBER", conflicts_with = "base")]
+    pub trial: Option<u32>,
+    /// The trial as it was at the end of this epoch, instead of its best evaluation; needs
+    /// `save_strategy: epoch` in the sweep file
+    #[arg(long, value_name = "NUMBER", conflicts_with = "base", value_parser = clap::value_parser!(u32).range(1..))]
+    pub epoch: Option<u32>,
+    /// The base model alone
+    #[arg(long)]
+    pub base: bool,
+    /// What a user says, where the sweep trains on conversations; else the beginning of a text
+    #[arg(long, value_name = "TEXT", conflicts_with = "file")]
+    pub prompt: Option<String>,
+    /// A JSONL file of prompts ({"prompt": "..."} or {"messages": [...]}) or of rows with answers
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Without --prompt and --file: the first rows of this set
+    #[arg(long, value_enum, default_value = "validation", value_name = "SET", conflicts_with_all = ["prompt", "file"])]
+    pub set: DataSet,
+    /// How many rows of the set
+    #[arg(long, short, default_value = "5", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["prompt", "file"])]
+    pub number: u32,
+    /// Tokens of an answer at most
+    #[arg(long, value_name = "TOKENS", default_value = "128", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub max_new_tokens: u32,
+    /// Draw tokens, with their logits divided by this; without it, or at 0, take the most likely one
+    #[arg(long, value_name = "NUMBER", value_parser = non_negative)]
+    pub temperature: Option<f64>,
+    /// Draw from so many of the most likely tokens
+    #[arg(long, value_name = "TOKENS", requires = "temperature", value_parser = clap::value_parser!(u32).range(1..))]
+    pub top_k: Option<u32>,
+    /// Draw from the most likely tokens whose probabilities together reach this
+    #[arg(long, value_name = "NUMBER", requires = "temperature", value_parser = probability)]
+    pub top_p: Option<f64>,
+    /// Fixes what is drawn
+    #[arg(long, value_name = "NUMBER", default_value = "0", requires = "temperature")]
+    pub seed: u64,
+    /// End an answer before this text; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// Score answers that have a reference: `exact_match`, `contains`, `regex_match=PATTERN`,
+    /// `number_match` or `number_match=TOLERANCE`, `token_f1`, `rouge_l`, `chrf`, `json_match` or
+    /// `tool_call_match`; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub metric: Vec<String>,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A number of 0 or more.
+fn non_negative(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().map_err(|error| error.to_string())?;
+    if number.is_finite() && number >= 0.0 {
+        Ok(number)
+    } else {
+        Err("must be 0 or more".to_owned())
+    }
+}
+
+/// A number above 0 and at most 1.
+fn probability(text: &str) -> Result<f64, String> {
+    let number = non_negative(text)?;
+    if number > 0.0 && number <= 1.0 {
+        Ok(number)
+    } else {
+        Err("must be above 0 and at most 1".to_owned())
+    }
+}
+
+#[derive(Debug, clap::Args)]
 pub struct ExportArgs {
-    /// The sweep's results folder
-    #[arg(value_name = "DIR")]
-    pub dir: PathBuf,
+    #[command(flatten)]
+    pub sweep: SweepArg,
     /// Export the trial that the report chose (the default)
     #[arg(long, conflicts_with = "trial")]
     pub best: bool,
@@ -353,6 +499,22 @@ pub struct ExportArgs {
     /// Add the tokenised validation rows, to check the loss elsewhere
     #[arg(long)]
     pub with_validation: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct GuideArgs {
+    /// Which guide to print; without it, all are listed
+    #[arg(value_name = "NAME", value_parser = guide_names())]
+    pub name: Option<String>,
+}
+
+fn guide_names() -> PossibleValuesParser {
+    let guides = lorasweep::Guide::all();
+    guides
+        .iter()
+        .map(|guide| PossibleValue::new(guide.name).help(guide.title()))
+        .collect::<Vec<_>>()
+        .into()
 }
 
 /// A language of the report.

@@ -71,10 +71,12 @@ fn start_threads(command: &Command) -> Result<(), error::CliError> {
         Command::Check(_)
             | Command::Data(_)
             | Command::Run(_)
+            | Command::Retry(_)
             | Command::Explain(_)
             | Command::Report(_)
             | Command::Serve(_)
             | Command::Export(_)
+            | Command::Generate(_)
             | Command::Worker(_)
     );
     if computes {
@@ -100,6 +102,10 @@ fn run(args: Args, output: Output) -> Result<Exit, error::CliError> {
     start_threads(&args.command)?;
     match args.command {
         Command::Init(args) => commands::init::run(&args),
+        Command::Schema => {
+            output::result(spec::schema().trim_end());
+            Ok(Exit::Done)
+        }
         Command::Check(args) => commands::check::run(&args),
         Command::Data(args) => commands::data::run(&args, output),
         Command::Run(args) => commands::run::run(&args, output),
@@ -107,12 +113,17 @@ fn run(args: Args, output: Output) -> Result<Exit, error::CliError> {
         Command::Tell(args) => commands::board::tell(&args),
         Command::Status(args) => commands::status::run(&args),
         Command::Cancel(args) => commands::cancel::run(&args),
+        Command::Stop(args) => commands::requests::stop(&args),
+        Command::Retry(args) => commands::requests::retry(&args, output),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Report(args) => commands::report::run(&args, output),
         Command::Serve(args) => commands::serve::run(&args, output),
         Command::Convert(args) => commands::convert::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
+        Command::Generate(args) => commands::generate::run(&args, output),
         Command::Export(args) => commands::export::run(&args, output),
+        Command::Guide(args) => Ok(commands::guide::run(&args)),
+        Command::Completions(args) => commands::completions::run(&args),
         Command::Worker(args) => commands::worker::run(&args),
     }
 }

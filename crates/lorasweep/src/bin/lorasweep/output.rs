@@ -25,6 +25,12 @@ pub fn painted(text: &str) {
     remember(writeln!(io::stdout(), "{}", text.trim_end_matches('\n')));
 }
 
+/// Prints a part of a line at once; whoever made it has cleaned the text of others in it.
+pub fn piece(text: &str) {
+    let mut out = io::stdout();
+    remember(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+}
+
 /// Keeps the first error of printing.
 pub fn remember(printed: io::Result<()>) {
     if let Err(error) = printed {

@@ -217,7 +217,7 @@ fn assert_options_exist(args: &[&str], stderr: &str) {
 }
 
 /// The options of a command.
-fn options(command: &str) -> BTreeSet<String> {
+pub fn options(command: &str) -> BTreeSet<String> {
     static KNOWN: Mutex<BTreeMap<String, BTreeSet<String>>> = Mutex::new(BTreeMap::new());
     let mut known = KNOWN.lock().unwrap();
     let read = || {

@@ -35,27 +35,47 @@ const columns = [
   { key: "seconds", name: words.seconds, of: row => row.seconds, show: row => plain(row.seconds) },
 ].filter(column => !column.when || data.rows.some(column.when));
 
-// `rank=8 loss<1.2 flag=ok words`: every part must hold; words are looked for in the whole row.
+// What a filter can name: every column by its key, its heading and the names that other tools have for
+// it, notes, and the parameters that all runs share.
+const aliases = { loss: ["eval_loss", "validation_loss", "val_loss", "best"], last: ["last_eval_loss"], epoch: ["best_epoch"],
+  trial: ["run", "id"], position: ["rank_position", "#"], seconds: ["time"], retention: ["retention_change"] };
+const written = name => name.toLowerCase().replaceAll(/[\s-]+/g, "_");
+const filterable = [
+  ...columns.map(c => ({ of: c.of, names: [c.key, c.name, ...(aliases[c.key] || [])] })),
+  ...data.parameters.map((p, at) => ({ of: row => p.numeric ? row.value[at] : row.text[at], names: [p.name, ...p.names] })),
+  ...Object.entries(data.fixed).map(([name, value]) => ({ of: row => row.trial === 0 ? null : Number.isFinite(Number(value)) ? Number(value) : value,
+    names: [name, ...(data.names[name] || [])] })),
+  { of: row => row.notes.length ? row.notes : null, names: ["notes", "note"] },
+  { of: row => row.outcome, names: ["outcome", "status"] },
+  { of: row => row.steps, names: ["steps", "step"] },
+  { of: row => row.tokens, names: ["tokens"] },
+].map(({ of, names }) => ({ of, names: names.map(written) }));
+
+// `rank=8 lr<1e-3 flag=ok words`: every part must hold; words are looked for in the whole row. A part that
+// is a condition on no column is kept as `unknown`.
 function condition(text) {
+  const unknown = [];
   const tests = text.toLowerCase().split(/\s+/).filter(Boolean).map(part => {
-    const found = part.match(/^([a-z_]+)(<=|>=|=|<|>)(.+)$/), column = found && columns.find(c => c.key === found[1] || c.name.toLowerCase() === found[1]);
+    const found = part.match(/^([^<>=]+)(<=|>=|=|<|>)(.+)$/), column = found && filterable.find(c => c.names.includes(written(found[1])));
+    if (found && !column) unknown.push(found[1]);
     if (!column) return row => rowText(row).includes(part);
     const [, , sign, wanted] = found, number = Number(wanted);
     return row => {
       const value = column.of(row);
       if (value === null || value === undefined) return false;
+      if (Array.isArray(value)) return sign === "=" && value.includes(written(wanted));
       if (!isNumber(value) || !Number.isFinite(number)) return sign === "=" && String(value).toLowerCase() === wanted;
       return { "<": value < number, ">": value > number, "<=": value <= number, ">=": value >= number, "=": value === number }[sign];
     };
   });
-  return row => tests.every(test => test(row));
+  return { holds: row => tests.every(test => test(row)), unknown };
 }
 function rowText(row) {
   row.words ??= [pad(row.trial), row.flag, row.outcome, ...row.notes, ...row.text, row.explanation].join(" ").toLowerCase();
   return row.words;
 }
 function selected() {
-  const column = columns.find(c => c.key === view.sort) || columns[0], holds = condition(view.filter);
+  const column = columns.find(c => c.key === view.sort) || columns[0], { holds } = condition(view.filter);
   const rows = data.rows.filter(row => (!view.flag || row.flag === view.flag) && (!view.tied || row.tied) && holds(row));
   const isMissing = value => value === null || value === undefined;
   return rows.sort((a, b) => {
@@ -90,7 +110,8 @@ function drawTable() {
     body.replaceChildren(...rows.slice(0, limit).map(row => html("tr", { "data-trial": row.trial,
       class: [row.tied ? "tied" : "", row.trial === data.chosen ? "chosen" : "", row.trial === 0 ? "base" : ""].join(" ").trim() || null },
       columns.map(column => html("td", { class: column.left ? "left" : null }, column.show(row))))));
-    count.textContent = `${Math.min(limit, rows.length)} / ${rows.length} ${words.shown}`;
+    const { unknown } = condition(view.filter), none = rows.length ? "" : unknown.length ? `: ${words.no_column} ${unknown.join(", ")}` : `: ${words.none_match}`;
+    count.textContent = `${rows.length} ${words.of} ${data.rows.length}${none}`;
     more.hidden = rows.length <= limit;
   }
   document.getElementById("ranking").append(html("h2", {}, words.ranking),

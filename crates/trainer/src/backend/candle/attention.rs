@@ -1,13 +1,10 @@
 //! Causal attention, by groups of S sequences of about one length ([`super::groups`]), the shorter
 //! ones filled up to T tokens; other letters as in the CPU backend's `attention`.
 
-use std::ops::Range;
-use std::sync::Arc;
-
 use candle_core::{D, DType, Tensor};
 
-use super::groups::{Group, Grouping, GroupingKey};
-use super::step_cache::StepCache;
+use super::groups::{Group, Grouping};
+use super::masks::Masks;
 use crate::backend::{Attention, AttentionShape};
 use crate::error::Result;
 
@@ -60,9 +57,9 @@ fn scores(q: &Tensor, k: &Tensor, attention: &Attention) -> Result<Tensor> {
 }
 
 /// No query sees a later key, so that no real one sees one that was filled in.
-fn masked(step: &StepCache, scores: &Tensor, attention: &Attention) -> Result<Tensor> {
+fn masked(masks: &Masks, scores: &Tensor, attention: &Attention) -> Result<Tensor> {
     let (dtype, device) = (scores.dtype(), scores.device());
-    let mask = step.mask(scores.dim(2)?, attention.window, dtype, device)?;
+    let mask = masks.mask(scores.dim(2)?, attention.window, dtype, device)?;
     Ok(scores.broadcast_add(&mask)?)
 }
 
@@ -72,59 +69,46 @@ fn joined(x: &Tensor) -> Result<Tensor> {
     Ok(x.transpose(1, 2)?.contiguous()?.reshape((s, t, h * e))?)
 }
 
-fn grouping(
-    step: &StepCache,
-    qkv: &Tensor,
-    attention: &Attention,
-    sequences: &[Range<usize>],
-    wide: DType,
-) -> Result<Arc<Grouping>> {
-    let key = GroupingKey::of_sequences(sequences, attention.shape.heads);
-    step.grouping(key, wide, qkv.device())
-}
-
 /// Output `[N, H E]` and log denominators `[N, H]`.
 pub fn forward(
-    step: &StepCache,
+    masks: &Masks,
     qkv: &Tensor,
     attention: &Attention,
-    sequences: &[Range<usize>],
+    sequences: &Grouping,
     wide: DType,
 ) -> Result<(Tensor, Tensor)> {
-    let grouping = grouping(step, qkv, attention, sequences, wide)?;
     let (mut outs, mut lses) = (Vec::new(), Vec::new());
-    for group in &grouping.groups {
+    for group in &sequences.groups {
         let [q, k, v] = heads(qkv, attention.shape, group, wide)?;
-        let s = masked(step, &scores(&q, &k, attention)?, attention)?;
+        let s = masked(masks, &scores(&q, &k, attention)?, attention)?;
         let max = s.max_keepdim(D::Minus1)?;
         let exp = s.broadcast_sub(&max)?.exp()?;
         let sum = exp.sum_keepdim(D::Minus1)?;
         outs.push(joined(&exp.broadcast_div(&sum)?.matmul(&v)?)?.to_dtype(qkv.dtype())?);
         lses.push(joined(&(max + sum.log()?)?)?);
     }
-    Ok((grouping.scatter(&outs)?, grouping.scatter(&lses)?))
+    Ok((sequences.scatter(&outs)?, sequences.scatter(&lses)?))
 }
 
 /// Gradient of `[q | k | v]`; the algebra is in the CPU backend's `attention::backward`.
 pub fn backward(
-    step: &StepCache,
+    masks: &Masks,
     dout: &Tensor,
     saved: &Saved<'_>,
     attention: &Attention,
-    sequences: &[Range<usize>],
+    sequences: &Grouping,
     wide: DType,
 ) -> Result<Tensor> {
-    let grouping = grouping(step, saved.qkv, attention, sequences, wide)?;
     let mut parts = Vec::new();
-    for group in &grouping.groups {
-        parts.push(backward_of_group(step, dout, saved, attention, group, wide)?);
+    for group in &sequences.groups {
+        parts.push(backward_of_group(masks, dout, saved, attention, group, wide)?);
     }
-    Ok(grouping.scatter(&parts)?.to_dtype(saved.qkv.dtype())?)
+    Ok(sequences.scatter(&parts)?.to_dtype(saved.qkv.dtype())?)
 }
 
 /// The gradient over the rows of a group: `[S, T, (H + 2K) E]`.
 fn backward_of_group(
-    step: &StepCache,
+    masks: &Masks,
     dout: &Tensor,
     saved: &Saved<'_>,
     attention: &Attention,
@@ -140,7 +124,7 @@ fn backward_of_group(
     let [q, k, v] = heads(saved.qkv, shape, group, wide)?;
     let (dout, out) = (by_head(dout, e)?, by_head(saved.out, e)?);
     let s = scores(&q, &k, attention)?;
-    let mut log_p = masked(step, &s, attention)?.broadcast_sub(&by_head(saved.lse, 1)?)?;
+    let mut log_p = masked(masks, &s, attention)?.broadcast_sub(&by_head(saved.lse, 1)?)?;
     if let Some(real) = &group.real {
         // A filled-in query has no part in the gradients of the keys, whatever its scores are.
         log_p = log_p.broadcast_add(&real.affine(NOTHING, -NOTHING)?.unsqueeze(1)?)?;

@@ -1,11 +1,9 @@
 //! `DoRA`; letters and algebra as in the CPU backend's `dora`.
 
-use std::ops::Range;
-
 use candle_core::{D, DType, Tensor};
 
-use super::CandleBackend;
-use crate::backend::LoraPath;
+use super::columns::with_columns;
+use crate::backend::{LoraPath, Site};
 use crate::error::Result;
 
 type Path<'a> = LoraPath<'a, Tensor>;
@@ -34,19 +32,20 @@ pub fn norms(weight: &Tensor, path: &Path<'_>, wide: DType) -> Result<Tensor> {
     Ok(sum.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.t()?.contiguous()?)
 }
 
-/// The paths' rows of a matrix, changed by `change`, and the others as they are.
+/// The rows of a matrix that belong to paths with magnitudes, changed by `change`, and the others as
+/// they are.
 fn with_rows(
     x: &Tensor,
     paths: &[Path<'_>],
-    mut change: impl FnMut(usize, &Tensor) -> Result<Tensor>,
+    mut change: impl FnMut(&Path<'_>, &Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
     let mut pieces = Vec::with_capacity(2 * paths.len() + 1);
     let mut done = 0;
-    for (place, path) in paths.iter().enumerate() {
+    for path in paths.iter().filter(|path| path.magnitude.is_some()) {
         if path.rows.start > done {
             pieces.push(x.narrow(0, done, path.rows.start - done)?);
         }
-        pieces.push(change(place, &x.narrow(0, path.rows.start, path.rows.len())?)?);
+        pieces.push(change(path, &x.narrow(0, path.rows.start, path.rows.len())?)?);
         done = path.rows.end;
     }
     if done < x.dim(0)? {
@@ -59,16 +58,14 @@ fn with_rows(
 /// the columns.
 pub fn forward(
     y: &mut Tensor,
-    cols: &Range<usize>,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    paths: &[Path<'_>],
+    site: &Site<'_, Tensor>,
     wide: DType,
 ) -> Result<Vec<Saved>> {
-    let mut saved = Vec::with_capacity(paths.len());
+    let (mut saved, cols) = (Vec::new(), &site.columns);
     let columns = y.narrow(1, cols.start, cols.len())?;
-    let columns = with_rows(&columns, paths, |place, rows| {
-        let path = &paths[place];
+    let columns = with_rows(&columns, &site.paths, |path, rows| {
         let norms = norms(weight, path, wide)?;
         let mut v = rows.to_dtype(wide)?;
         let bias = bias.map(|bias| bias.to_dtype(wide)).transpose()?;
@@ -83,29 +80,30 @@ pub fn forward(
         saved.push(Saved { directions: v, norms });
         Ok(scaled.to_dtype(rows.dtype())?)
     })?;
-    *y = CandleBackend::with_columns(y, cols, columns)?;
+    *y = with_columns(y, cols, columns)?;
     Ok(saved)
 }
 
 /// `dm += sum over rows of dy ∘ v / |W + s B A|`, and from dy to the gradient of v, `g ∘ dy`.
 pub fn backward(
     dy: &mut Tensor,
-    cols: &Range<usize>,
     saved: &[Saved],
-    paths: &[Path<'_>],
+    site: &Site<'_, Tensor>,
     grads: &mut [&mut Tensor],
 ) -> Result<()> {
+    let (mut saved, cols) = (saved.iter(), &site.columns);
     let columns = dy.narrow(1, cols.start, cols.len())?;
-    let columns = with_rows(&columns, paths, |place, rows| {
-        let (path, Saved { directions, norms }) = (&paths[place], &saved[place]);
+    let columns = with_rows(&columns, &site.paths, |path, rows| {
+        // The forward pass went through the same paths.
+        let Some(Saved { directions, norms }) = saved.next() else { return Ok(rows.clone()) };
         let d = rows.to_dtype(directions.dtype())?;
         let dm = ((&d * directions)?.sum_keepdim(0)? / norms)?;
-        let (grad, at) = (&mut grads[place], path.magnitude.unwrap_or_default());
+        let (grad, at) = (&mut grads[path.adapter], path.magnitude.unwrap_or_default());
         let sum = (grad.narrow(1, at, cols.len())? + dm.to_dtype(grad.dtype())?)?;
         grad.slice_set(&sum.contiguous()?, 1, at)?;
         let g = (magnitudes(path, cols.len())? / norms)?;
         Ok(d.broadcast_mul(&g)?.to_dtype(rows.dtype())?)
     })?;
-    *dy = CandleBackend::with_columns(dy, cols, columns)?;
+    *dy = with_columns(dy, cols, columns)?;
     Ok(())
 }

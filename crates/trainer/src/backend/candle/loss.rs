@@ -3,7 +3,8 @@
 use candle_core::{D, DType, Tensor};
 
 use super::attention::{cap_slope, capped};
-use crate::backend::{Head, Target};
+use super::plan::Targets;
+use crate::backend::Head;
 use crate::error::Result;
 
 /// Rows whose logits exist at a time.
@@ -13,16 +14,17 @@ const ROWS: usize = 512;
 pub fn cross_entropy(
     h: &Tensor,
     head: Head<'_, Tensor>,
-    targets: &[Target],
+    targets: &Targets,
     with_gradient: bool,
     wide: DType,
 ) -> Result<(Vec<f32>, Option<Tensor>)> {
-    let (device, weight) = (h.device(), head.weight);
-    let mut nll = Vec::with_capacity(targets.len());
+    let (weight, all) = (head.weight, h.dim(0)?);
+    let mut nll = Vec::with_capacity(all);
     let mut dh = Vec::new();
-    for (chunk, targets) in targets.chunks(ROWS).enumerate() {
-        let rows = h.narrow(0, chunk * ROWS, targets.len())?;
-        let tokens = Tensor::from_iter(targets.iter().map(|t| t.token), device)?.unsqueeze(1)?;
+    for first in (0..all).step_by(ROWS) {
+        let count = ROWS.min(all - first);
+        let rows = h.narrow(0, first, count)?;
+        let tokens = targets.tokens.narrow(0, first, count)?;
         let mut logits = rows.matmul(&weight.t()?)?.to_dtype(wide)?;
         if let Some(cap) = head.softcap {
             logits = capped(&logits, cap)?;
@@ -33,8 +35,7 @@ pub fn cross_entropy(
         let losses = (sum.log()? - shifted.gather(&tokens, 1)?)?;
         nll.extend(losses.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?);
         if with_gradient {
-            let weights = Tensor::from_iter(targets.iter().map(|t| t.weight), device)?;
-            let weights = weights.to_dtype(wide)?.unsqueeze(1)?;
+            let weights = targets.weights.narrow(0, first, count)?;
             let p = exp.broadcast_div(&sum)?.broadcast_mul(&weights)?;
             let dlogits = p.scatter_add(&tokens, &weights.neg()?.contiguous()?, 1)?;
             let dlogits = match head.softcap {

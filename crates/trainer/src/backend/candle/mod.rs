@@ -7,62 +7,45 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{D, DType, Device, DeviceLocation, Tensor};
 
-use super::{
-    Activation, AdamWStep, Attention, AttentionShape, Backend, Family, Head, Linear, LoraPath,
-    Places, Target,
-};
+use super::{Activation, AdamWUpdate, Attention, Backend, Head, Linear, LoraPath, Step};
 use crate::error::Result;
-use crate::model::{Rope, Stored};
+use crate::format::Stored;
 
 mod attention;
+mod columns;
 mod dora;
 mod groups;
 mod lora;
 mod loss;
-mod step_cache;
+mod masks;
+mod plan;
 mod weight;
 
+pub use plan::Plan;
 pub use weight::Weight;
 
-use step_cache::StepCache;
+use columns::with_columns;
+use masks::Masks;
 
 /// Computes with candle tensors.
 #[derive(Debug, Clone)]
 pub struct CandleBackend {
     device: Device,
     dtype: DType,
-    step: Arc<StepCache>,
+    masks: Arc<Masks>,
 }
 
 impl CandleBackend {
     /// A backend on a device with a number format for base and activations.
     pub fn new(device: Device, dtype: DType) -> Self {
-        Self { device, dtype, step: Arc::default() }
+        Self { device, dtype, masks: Arc::default() }
     }
 
     /// The format of adapters, norms and losses: f32, or f64 when everything is f64.
     fn wide(&self) -> DType {
         if self.dtype == DType::F64 { DType::F64 } else { DType::F32 }
-    }
-
-    /// Replaces columns of a matrix.
-    fn with_columns(x: &Tensor, cols: &Range<usize>, middle: Tensor) -> Result<Tensor> {
-        let all = x.dim(1)?;
-        let mut parts = Vec::with_capacity(3);
-        if cols.start > 0 {
-            parts.push(x.narrow(1, 0, cols.start)?);
-        }
-        parts.push(middle);
-        if cols.end < all {
-            parts.push(x.narrow(1, cols.end, all - cols.end)?);
-        }
-        Ok(Tensor::cat(&parts, 1)?)
-    }
-
-    fn indices(&self, rows: &[usize]) -> Result<Tensor> {
-        Ok(Tensor::from_iter(rows.iter().map(|row| *row as u32), &self.device)?)
     }
 
     /// `x w / rms(x)` over the last axis in the wide format, with `1 / rms`.
@@ -88,16 +71,24 @@ impl CandleBackend {
     }
 }
 
-/// The sequences of families of one.
-fn alone(families: &[Family]) -> Vec<Range<usize>> {
-    families.iter().flat_map(|family| family.sequences.iter().cloned()).collect()
-}
-
 impl Backend for CandleBackend {
     type Tensor = Tensor;
     type Frozen = Weight;
     type LowRank = Vec<Tensor>;
     type Dora = Vec<dora::Saved>;
+    type Plan<'a> = Plan<'a>;
+
+    fn plan<'a>(&self, step: Step<'a, Tensor>) -> Result<Plan<'a>> {
+        Plan::new(step, self.dtype, self.wide(), &self.device)
+    }
+
+    fn device(&self) -> String {
+        match self.device.location() {
+            DeviceLocation::Cpu => "cpu".to_owned(),
+            DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+            DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
+        }
+    }
 
     /// Candle keeps no freed memory.
     fn trim(&self) {}
@@ -139,18 +130,18 @@ impl Backend for CandleBackend {
         Ok(weight.to_device(&self.device)?)
     }
 
-    fn embed(&self, table: &Weight, ids: &[u32], scale: f64) -> Result<Tensor> {
-        let x = table.tensor(self.dtype)?.index_select(&Tensor::new(ids, &self.device)?, 0)?;
+    fn embed(&self, table: &Weight, scale: f64, plan: &Plan<'_>) -> Result<Tensor> {
+        let x = table.tensor(self.dtype)?.index_select(&plan.ids, 0)?;
         Ok(if scale == 1.0 { x } else { (x * scale)? })
     }
 
-    fn pick_rows(&self, x: &Tensor, rows: &[usize]) -> Result<Tensor> {
-        Ok(x.index_select(&self.indices(rows)?, 0)?)
+    fn pick_rows(&self, x: &Tensor, plan: &Plan<'_>) -> Result<Tensor> {
+        Ok(x.index_select(&plan.read_rows, 0)?)
     }
 
-    fn place_rows(&self, y: &Tensor, rows: &[usize], of: usize) -> Result<Tensor> {
-        let zeros = Tensor::zeros((of, y.dim(1)?), y.dtype(), &self.device)?;
-        Ok(zeros.index_add(&self.indices(rows)?, y, 0)?)
+    fn place_rows(&self, y: &Tensor, plan: &Plan<'_>) -> Result<Tensor> {
+        let zeros = Tensor::zeros((plan.rows.len(), y.dim(1)?), y.dtype(), &self.device)?;
+        Ok(zeros.index_add(&plan.read_rows, y, 0)?)
     }
 
     fn add_assign(&self, x: &mut Tensor, y: &Tensor) -> Result<()> {
@@ -173,58 +164,59 @@ impl Backend for CandleBackend {
     fn lora(
         &self,
         y: &mut Tensor,
-        cols: Range<usize>,
         x: &Tensor,
-        paths: &[LoraPath<'_, Tensor>],
+        plan: &Plan<'_>,
+        site: usize,
     ) -> Result<Vec<Tensor>> {
-        lora::forward(self, y, cols, x, paths)
+        lora::forward(y, x, &plan.site(site))
     }
 
     fn lora_backward(
         &self,
         dx: Option<&mut Tensor>,
         dy: &Tensor,
-        cols: Range<usize>,
         x: &Tensor,
         low_rank: &Vec<Tensor>,
-        paths: &[LoraPath<'_, Tensor>],
+        plan: &Plan<'_>,
+        site: usize,
         grads: &mut [&mut Tensor],
     ) -> Result<()> {
-        let saved = lora::Saved { cols, x, low_rank, paths };
-        lora::backward(self, dx, dy, &saved, grads)
+        lora::backward(dx, dy, x, low_rank, &plan.site(site), grads)
     }
 
     fn row_norms(
         &self,
-        cols: Range<usize>,
+        columns: Range<usize>,
         layer: &Linear<Weight, Tensor>,
         path: &LoraPath<'_, Tensor>,
     ) -> Result<Vec<f32>> {
-        let weight = layer.weight.tensor(self.wide())?.narrow(0, cols.start, cols.len())?;
+        let weight = layer.weight.tensor(self.wide())?.narrow(0, columns.start, columns.len())?;
         self.values(&dora::norms(&weight, path, self.wide())?)
     }
 
     fn dora(
         &self,
         y: &mut Tensor,
-        cols: Range<usize>,
         layer: &Linear<Weight, Tensor>,
-        paths: &[LoraPath<'_, Tensor>],
+        plan: &Plan<'_>,
+        site: usize,
     ) -> Result<Self::Dora> {
-        let weight = layer.weight.tensor(self.wide())?.narrow(0, cols.start, cols.len())?;
-        let bias = layer.bias.as_ref().map(|bias| bias.narrow(1, cols.start, cols.len()));
-        dora::forward(y, &cols, &weight, bias.transpose()?.as_ref(), paths, self.wide())
+        let site = &plan.sites[site];
+        let (first, count) = (site.columns.start, site.columns.len());
+        let weight = layer.weight.tensor(self.wide())?.narrow(0, first, count)?;
+        let bias = layer.bias.as_ref().map(|bias| bias.narrow(1, first, count)).transpose()?;
+        dora::forward(y, &weight, bias.as_ref(), site, self.wide())
     }
 
     fn dora_backward(
         &self,
         dy: &mut Tensor,
-        cols: Range<usize>,
         saved: &Self::Dora,
-        paths: &[LoraPath<'_, Tensor>],
+        plan: &Plan<'_>,
+        site: usize,
         grads: &mut [&mut Tensor],
     ) -> Result<()> {
-        dora::backward(dy, &cols, saved, paths, grads)
+        dora::backward(dy, saved, &plan.sites[site], grads)
     }
 
     fn rms_norm(&self, x: &Tensor, weight: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
@@ -254,7 +246,7 @@ impl Backend for CandleBackend {
         let raw = x.narrow(1, cols.start, cols.len())?.contiguous()?;
         let heads = raw.reshape((raw.dim(0)?, (), weight.dim(1)?))?;
         let normed = self.normalise(&heads, weight, eps)?.0.to_dtype(x.dtype())?;
-        *x = Self::with_columns(x, &cols, normed.reshape(raw.shape())?)?;
+        *x = with_columns(x, &cols, normed.reshape(raw.shape())?)?;
         Ok(raw)
     }
 
@@ -271,23 +263,16 @@ impl Backend for CandleBackend {
         let dy = dx.narrow(1, cols.start, cols.len())?.contiguous()?.reshape(shape)?;
         let inverse = self.normalise(&x, weight, eps)?.1;
         let d = self.normalise_backward(&dy, &x, &inverse, weight)?.to_dtype(dx.dtype())?;
-        *dx = Self::with_columns(dx, &cols, d.reshape(saved.shape())?)?;
+        *dx = with_columns(dx, &cols, d.reshape(saved.shape())?)?;
         Ok(())
     }
 
-    fn rope(
-        &self,
-        qkv: &mut Tensor,
-        shape: AttentionShape,
-        places: Places<'_>,
-        rope: &Rope,
-        inverse: bool,
-    ) -> Result<()> {
-        let (cos, sin) = self.step.angles(places, rope, self.wide(), &self.device)?;
-        let half = cos.dim(1)?;
+    fn rope(&self, qkv: &mut Tensor, rope: usize, inverse: bool, plan: &Plan<'_>) -> Result<()> {
+        let [cos, sin] = &plan.angles[rope];
+        let (half, shape) = (cos.dim(1)?, plan.attention);
         let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?);
         let sin = if inverse { sin.neg()? } else { sin };
-        let (n, e) = (places.positions.len(), shape.head_dim);
+        let (n, e) = (plan.rows.len(), shape.head_dim);
         let rotated = 0..shape.q_columns() + shape.kv_columns();
         let heads = qkv.narrow(1, 0, rotated.end)?.to_dtype(self.wide())?;
         let heads = heads.contiguous()?.reshape((n, shape.heads + shape.kv_heads, e))?;
@@ -296,7 +281,7 @@ impl Backend for CandleBackend {
         let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
         let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
         let heads = Tensor::cat(&[first, second, rest], 2)?.reshape((n, rotated.end))?;
-        *qkv = Self::with_columns(qkv, &rotated, heads.to_dtype(qkv.dtype())?)?;
+        *qkv = with_columns(qkv, &rotated, heads.to_dtype(qkv.dtype())?)?;
         Ok(())
     }
 
@@ -304,9 +289,9 @@ impl Backend for CandleBackend {
         &self,
         qkv: &Tensor,
         attention: &Attention,
-        families: &[Family],
+        plan: &Plan<'_>,
     ) -> Result<(Tensor, Tensor)> {
-        attention::forward(&self.step, qkv, attention, &alone(families), self.wide())
+        attention::forward(&self.masks, qkv, attention, &plan.sequences, self.wide())
     }
 
     fn attention_backward(
@@ -316,10 +301,10 @@ impl Backend for CandleBackend {
         out: &Tensor,
         log_denominators: &Tensor,
         attention: &Attention,
-        families: &[Family],
+        plan: &Plan<'_>,
     ) -> Result<Tensor> {
         let saved = attention::Saved { qkv, out, lse: log_denominators };
-        attention::backward(&self.step, dout, &saved, attention, &alone(families), self.wide())
+        attention::backward(&self.masks, dout, &saved, attention, &plan.sequences, self.wide())
     }
 
     fn glu(&self, gate_up: &Tensor, f: Activation) -> Result<Tensor> {
@@ -373,42 +358,40 @@ impl Backend for CandleBackend {
         &self,
         h: Tensor,
         head: Head<'_, Weight>,
-        targets: &[Target],
         with_gradient: bool,
+        plan: &Plan<'_>,
     ) -> Result<(Vec<f32>, Option<Tensor>)> {
         let weight = head.weight.tensor(self.dtype)?;
         let head = Head { weight: &weight, softcap: head.softcap };
-        loss::cross_entropy(&h, head, targets, with_gradient, self.wide())
+        loss::cross_entropy(&h, head, &plan.targets, with_gradient, self.wide())
     }
 
-    fn norm(&self, x: &Tensor) -> Result<f64> {
-        let squares = x.sqr()?.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()?;
-        Ok(f64::from(squares).sqrt())
-    }
-
-    fn adamw(
-        &self,
-        params: &mut Tensor,
-        grad: &mut Tensor,
-        first_moment: &mut Tensor,
-        second_moment: &mut Tensor,
-        rate_factors: Option<&Tensor>,
-        s: &AdamWStep,
-    ) -> Result<()> {
-        let t = f64::from(s.step);
-        let g = grad.affine(s.grad_scale, 0.0)?;
-        let m = (first_moment.affine(s.beta1, 0.0)? + g.affine(1.0 - s.beta1, 0.0)?)?;
-        let v = (second_moment.affine(s.beta2, 0.0)? + g.sqr()?.affine(1.0 - s.beta2, 0.0)?)?;
-        let root = v.sqrt()?.affine(1.0 / (1.0 - s.beta2.powf(t)).sqrt(), s.epsilon)?;
-        let update = (&m / root)?.affine(s.learning_rate / (1.0 - s.beta1.powf(t)), 0.0)?;
-        let update = (update + params.affine(s.learning_rate * s.weight_decay, 0.0)?)?;
-        *params = match rate_factors {
-            Some(factors) => (&*params - (update * factors)?)?,
-            None => (&*params - update)?,
+    fn norms(&self, vectors: &[&Tensor]) -> Result<Vec<f64>> {
+        let norm = |x: &&Tensor| {
+            let squares = x.sqr()?.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()?;
+            Ok(f64::from(squares).sqrt())
         };
-        *grad = grad.zeros_like()?;
-        (*first_moment, *second_moment) = (m, v);
-        self.step.forget_stacked();
-        Ok(())
+        vectors.iter().map(norm).collect()
     }
+
+    fn adamw(&self, updates: &mut [AdamWUpdate<'_, Tensor>]) -> Result<()> {
+        updates.iter_mut().try_for_each(adamw)
+    }
+}
+
+fn adamw(of: &mut AdamWUpdate<'_, Tensor>) -> Result<()> {
+    let (s, t) = (&of.step, f64::from(of.step.step));
+    let g = of.grad.affine(s.grad_scale, 0.0)?;
+    let m = (of.first_moment.affine(s.beta1, 0.0)? + g.affine(1.0 - s.beta1, 0.0)?)?;
+    let v = (of.second_moment.affine(s.beta2, 0.0)? + g.sqr()?.affine(1.0 - s.beta2, 0.0)?)?;
+    let root = v.sqrt()?.affine(1.0 / (1.0 - s.beta2.powf(t)).sqrt(), s.epsilon)?;
+    let update = (&m / root)?.affine(s.learning_rate / (1.0 - s.beta1.powf(t)), 0.0)?;
+    let update = (update + of.params.affine(s.learning_rate * s.weight_decay, 0.0)?)?;
+    *of.params = match of.rate_factors {
+        Some(factors) => (&*of.params - (update * factors)?)?,
+        None => (&*of.params - update)?,
+    };
+    *of.grad = of.grad.zeros_like()?;
+    (*of.first_moment, *of.second_moment) = (m, v);
+    Ok(())
 }

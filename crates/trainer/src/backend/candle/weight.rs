@@ -4,7 +4,7 @@ use candle_core::quantized::{QStorage, QTensor};
 use candle_core::{DType, Device, Tensor};
 
 use crate::error::Result;
-use crate::model::{Format, NF4_BLOCK, NF4_BLOCK_BYTES, NF4_LEVELS, RowOrder, Stored};
+use crate::format::{Format, NF4_BLOCK, NF4_BLOCK_BYTES, NF4_LEVELS, RowOrder, Stored};
 
 /// A frozen matrix.
 #[derive(Debug)]

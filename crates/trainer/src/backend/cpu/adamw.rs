@@ -1,12 +1,25 @@
 //! `AdamW` over one slot's values (Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2, with
-//! the bias corrections placed as in PyTorch).
+//! the bias corrections placed as in PyTorch), and the norm of its gradient.
 
 use rayon::prelude::*;
 
-use super::real::{Real, simd};
 use crate::backend::AdamWStep;
+use crate::real::{Real, dot, simd};
 
 const VALUES_PER_TASK: usize = 32 * 1024;
+
+/// The Euclidean norm, added up in double precision, chunk after chunk, whichever thread computes
+/// them.
+pub fn norm<T: Real>(x: &[T]) -> f64 {
+    let square = |chunk: &[T]| {
+        simd(
+            #[inline(always)]
+            || dot(chunk, chunk),
+        )
+    };
+    let squares: Vec<T> = x.par_chunks(4096).with_min_len(8).map(square).collect();
+    squares.into_iter().map(Real::to_f64).sum::<f64>().sqrt()
+}
 
 /// What a step reads and writes, all of one length.
 pub struct Values<'a, T> {

@@ -13,14 +13,14 @@ use faer::{Accum, MatMut, MatRef};
 use rayon::prelude::*;
 
 use super::gemm::{gemm, split_cols, split_rows};
-use super::real::{Real, dot, largest, simd, sum};
 use crate::backend::{Attention, AttentionShape, Family, Run};
+use crate::real::{Real, dot, largest, simd, sum};
 
 /// Query rows whose scores exist at a time.
 const BLOCK: usize = 64;
 /// Rows of scores are a multiple of so many values long, so that loops over what a query sees need
 /// not end in single values.
-const LANES: usize = 8;
+pub(super) const LANES: usize = 8;
 
 /// What a task reads: the columns of one key/value head in one sequence.
 struct Head<'a, T> {
@@ -138,7 +138,7 @@ pub fn forward<T: Real>(
     });
 }
 
-fn forward_head<T: Real>(
+pub(super) fn forward_head<T: Real>(
     mut out: MatMut<'_, T>,
     mut lse: faer::ColMut<'_, T>,
     [q, k, v]: [MatRef<'_, T>; 3],
@@ -192,7 +192,7 @@ pub fn soft_cap_backward<T: Real>(dx: &mut [T], capped: &[T], cap: f64) {
 
 /// Softmax over the visible scores, zero for the rest; returns the log denominator.
 #[inline(always)]
-fn softmax<T: Real>(row: &mut [T], visible: Range<usize>) -> T {
+pub(super) fn softmax<T: Real>(row: &mut [T], visible: Range<usize>) -> T {
     let end = visible.end.next_multiple_of(LANES);
     row[..visible.start].fill(T::default());
     // What is not seen but computed along with the rest is as large as something that is.
@@ -396,7 +396,7 @@ fn blocks(queries: usize, keys: usize, window: Option<usize>) -> impl Iterator<I
 }
 
 /// Cuts a matrix into (family, key/value head) parts, each `width` columns wide.
-fn split_tasks<'a, T: Real>(
+pub(super) fn split_tasks<'a, T: Real>(
     mat: MatMut<'a, T>,
     families: &[Family],
     kv_heads: usize,
@@ -410,7 +410,13 @@ fn split_tasks<'a, T: Real>(
 }
 
 /// A row of a matrix whose columns lie side by side.
-fn contiguous_row<T: Real>(mat: MatRef<'_, T>, row: usize) -> &[T] {
+pub(super) fn contiguous_row<T: Real>(mat: MatRef<'_, T>, row: usize) -> &[T] {
     let row = mat.row(row).try_as_row_major();
     row.map_or(&[], faer::RowRef::as_slice)
+}
+
+/// [`contiguous_row`] to be written.
+pub(super) fn contiguous_row_mut<T: Real>(mat: MatMut<'_, T>, row: usize) -> &mut [T] {
+    let row = mat.row_mut(row).try_as_row_major_mut();
+    row.map_or(&mut [], faer::RowMut::as_slice_mut)
 }

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faer::{MatMut, MatRef};
 
-use super::real::Real;
 use crate::error::{Result, TrainerError};
+use crate::real::Real;
 
 /// Memory blocks of one backend, in use or free.
 #[derive(Debug)]

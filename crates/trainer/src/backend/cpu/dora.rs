@@ -13,10 +13,10 @@ use rayon::prelude::*;
 use super::buffer::{Buf, Pool};
 use super::gemm::gemm;
 use super::lora::{a, b};
-use super::real::{Real, dot, simd};
 use super::weight::Weight;
-use crate::backend::{Linear, LoraPath};
+use crate::backend::{Linear, LoraPath, Site, gradients_of};
 use crate::error::Result;
+use crate::real::{Real, dot, simd};
 
 /// Rows of `W + s B A` that exist at a time.
 const ROWS: usize = 64;
@@ -76,18 +76,23 @@ pub fn norms<T: Real>(
     Ok(norms)
 }
 
+/// The paths of a site that have magnitudes.
+fn scaled<'s, 'a, T: Real>(site: &'s Site<'a, Buf<T>>) -> impl Iterator<Item = &'s Path<'a, T>> {
+    site.paths.iter().filter(|path| path.magnitude.is_some())
+}
+
 /// From `v + b` in the paths' rows of `y[:, cols]` to `g ∘ v + b`.
 pub fn forward<T: Real>(
     pool: &Arc<Pool<T>>,
     y: &mut Buf<T>,
-    cols: &Range<usize>,
     layer: &Linear<Weight<T>, Buf<T>>,
-    paths: &[Path<'_, T>],
+    site: &Site<'_, Buf<T>>,
 ) -> Result<Vec<Saved<T>>> {
+    let cols = &site.columns;
     let bias = layer.bias.as_ref().map(|bias| &bias.as_slice()[cols.clone()]);
     let width = y.cols();
-    let mut saved = Vec::with_capacity(paths.len());
-    for path in paths {
+    let mut saved = Vec::new();
+    for path in scaled(site) {
         let norms = norms(pool, &layer.weight, cols, path)?;
         let mut directions = pool.stale(path.rows.len(), cols.len())?;
         let rows = y.as_mut_slice()[path.rows.start * width..path.rows.end * width]
@@ -128,13 +133,13 @@ pub fn forward<T: Real>(
 /// `dm += sum over rows of dy ∘ v / |W + s B A|`, and from dy to the gradient of v, `g ∘ dy`.
 pub fn backward<T: Real>(
     dy: &mut Buf<T>,
-    cols: &Range<usize>,
     saved: &[Saved<T>],
-    paths: &[Path<'_, T>],
+    site: &Site<'_, Buf<T>>,
     grads: &mut [&mut Buf<T>],
 ) {
-    let width = dy.cols();
-    for ((path, saved), grad) in paths.iter().zip(saved).zip(grads) {
+    let (cols, width) = (&site.columns, dy.cols());
+    let grads = gradients_of(grads, scaled(site).map(|path| path.adapter));
+    for ((path, saved), grad) in scaled(site).zip(saved).zip(grads) {
         let (g, norms) = (saved.factors.as_slice(), saved.norms.as_slice());
         let begin = path.magnitude.unwrap_or_default();
         let dm = &mut grad.as_mut_slice()[begin..begin + cols.len()];

@@ -5,7 +5,7 @@ use std::ops::Range;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
-use super::real::Real;
+use crate::real::Real;
 
 /// Multiply-adds below which handing work to another thread costs more than it saves.
 const WORTH_SPLITTING: usize = 128 * 1024;

@@ -5,8 +5,8 @@
 
 use rayon::prelude::*;
 
-use super::real::{Real, rows_per_task, simd};
 use crate::backend::Activation;
+use crate::real::{Real, rows_per_task, simd};
 
 const GELU_CUBE: f64 = 0.044_715;
 /// `sqrt(8 / pi)`

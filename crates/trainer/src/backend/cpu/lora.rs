@@ -13,10 +13,10 @@ use rayon::prelude::*;
 
 use super::buffer::{Buf, Pool};
 use super::gemm::{gemm, split_rows};
-use super::real::{Real, simd};
-use crate::backend::LoraPath;
+use crate::backend::{LoraPath, gradients_of};
 use crate::dropout::Dropout;
 use crate::error::Result;
+use crate::real::{Real, simd};
 
 /// Rows of one task.
 const ROWS: usize = 64;
@@ -24,12 +24,22 @@ const ROWS: usize = 64;
 type Path<'a, T> = LoraPath<'a, Buf<T>>;
 
 /// A block of rows of one path.
-struct Block {
+#[derive(Debug)]
+pub struct Block {
     path: usize,
     rows: Range<usize>,
 }
 
-fn blocks<T: Real>(paths: &[Path<'_, T>]) -> Vec<Block> {
+/// The adapters at a linear layer, and how their rows are cut.
+#[derive(Clone, Copy)]
+pub struct PlannedSite<'a, T: Real> {
+    pub columns: &'a Range<usize>,
+    pub paths: &'a [LoraPath<'a, Buf<T>>],
+    pub blocks: &'a [Block],
+}
+
+/// The tasks that the products of some paths are cut into.
+pub fn blocks<T: Real>(paths: &[Path<'_, T>]) -> Vec<Block> {
     let of_path = |(path, p): (usize, &Path<'_, T>)| {
         let end = p.rows.end;
         p.rows
@@ -106,14 +116,13 @@ fn mask<T: Real>(values: &mut [T], cols: usize, dropout: &Dropout, first: usize)
 pub fn forward<T: Real>(
     pool: &Arc<Pool<T>>,
     y: &mut Buf<T>,
-    cols: Range<usize>,
     x: &Buf<T>,
-    paths: &[Path<'_, T>],
+    site: &PlannedSite<'_, T>,
 ) -> Result<Buf<T>> {
-    let blocks = blocks(paths);
+    let PlannedSite { columns: cols, paths, blocks } = *site;
     let mut u = pool.stale(1, paths.iter().map(|p| p.rows.len() * p.rank).sum())?;
-    let us = split_low_rank(u.as_mut_slice(), &blocks, paths);
-    let ys = split_rows(y.mat_mut().subcols_mut(cols.start, cols.len()), rows_of(&blocks));
+    let us = split_low_rank(u.as_mut_slice(), blocks, paths);
+    let ys = split_rows(y.mat_mut().subcols_mut(cols.start, cols.len()), rows_of(blocks));
     let work = blocks.par_iter().zip(us).zip(ys);
     work.for_each_init(Vec::new, |scratch, ((block, mut u), y)| {
         let path = &paths[block.path];
@@ -130,30 +139,29 @@ fn rows_of(blocks: &[Block]) -> impl Iterator<Item = Range<usize>> {
 }
 
 /// `du = s dy B`, `dx += dropout'(du A)`, `dA += du^T dropout(x)`, `dB += s dy^T u`.
-#[expect(clippy::too_many_arguments, reason = "the arguments of the formula")]
 pub fn backward<T: Real>(
     pool: &Arc<Pool<T>>,
     dx: Option<&mut Buf<T>>,
     dy: &Buf<T>,
-    cols: Range<usize>,
     x: &Buf<T>,
     u: &Buf<T>,
-    paths: &[Path<'_, T>],
+    site: &PlannedSite<'_, T>,
     grads: &mut [&mut Buf<T>],
 ) -> Result<()> {
-    let blocks = blocks(paths);
+    let PlannedSite { columns: cols, paths, blocks } = *site;
     let dy = dy.mat().subcols(cols.start, cols.len());
     let mut du = pool.stale(1, u.cols())?;
-    let dus = split_low_rank(du.as_mut_slice(), &blocks, paths);
+    let dus = split_low_rank(du.as_mut_slice(), blocks, paths);
     blocks.par_iter().zip(dus).for_each(|(block, du)| {
         let path = &paths[block.path];
         let dy = dy.subrows(block.rows.start, block.rows.len());
         gemm(du, Accum::Replace, dy, b(path, cols.len()), T::from_f64(path.scale));
     });
     if let Some(dx) = dx {
-        input_gradient(dx, &mut du, &blocks, paths);
+        input_gradient(dx, &mut du, blocks, paths);
     }
-    weight_gradients(pool, dy, x, u, &du, paths, grads)
+    let mut grads = gradients_of(grads, paths.iter().map(|path| path.adapter));
+    weight_gradients(pool, dy, x, u, &du, paths, &mut grads)
 }
 
 /// `dx += dropout'(du A)`

@@ -9,10 +9,10 @@ use rayon::prelude::*;
 
 use super::attention::{soft_cap, soft_cap_backward};
 use super::buffer::{Buf, Pool};
-use super::real::{Real, largest, simd, sum};
 use super::weight::Weight;
 use crate::backend::{Head, Target};
 use crate::error::Result;
+use crate::real::{Real, largest, simd, sum};
 
 /// Rows whose logits one task holds: enough for an efficient product, few enough that every
 /// thread has some and that memory stays at `threads * 64 * V` values.

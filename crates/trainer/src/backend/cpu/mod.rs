@@ -5,12 +5,9 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::{
-    Activation, AdamWStep, Attention, AttentionShape, Backend, Family, Head, Linear, LoraPath,
-    Places, Target,
-};
+use super::{Activation, AdamWUpdate, Attention, Backend, Head, Linear, LoraPath, Step};
 use crate::error::Result;
-use crate::model::{Rope, Stored};
+use crate::format::Stored;
 
 mod adamw;
 mod attention;
@@ -21,16 +18,17 @@ mod glu;
 mod lora;
 mod loss;
 mod norm;
-mod real;
+mod past;
+mod plan;
 mod rope;
 mod weight;
 
 pub use buffer::Buf;
-pub use real::Real;
+pub use plan::Plan;
 pub use weight::{Weight, decoded_values, keeps_format};
 
+use crate::real::{Real, rows_per_task, simd};
 use buffer::Pool;
-use real::{dot, rows_per_task, simd};
 
 /// Computes with `T` (`f32`; `f64` to check gradients) on the threads of the current rayon pool.
 /// Clones share one pool of memory.
@@ -80,6 +78,15 @@ impl<T: Real> Backend for Cpu<T> {
     type Frozen = Weight<T>;
     type LowRank = Buf<T>;
     type Dora = Vec<dora::Saved<T>>;
+    type Plan<'a> = Plan<'a, T>;
+
+    fn plan<'a>(&self, step: Step<'a, Buf<T>>) -> Result<Plan<'a, T>> {
+        Ok(Plan::new(step, &self.rope))
+    }
+
+    fn device(&self) -> String {
+        "cpu".to_owned()
+    }
 
     fn trim(&self) {
         self.pool.trim();
@@ -139,7 +146,8 @@ impl<T: Real> Backend for Cpu<T> {
         Ok(frozen)
     }
 
-    fn embed(&self, table: &Weight<T>, ids: &[u32], scale: f64) -> Result<Buf<T>> {
+    fn embed(&self, table: &Weight<T>, scale: f64, plan: &Plan<'_, T>) -> Result<Buf<T>> {
+        let ids = &plan.rows.ids;
         let mut x = self.pool.stale(ids.len(), table.cols())?;
         for (row, id) in x.as_mut_slice().chunks_exact_mut(table.cols()).zip(ids) {
             table.row(*id as usize, row);
@@ -151,18 +159,18 @@ impl<T: Real> Backend for Cpu<T> {
         Ok(x)
     }
 
-    fn pick_rows(&self, x: &Buf<T>, rows: &[usize]) -> Result<Buf<T>> {
-        let mut picked = self.pool.stale(rows.len(), x.cols())?;
-        for (to, row) in picked.as_mut_slice().chunks_exact_mut(x.cols()).zip(rows) {
-            to.copy_from_slice(x.row(*row));
+    fn pick_rows(&self, x: &Buf<T>, plan: &Plan<'_, T>) -> Result<Buf<T>> {
+        let mut picked = self.pool.stale(plan.rows_read(), x.cols())?;
+        for (to, row) in picked.as_mut_slice().chunks_exact_mut(x.cols()).zip(plan.read_rows()) {
+            to.copy_from_slice(x.row(row));
         }
         Ok(picked)
     }
 
-    fn place_rows(&self, y: &Buf<T>, rows: &[usize], of: usize) -> Result<Buf<T>> {
-        let mut placed = self.pool.zeros(of, y.cols())?;
-        for (from, row) in y.as_slice().chunks_exact(y.cols()).zip(rows) {
-            placed.row_mut(*row).copy_from_slice(from);
+    fn place_rows(&self, y: &Buf<T>, plan: &Plan<'_, T>) -> Result<Buf<T>> {
+        let mut placed = self.pool.zeros(plan.rows.len(), y.cols())?;
+        for (from, row) in y.as_slice().chunks_exact(y.cols()).zip(plan.read_rows()) {
+            placed.row_mut(row).copy_from_slice(from);
         }
         Ok(placed)
     }
@@ -204,57 +212,51 @@ impl<T: Real> Backend for Cpu<T> {
         Ok(dx)
     }
 
-    fn lora(
-        &self,
-        y: &mut Buf<T>,
-        cols: Range<usize>,
-        x: &Buf<T>,
-        paths: &[LoraPath<'_, Buf<T>>],
-    ) -> Result<Buf<T>> {
-        lora::forward(&self.pool, y, cols, x, paths)
+    fn lora(&self, y: &mut Buf<T>, x: &Buf<T>, plan: &Plan<'_, T>, site: usize) -> Result<Buf<T>> {
+        lora::forward(&self.pool, y, x, &plan.site(site))
     }
 
     fn lora_backward(
         &self,
         dx: Option<&mut Buf<T>>,
         dy: &Buf<T>,
-        cols: Range<usize>,
         x: &Buf<T>,
         low_rank: &Buf<T>,
-        paths: &[LoraPath<'_, Buf<T>>],
+        plan: &Plan<'_, T>,
+        site: usize,
         grads: &mut [&mut Buf<T>],
     ) -> Result<()> {
-        lora::backward(&self.pool, dx, dy, cols, x, low_rank, paths, grads)
+        lora::backward(&self.pool, dx, dy, x, low_rank, &plan.site(site), grads)
     }
 
     fn row_norms(
         &self,
-        cols: Range<usize>,
+        columns: Range<usize>,
         layer: &Linear<Weight<T>, Buf<T>>,
         path: &LoraPath<'_, Buf<T>>,
     ) -> Result<Vec<f32>> {
-        self.values(&dora::norms(&self.pool, &layer.weight, &cols, path)?)
+        self.values(&dora::norms(&self.pool, &layer.weight, &columns, path)?)
     }
 
     fn dora(
         &self,
         y: &mut Buf<T>,
-        cols: Range<usize>,
         layer: &Linear<Weight<T>, Buf<T>>,
-        paths: &[LoraPath<'_, Buf<T>>],
+        plan: &Plan<'_, T>,
+        site: usize,
     ) -> Result<Self::Dora> {
-        dora::forward(&self.pool, y, &cols, layer, paths)
+        dora::forward(&self.pool, y, layer, &plan.sites[site])
     }
 
     fn dora_backward(
         &self,
         dy: &mut Buf<T>,
-        cols: Range<usize>,
         saved: &Self::Dora,
-        paths: &[LoraPath<'_, Buf<T>>],
+        plan: &Plan<'_, T>,
+        site: usize,
         grads: &mut [&mut Buf<T>],
     ) -> Result<()> {
-        dora::backward(dy, &cols, saved, paths, grads);
+        dora::backward(dy, saved, &plan.sites[site], grads);
         Ok(())
     }
 
@@ -320,28 +322,12 @@ impl<T: Real> Backend for Cpu<T> {
         Ok(())
     }
 
-    fn rope(
-        &self,
-        qkv: &mut Buf<T>,
-        shape: AttentionShape,
-        places: Places<'_>,
-        rope: &Rope,
-        inverse: bool,
-    ) -> Result<()> {
-        let Places { positions, sequences } = places;
+    fn rope(&self, qkv: &mut Buf<T>, rope: usize, inverse: bool, plan: &Plan<'_, T>) -> Result<()> {
         let cols = qkv.cols();
-        let longest = positions.iter().max().map_or(0, |last| *last as usize + 1);
-        let mut rotate = |rows: Range<usize>, tokens: usize| {
-            let angles = self.rope.angles(&rope.frequencies(tokens), rope.amplitude(), tokens);
+        for (rows, angles) in plan.angles(rope) {
+            let positions = &plan.rows.positions[rows.clone()];
             let qkv = &mut qkv.as_mut_slice()[rows.start * cols..rows.end * cols];
-            rope::rotate(qkv, shape, &positions[rows], &angles, inverse);
-        };
-        if rope.depends_on_length() {
-            for rows in sequences {
-                rotate(rows.clone(), rows.len());
-            }
-        } else {
-            rotate(0..positions.len(), longest);
+            rope::rotate(qkv, plan.attention, positions, angles, inverse);
         }
         Ok(())
     }
@@ -350,12 +336,22 @@ impl<T: Real> Backend for Cpu<T> {
         &self,
         qkv: &Buf<T>,
         attention: &Attention,
-        families: &[Family],
+        plan: &Plan<'_, T>,
     ) -> Result<(Buf<T>, Buf<T>)> {
         let mut out = self.pool.stale(qkv.rows(), attention.shape.q_columns())?;
         let mut lse = self.pool.stale(qkv.rows(), attention.shape.heads)?;
-        attention::forward(out.mat_mut(), lse.mat_mut(), qkv.mat(), attention, families);
+        attention::forward(out.mat_mut(), lse.mat_mut(), qkv.mat(), attention, &plan.families);
         Ok((out, lse))
+    }
+
+    fn attention_with_past(
+        &self,
+        qkv: &Buf<T>,
+        attention: &Attention,
+        past: &mut [&mut Buf<T>],
+        plan: &Plan<'_, T>,
+    ) -> Result<(Buf<T>, Buf<T>)> {
+        past::forward(&self.pool, qkv, attention, past, plan)
     }
 
     fn attention_backward(
@@ -365,11 +361,12 @@ impl<T: Real> Backend for Cpu<T> {
         out: &Buf<T>,
         log_denominators: &Buf<T>,
         attention: &Attention,
-        families: &[Family],
+        plan: &Plan<'_, T>,
     ) -> Result<Buf<T>> {
         let mut dqkv = self.pool.stale(qkv.rows(), qkv.cols())?;
         let (out, lse) = (out.mat(), log_denominators.mat());
-        attention::backward(dqkv.mat_mut(), dout.mat(), qkv.mat(), out, lse, attention, families);
+        let (dout, qkv) = (dout.mat(), qkv.mat());
+        attention::backward(dqkv.mat_mut(), dout, qkv, out, lse, attention, &plan.families);
         Ok(dqkv)
     }
 
@@ -407,40 +404,26 @@ impl<T: Real> Backend for Cpu<T> {
         &self,
         h: Buf<T>,
         head: Head<'_, Weight<T>>,
-        targets: &[Target],
         with_gradient: bool,
+        plan: &Plan<'_, T>,
     ) -> Result<(Vec<f32>, Option<Buf<T>>)> {
-        loss::cross_entropy(&self.pool, h, head, targets, with_gradient)
+        loss::cross_entropy(&self.pool, h, head, &plan.rows.targets, with_gradient)
     }
 
-    fn norm(&self, x: &Buf<T>) -> Result<f64> {
-        // Added up in double precision, chunk after chunk, whichever thread computes them.
-        let square = |chunk: &[T]| {
-            simd(
-                #[inline(always)]
-                || dot(chunk, chunk),
-            )
-        };
-        let squares: Vec<T> = x.as_slice().par_chunks(4096).with_min_len(8).map(square).collect();
-        Ok(squares.into_iter().map(Real::to_f64).sum::<f64>().sqrt())
+    fn norms(&self, vectors: &[&Buf<T>]) -> Result<Vec<f64>> {
+        Ok(vectors.iter().map(|vector| adamw::norm(vector.as_slice())).collect())
     }
 
-    fn adamw(
-        &self,
-        params: &mut Buf<T>,
-        grad: &mut Buf<T>,
-        first_moment: &mut Buf<T>,
-        second_moment: &mut Buf<T>,
-        rate_factors: Option<&Buf<T>>,
-        step: &AdamWStep,
-    ) -> Result<()> {
-        let values = adamw::Values {
-            params: params.as_mut_slice(),
-            grad: grad.as_mut_slice(),
-            first: first_moment.as_mut_slice(),
-            second: second_moment.as_mut_slice(),
-        };
-        adamw::step(values, rate_factors.map(Buf::as_slice), step);
+    fn adamw(&self, updates: &mut [AdamWUpdate<'_, Buf<T>>]) -> Result<()> {
+        for update in updates {
+            let values = adamw::Values {
+                params: update.params.as_mut_slice(),
+                grad: update.grad.as_mut_slice(),
+                first: update.first_moment.as_mut_slice(),
+                second: update.second_moment.as_mut_slice(),
+            };
+            adamw::step(values, update.rate_factors.map(Buf::as_slice), &update.step);
+        }
         Ok(())
     }
 }

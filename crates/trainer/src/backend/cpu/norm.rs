@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::real::{Real, dot, rows_per_task, simd};
+use crate::real::{Real, dot, rows_per_task, simd};
 
 /// `inv[n] = 1 / sqrt(mean_d x[n,d]^2 + eps)`, `y[n,d] = x[n,d] * inv[n] * w[d]`
 pub fn forward<T: Real>(y: &mut [T], inv: &mut [T], x: &[T], w: &[T], eps: T) {

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use super::real::{Real, rows_per_task, simd};
 use crate::backend::AttentionShape;
+use crate::real::{Real, rows_per_task, simd};
 
 /// Cosines and sines of `position * frequency`, computed once and kept.
 #[derive(Debug, Default)]

@@ -11,9 +11,9 @@ use rayon::prelude::*;
 
 use super::buffer::{Buf, Pool, Reserved};
 use super::gemm::{TILE, cut, gemm, split};
-use super::real::{Real, simd};
 use crate::error::Result;
-use crate::model::{Format, Stored};
+use crate::format::{Format, Stored};
+use crate::real::{Real, simd};
 
 /// Values that are decoded at a time: few enough to stay in a core's cache, enough rows for a
 /// product near the peak.
@@ -234,7 +234,7 @@ mod tests {
     use half::{bf16, f16};
 
     use super::*;
-    use crate::model::Bytes;
+    use crate::format::Bytes;
 
     const COLS: usize = 600;
 

@@ -1,11 +1,9 @@
 //! Causal attention; the algebra is in `kernels/attention.cu`.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use super::Cuda;
 use super::driver::{Arg, Fields};
-use super::tables::Ints;
 use super::tensor::Tensor;
 use crate::backend::{Attention, Family};
 use crate::error::{Result, TrainerError};
@@ -22,16 +20,19 @@ pub struct Saved<'a> {
     pub lse: &'a Tensor,
 }
 
-/// The tiles of all sequences, three numbers each: see `attention.cu`.
-fn tiles(be: &Cuda, families: &[Family]) -> Result<(Arc<Ints>, usize)> {
+/// Numbers that say where a tile is.
+pub const NUMBERS_OF_A_TILE: usize = 3;
+
+/// The tiles of all sequences: see `attention.cu`.
+pub fn tiles(families: &[Family]) -> impl Iterator<Item = u32> {
     let sequences = families.iter().flat_map(|family| family.sequences.iter());
     let of_sequence = |rows: &Range<usize>| {
         let (begin, end) = (rows.start as u32, rows.end as u32);
-        rows.clone().step_by(SIDE).flat_map(move |first| [begin, end, first as u32])
+        rows.clone()
+            .step_by(SIDE)
+            .flat_map(move |first| -> [u32; NUMBERS_OF_A_TILE] { [begin, end, first as u32] })
     };
-    let tiles: Vec<u32> = sequences.flat_map(of_sequence).collect();
-    let count = tiles.len() / 3;
-    Ok((be.ints(tiles)?, count))
+    sequences.flat_map(of_sequence)
 }
 
 fn shape(attention: &Attention) -> Result<Arg<'static>> {
@@ -65,13 +66,12 @@ pub fn forward(
     be: &Cuda,
     qkv: &Tensor,
     attention: &Attention,
-    families: &[Family],
+    (tiles, count): (Arg<'_>, usize),
 ) -> Result<(Tensor, Tensor)> {
     let of = attention.shape;
     let out = be.stale(qkv.rows(), of.q_columns())?;
     let lse = Tensor::stale(be.gpu(), qkv.rows(), of.heads, false)?;
-    let (tiles, count) = tiles(be, families)?;
-    let args = [out.arg(), lse.arg(), qkv.arg(), tiles.arg(), shape(attention)?];
+    let args = [out.arg(), lse.arg(), qkv.arg(), tiles, shape(attention)?];
     let shared = shared(3, 1, of.head_dim);
     be.gpu().launch("attention", (count, of.heads), THREADS, shared, &args)?;
     Ok((out, lse))
@@ -83,12 +83,11 @@ pub fn backward(
     dout: &Tensor,
     saved: &Saved<'_>,
     attention: &Attention,
-    families: &[Family],
+    (tiles, count): (Arg<'_>, usize),
 ) -> Result<Tensor> {
     let (of, Saved { qkv, out, lse }) = (attention.shape, saved);
     let dqkv = be.stale(qkv.rows(), qkv.cols())?;
     let along = Tensor::stale(be.gpu(), qkv.rows(), of.heads, false)?;
-    let (tiles, count) = tiles(be, families)?;
     let rule = shape(attention)?;
     let args = [
         dqkv.arg(),
@@ -97,12 +96,12 @@ pub fn backward(
         qkv.arg(),
         out.arg(),
         lse.arg(),
-        tiles.arg(),
+        tiles.clone(),
         rule.clone(),
     ];
     let bytes = shared(4, 1, of.head_dim);
     be.gpu().launch("attention_backward_q", (count, of.heads), THREADS, bytes, &args)?;
-    let args = [dqkv.arg(), along.arg(), dout.arg(), qkv.arg(), lse.arg(), tiles.arg(), rule];
+    let args = [dqkv.arg(), along.arg(), dout.arg(), qkv.arg(), lse.arg(), tiles, rule];
     let bytes = shared(4, 2, of.head_dim);
     be.gpu().launch("attention_backward_kv", (count, of.kv_heads), THREADS, bytes, &args)?;
     Ok(dqkv)

@@ -6,7 +6,7 @@ use super::driver::{Arg, Fields, View};
 use super::tensor::Tensor;
 use super::weight::Weight;
 use super::{Cuda, THREADS, elementwise};
-use crate::backend::{Linear, LoraPath};
+use crate::backend::{Linear, LoraPath, Site};
 use crate::error::Result;
 
 type Path<'a> = LoraPath<'a, Tensor>;
@@ -55,18 +55,23 @@ pub fn norms(
     Ok(norms)
 }
 
+/// The paths of a site that have magnitudes.
+fn scaled<'s, 'a>(site: &'s Site<'a, Tensor>) -> impl Iterator<Item = &'s Path<'a>> {
+    site.paths.iter().filter(|path| path.magnitude.is_some())
+}
+
 /// From `v + b` in the paths' rows of `y[:, cols]` to `g v + b`.
 pub fn forward(
     be: &Cuda,
     y: &mut Tensor,
-    cols: &Range<usize>,
     layer: &Linear<Weight, Tensor>,
-    paths: &[Path<'_>],
+    site: &Site<'_, Tensor>,
 ) -> Result<Vec<Saved>> {
+    let cols = &site.columns;
     let weight = layer.weight.values(be)?;
     let bias = layer.bias.as_ref().map_or_else(View::none, Tensor::view);
-    let mut saved = Vec::with_capacity(paths.len());
-    for path in paths {
+    let mut saved = Vec::new();
+    for path in scaled(site) {
         let mut factors = Tensor::stale(be.gpu(), 1, cols.len(), false)?;
         let norms = norms(be, &weight, cols, path, Some(&mut factors))?;
         let directions = Tensor::stale(be.gpu(), path.rows.len(), cols.len(), false)?;
@@ -82,12 +87,13 @@ pub fn forward(
 pub fn backward(
     be: &Cuda,
     dy: &mut Tensor,
-    cols: &Range<usize>,
     saved: &[Saved],
-    paths: &[Path<'_>],
-    grads: &mut [&mut Tensor],
+    site: &Site<'_, Tensor>,
+    grads: &[&mut Tensor],
 ) -> Result<()> {
-    for ((path, saved), grad) in paths.iter().zip(saved).zip(grads) {
+    let cols = &site.columns;
+    for (path, saved) in scaled(site).zip(saved) {
+        let grad = &grads[path.adapter];
         let Saved { directions, norms, factors } = saved;
         let path_arg = path_arg(path, cols, dy.cols(), 0);
         let args = [dy.arg(), grad.arg(), directions.arg(), norms.arg(), factors.arg(), path_arg];

@@ -2,10 +2,11 @@
 //! `kernels/loss.cu`.
 
 use super::driver::{Arg, View};
+use super::plan::Plan;
 use super::tensor::Tensor;
 use super::weight::Weight;
 use super::{Cuda, THREADS};
-use crate::backend::{Head, Target};
+use crate::backend::Head;
 use crate::error::Result;
 
 /// Values of the logits that exist at a time, a row at least.
@@ -30,21 +31,19 @@ pub fn cross_entropy(
     be: &Cuda,
     h: &Tensor,
     head: Head<'_, Weight>,
-    targets: &[Target],
     with_gradient: bool,
+    plan: &Plan<'_>,
 ) -> Result<(Vec<f32>, Option<Tensor>)> {
-    let (dim, vocab) = (h.cols(), head.weight.rows());
+    let (dim, vocab, targets) = (h.cols(), head.weight.rows(), plan.rows.targets.len());
     let weight = head.weight.values(be)?;
-    let nll = Tensor::stale(be.gpu(), 1, targets.len(), false)?;
-    let tokens = be.ints(targets.iter().map(|target| target.token).collect())?;
-    let weights = be.ints(targets.iter().map(|target| target.weight.to_bits()).collect())?;
-    let dh = with_gradient.then(|| be.stale(targets.len(), dim)).transpose()?;
-    let most = rows_at_a_time(vocab).min(targets.len());
+    let nll = Tensor::stale(be.gpu(), 1, targets, false)?;
+    let dh = with_gradient.then(|| be.stale(targets, dim)).transpose()?;
+    let most = rows_at_a_time(vocab).min(targets);
     let logits = Tensor::stale(be.gpu(), most, vocab, false)?;
     let narrow = (with_gradient && be.narrow()).then(|| be.stale(most, vocab)).transpose()?;
     let slopes = narrow.as_ref().unwrap_or(&logits);
-    for first in (0..targets.len()).step_by(most.max(1)) {
-        let rows = most.min(targets.len() - first);
+    for first in (0..targets).step_by(most.max(1)) {
+        let rows = most.min(targets - first);
         let (of_chunk, now) = (first..first + rows, 0..rows);
         let logits = logits.view_of_rows(now.clone());
         be.product(logits, h.view_of_rows(of_chunk.clone()), &weight, rows, true)?;
@@ -53,8 +52,8 @@ pub fn cross_entropy(
             nll.arg(),
             d.arg(),
             logits.arg(),
-            tokens.arg(),
-            weights.floats(),
+            plan.targets(),
+            plan.weights(),
             Arg::u32(first),
             Arg::u32(vocab),
             Arg::f32(head.softcap.unwrap_or(0.0) as f32),
@@ -64,7 +63,7 @@ pub fn cross_entropy(
             be.product(dh.view_of_rows(of_chunk), d, &weight, rows, false)?;
         }
     }
-    let mut values = vec![0.0_f32; targets.len()];
+    let mut values = vec![0.0_f32; targets];
     be.gpu().download(nll.buffer(), bytemuck::cast_slice_mut(&mut values))?;
     Ok((values, dh))
 }

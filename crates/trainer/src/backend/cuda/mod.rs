@@ -9,12 +9,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{
-    Activation, AdamWStep, Attention, AttentionShape, Backend, Family, Head, Linear, LoraPath,
-    Places, Target,
-};
+use super::{Activation, AdamWUpdate, Attention, Backend, Head, Linear, LoraPath, Step};
 use crate::error::Result;
-use crate::model::{Rope, Stored};
+use crate::format::Stored;
 
 mod attention;
 mod dora;
@@ -23,17 +20,21 @@ mod kernels;
 mod libraries;
 mod lora;
 mod loss;
+mod optimizer;
+mod plan;
+mod rope;
 mod tables;
 mod tensor;
 mod weight;
 
 pub use driver::{Counts, Gpu, check_device, device_count, free_memory};
 pub use libraries::{FOLDERS as LIBRARY_FOLDERS, look_in};
+pub use plan::Plan;
 pub use tensor::Tensor;
 pub use weight::Weight;
 
-use driver::{Arg, Fields, View};
-use tables::{Ints, Tables};
+use driver::{Arg, Job, Kind, View};
+use rope::AngleTables;
 
 /// Threads of a block where any number would do.
 const THREADS: u32 = 256;
@@ -42,15 +43,13 @@ const TILE: usize = 32;
 const TILE_THREADS: u32 = 256;
 /// Blocks of a kernel whose threads share a long vector: enough to fill any GPU.
 const MOST_BLOCKS: usize = 4096;
-/// Values that one block of `sums_of_squares` adds up, as in `adamw.cu`.
-const SQUARES: usize = 4096;
 
 /// Computes on a GPU. Clones share it and its memory.
 #[derive(Debug, Clone)]
 pub struct Cuda {
     gpu: Arc<Gpu>,
     narrow: bool,
-    tables: Arc<Tables>,
+    angles: Arc<AngleTables>,
 }
 
 /// The numbers of base model and activations.
@@ -83,7 +82,7 @@ impl Cuda {
 
     fn open(index: u32, numbers: Numbers, limit: usize, with_cublas: bool) -> Result<Self> {
         let gpu = Gpu::open(index, limit, with_cublas)?;
-        Ok(Self { gpu, narrow: numbers == Numbers::Bf16, tables: Arc::default() })
+        Ok(Self { gpu, narrow: numbers == Numbers::Bf16, angles: Arc::default() })
     }
 
     /// Why it is slower than it could be, if so.
@@ -109,14 +108,6 @@ impl Cuda {
     /// A matrix of activations with unspecified contents.
     fn stale(&self, rows: usize, cols: usize) -> Result<Tensor> {
         Tensor::stale(&self.gpu, rows, cols, self.narrow)
-    }
-
-    fn ints(&self, values: Vec<u32>) -> Result<Arc<Ints>> {
-        self.tables.ints(&self.gpu, values)
-    }
-
-    fn rows(&self, rows: &[usize]) -> Result<Arc<Ints>> {
-        self.ints(rows.iter().map(|row| *row as u32).collect())
     }
 
     /// `y = x W^T` of `rows` rows, or with `forward` false `y = x W`.
@@ -147,19 +138,27 @@ impl Cuda {
             return Ok(weight::Wide::Kept(x));
         }
         let y = self.stale(x.rows(), x.cols())?;
-        elementwise(&self.gpu, "convert", y.len(), &[y.arg(), x.arg(), Arg::f32(0.0)])?;
+        self.convert(&y, x, 0.0)?;
         Ok(weight::Wide::Decoded(y))
     }
 
-    fn head_norm_args<'a>(
-        dx: &'a Tensor,
+    /// `y = x + offset`, in y's format.
+    fn convert(&self, y: &Tensor, x: &Tensor, offset: f64) -> Result<()> {
+        let job = Job::on_values(Kind::Convert, y.len());
+        self.gpu.queue(job.writes(y.view()).reads(x.view()).number(offset))
+    }
+
+    /// A norm of every head in `cols` of x, or the gradient through it; a warp goes through a head.
+    fn head_norm_job(
+        kind: Kind,
+        x: &Tensor,
         cols: &Range<usize>,
-        saved: &'a Tensor,
-        weight: &'a Tensor,
+        weight: &Tensor,
         eps: f64,
-    ) -> [Arg<'a>; 7] {
-        let [all, col, width] = [dx.cols(), cols.start, cols.len()].map(Arg::u32);
-        [dx.arg(), saved.arg(), weight.arg(), all, col, width, Arg::f32(eps as f32)]
+    ) -> Job {
+        let heads = x.rows() * cols.len() / weight.len();
+        let job = Job::new(kind, heads.div_ceil(THREADS as usize / 32)).writes(x.view());
+        job.size(x.cols()).size(cols.start).size(cols.len()).size(x.rows()).number(eps)
     }
 }
 
@@ -169,23 +168,20 @@ fn elementwise(gpu: &Gpu, name: &'static str, len: usize, args: &[Arg<'_>]) -> R
     gpu.launch(name, (blocks, 1), THREADS, 0, args)
 }
 
-/// Threads of a block that goes through so many values: whole warps.
-const fn threads_for(values: usize) -> u32 {
-    let warps = values.div_ceil(32);
-    32 * if warps > 8 {
-        8
-    } else if warps == 0 {
-        1
-    } else {
-        warps as u32
-    }
-}
-
 impl Backend for Cuda {
     type Tensor = Tensor;
     type Frozen = Weight;
     type LowRank = Tensor;
     type Dora = Vec<dora::Saved>;
+    type Plan<'a> = Plan<'a>;
+
+    fn plan<'a>(&self, step: Step<'a, Tensor>) -> Result<Plan<'a>> {
+        Plan::new(step, &self.gpu, &self.angles)
+    }
+
+    fn device(&self) -> String {
+        format!("cuda:{}", self.gpu.ordinal())
+    }
 
     fn trim(&self) {
         self.gpu.trim();
@@ -200,7 +196,7 @@ impl Backend for Cuda {
     }
 
     fn clear(&self, tensor: &mut Tensor) -> Result<()> {
-        self.gpu.clear(tensor.buffer_mut())
+        tensor.clear(&self.gpu)
     }
 
     fn values(&self, tensor: &Tensor) -> Result<Vec<f32>> {
@@ -213,8 +209,7 @@ impl Backend for Cuda {
         let wide;
         let tensor = if tensor.narrow() {
             wide = Tensor::stale(&self.gpu, tensor.rows(), tensor.cols(), false)?;
-            let args = [wide.arg(), tensor.arg(), Arg::f32(0.0)];
-            elementwise(&self.gpu, "convert", wide.len(), &args)?;
+            self.convert(&wide, tensor, 0.0)?;
             &wide
         } else {
             tensor
@@ -242,41 +237,36 @@ impl Backend for Cuda {
         let frozen = Tensor::stale(&self.gpu, 1, weight.cols(), false)?;
         weight::upload(&self.gpu, &frozen, std::slice::from_ref(weight))?;
         if offset != 0.0 {
-            let args = [frozen.arg(), frozen.arg(), Arg::f32(offset as f32)];
-            elementwise(&self.gpu, "convert", frozen.len(), &args)?;
+            self.convert(&frozen, &frozen, offset)?;
         }
         Ok(frozen)
     }
 
-    fn embed(&self, table: &Weight, ids: &[u32], scale: f64) -> Result<Tensor> {
+    fn embed(&self, table: &Weight, scale: f64, plan: &Plan<'_>) -> Result<Tensor> {
         let table = table.values(self)?;
-        let x = self.stale(ids.len(), table.cols())?;
-        let ids = self.ints(ids.to_vec())?;
-        let (cols, scale) = (Arg::u32(table.cols()), Arg::f32(scale as f32));
-        let args = [x.arg(), table.arg(), ids.arg(), cols, scale];
-        elementwise(&self.gpu, "embed", x.len(), &args)?;
+        let x = self.stale(plan.rows.len(), table.cols())?;
+        let job = Job::on_values(Kind::Embed, x.len()).writes(x.view()).reads(table.view());
+        self.gpu.queue(job.ints(plan.ids()).size(table.cols()).number(scale))?;
         Ok(x)
     }
 
-    fn pick_rows(&self, x: &Tensor, rows: &[usize]) -> Result<Tensor> {
-        let y = Tensor::stale(&self.gpu, rows.len(), x.cols(), x.narrow())?;
-        let rows = self.rows(rows)?;
-        let args = [y.arg(), x.arg(), rows.arg(), Arg::u32(x.cols())];
-        elementwise(&self.gpu, "pick_rows", y.len(), &args)?;
+    fn pick_rows(&self, x: &Tensor, plan: &Plan<'_>) -> Result<Tensor> {
+        let y = Tensor::stale(&self.gpu, plan.rows_read(), x.cols(), x.narrow())?;
+        let job = Job::on_values(Kind::PickRows, y.len()).writes(y.view()).reads(x.view());
+        self.gpu.queue(job.ints(plan.read()).size(x.cols()))?;
         Ok(y)
     }
 
-    fn place_rows(&self, y: &Tensor, rows: &[usize], of: usize) -> Result<Tensor> {
-        let mut x = Tensor::stale(&self.gpu, of, y.cols(), y.narrow())?;
-        self.gpu.clear(x.buffer_mut())?;
-        let rows = self.rows(rows)?;
-        let args = [x.arg(), y.arg(), rows.arg(), Arg::u32(y.cols())];
-        elementwise(&self.gpu, "place_rows", y.len(), &args)?;
+    fn place_rows(&self, y: &Tensor, plan: &Plan<'_>) -> Result<Tensor> {
+        let x = Tensor::stale(&self.gpu, plan.rows.len(), y.cols(), y.narrow())?;
+        x.clear(&self.gpu)?;
+        let job = Job::on_values(Kind::PlaceRows, y.len()).writes(x.view()).reads(y.view());
+        self.gpu.queue(job.ints(plan.read()).size(y.cols()))?;
         Ok(x)
     }
 
     fn add_assign(&self, x: &mut Tensor, y: &Tensor) -> Result<()> {
-        elementwise(&self.gpu, "add_assign", x.len(), &[x.arg(), y.arg()])
+        self.gpu.queue(Job::on_values(Kind::Add, x.len()).writes(x.view()).reads(y.view()))
     }
 
     fn linear(&self, x: &Tensor, layer: &Linear<Weight, Tensor>) -> Result<Tensor> {
@@ -284,7 +274,8 @@ impl Backend for Cuda {
         let y = self.stale(x.rows(), weight.rows())?;
         self.product(y.view(), x.view(), &weight, x.rows(), true)?;
         if let Some(bias) = &layer.bias {
-            elementwise(&self.gpu, "add_bias", y.len(), &[y.arg(), bias.arg()])?;
+            let job = Job::on_values(Kind::AddBias, y.len());
+            self.gpu.queue(job.writes(y.view()).reads(bias.view()))?;
         }
         Ok(y)
     }
@@ -297,28 +288,22 @@ impl Backend for Cuda {
         Ok(dx)
     }
 
-    fn lora(
-        &self,
-        y: &mut Tensor,
-        cols: Range<usize>,
-        x: &Tensor,
-        paths: &[LoraPath<'_, Tensor>],
-    ) -> Result<Tensor> {
-        lora::forward(self, y, cols, x, paths)
+    fn lora(&self, y: &mut Tensor, x: &Tensor, plan: &Plan<'_>, site: usize) -> Result<Tensor> {
+        lora::forward(self, y, x, &plan.sites[site])
     }
 
     fn lora_backward(
         &self,
         dx: Option<&mut Tensor>,
         dy: &Tensor,
-        cols: Range<usize>,
         x: &Tensor,
         low_rank: &Tensor,
-        paths: &[LoraPath<'_, Tensor>],
+        plan: &Plan<'_>,
+        site: usize,
         grads: &mut [&mut Tensor],
     ) -> Result<()> {
-        let saved = lora::Saved { dy, cols, x, u: low_rank };
-        lora::backward(self, dx, &saved, paths, grads)
+        let saved = lora::Saved { dy, x, u: low_rank };
+        lora::backward(self, dx.as_deref(), &saved, &plan.sites[site], grads)
     }
 
     fn row_norms(
@@ -334,29 +319,29 @@ impl Backend for Cuda {
     fn dora(
         &self,
         y: &mut Tensor,
-        cols: Range<usize>,
         layer: &Linear<Weight, Tensor>,
-        paths: &[LoraPath<'_, Tensor>],
+        plan: &Plan<'_>,
+        site: usize,
     ) -> Result<Self::Dora> {
-        dora::forward(self, y, &cols, layer, paths)
+        dora::forward(self, y, layer, &plan.sites[site])
     }
 
     fn dora_backward(
         &self,
         dy: &mut Tensor,
-        cols: Range<usize>,
         saved: &Self::Dora,
-        paths: &[LoraPath<'_, Tensor>],
+        plan: &Plan<'_>,
+        site: usize,
         grads: &mut [&mut Tensor],
     ) -> Result<()> {
-        dora::backward(self, dy, &cols, saved, paths, grads)
+        dora::backward(self, dy, saved, &plan.sites[site], grads)
     }
 
     fn rms_norm(&self, x: &Tensor, weight: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
         let y = self.stale(x.rows(), x.cols())?;
         let inverse = Tensor::stale(&self.gpu, x.rows(), 1, false)?;
-        let args = [y.arg(), inverse.arg(), x.arg(), weight.arg(), Arg::f32(eps as f32)];
-        self.gpu.launch("rms_norm", (x.rows(), 1), threads_for(x.cols()), 0, &args)?;
+        let job = Job::new(Kind::RmsNorm, x.rows()).writes(y.view()).writes(inverse.view());
+        self.gpu.queue(job.reads(x.view()).reads(weight.view()).number(eps))?;
         Ok((y, inverse))
     }
 
@@ -368,8 +353,8 @@ impl Backend for Cuda {
         inverse_rms: &Tensor,
         weight: &Tensor,
     ) -> Result<()> {
-        let args = [dx.arg(), dy.arg(), x.arg(), inverse_rms.arg(), weight.arg()];
-        self.gpu.launch("rms_norm_backward", (x.rows(), 1), threads_for(x.cols()), 0, &args)
+        let job = Job::new(Kind::RmsNormBackward, x.rows()).writes(dx.view()).reads(dy.view());
+        self.gpu.queue(job.reads(x.view()).reads(inverse_rms.view()).reads(weight.view()))
     }
 
     fn head_norm(
@@ -380,9 +365,8 @@ impl Backend for Cuda {
         eps: f64,
     ) -> Result<Tensor> {
         let saved = Tensor::stale(&self.gpu, x.rows(), cols.len(), x.narrow())?;
-        let blocks = x.rows() * cols.len() / weight.len();
-        let args = Self::head_norm_args(x, &cols, &saved, weight, eps);
-        self.gpu.launch("head_norm", (blocks, 1), threads_for(weight.len()), 0, &args)?;
+        let job = Self::head_norm_job(Kind::HeadNorm, x, &cols, weight, eps);
+        self.gpu.queue(job.writes(saved.view()).reads(weight.view()))?;
         Ok(saved)
     }
 
@@ -394,57 +378,21 @@ impl Backend for Cuda {
         weight: &Tensor,
         eps: f64,
     ) -> Result<()> {
-        let blocks = dx.rows() * cols.len() / weight.len();
-        let args = Self::head_norm_args(dx, &cols, saved, weight, eps);
-        self.gpu.launch("head_norm_backward", (blocks, 1), threads_for(weight.len()), 0, &args)
+        let job = Self::head_norm_job(Kind::HeadNormBackward, dx, &cols, weight, eps);
+        self.gpu.queue(job.reads(saved.view()).reads(weight.view()))
     }
 
-    fn rope(
-        &self,
-        qkv: &mut Tensor,
-        shape: AttentionShape,
-        places: Places<'_>,
-        rope: &Rope,
-        inverse: bool,
-    ) -> Result<()> {
-        let Places { positions, sequences } = places;
-        let longest = positions.iter().max().map_or(0, |last| *last as usize + 1);
-        let mut sets: Vec<Vec<f64>> = Vec::new();
-        let mut set_of = |tokens: usize| {
-            let frequencies = rope.frequencies(tokens);
-            sets.iter().position(|set| *set == *frequencies).unwrap_or_else(|| {
-                sets.push(frequencies.into_owned());
-                sets.len() - 1
-            })
-        };
-        let mut of_rows = vec![0; positions.len()];
-        if rope.depends_on_length() {
-            for rows in sequences {
-                of_rows[rows.clone()].fill(set_of(rows.len()));
-            }
-        } else {
-            set_of(longest);
-        }
-        let angles = self.tables.angles(&self.gpu, sets, rope.amplitude(), longest)?;
-        let place = |(set, position): (&usize, &u32)| (set * angles.positions) as u32 + position;
-        let rows = self.ints(of_rows.iter().zip(positions).map(place).collect())?;
-        let half = angles.values.cols() / 2;
-        let heads = shape.heads + shape.kv_heads;
-        let [cols, heads_arg, head_dim, half_arg] =
-            [qkv.cols(), heads, shape.head_dim, half].map(Arg::u32);
-        let sign = Arg::f32(if inverse { -1.0 } else { 1.0 });
-        let args =
-            [qkv.arg(), angles.values.arg(), rows.arg(), cols, heads_arg, head_dim, half_arg, sign];
-        elementwise(&self.gpu, "rope", positions.len() * heads * half, &args)
+    fn rope(&self, qkv: &mut Tensor, rope: usize, inverse: bool, plan: &Plan<'_>) -> Result<()> {
+        rope::rotate(&self.gpu, qkv, plan.rotation(rope), plan.attention, inverse)
     }
 
     fn attention(
         &self,
         qkv: &Tensor,
         attention: &Attention,
-        families: &[Family],
+        plan: &Plan<'_>,
     ) -> Result<(Tensor, Tensor)> {
-        attention::forward(self, qkv, attention, families)
+        attention::forward(self, qkv, attention, plan.tiles())
     }
 
     fn attention_backward(
@@ -454,31 +402,32 @@ impl Backend for Cuda {
         out: &Tensor,
         log_denominators: &Tensor,
         attention: &Attention,
-        families: &[Family],
+        plan: &Plan<'_>,
     ) -> Result<Tensor> {
         let saved = attention::Saved { qkv, out, lse: log_denominators };
-        attention::backward(self, dout, &saved, attention, families)
+        attention::backward(self, dout, &saved, attention, plan.tiles())
     }
 
     fn glu(&self, gate_up: &Tensor, f: Activation) -> Result<Tensor> {
         let ffn = gate_up.cols() / 2;
         let y = self.stale(gate_up.rows(), ffn)?;
-        let args = [y.arg(), gate_up.arg(), Arg::u32(ffn), gelu(f)];
-        elementwise(&self.gpu, "glu", y.len(), &args)?;
+        let job = Job::on_values(Kind::Glu, y.len()).writes(y.view()).reads(gate_up.view());
+        self.gpu.queue(job.size(ffn).size(gelu(f)))?;
         Ok(y)
     }
 
     fn glu_with_slopes(&self, gate_up: &mut Tensor, f: Activation) -> Result<Tensor> {
         let ffn = gate_up.cols() / 2;
         let y = self.stale(gate_up.rows(), ffn)?;
-        let args = [y.arg(), gate_up.arg(), Arg::u32(ffn), gelu(f)];
-        elementwise(&self.gpu, "glu_with_slopes", y.len(), &args)?;
+        let job =
+            Job::on_values(Kind::GluWithSlopes, y.len()).writes(y.view()).writes(gate_up.view());
+        self.gpu.queue(job.size(ffn).size(gelu(f)))?;
         Ok(y)
     }
 
     fn glu_backward(&self, slopes: &mut Tensor, dy: &Tensor) -> Result<()> {
-        let args = [slopes.arg(), dy.arg(), Arg::u32(dy.cols())];
-        elementwise(&self.gpu, "glu_backward", slopes.len(), &args)
+        let job = Job::on_values(Kind::GluBackward, slopes.len()).writes(slopes.view());
+        self.gpu.queue(job.reads(dy.view()).size(dy.cols()))
     }
 
     fn logits(&self, h: &Tensor, head: Head<'_, Weight>) -> Result<Vec<f32>> {
@@ -486,8 +435,8 @@ impl Backend for Cuda {
         let logits = Tensor::stale(&self.gpu, h.rows(), weight.rows(), false)?;
         self.product(logits.view(), h.view(), &weight, h.rows(), true)?;
         if let Some(cap) = head.softcap {
-            let args = [logits.arg(), Arg::f32(cap as f32)];
-            elementwise(&self.gpu, "soft_cap", logits.len(), &args)?;
+            let job = Job::on_values(Kind::SoftCap, logits.len()).writes(logits.view());
+            self.gpu.queue(job.number(cap))?;
         }
         self.values(&logits)
     }
@@ -496,52 +445,21 @@ impl Backend for Cuda {
         &self,
         h: Tensor,
         head: Head<'_, Weight>,
-        targets: &[Target],
         with_gradient: bool,
+        plan: &Plan<'_>,
     ) -> Result<(Vec<f32>, Option<Tensor>)> {
-        loss::cross_entropy(self, &h, head, targets, with_gradient)
+        loss::cross_entropy(self, &h, head, with_gradient, plan)
     }
 
-    fn norm(&self, x: &Tensor) -> Result<f64> {
-        let blocks = x.len().div_ceil(SQUARES);
-        let sums = self.gpu.buffer(8 * blocks)?;
-        let address = Fields::default().address(&sums).arg();
-        let args = [address, Arg::u64(blocks), x.arg()];
-        self.gpu.launch("sums_of_squares", (blocks, 1), THREADS, 0, &args)?;
-        let mut values = vec![0.0_f64; blocks];
-        self.gpu.download(&sums, bytemuck::cast_slice_mut(&mut values))?;
-        Ok(values.into_iter().sum::<f64>().sqrt())
+    fn norms(&self, vectors: &[&Tensor]) -> Result<Vec<f64>> {
+        optimizer::norms(self, vectors)
     }
 
-    fn adamw(
-        &self,
-        params: &mut Tensor,
-        grad: &mut Tensor,
-        first_moment: &mut Tensor,
-        second_moment: &mut Tensor,
-        rate_factors: Option<&Tensor>,
-        s: &AdamWStep,
-    ) -> Result<()> {
-        let t = f64::from(s.step);
-        let constants = [
-            s.beta1,
-            s.beta2,
-            1.0 - s.beta1,
-            1.0 - s.beta2,
-            s.learning_rate * s.weight_decay,
-            s.learning_rate / (1.0 - s.beta1.powf(t)),
-            1.0 / (1.0 - s.beta2.powf(t)).sqrt(),
-            s.epsilon,
-            s.grad_scale,
-        ];
-        let constants = constants.iter().fold(Fields::default(), |all, x| all.f32(*x as f32)).arg();
-        let factors = rate_factors.map_or_else(View::none, Tensor::view).arg();
-        let (m, v) = (first_moment.arg(), second_moment.arg());
-        let args = [params.arg(), grad.arg(), m, v, factors, constants];
-        elementwise(&self.gpu, "adamw", params.len(), &args)
+    fn adamw(&self, updates: &mut [AdamWUpdate<'_, Tensor>]) -> Result<()> {
+        optimizer::adamw(self, updates)
     }
 }
 
-fn gelu(f: Activation) -> Arg<'static> {
-    Arg::u32(usize::from(f == Activation::GeluTanh))
+const fn gelu(f: Activation) -> usize {
+    matches!(f, Activation::GeluTanh) as usize
 }

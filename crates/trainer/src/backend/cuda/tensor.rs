@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::driver::{Arg, Buffer, Gpu, View, value_bytes};
+use super::driver::{Arg, Buffer, Gpu, Job, Kind, View, value_bytes};
 use crate::error::Result;
 
 /// A row-major matrix in f32 or bf16.
@@ -23,9 +23,13 @@ impl Tensor {
     }
 
     pub(super) fn zeros(gpu: &Arc<Gpu>, rows: usize, cols: usize) -> Result<Self> {
-        let mut zeros = Self::stale(gpu, rows, cols, false)?;
-        gpu.clear(&mut zeros.buffer)?;
+        let zeros = Self::stale(gpu, rows, cols, false)?;
+        zeros.clear(gpu)?;
         Ok(zeros)
+    }
+
+    pub(super) fn clear(&self, gpu: &Gpu) -> Result<()> {
+        gpu.queue(Job::on_values(Kind::Zero, self.len()).writes(self.view()))
     }
 
     pub(super) fn upload(gpu: &Arc<Gpu>, values: &[f32], rows: usize, cols: usize) -> Result<Self> {
@@ -57,13 +61,14 @@ impl Tensor {
         &self.buffer
     }
 
-    pub(super) const fn buffer_mut(&mut self) -> &mut Buffer {
-        &mut self.buffer
-    }
-
     /// All values.
     pub(super) fn view(&self) -> View<'_> {
         View::new(&self.buffer, 0, self.len(), self.narrow)
+    }
+
+    /// So many values from the value `first` on.
+    pub(super) fn view_of_values(&self, first: usize, len: usize) -> View<'_> {
+        View::new(&self.buffer, first, len, self.narrow)
     }
 
     /// Some of the rows.

@@ -6,7 +6,7 @@ use super::driver::{Arg, Buffer, Fields, Gpu};
 use super::tensor::Tensor;
 use super::{Cuda, elementwise};
 use crate::error::Result;
-use crate::model::{Format, RowOrder, Stored};
+use crate::format::{Format, RowOrder, Stored};
 
 /// Bytes of a file that are copied to the device at a time.
 const CHUNK: usize = 32 << 20;

@@ -1,17 +1,34 @@
 //! The keys of `config.json`, as transformers writes them, and what they mean for each
 //! `model_type`.
 
+use std::path::Path;
+
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::bounds::Sizes;
-use super::super::rope::{Rope, Source};
 use super::{DecoderConfig, LayerKind, MODEL_TYPES, NormPlacement, QkNorm};
 use crate::backend::{Activation, AttentionShape};
+use crate::error::{self, TrainerError};
+use crate::rope::{Rope, Source};
 
 type Parsed<T> = Result<T, String>;
 
-pub(super) fn parse(text: &str) -> Parsed<DecoderConfig> {
+impl DecoderConfig {
+    /// Reads `config.json` of a model folder.
+    pub fn read(model_dir: &Path) -> error::Result<Self> {
+        let path = model_dir.join("config.json");
+        let text = std::fs::read_to_string(&path).map_err(TrainerError::io("read", &path))?;
+        Self::parse(&text).map_err(|message| TrainerError::Config { path, message })
+    }
+
+    /// Interprets the text of a `config.json`; the error says which key is wrong and why.
+    pub fn parse(text: &str) -> Parsed<Self> {
+        parse(text)
+    }
+}
+
+fn parse(text: &str) -> Parsed<DecoderConfig> {
     let all: Value = serde_json::from_str(text).map_err(|e| format!("cannot be read: {e}"))?;
     let model_type = all.get("model_type").and_then(Value::as_str).unwrap_or_default();
     let Some(family) = Family::of(model_type) else {

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use spec::{
     BaseForm, BaseSettings, DeviceChoice, Dtype, Event, ExecutorSettings, Quantization,
-    TrainSettings, Trial, TrialId,
+    TrainSettings, Trainer, Trial, TrialId,
 };
 use trainer::backend::Backend;
 use trainer::backend::cpu::Cpu;
 use trainer::backend::cuda::{Cuda, Numbers};
-use trainer::engine::{Engine, Packed};
+use trainer::engine::{self, Packed};
 use trainer::plan::Packing;
 
 use super::device::Device;
@@ -161,8 +161,8 @@ fn the_engine_trains_on_the_gpu_that_a_sweep_names_in_bf16_where_it_may_choose()
         let executor = ExecutorSettings { device, ..ExecutorSettings::default() };
         let train = TrainSettings { dtype, ..TrainSettings::default() };
         let base = BaseSettings::default();
-        let mut engine = Engine::load(&model, &base, sets(), &train, &executor, Packing::default())
-            .expect("the engine loads");
+        let loaded = engine::load(&model, &base, sets(), &train, &executor, Packing::default());
+        let mut engine = loaded.expect("the engine loads").trainer;
         engine.admit(&trial(1), None).expect("admitted");
         let mut last = None;
         loop {

@@ -1,6 +1,6 @@
 //! What fails on a device, and what is said then.
 
-use spec::TrainSettings;
+use spec::{TrainSettings, Trainer};
 use trainer::TrainerError;
 use trainer::backend::Backend;
 use trainer::backend::cuda::{self, Cuda, Numbers};
@@ -29,7 +29,8 @@ fn error_of_a_step(device: &mut Device, name: &'static str, value: i64) -> Train
     let mut engine = engine(device);
     engine.admit(&trial(1), None).expect("admitted");
     device.set(name, value);
-    engine.step().expect_err("the device fails")
+    let error = engine.step().expect_err("the device fails");
+    *error.downcast().expect("an error of this crate")
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use proptest::prelude::*;
 use trainer::backend::cpu::Cpu;
-use trainer::backend::{Activation, Attention, AttentionShape, Backend, Family};
-use trainer::model::{Bytes, Format, Stored};
+use trainer::backend::{Activation, Attention, AttentionShape, Backend, Rows, Step, Target};
+use trainer::format::{Bytes, Format, Stored};
 
 use super::device::Device;
 use crate::support::relative_error;
@@ -15,23 +15,32 @@ fn numbers(n: usize, seed: usize) -> Vec<f32> {
     (0..n).map(|i| (((i * 7919 + seed * 104_729) % 2003) as f32 * 0.37).sin()).collect()
 }
 
+/// A step without adapters.
+fn step<T>(rows: Rows, attention: AttentionShape) -> Step<'static, T> {
+    let families = rows.families_of_one();
+    Step { rows, families, read: None, sites: Vec::new(), ropes: &[], attention }
+}
+
+/// A step of one sequence of these tokens, for operations without attention.
+fn step_of<T>(ids: &[u32]) -> Step<'static, T> {
+    let mut rows = Rows::default();
+    rows.push(ids, &vec![false; ids.len()], 0.0);
+    step(rows, AttentionShape { heads: 1, kv_heads: 1, head_dim: 1 })
+}
+
 /// The results of attention, forward and backward, of some sequences.
 fn attention<B: Backend>(be: &B, rule: &Attention, lengths: &[usize]) -> [Vec<f32>; 3] {
-    let rows: usize = lengths.iter().sum();
-    let mut begin = 0;
-    let families: Vec<Family> = lengths
-        .iter()
-        .map(|length| {
-            begin += length;
-            Family::alone(begin - length..begin)
-        })
-        .collect();
-    let shape = rule.shape;
+    let (mut rows, shape) = (Rows::default(), rule.shape);
+    for length in lengths {
+        rows.push(&vec![0; *length], &vec![false; *length], 0.0);
+    }
+    let plan = be.plan(step(rows, shape)).expect("a plan");
+    let rows = plan.rows.len();
     let matrix = |cols, seed| be.tensor(&numbers(rows * cols, seed), rows, cols).expect("a matrix");
     let qkv = matrix(shape.qkv_columns(), 1);
     let dout = matrix(shape.q_columns(), 2);
-    let (out, lse) = be.attention(&qkv, rule, &families).expect("forward");
-    let dqkv = be.attention_backward(&dout, &qkv, &out, &lse, rule, &families).expect("backward");
+    let (out, lse) = be.attention(&qkv, rule, &plan).expect("forward");
+    let dqkv = be.attention_backward(&dout, &qkv, &out, &lse, rule, &plan).expect("backward");
     [out, lse, dqkv].map(|tensor| be.values(&tensor).expect("values"))
 }
 
@@ -105,12 +114,14 @@ fn coded_matrices_of_every_format_have_the_values_that_the_processor_reads_in_th
             .map(|i| ((i * 7919 + 13) % 251) as u8 & 0x3b)
             .collect();
         let stored = Stored::new(Bytes::Owned(bytes.into()), format, rows, cols).expect("a matrix");
-        for order in [trainer::model::RowOrder::Same, trainer::model::RowOrder::Neighbours(4)] {
+        for order in [trainer::format::RowOrder::Same, trainer::format::RowOrder::Neighbours(4)] {
             let stored = stored.clone().in_order(order);
             // As a product with the unit matrix, and as a table.
             let ids: Vec<u32> = (0..rows as u32).collect();
             let table = gpu.freeze_table(&stored).expect("a table");
-            let ours = gpu.values(&gpu.embed(&table, &ids, 1.0).expect("rows")).expect("values");
+            let plan = gpu.plan(step_of(&ids)).expect("a plan");
+            let embedded = gpu.embed(&table, 1.0, &plan).expect("rows");
+            let ours = gpu.values(&embedded).expect("values");
             let mut theirs = vec![f32::NAN; rows * cols];
             stored.decode(0..rows, 0..cols, &mut theirs);
             assert_eq!(ours, theirs, "{format} {order:?}");
@@ -141,8 +152,10 @@ fn what_is_not_finite_reaches_the_loss_and_the_activation_functions_saturate() {
     let weight = gpu.freeze_table(&stored).expect("a head");
     let h = gpu.tensor(&[1.0], 1, 1).expect("a row");
     let head = trainer::backend::Head { weight: &weight, softcap: None };
-    let target = trainer::backend::Target { row: 0, token: 1, weight: 1.0 };
-    let (nll, _) = gpu.cross_entropy(h, head, &[target], false).expect("a loss");
+    let mut step = step_of(&[0]);
+    step.rows.targets.push(Target { row: 0, token: 1, weight: 1.0 });
+    let plan = gpu.plan(step).expect("a plan");
+    let (nll, _) = gpu.cross_entropy(h, head, false, &plan).expect("a loss");
     assert!(nll[0].is_nan(), "{nll:?}");
 }
 

@@ -6,9 +6,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use spec::SaveStrategy;
+use spec::Trainer;
 use store::{SweepFolder, WorkerDir};
 use worker::launch::{Handle, Hint, LaunchError, Launcher, Submission, WorkerCommand};
-use worker::{Serve, ServeSettings, Trainer, Turn};
+use worker::{Serve, ServeSettings, Turn};
 
 use super::{FakeTrainer, Fuse, World};
 
@@ -112,7 +113,7 @@ impl<T: Trainer> Launcher for FakeLauncher<T> {
             beat_every: Duration::MAX,
             stop: Arc::new(AtomicBool::new(false)),
         };
-        let serve = Serve::begin(trainer, dir, settings, Box::new(|| {})).unwrap();
+        let serve = Serve::begin(Box::new(trainer), dir, settings, Box::new(|| {})).unwrap();
         let handle = Handle(worker.name.clone());
         self.workers.insert(handle.clone(), Process { serve, gone: None, is_queued: false });
         Ok(Submission::Known(handle))

@@ -8,9 +8,9 @@ use std::rc::Rc;
 
 use serde_json::json;
 use spec::{
-    BaseForm, Evaluation, Event, LrScheduler, Outcome, TrainPoint, Trial, TrialConfig, TrialId,
+    Admission, BaseForm, Evaluation, Event, LrScheduler, Outcome, Steps, TrainPoint, Trainer,
+    TrainerError, Trial, TrialConfig, TrialId,
 };
-use worker::{Admission, Steps, Trainer, TrainerError};
 
 /// Optimizer steps of an epoch.
 pub const STEPS_PER_EPOCH: u32 = 6;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use lorasweep::{Error, Sweep};
+use lorasweep::Sweep;
 
 use crate::args::CancelArgs;
 use crate::error::CliError;
@@ -14,10 +14,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 pub fn run(args: &CancelArgs) -> Result<Exit, CliError> {
-    let found = Sweep::find(&args.path, &args.results)?;
-    let [sweep] = &found[..] else {
-        return Err(Error::NotOneSweep { path: args.path.clone(), found: found.len() }.into());
-    };
+    let sweep = &args.sweep.open()?;
     let holder = sweep.holder()?;
     // What cannot be read may still be asked to end.
     if holder.is_none() && sweep.state().is_ok_and(|state| state.finished) {

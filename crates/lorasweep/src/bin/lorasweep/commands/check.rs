@@ -2,24 +2,25 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use lorasweep::spec::ExecutorKind;
 use lorasweep::trainer::plan::{Memory, Packing, Work};
 use lorasweep::{
-    ElsewhereFindings, Findings, MemoryPlan, OwnFindings, PlannedTrial, Room, Sweep, TotalWork,
-    WeightFormats,
+    ElsewhereFindings, Findings, MemoryPlan, OwnFindings, PlannedTrial, PredictedTime, Room,
+    TotalWork, WeightFormats,
 };
 
-use crate::args::{CheckArgs, RunArgs};
+use crate::args::CheckArgs;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::progress::in_words;
 use crate::{output, program, warn};
 
 pub fn run(args: &CheckArgs) -> Result<Exit, CliError> {
-    let mut sweep =
-        Sweep::open_file(&args.sweep)?.with_results(&args.results).with_workers(program()?);
+    let mut sweep = args.sweep.open()?.with_workers(program()?);
     sweep.fetch_model(&mut output::note)?;
-    let findings = sweep.check()?;
+    let findings = if args.no_time { sweep.check()? } else { sweep.check_with_time()? };
     if args.json {
         output::json("the findings", &findings)?;
     } else {
@@ -36,25 +37,21 @@ pub fn run(args: &CheckArgs) -> Result<Exit, CliError> {
         let is_asked =
             sweep.resolved().is_some_and(|it| it.executor.kind == ExecutorKind::External);
         let command = if is_asked { "ask" } else { "run" };
-        output::result(&format!("\nNext:\n  {}", next(command, args)));
+        output::result(&format!("\nNext:\n  lorasweep {command} {}", args.sweep.in_words()));
     }
     Ok(Exit::Done)
-}
-
-/// The command line that goes on from here.
-fn next(command: &str, args: &CheckArgs) -> String {
-    let elsewhere = if args.results == Path::new(RunArgs::RESULTS) {
-        String::new()
-    } else {
-        format!(" --results {}", args.results.display())
-    };
-    format!("lorasweep {command} {}{elsewhere}", args.sweep.display())
 }
 
 fn render(found: &OwnFindings) -> String {
     let mut out = format!("{}\n\n", found.data);
     let (name, method, device) = (&found.name, found.method, &found.device);
     let _ = writeln!(out, "sweep `{name}`, {method}, on {device}");
+    if !found.extended.is_empty() {
+        let _ = writeln!(out, "`run` continues the sweep that has begun, with");
+        found.extended.iter().for_each(|change| {
+            let _ = writeln!(out, "  {change}");
+        });
+    }
     let (parameters, weights) = (grouped(found.parameters as u64), weights(&found.weights));
     let _ = writeln!(out, "model: {parameters} parameters, {weights}");
     match (&found.total, found.trials) {
@@ -74,6 +71,7 @@ fn render(found: &OwnFindings) -> String {
     }
     out += &found.total.as_ref().map(sharing).unwrap_or_default();
     let _ = writeln!(out, "per trial: {}", ranges(&found.per_trial));
+    out += &found.time.as_ref().map(time).unwrap_or_default();
     out += &found
         .memory
         .as_ref()
@@ -224,6 +222,22 @@ fn ranges(rows: &[PlannedTrial]) -> String {
         range("evaluations", |work| work.evaluations.into()),
     ]
     .join(", ")
+}
+
+/// How long it takes, and what of it.
+fn time(time: &PredictedTime) -> String {
+    let words = |seconds: f64| in_words(Duration::from_secs_f64(seconds.clamp(0.0, 1e9)));
+    let share = 100.0 * time.evaluation_seconds / time.seconds.max(f64::MIN_POSITIVE);
+    let (more, less) =
+        if share > 50.0 { ("evaluating", share) } else { ("training", 100.0 - share) };
+    format!(
+        "time: about {} in all, {less:.0} % of it {more}; {} a trial, {} an evaluation, {} tokens/s \
+         (a few steps were measured)\n",
+        words(time.seconds),
+        words(time.seconds_per_trial),
+        words(time.seconds_per_evaluation),
+        grouped(time.tokens_per_second as u64)
+    )
 }
 
 /// `1234567` as `1,234,567`.

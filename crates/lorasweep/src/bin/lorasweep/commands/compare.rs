@@ -2,18 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use lorasweep::SweepTrial;
 use lorasweep::reporter::SideBySide;
 use lorasweep::spec::TrialId;
-use lorasweep::{Sweep, SweepTrial};
 
-use crate::args::CompareArgs;
+use crate::args::{CompareArgs, SweepArg};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output;
 
 pub fn run(args: &CompareArgs) -> Result<Exit, CliError> {
-    let (a, dir) = find(&args.a, None)?;
-    let (b, _) = find(&args.b, Some(&dir))?;
+    let (a, dir) = find(args, &args.a, None)?;
+    let (b, _) = find(args, &args.b, Some(&dir))?;
     let compared = lorasweep::compare(&a, &b)?;
     if args.json {
         output::json("the comparison", &compared)?;
@@ -23,9 +23,13 @@ pub fn run(args: &CompareArgs) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-/// `DIR` is the trial that the report of that sweep chose, `DIR:3` its trial 3, and `:3` one of the
-/// sweep named before. Returns the folder, too.
-fn find(named: &str, before: Option<&Path>) -> Result<(SweepTrial, PathBuf), CliError> {
+/// `SWEEP` is the trial that the report of that sweep chose, `SWEEP:3` its trial 3, and `:3` one of the
+/// sweep named before. Returns the sweep's path, too.
+fn find(
+    args: &CompareArgs,
+    named: &str,
+    before: Option<&Path>,
+) -> Result<(SweepTrial, PathBuf), CliError> {
     let split = named.rsplit_once(':').and_then(|(dir, number)| Some((dir, number.parse().ok()?)));
     let (dir, number) = match split {
         Some((dir, number)) => (dir, Some(TrialId(number))),
@@ -35,5 +39,6 @@ fn find(named: &str, before: Option<&Path>) -> Result<(SweepTrial, PathBuf), Cli
         Some(before) if dir.is_empty() => before.to_path_buf(),
         _ => PathBuf::from(dir),
     };
-    Ok((Sweep::open_results(&dir)?.trial(number)?, dir))
+    let sweep = SweepArg { path: dir.clone(), results: args.results.clone() };
+    Ok((sweep.open()?.trial(number)?, dir))
 }

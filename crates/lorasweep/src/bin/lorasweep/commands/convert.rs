@@ -1,6 +1,6 @@
 //! `lorasweep convert`: a sweep's results in the form of other tools.
 
-use lorasweep::{ConvertOptions, Converted, Sweep};
+use lorasweep::{ConvertOptions, Converted};
 
 use crate::args::ConvertArgs;
 use crate::error::CliError;
@@ -16,7 +16,7 @@ pub fn run(args: &ConvertArgs) -> Result<Exit, CliError> {
         parquet: args.parquet.clone(),
         force: args.force,
     };
-    Sweep::open_results(&args.dir)?.convert(&options, &mut |written| {
+    args.sweep.open()?.convert(&options, &mut |written| {
         output::result(&match written {
             Converted::TensorBoard(path) => format!("tensorboard --logdir {}", path.display()),
             Converted::Optuna(path) => format!("optuna-dashboard {}", path.display()),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use lorasweep::data::TextPiece;
 use lorasweep::spec::{printable, printable_line};
-use lorasweep::{DataFindings, LengthBin, ShownRow, Sweep};
+use lorasweep::{DataFindings, LengthBin, ShownRow};
 
 use crate::args::DataArgs;
 use crate::error::CliError;
@@ -16,7 +16,7 @@ use crate::warn;
 const BAR: usize = 40;
 
 pub fn run(args: &DataArgs, output: Output) -> Result<Exit, CliError> {
-    let mut sweep = Sweep::open_file(&args.sweep)?;
+    let mut sweep = args.sweep.open()?;
     sweep.fetch_model(&mut output::note)?;
     let findings = sweep.data(args.set.into(), args.example)?;
     if args.json {

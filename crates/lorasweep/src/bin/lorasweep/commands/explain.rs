@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use lorasweep::{Explanation, ParameterImportance, Sweep};
+use lorasweep::{Explanation, ParameterImportance};
 
 use crate::args::ExplainArgs;
 use crate::error::CliError;
@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::output;
 
 pub fn run(args: &ExplainArgs) -> Result<Exit, CliError> {
-    let explanation = Sweep::open_file(&args.sweep)?.with_results(&args.results).explain()?;
+    let explanation = args.sweep.open()?.explain()?;
     if args.json {
         output::json("the explanation", &explanation)?;
     } else {
@@ -25,19 +25,20 @@ fn render(found: &Explanation) -> String {
     let _ = writeln!(
         out,
         "{:>5}  {:<27}  {:>9}  {:>9}  settings; how it ended",
-        "trial", "expected last (95%)", "eval_loss", "last"
+        "trial", "expected last (95%)", "last", "eval_loss"
     );
     for trial in &found.trials {
         let expected = match (trial.expected_loss, trial.expected_low, trial.expected_high) {
             (Some(loss), Some(low), Some(high)) => format!("{loss:.4} ({low:.4} to {high:.4})"),
             _ => "nothing was measured yet".to_owned(),
         };
-        let shown = |loss: Option<f64>| loss.map_or_else(|| "-".to_owned(), |x| format!("{x:.4}"));
-        let (best, last) = (shown(trial.eval_loss), shown(trial.last_eval_loss));
+        let shown =
+            |loss: Option<f64>| loss.map_or_else(|| "-".to_owned(), |it| format!("{it:.4}"));
+        let (last, best) = (shown(trial.last_eval_loss), shown(trial.eval_loss));
         let surprise = if trial.as_expected == Some(false) { "; a surprise" } else { "" };
         let _ = writeln!(
             out,
-            "{:>5}  {expected:<27}  {best:>9}  {last:>9}  {}; {}{surprise}",
+            "{:>5}  {expected:<27}  {last:>9}  {best:>9}  {}; {}{surprise}",
             format!("{:03}", trial.trial),
             trial.settings,
             trial.status,

@@ -1,7 +1,7 @@
 //! `lorasweep export`: a trial's adapter, ready for PEFT.
 
 use lorasweep::spec::TrialId;
-use lorasweep::{ExportOptions, Form, Sweep};
+use lorasweep::{ExportOptions, Form};
 
 use crate::args::ExportArgs;
 use crate::error::CliError;
@@ -9,7 +9,7 @@ use crate::exit::Exit;
 use crate::output::{self, Output};
 
 pub fn run(args: &ExportArgs, output: Output) -> Result<Exit, CliError> {
-    let exported = Sweep::open_results(&args.dir)?.export(&ExportOptions {
+    let exported = args.sweep.open()?.export(&ExportOptions {
         trial: args.trial.map(TrialId),
         epoch: args.epoch,
         form: match (args.merge, args.gguf) {

@@ -1,7 +1,8 @@
-//! `lorasweep init`: a commented sweep file, or the quickstart.
+//! `lorasweep init`: a short sweep file or the complete commented one, with the schema, or the
+//! quickstart.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use lorasweep::quickstart::{self, FILES};
@@ -18,14 +19,85 @@ pub fn run(args: &InitArgs) -> Result<Exit, CliError> {
 
 fn sweep_file(args: &InitArgs) -> Result<Exit, CliError> {
     let path = args.path.clone().unwrap_or_else(|| PathBuf::from("sweep.yaml"));
-    let text = fill_in(&spec::example(), args.model.as_deref(), args.data.as_deref());
     refuse_overwriting(std::slice::from_ref(&path), args.force)?;
+    let is_asked = !args.full && io::stdin().is_terminal() && io::stderr().is_terminal();
+    let given = |given: &Option<PathBuf>, question: &str| match given {
+        None if is_asked => ask(question).map_err(CliError::io("read a line of", "stdin")),
+        given => Ok(given.clone()),
+    };
+    let model = given(&args.model, "Base model (a folder, or organisation/name on the hub)")?;
+    let data = given(&args.data, "Training rows (a file, a folder or a pattern)")?;
+    let [model, data] = [model, data].map(|it| it.map(|it| from_file(&it, &path)));
+    let text = if args.full {
+        fill_in(&spec::example(), model.as_deref(), data.as_deref())
+    } else {
+        brief(model.as_deref(), data.as_deref())
+    };
     write(&path, text.as_bytes())?;
+    // The first line names it, so that editors need no network.
+    write(&path.with_file_name(spec::SCHEMA_FILE), spec::schema().as_bytes())?;
     output::result(&format!(
         "Wrote {path}. Next:\n  lorasweep check {path}",
         path = path.display()
     ));
     Ok(Exit::Done)
+}
+
+/// Asks a person for a path; `None` for an empty answer.
+fn ask(question: &str) -> io::Result<Option<PathBuf>> {
+    let mut stderr = io::stderr();
+    write!(stderr, "{question}: ")?;
+    stderr.flush()?;
+    let mut line = String::new();
+    io::stdin().read_line(&mut line)?;
+    Ok(Some(line.trim()).filter(|line| !line.is_empty()).map(PathBuf::from))
+}
+
+/// A path that was given from the current folder, as the sweep file names it: from its own folder.
+fn from_file(path: &Path, file: &Path) -> PathBuf {
+    let is_beside = file.parent().is_none_or(|folder| folder == Path::new(""));
+    // What is not there may be a name on the hub.
+    if is_beside || path.is_absolute() || !path.exists() {
+        return path.to_path_buf();
+    }
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// The short file: nothing in it needs to be changed, and each line is one that people change.
+fn brief(model: Option<&Path>, data: Option<&Path>) -> String {
+    let model = quoted(model.unwrap_or(Path::new("models/base")));
+    let data = quoted(data.unwrap_or(Path::new("data/train.jsonl")));
+    let schema = spec::SCHEMA_FILE;
+    format!(
+        "\
+# yaml-language-server: $schema={schema}
+# `lorasweep init --full` writes all keys with their explanations.
+model: {model}
+data:
+  train: {data}
+  # This share of the rows is set aside to validate on; or `validation: FILE` with rows of their own.
+  validation_fraction: 0.1
+
+# Each trial is proposed by what the earlier ones showed; others are grid, random and sobol.
+method: bayes
+# So many trials. It can be raised later: the sweep continues.
+run_cap: 16
+
+parameters:
+  rank: [4, 8, 16, 32]
+  # This many times the rank.
+  lora_alpha: 2r
+  learning_rate: {{distribution: log_uniform_values, min: 5e-5, max: 2e-3}}
+  batch_size: [8, 16, 32]
+
+train:
+  epochs: 3
+  # Longer rows are cut.
+  max_seq_len: 1024
+  lr_scheduler: cosine
+  warmup_ratio: 0.03
+"
+    )
 }
 
 fn write_quickstart(args: &InitArgs) -> Result<Exit, CliError> {

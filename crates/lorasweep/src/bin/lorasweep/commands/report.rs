@@ -2,7 +2,7 @@
 
 use lorasweep::reporter::ranking_json;
 use lorasweep::store::ReportFile;
-use lorasweep::{Error, ReportFiles, Sweep};
+use lorasweep::{Error, ReportFiles};
 
 use crate::args::ReportArgs;
 use crate::error::CliError;
@@ -11,7 +11,7 @@ use crate::output::{self, Output};
 use crate::{browser, places};
 
 pub fn run(args: &ReportArgs, output: Output) -> Result<Exit, CliError> {
-    let sweep = Sweep::open_results(&args.dir)?;
+    let sweep = args.sweep.open()?;
     let report = sweep.report_in(args.lang.into())?;
     let written = match &args.to {
         Some(to) => report.write_to(to),
@@ -23,7 +23,7 @@ pub fn run(args: &ReportArgs, output: Output) -> Result<Exit, CliError> {
             output.warning(&format!(
                 "{error}: the report's files in `{}` stay as they were; `lorasweep report {0} --to \
                  DIR` writes them elsewhere",
-                args.dir.display()
+                sweep.folder().path().display()
             ));
             None
         }
@@ -43,7 +43,7 @@ pub fn run(args: &ReportArgs, output: Output) -> Result<Exit, CliError> {
     if args.open {
         let folder = written.as_ref().map_or(sweep.folder(), |written| &written.folder);
         let page = folder.report_path(&ReportFile::ReportHtml);
-        browser::open(&page.display().to_string(), output);
+        browser::open(&page.display().to_string());
     }
     // Whatever does not need the adapter is written and shown.
     written.map_or(Ok(()), |ReportFiles { best, .. }| best)?;

@@ -4,8 +4,8 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lorasweep::spec::{Event, ExecutorKind, SweepState};
-use lorasweep::store::ReportFile;
+use lorasweep::spec::{Event, ExecutorKind, SweepState, TrialConfig};
+use lorasweep::store::{Holder, ReportFile, Request};
 use lorasweep::{
     Error, MemoryPlan, Notice, Observer, RunEnd, RunOptions, RunOutcome, Started, Sweep, Trained,
 };
@@ -18,9 +18,15 @@ use crate::progress::{self, Mode, Plan, Progress};
 use crate::{browser, places, program};
 
 pub fn run(args: &RunArgs, output: Output) -> Result<Exit, CliError> {
-    let sweep = Sweep::open_file(&args.sweep)?.with_results(&args.results).with_workers(program()?);
+    let sweep = args.sweep.open()?.with_workers(program()?);
     let lang = args.lang.into();
-    let options = RunOptions { fresh: args.fresh, lang, ..RunOptions::default() };
+    let add = args.add.iter().map(|trial| sweep.trial_of(trial)).collect::<Result<Vec<_>, _>>()?;
+    if !add.is_empty()
+        && let Some(holder) = sweep.holder()?
+    {
+        return add_to_running(&sweep, add, &holder);
+    }
+    let options = RunOptions { fresh: args.fresh, add, lang, ..RunOptions::default() };
     let stop = Arc::clone(&options.stop);
     let mut screen = Screen { args, output, sweep: &sweep, stop, progress: None, failed: None };
     let outcome = sweep.run_with(&options, &mut screen);
@@ -28,6 +34,17 @@ pub fn run(args: &RunArgs, output: Output) -> Result<Exit, CliError> {
         return Err(failed.into());
     }
     conclude(args, output, outcome?)
+}
+
+/// The process that runs the sweep takes the trials.
+fn add_to_running(sweep: &Sweep, add: Vec<TrialConfig>, holder: &Holder) -> Result<Exit, CliError> {
+    let count = add.len();
+    for config in add {
+        sweep.request(&Request::Add { config: Box::new(config) })?;
+    }
+    let trials = if count == 1 { "the trial" } else { "the trials" };
+    output::result(&format!("The sweep is running: {holder} takes {trials}."));
+    Ok(Exit::Done)
 }
 
 /// Shows a run.
@@ -89,7 +106,7 @@ impl Screen<'_> {
         if self.args.open {
             self.sweep.write_page(self.args.lang.into())?;
             let page = started.folder.report_path(&ReportFile::ReportHtml);
-            browser::open(&page.display().to_string(), self.output);
+            browser::open(&page.display().to_string());
         }
         Ok(())
     }
@@ -112,8 +129,8 @@ fn conclude(args: &RunArgs, output: Output, outcome: RunOutcome) -> Result<Exit,
     match outcome.end {
         RunEnd::Interrupted => {
             output::note(&format!(
-                "Interrupted; everything is saved. To go on:\n  {}",
-                command_to_go_on(args)
+                "Interrupted; everything is saved. To go on:\n  lorasweep run {}",
+                args.sweep.in_words()
             ));
             return Ok(Exit::Interrupted);
         }
@@ -146,15 +163,6 @@ fn spent(state: &SweepState, plan: Option<&MemoryPlan>) -> String {
         format!(", peak memory of a worker {} MiB{predicted}", mib(peak))
     });
     format!("trained {} tokens{peak}", state.trained_tokens())
-}
-
-fn command_to_go_on(args: &RunArgs) -> String {
-    let results = if args.results.as_os_str() == RunArgs::RESULTS {
-        String::new()
-    } else {
-        format!(" --results {}", args.results.display())
-    };
-    format!("lorasweep run {}{results}", args.sweep.display())
 }
 
 /// The first Ctrl-C (or SIGTERM) asks for a stop after the current step, the second ends the

@@ -17,7 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use lorasweep::{Error, Sweep};
+use lorasweep::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::LocalSet;
@@ -51,7 +51,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 type Made = Result<Bytes, String>;
 
 pub fn run(args: &ServeArgs, output: Output) -> Result<Exit, CliError> {
-    let sweep = Sweep::open_results(&args.dir)?;
+    let sweep = args.sweep.open()?;
     let listening = |source: std::io::Error| CliError::Listen { port: args.port, source };
     let pages = Pages::start(output, sweep.pages(args.lang.into())?)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
@@ -61,8 +61,16 @@ pub fn run(args: &ServeArgs, output: Output) -> Result<Exit, CliError> {
         let listener = TcpListener::bind(address).await.map_err(listening)?;
         let address = format!("http://{}/", listener.local_addr().map_err(listening)?);
         output::result(&format!("The report is at {address} (Ctrl-C ends it)"));
+        if std::env::var_os("SSH_CONNECTION").is_some() {
+            let port = listener.local_addr().map_err(listening)?.port();
+            let host = store::this_host();
+            output::note(&format!(
+                "To see it on your own machine, run there:\n  ssh -N -L {port}:localhost:{port} {host}\n\
+                 and open http://localhost:{port}/"
+            ));
+        }
         if args.open {
-            browser::open(&address, output);
+            browser::open(&address);
         }
         LocalSet::new().run_until(accept(listener, Rc::new(pages), output)).await;
         Ok(Exit::Done)

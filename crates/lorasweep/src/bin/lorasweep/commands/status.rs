@@ -71,7 +71,7 @@ fn table(trials: &[TrialProgress]) -> String {
     let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |v| format!("{v:.4}"));
     let mut out = format!(
         "{:>5} {:>13} {:>10} {:>10} {:>10}  {}\n",
-        "trial", "step", "train_loss", "eval_loss", "best", "status"
+        "trial", "step", "train_loss", "last", "eval_loss", "status"
     );
     for trial in trials {
         let total = trial.total_steps.map_or_else(|| "?".to_owned(), |n| n.to_string());

@@ -1,17 +1,16 @@
-//! Plain lines for logs: one for each evaluation (not too often) and each end.
+//! Plain lines for logs: one for each end and, every few seconds, an evaluation.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use lorasweep::outcome_name;
-use lorasweep::spec::{Event, SweepState, TrialId, TrialState};
+use lorasweep::spec::{Event, SweepState, TrialState};
 use lorasweep::worker::{Observer, Warning};
 
 use super::pace::{Pace, in_words};
 use super::{Plan, Progress};
 use crate::output::{self, Output};
 
-/// A trial's evaluations are shown at most this often.
+/// Evaluations are shown at most this often, however many trials train.
 const BETWEEN_EVALUATIONS: Duration = Duration::from_secs(5);
 
 /// See the module.
@@ -19,19 +18,19 @@ pub struct Lines {
     output: Output,
     planned: Option<usize>,
     pace: Pace,
-    shown: BTreeMap<TrialId, Instant>,
+    shown: Option<Instant>,
 }
 
 impl Lines {
     pub fn new(plan: Plan, output: Output) -> Self {
         let (planned, pace) = (plan.trials, Pace::new(plan.workload));
-        Self { output, planned, pace, shown: BTreeMap::new() }
+        Self { output, planned, pace, shown: None }
     }
 
-    fn is_due(&mut self, id: TrialId) -> bool {
-        let due = self.shown.get(&id).is_none_or(|at| at.elapsed() >= BETWEEN_EVALUATIONS);
+    fn is_due(&mut self) -> bool {
+        let due = self.shown.is_none_or(|at| at.elapsed() >= BETWEEN_EVALUATIONS);
         if due {
-            self.shown.insert(id, Instant::now());
+            self.shown = Some(Instant::now());
         }
         due
     }
@@ -39,6 +38,9 @@ impl Lines {
 
 impl Observer for Lines {
     fn event(&mut self, event: &Event, state: &SweepState) {
+        if matches!(event, Event::Trained { .. }) {
+            return self.pace.begin(state);
+        }
         let remaining = self.pace.remaining(state);
         let trial = event.trial().and_then(|id| state.trials.get(&id));
         let line = match (event, trial) {
@@ -60,8 +62,9 @@ impl Observer for Lines {
                 };
                 format!("trial {}: {} on {device}{from}", trial.trial.id, super::settings(trial))
             }
-            (Event::Evaluated { trial: id, .. }, Some(trial)) if self.is_due(*id) => {
-                evaluated(trial)
+            (Event::Evaluated { .. }, Some(trial)) if self.is_due() => {
+                let left = remaining.map(|left| format!("  {} left", in_words(left)));
+                evaluated(trial) + &left.unwrap_or_default()
             }
             (Event::TrialPromoted { trial, reason, .. }, _) => {
                 format!("trial {trial} goes on after its early stop: {reason}")
@@ -71,10 +74,11 @@ impl Observer for Lines {
                     remaining.map_or_else(String::new, |d| format!(", {} left", in_words(d)));
                 let ended = super::ended_of(state, self.planned);
                 format!(
-                    "trial {}: {}, {} [{ended} ended{left}]",
+                    "trial {}: {}, {} [{ended} ended{left}; {}]",
                     trial.trial.id,
                     outcome_name(outcome),
-                    ending(trial)
+                    ending(trial),
+                    super::best_in_words(state)
                 )
             }
             _ => return,

@@ -5,11 +5,13 @@ mod json;
 mod lines;
 mod pace;
 
-use lorasweep::spec::{Event, SweepState, TrialState};
+use lorasweep::spec::{Event, SweepState, TrialState, TrialStatus};
 use lorasweep::worker::{Observer, Warning};
 use lorasweep::{Workload, best_so_far};
 
 use crate::output::Output;
+
+pub use pace::in_words;
 
 /// An observer that has something to put away at the end.
 pub trait Progress: Observer {
@@ -22,7 +24,7 @@ pub trait Progress: Observer {
 pub enum Mode {
     /// Bars on the terminal.
     Bars,
-    /// A line for each evaluation and each end.
+    /// A line for each end and, every few seconds, an evaluation.
     Lines,
     /// One JSON event a line on stdout.
     Json,
@@ -69,9 +71,18 @@ fn ended_of(state: &SweepState, planned: Option<usize>) -> String {
     planned.map_or_else(|| ended.to_string(), |planned| format!("{ended}/{planned}"))
 }
 
-/// `best 004 eval_loss 1.2345`, once there is one.
-fn best(state: &SweepState) -> Option<String> {
-    best_so_far(state).map(|(id, loss)| format!("best {id} eval_loss {loss:.4}"))
+/// Trials that workers have.
+fn in_training(state: &SweepState) -> usize {
+    state.trials.values().filter(|trial| trial.status == TrialStatus::Running).count()
+}
+
+/// `best so far: trial 004, eval_loss 1.2345 (r 8 lr 2e-4 bs 4)`.
+fn best_in_words(state: &SweepState) -> String {
+    let Some((id, loss)) = best_so_far(state) else {
+        return "no evaluation so far".to_owned();
+    };
+    let settings = state.trials.get(&id).map(|trial| format!(" ({})", settings(trial)));
+    format!("best so far: trial {id}, eval_loss {loss:.4}{}", settings.unwrap_or_default())
 }
 
 /// `r 8 lr 2e-4 bs 4`: what tells trials apart at a glance.
@@ -80,12 +91,19 @@ fn settings(trial: &TrialState) -> String {
     format!("r {} lr {:e} bs {}", config.rank, config.learning_rate, config.batch_size)
 }
 
-/// `train_loss 1.23 eval_loss 1.34 5120 tokens/s`, as far as known.
+/// `120/400 eval 1.3421 r 8 lr 2e-4 bs 4`, as far as known: what has room in a line.
+fn trial_in_words(trial: &TrialState, step: u32) -> String {
+    let total = trial.total_steps.map_or_else(|| "?".to_owned(), |total| total.to_string());
+    let train = trial.train_points.last().map(|point| format!(" train {:.4}", point.loss));
+    let loss = trial.last().map(|last| format!(" eval {:.4}", last.eval_loss)).or(train);
+    format!("{step}/{total}{} {}", loss.unwrap_or_default(), settings(trial))
+}
+
+/// `train_loss 1.23 eval_loss 1.34`, as far as known.
 fn numbers(trial: &TrialState) -> String {
     let train = trial.train_points.last().map(|p| format!("train_loss {:.4}", p.loss));
     let eval = trial.last().map(|e| format!("eval_loss {:.4}", e.eval_loss));
-    let speed = pace::tokens_per_second(trial).map(|speed| format!("{speed:.0} tokens/s"));
-    [train, eval, speed].into_iter().flatten().collect::<Vec<_>>().join("  ")
+    [train, eval].into_iter().flatten().collect::<Vec<_>>().join("  ")
 }
 
 /// What a shortage of memory led to; `None` for other events.

@@ -1,43 +1,69 @@
 //! How fast it goes and how long it will take.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use lorasweep::Workload;
-use lorasweep::spec::{SweepState, TrialState};
+use lorasweep::spec::SweepState;
 
-/// Optimizer steps over which speed is measured.
-const WINDOW: usize = 16;
-/// Below this share of the work an estimate would only be noise.
-const LEAST_SHARE: f64 = 0.005;
+/// Time over which speed is measured.
+const WINDOW: Duration = Duration::from_secs(20);
+/// Less time says nothing about speed.
+const LEAST_WINDOW: Duration = Duration::from_millis(500);
+/// The first steps of a long sweep are a tiny share of it.
+const MOST_TIMES: f64 = 1e6;
 
-/// Tokens a second of a trial's own time, over its last steps.
-pub fn tokens_per_second(trial: &TrialState) -> Option<f64> {
-    let points = &trial.train_points;
-    let last = points.last()?;
-    let first = points.get(points.len().saturating_sub(WINDOW))?;
-    let (tokens, seconds) = if points.len() == 1 {
-        (last.tokens, last.seconds)
-    } else {
-        (last.tokens.saturating_sub(first.tokens), last.seconds - first.seconds)
-    };
-    (seconds > 0.0).then(|| tokens as f64 / seconds)
+/// Tokens a second of the whole sweep, over the last seconds.
+#[derive(Debug, Default)]
+pub struct Rate {
+    /// When so many tokens had been trained.
+    seen: VecDeque<(Instant, u64)>,
+}
+
+impl Rate {
+    /// The rate now; `None` until there is enough to tell.
+    pub fn tokens_per_second(&mut self, state: &SweepState) -> Option<f64> {
+        self.at(Instant::now(), state.trained_tokens())
+    }
+
+    fn at(&mut self, now: Instant, tokens: u64) -> Option<f64> {
+        // A trial that resumes from a checkpoint takes tokens back.
+        if self.seen.back().is_some_and(|(_, before)| *before > tokens) {
+            self.seen.clear();
+        }
+        self.seen.push_back((now, tokens));
+        while self.seen.front().is_some_and(|(at, _)| now.duration_since(*at) > WINDOW) {
+            self.seen.pop_front();
+        }
+        let (since, before) = *self.seen.front()?;
+        let elapsed = now.duration_since(since);
+        (elapsed >= LEAST_WINDOW).then(|| (tokens - before) as f64 / elapsed.as_secs_f64())
+    }
 }
 
 /// Estimates the time left from the work done since this launch.
 #[derive(Debug)]
 pub struct Pace {
     workload: Workload,
-    started: Instant,
-    /// Share that earlier launches had done.
-    done_before: Option<f64>,
+    /// The first step of this launch, and the share that was done then.
+    begun: Option<(Instant, f64)>,
 }
 
 impl Pace {
     pub fn new(workload: Workload) -> Self {
-        Self { workload, started: Instant::now(), done_before: None }
+        Self { workload, begun: None }
     }
 
-    /// Share of all work that is done; `None` when all of it is not known.
+    /// A step was taken. The first one begins the measurement: loading the model is no work of the
+    /// sweep.
+    pub fn begin(&mut self, state: &SweepState) {
+        if self.begun.is_none() {
+            let done = self.done_share(state);
+            self.begun = done.map(|done| (Instant::now(), done));
+        }
+    }
+
+    /// Share of all work that is done; `None` when that cannot be told.
     pub fn done_share(&self, state: &SweepState) -> Option<f64> {
         self.workload.done_share(state)
     }
@@ -45,16 +71,16 @@ impl Pace {
     /// Time left; `None` while it cannot be told.
     pub fn remaining(&mut self, state: &SweepState) -> Option<Duration> {
         let done = self.done_share(state)?;
+        let (since, before) = self.begun.as_mut()?;
         // A resumed trial is set back to its checkpoint, so that the share may fall at first.
-        let before = self.done_before.map_or(done, |before| before.min(done));
-        self.done_before = Some(before);
-        estimate(self.started.elapsed(), before, done)
+        *before = before.min(done);
+        estimate(since.elapsed(), *before, done)
     }
 }
 
 fn estimate(elapsed: Duration, before: f64, done: f64) -> Option<Duration> {
     let gained = done - before;
-    (gained > LEAST_SHARE).then(|| elapsed.mul_f64((1.0 - done).max(0.0) / gained))
+    (gained > 0.0).then(|| elapsed.mul_f64(((1.0 - done).max(0.0) / gained).min(MOST_TIMES)))
 }
 
 /// `1 h 02 min`, `3 min 20 s` or `9 s`.
@@ -77,6 +103,17 @@ mod tests {
         assert_eq!(estimate(minute, 0.5, 0.75), Some(minute));
         assert_eq!(estimate(minute, 0.5, 0.5), None);
         assert_eq!(estimate(minute, 0.0, 1.0), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_last_seconds() {
+        let (mut rate, began) = (Rate::default(), Instant::now());
+        let mut after =
+            |seconds: u64, tokens| rate.at(began + Duration::from_secs(seconds), tokens);
+        assert_eq!(after(0, 100), None);
+        assert_eq!(after(10, 1_100), Some(100.0));
+        assert_eq!(after(30, 41_100), Some(2_000.0));
+        assert_eq!(after(31, 500), None, "a trial went back to its checkpoint");
     }
 
     #[test]

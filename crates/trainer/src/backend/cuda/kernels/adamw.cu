@@ -1,18 +1,43 @@
-// AdamW over one slot's values (Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2, with the
-// bias corrections placed as in PyTorch), and the norm of its gradient.
+// AdamW over the values of all slots (Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2, with
+// the bias corrections placed as in PyTorch), and the norms of their gradients. A block goes through
+// SHARE values of one slot.
 #include "common.cuh"
 
-// Values that one block of `sums_of_squares` adds up.
-#define SQUARES 4096
+#define SHARE 4096
+#define MOST_VECTORS 256
 
-// Sums of x^2 over every SQUARES values, in double precision and in a fixed order.
-KERNEL sums_of_squares(u64 sums, u64 blocks, Mat x) {
+// The vectors of a launch: each one's values, how many they are, and the blocks of those before it.
+struct Vector {
+    u64 p, len;
+    u32 before, pad;
+};
+
+struct Vectors {
+    u32 count, pad;
+    Vector of[MOST_VECTORS];
+};
+
+// The vector of a block: the last with no more blocks before it.
+template <class T> __device__ __forceinline__ const T& of_block(const T* all, u32 count) {
+    u32 low = 0, high = count;
+    while (high - low > 1) {
+        u32 middle = (low + high) / 2;
+        if (all[middle].before <= blockIdx.x) low = middle;
+        else high = middle;
+    }
+    return all[low];
+}
+
+// Sums of x^2 over every SHARE values, in double precision and in a fixed order.
+KERNEL sums_of_squares(u64 sums, u64 blocks, IN_PLACE(Vectors) all) {
     __shared__ double parts[256];
-    u64 begin = (u64)blockIdx.x * SQUARES;
+    const Vector& v = of_block(all.of, all.count);
+    Mat x = {(void*)v.p, v.len, 0};
+    u64 begin = (u64)(blockIdx.x - v.before) * SHARE;
     double sum = 0;
-    for (u64 i = begin + threadIdx.x; i < begin + SQUARES && i < x.len; i += blockDim.x) {
-        double v = get(x, i);
-        sum += v * v;
+    for (u64 i = begin + threadIdx.x; i < begin + SHARE && i < x.len; i += blockDim.x) {
+        double value = get(x, i);
+        sum += value * value;
     }
     parts[threadIdx.x] = sum;
     BARRIER();
@@ -25,18 +50,30 @@ KERNEL sums_of_squares(u64 sums, u64 blocks, Mat x) {
 }
 REGISTER(sums_of_squares)
 
-struct Adam {
+struct Update {
+    u64 p, grad, m, v, factors;  // no factors: 0
+    u64 len;
+    u32 before;
     float b1, b2, c1, c2, decay, rate, inverse_root, eps, scale;
+};
+
+struct Updates {
+    u32 count, pad;
+    Update of[MOST_VECTORS];
 };
 
 // With g the scaled gradient: m = b1 m + c1 g, v = b2 v + c2 g^2,
 // p = p (1 - f decay) - f rate m / (sqrt(v) inverse_root + eps), with f the value's factor where
 // there are factors. Zeroes the gradient.
-KERNEL adamw(Mat p, Mat grad, Mat m, Mat v, Mat factors, Adam s) {
-    for (u64 i = first_element(); i < p.len; i += all_threads()) {
+KERNEL adamw(IN_PLACE(Updates) all) {
+    const Update& s = of_block(all.of, all.count);
+    Mat p = {(void*)s.p, s.len, 0}, grad = {(void*)s.grad, s.len, 0};
+    Mat m = {(void*)s.m, s.len, 0}, v = {(void*)s.v, s.len, 0}, factors = {(void*)s.factors, s.len, 0};
+    u64 begin = (u64)(blockIdx.x - s.before) * SHARE;
+    for (u64 i = begin + threadIdx.x; i < begin + SHARE && i < s.len; i += blockDim.x) {
         float g = get(grad, i) * s.scale;
         float first = s.b1 * get(m, i) + s.c1 * g, second = s.b2 * get(v, i) + s.c2 * g * g;
-        float factor = factors.len ? get(factors, i) : 1.f;
+        float factor = s.factors ? get(factors, i) : 1.f;
         float step = s.rate * first / (sqrtf(second) * s.inverse_root + s.eps);
         put(m, i, first);
         put(v, i, second);

@@ -1,12 +1,8 @@
 // Every kernel, as one unit for the compiler.
-#include "rows.cu"
+#include "program.cu"
 #include "gemm.cu"
 #include "decode.cu"
-#include "norm.cu"
-#include "rope.cu"
 #include "attention.cu"
-#include "glu.cu"
-#include "lora.cu"
 #include "dora.cu"
 #include "loss.cu"
 #include "adamw.cu"

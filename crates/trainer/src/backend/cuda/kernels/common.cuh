@@ -15,13 +15,21 @@ typedef unsigned long long u64;
 #define BARRIER() __syncthreads()
 #define DYNAMIC_SHARED(name) extern __shared__ float name[]
 // A large argument that is read in place.
-#define IN_PLACE __grid_constant__
+#define IN_PLACE(type) const __grid_constant__ type
 #define REGISTER(kernel)
 #define REGISTER_WITHOUT_BARRIERS(kernel)
 #define NOT_A_NUMBER __int_as_float(0x7fffffff)
 #define FLOAT_OF(bits) __uint_as_float(bits)
 #define BITS_OF(x) __float_as_uint(x)
 #define DOUBLE_OF(bits) __longlong_as_double(bits)
+#define READS(address)
+#define WRITES(address)
+#define COUNT_UP(number) atomicAdd(number, 1u)
+#define COUNTED(number) (*(volatile u32*)(number))
+#define FENCE() __threadfence()
+#define PAUSE() __nanosleep(40)
+// Registers of a thread as so many blocks on a multiprocessor allow.
+#define FOR_BLOCKS(threads, blocks) __launch_bounds__(threads, blocks)
 #endif
 
 #define KERNEL extern "C" __global__ void
@@ -45,6 +53,7 @@ struct Bytes {
 
 __device__ __forceinline__ float get(const Mat& m, u64 i) {
     CHECK(i < m.len);
+    READS((u64)m.p + i * (m.narrow ? 2 : 4));
     return m.narrow ? FLOAT_OF((u32)((const u16*)m.p)[i] << 16) : ((const float*)m.p)[i];
 }
 
@@ -57,6 +66,7 @@ __device__ __forceinline__ u16 narrowed(float x) {
 
 __device__ __forceinline__ void put(const Mat& m, u64 i, float x) {
     CHECK(i < m.len);
+    WRITES((u64)m.p + i * (m.narrow ? 2 : 4));
     if (m.narrow) {
         ((u16*)m.p)[i] = narrowed(x);
     } else {

@@ -1,19 +1,21 @@
 // Rotary position embedding in Llama's half-split form. E head size, P columns of it rotated.
-#include "common.cuh"
+#pragma once
+#include "job.cuh"
 
 // For each pair (a, b) = (x[i], x[i + P/2]) of the first `heads` heads of a row:
 // a' = a cos - b sin, b' = b cos + a sin. The inverse has -sin (`sign` is -1). Row `places[n]` of
 // `angles` has P/2 cosines, then P/2 sines.
-KERNEL rope(Mat qkv, Mat angles, Ints places, u32 cols, u32 heads, u32 E, u32 half, float sign) {
+__device__ __forceinline__ void rope(const Job& job, u32 unit) {
+    const Mat &qkv = job.m[0], &angles = job.m[1];
+    u32 cols = job.n[0], heads = job.n[1], E = job.n[2], half = job.n[3];
     u64 pairs = (u64)heads * half;
-    for (u64 i = first_element(); i < places.len * pairs; i += all_threads()) {
+    each(unit, job.ints.len * pairs, [&](u64 i) {
         u64 row = i / pairs, head = i % pairs / half, pair = i % half;
-        u64 angle = (u64)at(places, row) * 2 * half + pair;
-        float cosine = get(angles, angle), sine = sign * get(angles, angle + half);
+        u64 angle = (u64)at(job.ints, row) * 2 * half + pair;
+        float cosine = get(angles, angle), sine = job.f[0] * get(angles, angle + half);
         u64 first = row * cols + head * E + pair;
         float a = get(qkv, first), b = get(qkv, first + half);
         put(qkv, first, a * cosine - b * sine);
         put(qkv, first + half, b * cosine + a * sine);
-    }
+    });
 }
-REGISTER_WITHOUT_BARRIERS(rope)

@@ -1,52 +1,61 @@
-// Rows of matrices: looked up, picked, put back, added, converted. N rows, D columns.
-#include "common.cuh"
+// Rows of matrices: looked up, picked, put back, added, converted. N rows, D columns. Each function
+// does one unit of a job: see program.cu.
+#pragma once
+#include "job.cuh"
 
 // y[n,d] = scale table[ids[n],d]
-KERNEL embed(Mat y, Mat table, Ints ids, u32 cols, float scale) {
-    for (u64 i = first_element(); i < y.len; i += all_threads()) {
-        put(y, i, scale * get(table, (u64)at(ids, i / cols) * cols + i % cols));
-    }
+__device__ __forceinline__ void embed(const Job& job, u32 unit) {
+    const Mat &y = job.m[0], &table = job.m[1];
+    u32 cols = job.n[0];
+    each(unit, y.len, [&](u64 i) {
+        put(y, i, job.f[0] * get(table, (u64)at(job.ints, i / cols) * cols + i % cols));
+    });
 }
-REGISTER_WITHOUT_BARRIERS(embed)
 
 // y[n,d] = x[rows[n],d]
-KERNEL pick_rows(Mat y, Mat x, Ints rows, u32 cols) {
-    for (u64 i = first_element(); i < y.len; i += all_threads()) {
-        put(y, i, get(x, (u64)at(rows, i / cols) * cols + i % cols));
-    }
+__device__ __forceinline__ void pick_rows(const Job& job, u32 unit) {
+    const Mat &y = job.m[0], &x = job.m[1];
+    u32 cols = job.n[0];
+    each(unit, y.len, [&](u64 i) {
+        put(y, i, get(x, (u64)at(job.ints, i / cols) * cols + i % cols));
+    });
 }
-REGISTER_WITHOUT_BARRIERS(pick_rows)
 
 // y[rows[n],d] = x[n,d]
-KERNEL place_rows(Mat y, Mat x, Ints rows, u32 cols) {
-    for (u64 i = first_element(); i < x.len; i += all_threads()) {
-        put(y, (u64)at(rows, i / cols) * cols + i % cols, get(x, i));
-    }
+__device__ __forceinline__ void place_rows(const Job& job, u32 unit) {
+    const Mat &y = job.m[0], &x = job.m[1];
+    u32 cols = job.n[0];
+    each(unit, x.len, [&](u64 i) {
+        put(y, (u64)at(job.ints, i / cols) * cols + i % cols, get(x, i));
+    });
 }
-REGISTER_WITHOUT_BARRIERS(place_rows)
 
 // x += y
-KERNEL add_assign(Mat x, Mat y) {
-    for (u64 i = first_element(); i < x.len; i += all_threads()) put(x, i, get(x, i) + get(y, i));
+__device__ __forceinline__ void add(const Job& job, u32 unit) {
+    const Mat &x = job.m[0], &y = job.m[1];
+    each(unit, x.len, [&](u64 i) { put(x, i, get(x, i) + get(y, i)); });
 }
-REGISTER_WITHOUT_BARRIERS(add_assign)
 
 // y = x + offset, in y's format
-KERNEL convert(Mat y, Mat x, float offset) {
-    for (u64 i = first_element(); i < y.len; i += all_threads()) put(y, i, get(x, i) + offset);
+__device__ __forceinline__ void convert(const Job& job, u32 unit) {
+    const Mat &y = job.m[0], &x = job.m[1];
+    each(unit, y.len, [&](u64 i) { put(y, i, get(x, i) + job.f[0]); });
 }
-REGISTER_WITHOUT_BARRIERS(convert)
 
 // y[n,o] += b[o]
-KERNEL add_bias(Mat y, Mat b) {
-    for (u64 i = first_element(); i < y.len; i += all_threads()) {
-        put(y, i, get(y, i) + get(b, i % b.len));
-    }
+__device__ __forceinline__ void add_bias(const Job& job, u32 unit) {
+    const Mat &y = job.m[0], &b = job.m[1];
+    each(unit, y.len, [&](u64 i) { put(y, i, get(y, i) + get(b, i % b.len)); });
 }
-REGISTER_WITHOUT_BARRIERS(add_bias)
 
 // x = c tanh(x / c)
-KERNEL soft_cap(Mat x, float c) {
-    for (u64 i = first_element(); i < x.len; i += all_threads()) put(x, i, c * tanhf(get(x, i) / c));
+__device__ __forceinline__ void soft_cap(const Job& job, u32 unit) {
+    const Mat& x = job.m[0];
+    float c = job.f[0];
+    each(unit, x.len, [&](u64 i) { put(x, i, c * tanhf(get(x, i) / c)); });
 }
-REGISTER_WITHOUT_BARRIERS(soft_cap)
+
+// x = 0
+__device__ __forceinline__ void zero(const Job& job, u32 unit) {
+    each(unit, job.m[0].len, [&](u64 i) { put(job.m[0], i, 0.f); });
+}

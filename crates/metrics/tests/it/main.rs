@@ -1,0 +1,4 @@
+//! Tests of the metrics against the usual Python implementations.
+
+mod golden;
+mod properties;
