@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 use spec::{ReportSettings, SweepState, TrialId};
 
-use crate::diagnose::{Diagnosis, diagnose_all, diagnose_one};
+use crate::diagnose::{Diagnosis, diagnose_all};
 use crate::error::ReportError;
 use crate::text::Lang;
 use by_parameter::{Along, ByParameterFigure};
@@ -97,8 +97,8 @@ pub fn run_plot(
     trial: TrialId,
     settings: &ReportSettings,
 ) -> Option<Result<Plot, ReportError>> {
+    let diagnosis = &diagnose_all(state, settings, Lang::En).remove(&trial)?;
     let trial = state.trials.get(&trial)?;
-    let diagnosis = &diagnose_one(trial, state, settings, Lang::En);
     let base = state.base_of(trial);
     Some(render(&RunFigure { trial, base, diagnosis }))
 }

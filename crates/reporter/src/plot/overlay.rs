@@ -92,10 +92,11 @@ impl OverlayFigure<'_> {
         self.state.base.as_ref().map(|base| base.eval_loss)
     }
 
-    fn legend(&self, curves: &[Curve<'_>]) -> Vec<Entry> {
+    fn legend(&self, curves: &[Curve<'_>], range: (f64, f64)) -> Vec<Entry> {
         let mut legend = flags_legend(curves.iter().map(|curve| curve.flag));
         legend.push(Entry::new("marks", Mark::Heading));
-        if self.quantity == Quantity::EvalLoss && self.base().is_some() {
+        let is_shown = |base: f64| (range.0..=range.1).contains(&base);
+        if self.quantity == Quantity::EvalLoss && self.base().is_some_and(is_shown) {
             legend.push(Entry::new("base model", Mark::Line(Stroke::dashed(GREY, 3))));
         }
         if !curves.is_empty() {
@@ -114,6 +115,7 @@ impl OverlayFigure<'_> {
     fn frame(&self, curves: &[Curve<'_>]) -> Frame {
         let last = curves.iter().filter_map(|c| c.points.last()).map(|p| p.0).fold(0.0, f64::max);
         let n = number::count(self.state.trials.len(), "run");
+        let range = self.range(curves);
         let diverged = self.diagnoses.values().any(|d| d.flag == Flag::Diverged);
         let shown = curves.iter().any(|curve| curve.flag == Flag::Diverged);
         let left_out = if diverged && !shown { "; diverged runs are left out" } else { "" };
@@ -133,8 +135,8 @@ impl OverlayFigure<'_> {
             title: title.to_owned(),
             subtitle,
             x: Axis::epochs(last),
-            y: Axis::linear(y, self.range(curves)),
-            legend: self.legend(curves),
+            y: Axis::linear(y, range),
+            legend: self.legend(curves, range),
             grid: true,
         }
     }

@@ -4,7 +4,7 @@ use spec::{Evaluation, TrialState};
 
 use super::axis::Axis;
 use super::canvas::{Align, Canvas, Drawn, Font, Stroke, Symbol};
-use super::clip::Point;
+use super::clip::{Point, clip};
 use super::palette::{BLUE, GREEN, GREY, INK, VERMILLION};
 use super::panel::{Entry, Frame, Mark, Panel, SMALL};
 use super::range::robust_with;
@@ -38,6 +38,9 @@ impl RunFigure<'_> {
         let own = curves[..2].iter().flat_map(|curve| curve.iter().filter(|p| p.0 > 0.0));
         let heights: Vec<f64> = own.map(|p| p.1).collect();
         let base = self.base.map(|base| base.eval_loss);
+        let range = robust_with(&heights, base).unwrap_or((0.0, 1.0));
+        // What lies out of the axis has no entry: a reader would look for it in vain.
+        let is_shown = |loss: &f64| (range.0..=range.1).contains(loss);
         let last = curves.iter().filter_map(|curve| curve.last()).map(|p| p.0).fold(0.0, f64::max);
         let mut legend = vec![
             Entry::new("validation", Mark::Both(Stroke::solid(VERMILLION, 5), Symbol::Disc)),
@@ -46,11 +49,11 @@ impl RunFigure<'_> {
         if !self.diagnosis.smooth.is_empty() {
             legend.push(Entry::new("smooth, 95 %", Mark::Area(VERMILLION, BAND)));
         }
-        if !curves[2].is_empty() {
+        if !clip(curves[2], range.0, range.1).is_empty() {
             let mark = Mark::Both(Stroke::solid(GREEN, 4), Symbol::Triangle);
             legend.push(Entry::new("retention", mark));
         }
-        if base.is_some() {
+        if base.as_ref().is_some_and(is_shown) {
             let label = "base, validation";
             legend.push(Entry::new(label, Mark::Line(Stroke::dashed(GREY, 3))));
         }
@@ -64,10 +67,7 @@ impl RunFigure<'_> {
             title: format!("Trial {}: {}", self.trial.trial.id, self.headline()),
             subtitle: parameters::describe(config, &shown),
             x: Axis::epochs(last),
-            y: Axis::linear(
-                "loss (nats per token)",
-                robust_with(&heights, base).unwrap_or((0.0, 1.0)),
-            ),
+            y: Axis::linear("loss (nats per token)", range),
             legend,
             grid: true,
         }

@@ -260,10 +260,10 @@ texts! {
         "File sweep không còn cấu hình này: lượt chạy không được so sánh với các lượt khác.";
     WentOn: "It was stopped at step {0} ({1}) and went on later ({2}).",
         "Đã dừng ở bước {0} ({1}) rồi chạy tiếp sau đó ({2}).";
-    NeverBelowBase: "Validation loss never fell below the base model's {0}; it rose by {1} to {2} at epoch {3}, clearly from epoch {4} on{5}.",
-        "Validation loss chưa bao giờ xuống dưới mức {0} của mô hình gốc; nó tăng {1} lên {2} tại epoch {3}, rõ rệt từ epoch {4}{5}.";
-    Overfit: "Validation loss was lowest at epoch {0}; its level (two evaluations in a row, estimated without their noise) rose from {1} by {2} to {3} at epoch {4}, likely from epoch {5} on{6}.",
-        "Validation loss thấp nhất tại epoch {0}; mức loss của hai lần đánh giá liên tiếp (ước tính, đã bỏ nhiễu) tăng từ {1} thêm {2} lên {3} tại epoch {4}, có khả năng từ epoch {5}{6}.";
+    NeverBelowBase: "Validation loss never fell below the base model's {0}; it rose by {1} to {2} at epoch {3}{5}. At epoch {4} the rise first stands out from the noise.",
+        "Validation loss chưa bao giờ xuống dưới mức {0} của mô hình gốc; nó tăng {1} lên {2} tại epoch {3}{5}. Từ epoch {4}, mức tăng mới vượt khỏi nhiễu.";
+    Overfit: "Validation loss was lowest at epoch {0}; its level (two evaluations in a row, estimated without their noise) rose from {1} by {2} to {3} at epoch {4}{6}. At epoch {5} the rise first stands out from the noise.",
+        "Validation loss thấp nhất tại epoch {0}; mức loss của hai lần đánh giá liên tiếp (ước tính, đã bỏ nhiễu) tăng từ {1} thêm {2} lên {3} tại epoch {4}{6}. Từ epoch {5}, mức tăng mới vượt khỏi nhiễu.";
     WhileTrainLoss: ", while train loss went from {0} to {1}",
         ", trong khi train loss đi từ {0} đến {1}";
     RiseWithError: "{0} ± {1} ({2}; probability of overfitting {3})",
@@ -292,8 +292,8 @@ texts! {
         "Giảm learning rate (hiện là {0}).";
     LowerRateNothingHelped: "Lower the learning rate (now {0}): no amount of training helped.",
         "Giảm learning rate (hiện là {0}): huấn luyện bao lâu cũng không có ích.";
-    StopAt: "Stop at epoch {0}, or lower the learning rate (now {1}).",
-        "Dừng ở epoch {0}, hoặc giảm learning rate (hiện là {1}).";
+    StopAt: "Stop at epoch {0}, where validation loss was lowest, or lower the learning rate (now {1}).",
+        "Dừng ở epoch {0}, nơi validation loss thấp nhất, hoặc giảm learning rate (hiện là {1}).";
     RaiseRateAlone: "Raise the learning rate (now {0}).",
         "Tăng learning rate (hiện là {0}).";
     RaiseRate: "Raise the learning rate (now {0}) or train for more epochs.",

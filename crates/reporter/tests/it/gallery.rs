@@ -65,6 +65,19 @@ fn a_grid_gives_six_pictures_of_the_sweep_and_one_per_run() {
 }
 
 #[test]
+fn what_lies_out_of_a_picture_has_no_entry_in_its_legend() {
+    let mut state = sweeps::quickstart();
+    let mut with_base_at = |loss: f64| -> Vec<bool> {
+        state.base.as_mut().expect("a base model").eval_loss = loss;
+        let plots = drawn("legends", &state);
+        let own = |plot: &&Plot| ["overview", "runs/trial-001"].contains(&plot.name.as_str());
+        plots.iter().filter(own).map(|plot| plot.svg.contains("\nbase")).collect()
+    };
+    assert_eq!(with_base_at(90.0), [false, false]);
+    assert_eq!(with_base_at(2.0), [true, true]);
+}
+
+#[test]
 fn two_hundred_random_runs_are_still_drawn() {
     assert_eq!(names(&drawn_as_a_whole("large", &sweeps::large())), OF_THE_SWEEP);
 }
