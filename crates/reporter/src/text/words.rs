@@ -316,4 +316,138 @@ texts! {
         "Lượt này bị dừng sớm nên các loss của nó nói lên rất ít về cấu hình.";
     Here: "{0} {1} (here {2})",
         "{0} {1} (ở đây là {2})";
+
+    // Two runs side by side.
+    CompareError: "standard error",
+        "sai số chuẩn";
+    CompareBestEpoch: "best epoch",
+        "epoch tốt nhất";
+    CompareSeconds: "seconds",
+        "giây";
+    CompareNotEnded: "Preliminary: {0} has not ended, so the two are not compared.",
+        "Tạm thời: {0} chưa kết thúc nên hai lượt chưa được so sánh.";
+    CompareNoneEnded: "Preliminary: neither has ended ({0}), so they are not compared.",
+        "Tạm thời: cả hai lượt đều chưa kết thúc ({0}) nên chưa được so sánh.";
+    CompareOtherExamples: "They were not measured on the same validation examples (or by an older version, which did not keep single losses): only their means can be set side by side.",
+        "Hai lượt không được đo trên cùng các mẫu validation (hoặc được đo bởi phiên bản cũ, không lưu loss của từng mẫu): chỉ có thể đặt các giá trị trung bình cạnh nhau.";
+    CompareInterval: "95 % {0} to {1}, rows and seeds",
+        "95 %: từ {0} đến {1}, gồm cả dữ liệu và seed";
+    CompareSeeds: "They differ in the seed alone: {0} minus {1} is {2}.",
+        "Hai lượt chỉ khác seed: {0} trừ {1} bằng {2}.";
+    CompareBetter: "{0} is better than {1}, and its configuration is expected to be with other seeds: {2} ({3}).",
+        "{0} tốt hơn {1}, và với seed khác cấu hình này dự kiến vẫn tốt hơn: {2} ({3}).";
+    CompareTied: "Tied: {0} minus {1} is {2} ({3}).",
+        "Ngang nhau: {0} trừ {1} bằng {2} ({3}).";
+    CompareBetterOnRows: "On rows like these, this run of {0} is better than this run of {1}; with other seeds that may turn around: {2} ({3}). Trials of both under more seeds (`replicates`) would tell.",
+        "Trên dữ liệu như thế này, lượt {0} tốt hơn lượt {1}; với seed khác kết quả có thể đảo ngược: {2} ({3}). Chạy cả hai cấu hình với thêm seed (`replicates`) sẽ cho biết.";
+
+    // Why a run was stopped, in a table.
+    TargetReachedShort: "target {0} reached",
+        "đã đạt mục tiêu {0}";
+    StoppedByPersonShort: "stopped by a person",
+        "được yêu cầu dừng";
+    LeftSpaceShort: "left the search space",
+        "không còn trong không gian tìm kiếm";
+
+    // Pictures.
+    PlotFlag: "flag",
+        "trạng thái";
+    PlotSmooth: "smooth, 95 %",
+        "làm trơn, 95 %";
+    PlotBaseValidation: "base, validation",
+        "validation, mô hình gốc";
+    PlotBestEvaluation: "best evaluation",
+        "lần đánh giá tốt nhất";
+    PlotOverfitting: "overfitting",
+        "đoạn overfit";
+    PlotTrialTitle: "Trial {0}: {1}",
+        "Lượt {0}: {1}";
+    PlotLoss: "loss (nats per token)",
+        "loss (nat/token)";
+    PlotMemorizes: "memorizes from epoch {0} on",
+        "học thuộc lòng từ epoch {0}";
+    PlotNoProblem: "no problem found",
+        "không phát hiện vấn đề";
+    PlotOverfits: "overfits (probability {0})",
+        "overfit (xác suất {0})";
+    PlotUnderfits: "underfits",
+        "underfit";
+    PlotTooSlow: "too slow",
+        "quá chậm";
+    PlotOverfitsAfter: "overfits after epoch {0}: {1} ({2})",
+        "overfit sau epoch {0}: {1} ({2})";
+    PlotNotEvaluated: "not evaluated",
+        "chưa được đánh giá";
+    PlotBestAt: "best {0} at epoch {1}",
+        "tốt nhất {0} tại epoch {1}";
+    PlotMarks: "marks",
+        "ký hiệu";
+    PlotBaseModel: "base model",
+        "mô hình gốc";
+    PlotBestRun: "best run",
+        "lượt tốt nhất";
+    PlotLeftOut: "; diverged runs are left out",
+        "; không vẽ các lượt phân kỳ";
+    PlotAllRuns: "Validation loss of all runs",
+        "Validation loss của mọi lượt";
+    PlotAllRunsHint: "{0}; lower is better, an upward turn is overfitting",
+        "{0}; càng thấp càng tốt, đường cong quay lên là overfit";
+    PlotValidationLoss: "validation loss (nats per token)",
+        "validation loss (nat/token)";
+    PlotAllGaps: "Generalisation gap of all runs",
+        "Gap của mọi lượt";
+    PlotAllGapsHint: "{0}; validation minus train loss, both in evaluation mode{1}",
+        "{0}; validation loss trừ train loss, cả hai đo ở chế độ đánh giá{1}";
+    PlotGap: "gap (nats per token)",
+        "gap (nat/token)";
+    PlotTrial: "trial {0}: {1}",
+        "lượt {0}: {1}";
+    PlotNoRun: "no run has been evaluated",
+        "chưa có lượt nào được đánh giá";
+    PlotAtBest: "at its best",
+        "tại điểm tốt nhất";
+    PlotRun: "run",
+        "lượt";
+    PlotOverfitRun: "overfit run",
+        "lượt overfit";
+    PlotDivergedRun: "diverged run",
+        "lượt phân kỳ";
+    PlotToEnd: "to its end",
+        "đến cuối";
+    PlotGapTitle: "Gap against validation loss",
+        "Gap so với validation loss";
+    PlotGapHint: "left is better; a tail to the upper right is overfitting{0}",
+        "bên trái tốt hơn; đuôi kéo lên phía trên bên phải là overfit{0}";
+    PlotNoTrainLoss: "the train loss was not measured",
+        "train loss không được đo";
+    PlotBestTrial: "best: trial {0}, {1}",
+        "tốt nhất: lượt {0}, {1}";
+    PlotBaseAbove: "base {0} (above)",
+        "mô hình gốc {0} (ở trên)";
+    PlotBaseAt: "base {0}",
+        "mô hình gốc {0}";
+    PlotBestAgainst: "Best validation loss against {0}",
+        "Validation loss tốt nhất theo {0}";
+    PlotBestAgainstHint: "each run at its best evaluation, best over the other parameters",
+        "mỗi lượt tại lần đánh giá tốt nhất, tốt nhất theo các tham số khác";
+    PlotRates: "learning rate (log scale)",
+        "learning rate (thang log)";
+    PlotRanks: "LoRA rank r (log scale)",
+        "LoRA rank r (thang log)";
+    PlotBestLoss: "best validation loss (nats per token)",
+        "validation loss tốt nhất (nat/token)";
+    PlotHeatMap: "Best validation loss by rank and learning rate",
+        "Validation loss tốt nhất theo rank và learning rate";
+    PlotHeatMapHint: "best over the other parameters, nats per token; brighter is better",
+        "tốt nhất theo các tham số khác, nat/token; càng sáng càng tốt";
+    PlotNoRuns: "no runs yet",
+        "chưa có lượt nào";
+    PlotCells: "cells",
+        "ô";
+    PlotBest: "best",
+        "tốt nhất";
+    PlotNotTried: "not tried",
+        "chưa thử";
+    PlotUnknown: "? not evaluated",
+        "? chưa đánh giá";
 }

@@ -4,18 +4,18 @@
 use std::fs;
 use std::path::PathBuf;
 
-use reporter::ReportError;
 use reporter::plot::{Plot, all_plots, sweep_plots};
+use reporter::{Lang, ReportError};
 use spec::{Event, ReportSettings, SweepState, Trial, TrialId};
 
 use crate::sweeps;
 
 fn drawn(folder: &str, state: &SweepState) -> Vec<Plot> {
-    kept(folder, all_plots(state, &ReportSettings::default()))
+    kept(folder, all_plots(state, &ReportSettings::default(), Lang::En))
 }
 
 fn drawn_as_a_whole(folder: &str, state: &SweepState) -> Vec<Plot> {
-    kept(folder, sweep_plots(state, &ReportSettings::default()))
+    kept(folder, sweep_plots(state, &ReportSettings::default(), Lang::En))
 }
 
 fn kept(folder: &str, plots: Vec<Result<Plot, ReportError>>) -> Vec<Plot> {
