@@ -7,7 +7,7 @@
 #
 #   scripts/bench/diagnosis.sh [train [LORASWEEP]]        (target/release/lorasweep)
 #
-# Training needs Python with requirements.txt for the second base model and with numpy.
+# Needs Python with numpy; training also needs requirements.txt for the second base model.
 set -eu
 cd "$(dirname "$0")/../.."
 table=results/bench/diagnosis_runs.csv.gz
@@ -18,4 +18,10 @@ if [ "${1:-}" = train ]; then
     python3 scripts/bench/diagnosis_runs.py "$lorasweep" results/diagnosis-base results/diagnosis
     python3 scripts/bench/diagnosis_table.py results/diagnosis "$table"
 fi
-cargo bench -p lorasweep-reporter --bench diagnosis -- "$PWD/$table" >results/bench/diagnosis.txt
+cases=$(mktemp)
+trap 'rm -f "$cases"' EXIT
+{
+    cargo bench -p lorasweep-reporter --bench diagnosis -- "$PWD/$table" "$cases"
+    python3 scripts/bench/diagnosis_pool.py "$cases"
+    python3 scripts/bench/diagnosis_limit.py "$table"
+} >results/bench/diagnosis.txt

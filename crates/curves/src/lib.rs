@@ -2,7 +2,8 @@
 //! memorises.
 //!
 //! Place on the flow line: `... -> SweepState -> **verdicts on curves** -> { pruner, reporter }`.
-//! The pruner stops a run by the same rule by which the report flags it.
+//! The pruner stops a run by the same rule by which the report flags it, but by its own evaluations
+//! alone; the report also hears the other runs of the sweep (module `pool`).
 
 #![forbid(unsafe_code)]
 
@@ -11,6 +12,7 @@ mod matrix;
 mod memorize;
 mod noise;
 mod overfit;
+mod pool;
 mod posterior;
 mod shapes;
 
@@ -18,6 +20,7 @@ pub use curve::{Curve, Point, with_base};
 pub use matrix::Matrix;
 pub use memorize::{memorizes_from, shared_improvement};
 pub use noise::{Noise, group_targets};
-pub use overfit::{Rise, SmoothPoint, rise, rise_and_smooth};
+pub use overfit::{Level, Rise, SmoothPoint, rise, rise_and_smooth};
+pub use pool::Pool;
 pub use posterior::{Fit, Part, Posterior, Relative, Shape};
 pub use shapes::{Evidence, Shapes};

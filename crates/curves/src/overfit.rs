@@ -42,6 +42,10 @@ const DRAWS: usize = 512;
 /// Longest curve: see [`Curve`].
 const LONGEST: usize = 65;
 
+/// A standard error of a rise is taken to be at least this share of the lowest level: it comes from
+/// [`DRAWS`] draws.
+const LEAST_ERROR: f64 = 1e-3;
+
 /// The rise is there from the evaluation on at which it is more likely than not, to the end.
 const ONSET: f64 = 0.5;
 
@@ -50,6 +54,8 @@ const ONSET: f64 = 0.5;
 pub struct Rise {
     /// Probability that the run overfits, as this module's documentation says.
     pub probability: f64,
+    /// The same by the run's own curve alone, where other runs were heard: see [`crate::Pool`].
+    pub alone: f64,
     /// Expected rise of the mean of two evaluations, a at the end minus the lowest a, in nats per
     /// token.
     pub rise: f64,
@@ -60,6 +66,31 @@ pub struct Rise {
     pub lowest: f64,
     /// Epoch from which the rise is more likely than not, up to the end; `None` where it is not.
     pub onset_epoch: Option<f64>,
+    /// The levels of the run itself, in order.
+    #[serde(skip)]
+    pub levels: Vec<Level>,
+}
+
+/// A level of two evaluations in a row, at the second of them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Level {
+    /// Epochs completed.
+    pub epoch: f64,
+    /// Train loss, where it was measured.
+    pub train: Option<f64>,
+    /// Probability that the run overfits here.
+    pub probability: f64,
+    /// The expected rise up to here over its standard error.
+    pub rise_over_error: f64,
+}
+
+impl Rise {
+    /// What follows from the levels: the probability at the last, and the onset.
+    pub(crate) fn settle(&mut self) {
+        self.probability = self.levels.last().map_or(0.0, |level| level.probability);
+        let risen = self.levels.iter().rev().take_while(|level| level.probability >= ONSET);
+        self.onset_epoch = risen.last().map(|level| level.epoch);
+    }
 }
 
 /// The smooth curve at one point.
@@ -122,8 +153,10 @@ fn smooth_of(curve: &Curve, fits: &[(f64, Fit)]) -> Vec<SmoothPoint> {
 struct Levels {
     /// First and second evaluation of each; the same for the base model.
     pairs: Vec<(usize, usize)>,
-    /// Epoch of the second.
-    epochs: Vec<f64>,
+    /// Epoch of the second, and train loss there.
+    seconds: Vec<(f64, Option<f64>)>,
+    /// The first that is of the run itself.
+    own_from: usize,
     /// Levels of the train loss, in nats.
     train: Option<Vec<f64>>,
 }
@@ -138,8 +171,9 @@ impl Levels {
             Some(f64::midpoint(of(&points[a])?, of(&points[b])?))
         };
         let train = pairs.iter().map(|&pair| mean(&|point| point.train, pair)).collect();
-        let epochs = pairs.iter().map(|&(_, at)| points[at].epoch).collect();
-        (pairs.len() > 1).then_some(Self { pairs, epochs, train })
+        let second = |&(_, at): &(usize, usize)| (points[at].epoch, points[at].train);
+        let seconds = pairs.iter().map(second).collect();
+        (pairs.len() > 1).then_some(Self { pairs, seconds, own_from: start, train })
     }
 
     fn count(&self) -> usize {
@@ -147,9 +181,9 @@ impl Levels {
     }
 }
 
-/// What is taken from two evaluations in a row.
+/// What is taken from two evaluations in a row of a drawn curve.
 #[derive(Clone, Copy)]
-struct Level {
+struct DrawnLevel {
     /// Their mean: a.
     mean: f64,
     /// The higher of them: l.
@@ -159,7 +193,7 @@ struct Level {
 }
 
 /// Drawn levels, of each shape as many as it is likely.
-fn drawn(levels: &Levels, fits: &[(f64, Fit)]) -> Vec<Vec<Level>> {
+fn drawn(levels: &Levels, fits: &[(f64, Fit)]) -> Vec<Vec<DrawnLevel>> {
     let normals = normals();
     let (mut drawn, mut until) = (Vec::with_capacity(DRAWS), 0.0);
     for (share, fit) in fits {
@@ -174,7 +208,7 @@ fn drawn(levels: &Levels, fits: &[(f64, Fit)]) -> Vec<Vec<Level>> {
         drawn.extend(normals[first..first + wanted].iter().map(|normals| {
             let apart = factor.lower_times(&normals[..factor.size()]);
             let at = |i: usize| posterior.mean[i] + apart[i];
-            let level = |&(a, b): &(usize, usize)| Level {
+            let level = |&(a, b): &(usize, usize)| DrawnLevel {
                 mean: f64::midpoint(at(a), at(b)),
                 below: at(a).max(at(b)),
                 above: at(a).min(at(b)),
@@ -187,53 +221,80 @@ fn drawn(levels: &Levels, fits: &[(f64, Fit)]) -> Vec<Vec<Level>> {
 
 /// What is summed over draws.
 struct Sums {
-    /// Draws that overfit, at each level.
-    overfit: Vec<usize>,
+    levels: Vec<LevelSums>,
     draws: usize,
+    lowest: f64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct LevelSums {
+    /// Draws that overfit.
+    overfit: usize,
     rise: f64,
     rise_squared: f64,
-    lowest: f64,
+}
+
+impl LevelSums {
+    /// Mean and standard deviation of the rise.
+    fn rise(&self, draws: f64) -> (f64, f64) {
+        let mean = self.rise / draws;
+        (mean, (self.rise_squared / draws - mean * mean).max(0.0).sqrt())
+    }
 }
 
 impl Sums {
     fn new(levels: usize) -> Self {
-        Self { overfit: vec![0; levels], draws: 0, rise: 0.0, rise_squared: 0.0, lowest: 0.0 }
+        Self { levels: vec![LevelSums::default(); levels], draws: 0, lowest: 0.0 }
     }
 
-    fn add(&mut self, levels: &[Level], train: Option<&[f64]>, min_rise: f64, unit: f64) {
-        let (mut lowest_at, mut below, mut rise) = (0, f64::INFINITY, 0.0);
+    fn add(&mut self, levels: &[DrawnLevel], train: Option<&[f64]>, min_rise: f64, unit: f64) {
+        let (mut lowest_at, mut below) = (0, f64::INFINITY);
         for (at, level) in levels.iter().enumerate() {
             if level.mean < levels[lowest_at].mean {
                 lowest_at = at;
             }
             below = level.below.min(below);
             let lowest = levels[lowest_at].mean;
-            rise = level.mean - lowest;
+            let rise = level.mean - lowest;
             let held = (level.above - lowest).min(level.mean - below);
             let along = train.map_or(0.0, |train| (train[at] - train[lowest_at]) / unit);
             let is_widening = held - along >= held / 2.0;
             let is_risen = held > 0.0 && held >= min_rise * lowest;
-            self.overfit[at] += usize::from(is_risen && is_widening);
+            let sums = &mut self.levels[at];
+            sums.overfit += usize::from(is_risen && is_widening);
+            sums.rise += rise;
+            sums.rise_squared += rise * rise;
         }
         self.draws += 1;
-        self.rise += rise;
-        self.rise_squared += rise * rise;
         self.lowest += levels[lowest_at].mean;
     }
 
     fn rise(&self, levels: &Levels, unit: f64) -> Rise {
         let draws = self.draws as f64;
-        let probability = |at: usize| self.overfit[at] as f64 / draws;
-        let rise = self.rise / draws;
-        let variance = (self.rise_squared / draws - rise * rise).max(0.0);
-        let onset = (0..levels.count()).rev().take_while(|&at| probability(at) >= ONSET).last();
-        Rise {
-            probability: probability(levels.count() - 1),
+        let lowest = self.lowest / draws;
+        let of = |at: usize| {
+            let (sums, (epoch, train)) = (&self.levels[at], levels.seconds[at]);
+            let (rise, error) = sums.rise(draws);
+            Level {
+                epoch,
+                train,
+                probability: sums.overfit as f64 / draws,
+                rise_over_error: rise / error.max(LEAST_ERROR * lowest),
+            }
+        };
+        let last = self.levels[levels.count() - 1];
+        let (rise, error) = last.rise(draws);
+        let mut rise = Rise {
+            probability: 0.0,
+            alone: last.overfit as f64 / draws,
             rise: unit * rise,
-            rise_stderr: unit * variance.sqrt(),
-            lowest: unit * self.lowest / draws,
-            onset_epoch: onset.map(|at| levels.epochs[at]),
-        }
+            rise_stderr: unit * error,
+            lowest: unit * lowest,
+            onset_epoch: None,
+            levels: (levels.own_from..levels.count()).map(of).collect(),
+        };
+        rise.settle();
+        rise
     }
 }
 

@@ -57,11 +57,6 @@ pub fn short_count(value: f64) -> String {
     }
 }
 
-/// A count with its noun: `1 run`, `3 runs`.
-pub fn count(n: usize, noun: &str) -> String {
-    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
-}
-
 fn trimmed(decimal: &str) -> &str {
     if decimal.contains('.') {
         decimal.trim_end_matches('0').trim_end_matches('.')
@@ -89,7 +84,5 @@ mod tests {
         assert_eq!(short_count(830.0), "830");
         assert_eq!(short_count(12_345.0), "12 k");
         assert_eq!(short_count(3_400_000.0), "3.4 M");
-        assert_eq!(count(1, "run"), "1 run");
-        assert_eq!(count(0, "run"), "0 runs");
     }
 }

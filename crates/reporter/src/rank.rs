@@ -128,7 +128,7 @@ pub fn rank(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Rankin
     let mut rows = vec![base_row(state.base.as_ref(), lang)];
     for (id, diagnosis) in diagnoses {
         if let Some(trial) = state.trials.get(&id) {
-            rows.push(run_row(trial, diagnosis, state.base_of(trial)));
+            rows.push(run_row(trial, diagnosis, state.base_of(trial), lang));
         }
     }
     rows.extend(rows_outside(state, settings, lang));
@@ -170,7 +170,7 @@ fn rows_outside(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Ve
         diagnosis.explanation += " ";
         diagnosis.explanation += &say!(lang, NoteOutside);
         diagnosis.advice = None;
-        rows.push(run_row(trial, diagnosis, state.base_of(trial)));
+        rows.push(run_row(trial, diagnosis, state.base_of(trial), lang));
     }
     rows
 }
@@ -235,17 +235,17 @@ fn outcome(trial: &TrialState) -> &'static str {
     }
 }
 
-fn stopped(trial: &TrialState) -> Option<String> {
+fn stopped(trial: &TrialState, lang: Lang) -> Option<String> {
     let Some(Outcome::Stopped { reason }) = trial.outcome() else { return None };
     Some(match reason {
-        StopReason::TargetReached { target } => format!("target {} reached", loss(*target)),
-        StopReason::EarlyTerminate { reason } => reason.clone(),
-        StopReason::Person => "stopped by a person".to_owned(),
-        StopReason::OutsideSpace => "left the search space".to_owned(),
+        StopReason::TargetReached { target } => say!(lang, TargetReachedShort, loss(*target)),
+        StopReason::EarlyTerminate { reason } => lang.reason(reason).into_owned(),
+        StopReason::Person => say!(lang, StoppedByPersonShort),
+        StopReason::OutsideSpace => say!(lang, LeftSpaceShort),
     })
 }
 
-fn run_row(trial: &TrialState, diagnosis: Diagnosis, base: Option<&Evaluation>) -> Row {
+fn run_row(trial: &TrialState, diagnosis: Diagnosis, base: Option<&Evaluation>, lang: Lang) -> Row {
     let base_retention = base.and_then(|base| base.retention_loss);
     let (best, last, point) = (trial.best(), trial.last(), trial.train_points.last());
     let retention_loss = best.and_then(|e| e.retention_loss);
@@ -253,7 +253,7 @@ fn run_row(trial: &TrialState, diagnosis: Diagnosis, base: Option<&Evaluation>) 
         position: 0,
         trial: trial.trial.id,
         outcome: outcome(trial),
-        stopped: stopped(trial),
+        stopped: stopped(trial, lang),
         flag: diagnosis.flag,
         notes: diagnosis.notes,
         eval_loss: best.map(|e| e.eval_loss),

@@ -1,6 +1,6 @@
 //! Two runs side by side, of one sweep or of two.
 
-use std::fmt;
+use std::fmt::Write as _;
 
 use serde::Serialize;
 use spec::{Evaluation, SweepState, TrialId, TrialState};
@@ -8,6 +8,7 @@ use spec::{Evaluation, SweepState, TrialId, TrialState};
 use crate::compare::{Against, pair};
 use crate::number::{change, epoch, loss, plain};
 use crate::parameters::PARAMETERS;
+use crate::text::{Lang, say};
 
 /// One run in a comparison of two.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -88,72 +89,57 @@ fn side(name: &str, state: &SweepState, trial: &TrialState) -> Option<Side> {
     })
 }
 
-impl fmt::Display for SideBySide {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { a, b, .. } = self;
-        let mut line = |what: &str, a: &str, b: &str| writeln!(f, "{what:<16}{a:>24}{b:>24}");
-        let optional = |x: Option<f64>| x.map_or_else(|| "-".to_owned(), loss);
-        line("", &a.name, &b.name)?;
-        line("eval_loss", &loss(a.best.eval_loss), &loss(b.best.eval_loss))?;
-        line("standard error", &loss(a.best.eval_loss_stderr), &loss(b.best.eval_loss_stderr))?;
-        line("base model", &optional(a.base_eval_loss), &optional(b.base_eval_loss))?;
-        line("best epoch", &epoch(a.best.epoch), &epoch(b.best.epoch))?;
-        let gap = |of: &Evaluation| of.gap().map_or_else(|| "-".to_owned(), change);
-        line("gap", &gap(&a.best), &gap(&b.best))?;
-        line("retention_loss", &optional(a.best.retention_loss), &optional(b.best.retention_loss))?;
-        line("seconds", &plain(a.seconds.round()), &plain(b.seconds.round()))?;
-        for difference in &self.settings {
-            line(difference.parameter, &difference.a, &difference.b)?;
-        }
-        writeln!(f)?;
-        self.conclusion(f)
-    }
-}
-
 impl SideBySide {
-    fn conclusion(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// The two in words and numbers.
+    pub fn text(&self, lang: Lang) -> String {
         let Self { a, b, .. } = self;
-        if !self.not_ended.is_empty() {
-            let names = self.not_ended.join(" and ");
-            return writeln!(
-                f,
-                "Preliminary: {names} has not ended, so that they are not compared."
-            );
+        let mut out = String::new();
+        let mut line = |what: &str, a: &str, b: &str| {
+            let (a, b) = (lang.number(a), lang.number(b));
+            let _ = writeln!(out, "{what:<16}{a:>24}{b:>24}");
+        };
+        let optional = |x: Option<f64>| x.map_or_else(|| "-".to_owned(), loss);
+        let gap = |of: &Evaluation| of.gap().map_or_else(|| "-".to_owned(), change);
+        let error = say!(lang, CompareError);
+        line("", &a.name, &b.name);
+        line("eval_loss", &loss(a.best.eval_loss), &loss(b.best.eval_loss));
+        line(&error, &loss(a.best.eval_loss_stderr), &loss(b.best.eval_loss_stderr));
+        let base = (optional(a.base_eval_loss), optional(b.base_eval_loss));
+        line(&say!(lang, PlotBaseModel), &base.0, &base.1);
+        line(&say!(lang, CompareBestEpoch), &epoch(a.best.epoch), &epoch(b.best.epoch));
+        line("gap", &gap(&a.best), &gap(&b.best));
+        line("retention_loss", &optional(a.best.retention_loss), &optional(b.best.retention_loss));
+        let seconds = |of: &Side| plain(of.seconds.round());
+        line(&say!(lang, CompareSeconds), &seconds(a), &seconds(b));
+        for difference in &self.settings {
+            // As a sweep file has it.
+            let Difference { parameter, a, b } = difference;
+            let _ = writeln!(out, "{parameter:<16}{a:>24}{b:>24}");
+        }
+        format!("{out}\n{}\n", self.conclusion(lang))
+    }
+
+    fn conclusion(&self, lang: Lang) -> String {
+        let Self { a, b, .. } = self;
+        match &self.not_ended[..] {
+            [] => {}
+            [one] => return say!(lang, CompareNotEnded, one),
+            several => return say!(lang, CompareNoneEnded, several.join(", ")),
         }
         let Some(apart) = self.difference else {
-            return writeln!(
-                f,
-                "They were not measured on the same validation examples (or by an older version, \
-                 which did not keep single losses): only their means can be set side by side."
-            );
+            return say!(lang, CompareOtherExamples);
         };
         let difference = change(apart.difference);
-        let interval = format!("95 % {} to {}", change(apart.low), change(apart.high));
+        let interval = say!(lang, CompareInterval, change(apart.low), change(apart.high));
         let (better, worse) = if apart.difference < 0.0 { (b, a) } else { (a, b) };
         if self.are_replicates {
-            writeln!(
-                f,
-                "They differ in the seed alone: {} minus {} is {difference}.",
-                b.name, a.name
-            )
+            say!(lang, CompareSeeds, b.name, a.name, difference)
         } else if apart.low > 0.0 || apart.high < 0.0 {
-            writeln!(
-                f,
-                "{} is better than {}, and its configuration is expected to be with other seeds: \
-                 {difference} ({interval}, rows and seeds).",
-                better.name, worse.name
-            )
+            say!(lang, CompareBetter, better.name, worse.name, difference, interval)
         } else if apart.is_tied_on_rows {
-            let (b, a) = (&b.name, &a.name);
-            writeln!(f, "Tied: {b} minus {a} is {difference} ({interval}, rows and seeds).")
+            say!(lang, CompareTied, b.name, a.name, difference, interval)
         } else {
-            writeln!(
-                f,
-                "On rows like these, this run of {} is better than this run of {}; with other seeds \
-                 that may turn around: {difference} ({interval}, rows and seeds). Trials of both under \
-                 more seeds (`replicates`) would tell.",
-                better.name, worse.name
-            )
+            say!(lang, CompareBetterOnRows, better.name, worse.name, difference, interval)
         }
     }
 }

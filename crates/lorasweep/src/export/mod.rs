@@ -178,7 +178,9 @@ impl Export<'_> {
         if let Some(rows) = &self.validation {
             self.add_validation(dir, adapter, rows)?;
         }
-        let plot = reporter::plot::run_plot(self.state, self.trial, &self.settings.report);
+        // In the language of the card beside it.
+        let (report, lang) = (&self.settings.report, reporter::Lang::En);
+        let plot = reporter::plot::run_plot(self.state, self.trial, report, lang);
         if let Some(plot) = plot {
             files::write(&dir.join(PLOT), plot?.png)?;
         }

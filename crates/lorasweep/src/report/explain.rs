@@ -28,7 +28,7 @@ pub struct ExplainedTrial {
     pub trial: u32,
     /// The parameters that the sweep varies.
     pub settings: String,
-    /// The validation loss that was expected when it was proposed.
+    /// The validation loss that was expected at its end when it was proposed.
     pub expected_loss: Option<f64>,
     /// Lower end of the interval that 95 % of the losses were expected in.
     pub expected_low: Option<f64>,

@@ -30,7 +30,7 @@ pub fn publish(
     // The pictures take as long as all the rest, and neither needs the other.
     let (ranking, warnings) = std::thread::scope(|threads| {
         let pictures = std::thread::Builder::new()
-            .spawn_scoped(threads, || publish_pictures(target, state, settings))
+            .spawn_scoped(threads, || publish_pictures(target, state, settings, lang))
             .map_err(Error::Thread)?;
         let (ranking, mut kept) = publish_tables(target, state, settings, lang)?;
         kept.extend(pictures.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
@@ -101,9 +101,10 @@ fn publish_pictures(
     folder: &SweepFolder,
     state: &SweepState,
     settings: &Settings,
+    lang: Lang,
 ) -> Result<Vec<Kept>, Error> {
     let mut files = Vec::new();
-    for plot in reporter::plot::all_plots(state, &settings.report) {
+    for plot in reporter::plot::all_plots(state, &settings.report, lang) {
         let plot = plot?;
         let (svg, png) = (format!("{}.svg", plot.name), format!("{}.png", plot.name));
         files.push(PlotFile { name: svg, bytes: plot.svg.into_bytes() });

@@ -71,8 +71,17 @@ fn trials_are_asked_for_told_of_and_reported() {
 
     let status = lorasweep(dir.path(), &["status", "s.yaml"]);
     assert!(status.stdout.contains("completed"), "{}", status.stdout);
-    let explained = lorasweep(dir.path(), &["explain", "s.yaml"]);
+    for line in [
+        r#"{"trial": 2, "epoch": 1, "eval_loss": 1.6}"#,
+        r#"{"trial": 2, "epoch": 2, "eval_loss": 1.7, "outcome": "completed"}"#,
+    ] {
+        assert_eq!(lorasweep(dir.path(), &["tell", "s.yaml", line]).code, 0);
+    }
+    let explained = lorasweep(dir.path(), &["explain", "s.yaml", "--json"]);
     assert_eq!(explained.code, 0, "{}", explained.stderr);
+    let explained: Value = serde_json::from_str(&explained.stdout).unwrap();
+    let second = &explained["trials"][1];
+    assert_eq!((&second["eval_loss"], &second["last_eval_loss"]), (&1.6.into(), &1.7.into()));
     let report = lorasweep(dir.path(), &["report", "results/s"]);
     assert_eq!(report.code, 0, "{}", report.stderr);
     assert!(report.stdout.contains("1.5"), "{}", report.stdout);

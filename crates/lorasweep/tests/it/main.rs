@@ -19,6 +19,7 @@ mod own_files;
 mod processes;
 mod quantised;
 mod replaced;
+mod replicates;
 mod results;
 mod same_sweep;
 mod serve;

@@ -2,8 +2,10 @@
 //! known.
 //!
 //! ```text
-//! cargo bench -p lorasweep-reporter --bench diagnosis -- results/bench/diagnosis_runs.csv.gz
+//! cargo bench -p lorasweep-reporter --bench diagnosis -- results/bench/diagnosis_runs.csv.gz [CASES]
 //! ```
+//!
+//! CASES is a CSV file of every case that is written for `scripts/bench/diagnosis_pool.py`.
 //!
 //! The runs of a regime with one seed are a sweep; a run cut at each of its evaluations from the
 //! third on is a case. The rule is the report's own, from the journal's events to the flag.
@@ -36,12 +38,23 @@ const RISES: [f64; 3] = [0.01, 0.03, 0.1];
 /// The evaluation from which on a run is judged.
 const FIRST: usize = 3;
 
+/// Columns of the file of cases.
+const CASE: [&str; 10] =
+    ["regime", "seed", "run", "end", "rows", "rise", "train", "alone", "rise_over_error", "truth"];
+
 /// One run cut at one evaluation, judged on one validation set for one smallest rise.
 struct Judged {
     regime: String,
     set: usize,
     rise: usize,
     probability: f64,
+    /// By the run's own curve alone.
+    alone: f64,
+    rise_over_error: f64,
+    seed: u64,
+    run: u32,
+    end: usize,
+    train: f64,
     scores: [f64; 5],
     /// Risen, by levels and by single evaluations.
     truth: [bool; 2],
@@ -49,8 +62,8 @@ struct Judged {
 
 fn main() -> Result<(), Box<dyn Error>> {
     // `cargo bench` adds `--bench`.
-    let path = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let Some(path) = path else {
+    let mut paths = std::env::args().skip(1).filter(|argument| !argument.starts_with('-'));
+    let Some(path) = paths.next() else {
         println!("needs the table of runs: -- results/bench/diagnosis_runs.csv.gz");
         return Ok(());
     };
@@ -67,6 +80,9 @@ fn main() -> Result<(), Box<dyn Error>> {
                 judge(runs, set, end, &mut judged, rates);
             }
         }
+    }
+    if let Some(path) = paths.next() {
+        write_cases(&path, &judged)?;
     }
     print_cases(&judged);
     print_areas(&judged, 0, "levels of two evaluations in a row");
@@ -94,18 +110,48 @@ fn judge(
         }
         let trained = (1..).zip(runs).filter(|(_, run)| end < run.points.len());
         for (number, run) in trained {
-            let probability = diagnoses.get(&TrialId(number)).and_then(|d| d.overfit_probability);
+            let diagnosis = diagnoses.get(&TrialId(number));
+            let probability = diagnosis.and_then(|d| d.overfit_probability);
+            let own = diagnosis.and_then(|d| d.rise.as_ref());
             let truth = [Level::Two, Level::One].map(|level| truth::rise(run, end, level));
             judged.push(Judged {
                 regime: run.regime.clone(),
                 set,
                 rise,
                 probability: probability.unwrap_or(0.0),
+                alone: own.map_or(0.0, |rise| rise.alone),
+                rise_over_error: own
+                    .and_then(|r| r.levels.last())
+                    .map_or(0.0, |l| l.rise_over_error),
+                seed: run.seed,
+                run: number,
+                end,
+                train: run.points[end].train,
                 scores: rules::scores(&replay::evaluations(run, set, end), min_rise),
                 truth: truth.map(|rise| rise >= min_rise),
             });
         }
     }
+}
+
+fn write_cases(path: &str, judged: &[Judged]) -> Result<(), Box<dyn Error>> {
+    let mut out = csv::Writer::from_path(path)?;
+    out.write_record(CASE)?;
+    for case in judged {
+        out.write_record([
+            case.regime.clone(),
+            case.seed.to_string(),
+            case.run.to_string(),
+            case.end.to_string(),
+            SETS[case.set].to_string(),
+            RISES[case.rise].to_string(),
+            case.train.to_string(),
+            case.alone.to_string(),
+            case.rise_over_error.to_string(),
+            u8::from(case.truth[0]).to_string(),
+        ])?;
+    }
+    Ok(out.flush()?)
 }
 
 fn regimes(judged: &[Judged]) -> Vec<&str> {

@@ -34,17 +34,18 @@ pub fn explanation(facts: &Facts<'_>) -> String {
     sentences.extend(facts.trial.promotions.iter().map(|promoted| {
         let stopped = match &promoted.stopped {
             StopReason::TargetReached { target } => loss(*target),
-            StopReason::EarlyTerminate { reason } => reason.clone(),
+            StopReason::EarlyTerminate { reason } => lang.reason(reason).into_owned(),
             StopReason::Person => say!(lang, StoppedByPerson),
             StopReason::OutsideSpace => say!(lang, NoteOutside),
         };
-        say!(lang, WentOn, promoted.step.to_string(), stopped, promoted.reason)
+        let reason = lang.reason(&promoted.reason);
+        say!(lang, WentOn, promoted.step.to_string(), stopped, reason)
     }));
     if let Some(Outcome::Stopped { reason }) = facts.trial.outcome() {
         sentences.push(match reason {
             StopReason::TargetReached { target } => say!(lang, TargetReached, loss(*target)),
             StopReason::EarlyTerminate { reason } => {
-                say!(lang, StoppedEarly, reason.trim_end_matches('.'))
+                say!(lang, StoppedEarly, lang.reason(reason).trim_end_matches('.'))
             }
             StopReason::Person => say!(lang, StoppedByPerson),
             StopReason::OutsideSpace => say!(lang, DroppedOutside),
@@ -109,11 +110,14 @@ fn flag_sentence(facts: &Facts<'_>) -> String {
         Flag::Pending => say!(lang, NotBegun),
         Flag::Running => running(facts),
         Flag::Failed => match facts.trial.outcome() {
-            Some(Outcome::Failed { error }) => say!(lang, Failed, error.trim_end_matches('.')),
+            Some(Outcome::Failed { error }) => {
+                say!(lang, Failed, lang.reason(error).trim_end_matches('.'))
+            }
             _ => say!(lang, Failed, "?"),
         },
         Flag::Diverged => match facts.trial.outcome() {
             Some(Outcome::Diverged { step, reason }) => {
+                let reason = lang.reason(reason);
                 say!(lang, Diverged, step.to_string(), reason.trim_end_matches('.'))
             }
             _ => say!(lang, Diverged, "?", "?"),

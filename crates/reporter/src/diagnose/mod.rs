@@ -14,9 +14,10 @@
 //!    lies at the end at least `report.overfit_min_rise` above its lowest one, and that at least
 //!    half of that is a widening of the gap, is `report.overfit_probability` or more. The crate
 //!    `curves` says how it is computed (module `overfit`); how much curves wobble is pooled over the
-//!    runs of the sweep. Neither a dip nor a peak of a single evaluation flags anything, a run that
-//!    came back to its lowest level is not flagged, and neither is a gap as such, whatever its
-//!    sign. With fewer than two levels nothing is said.
+//!    runs of the sweep, and so is at which train loss they rise (module `pool`). Neither a dip nor a
+//!    peak of a single evaluation flags anything, a run that came back to its lowest level is not
+//!    flagged, and neither is a gap as such, whatever its sign. With fewer than two levels nothing is
+//!    said.
 //! 3. The *share* is how much of the best run's improvement over the base model the run reached:
 //!    `(L(base) - L(m)) / (L(base) - best L of the sweep)`, and 0 when no run beat the base.
 //!    The run was *still falling* when its validation loss dropped, over the last third of its
@@ -62,14 +63,14 @@ mod verdict;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use curves::SmoothPoint;
+use curves::{Rise, SmoothPoint};
 use rayon::prelude::*;
 use serde::Serialize;
 use spec::{Evaluation, Outcome, ReportSettings, SweepState, TrialId, TrialState, TrialStatus};
 
 pub(crate) use facts::VerdictInput;
+use overfit::Judged;
 pub use overfit::Overfit;
-use overfit::{Curves, Judged};
 pub(crate) use verdict::verdict_of;
 
 use crate::text::Lang;
@@ -178,6 +179,9 @@ pub struct Diagnosis {
     pub improvement_share: Option<f64>,
     /// Probability that the run overfits; `None` where it has too few evaluations to say.
     pub overfit_probability: Option<f64>,
+    /// The rise behind that probability.
+    #[serde(skip)]
+    pub rise: Option<Rise>,
     /// Share of the training improvement over the base model that validation shares.
     pub shared: Shared,
     /// Epoch from which the run memorises, where it does.
@@ -238,29 +242,15 @@ pub fn diagnose_all(
     settings: &ReportSettings,
     lang: Lang,
 ) -> BTreeMap<TrialId, Diagnosis> {
-    let (reference, peers, curves) = (Reference::of(state), Peers::of(state), Curves::of(state));
+    let (reference, peers) = (Reference::of(state), Peers::of(state));
     let thresholds = &thresholds::settled(settings, state);
-    let settings = &thresholds.settings;
-    let diagnosed = |(&id, trial): (&TrialId, &TrialState)| {
+    let judged = overfit::judge_all(state, &thresholds.settings);
+    let trials: Vec<(&TrialId, &TrialState)> = state.trials.iter().collect();
+    let diagnosed = |((&id, trial), judged): ((&TrialId, &TrialState), Judged)| {
         let reference = reference.for_trial(trial, state);
-        let judged = curves.judge(trial, reference.base, settings);
         (id, diagnose(trial, reference, &peers, judged, thresholds, lang))
     };
-    state.trials.par_iter().map(diagnosed).collect()
-}
-
-/// Diagnoses one run of `state` by the rules in this module's documentation.
-pub fn diagnose_one(
-    trial: &TrialState,
-    state: &SweepState,
-    settings: &ReportSettings,
-    lang: Lang,
-) -> Diagnosis {
-    let reference = Reference::of(state).for_trial(trial, state);
-    let thresholds = &thresholds::settled(settings, state);
-    let settings = &thresholds.settings;
-    let judged = Curves::of(state).judge(trial, reference.base, settings);
-    diagnose(trial, reference, &Peers::of(state), judged, thresholds, lang)
+    trials.into_par_iter().zip(judged).map(diagnosed).collect()
 }
 
 fn diagnose(
@@ -321,7 +311,8 @@ fn diagnose(
         advice,
         overfit,
         improvement_share,
-        overfit_probability: rise.map(|rise| rise.probability),
+        overfit_probability: rise.as_ref().map(|rise| rise.probability),
+        rise,
         shared: Shared::of(trial, reference.base),
         memorizes_from,
         smooth,

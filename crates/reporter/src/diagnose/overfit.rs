@@ -1,7 +1,7 @@
 //! Does validation rise from its own level while the gap widens? The rule is in the documentation of
 //! the crate `curves`; here it is applied to the runs of a sweep.
 
-use curves::{Curve, Evidence, Rise, Shapes, SmoothPoint, with_base};
+use curves::{Curve, Evidence, Pool, Rise, Shapes, SmoothPoint, with_base};
 use rayon::prelude::*;
 use serde::Serialize;
 use spec::{Evaluation, ReportSettings, SweepState, TrialState};
@@ -33,12 +33,6 @@ pub struct Overfit {
     pub train: Option<(f64, f64)>,
 }
 
-/// What the runs of a sweep say of each other's noise.
-pub struct Curves {
-    targets: Option<Vec<f64>>,
-    evidence: Vec<Evidence>,
-}
-
 /// A run's curve, judged.
 pub struct Judged {
     /// The curve.
@@ -49,32 +43,32 @@ pub struct Judged {
     pub smooth: Vec<SmoothPoint>,
 }
 
-impl Curves {
-    /// Of a sweep.
-    pub fn of(state: &SweepState) -> Self {
-        let targets = curves::group_targets(state);
-        let trials: Vec<&TrialState> =
-            state.trials.values().filter(|trial| trial.evaluations.len() > 2).collect();
-        let of_trial = |trial: &&TrialState| {
-            let curve = Curve::of(&trial.evaluations, state.base_of(trial), targets.as_deref());
-            Evidence::of(&curve.relative(), trial.trial.config.learning_rate)
-        };
-        let evidence = trials.par_iter().map(of_trial).collect();
-        Self { targets, evidence }
-    }
-
-    /// Judges a run that began from `base`.
-    pub fn judge(
-        &self,
-        trial: &TrialState,
-        base: Option<&Evaluation>,
-        settings: &ReportSettings,
-    ) -> Judged {
-        let curve = Curve::of(&trial.evaluations, base, self.targets.as_deref());
-        let shapes = Shapes::pooled(&self.evidence, trial.trial.config.learning_rate);
+/// Judges the runs of a sweep, in the order of their numbers: each alone with what all of them say of
+/// wobble, then with the others' rises beside it.
+pub fn judge_all(state: &SweepState, settings: &ReportSettings) -> Vec<Judged> {
+    let targets = curves::group_targets(state);
+    let trials: Vec<&TrialState> = state.trials.values().collect();
+    let curve_of = |trial: &TrialState| {
+        Curve::of(&trial.evaluations, state.base_of(trial), targets.as_deref())
+    };
+    let curves: Vec<Curve> = trials.par_iter().map(|trial| curve_of(trial)).collect();
+    let evidence: Vec<Evidence> = trials
+        .par_iter()
+        .zip(&curves)
+        .filter(|(trial, _)| trial.evaluations.len() > 2)
+        .map(|(trial, curve)| Evidence::of(&curve.relative(), trial.trial.config.learning_rate))
+        .collect();
+    let judge = |(curve, trial): (Curve, &TrialState)| {
+        let shapes = Shapes::pooled(&evidence, trial.trial.config.learning_rate);
         let (rise, smooth) = curves::rise_and_smooth(&curve, &shapes, settings.overfit_min_rise);
         Judged { curve, rise, smooth }
-    }
+    };
+    let mut judged: Vec<Judged> = curves.into_par_iter().zip(trials).map(judge).collect();
+    let pool = Pool::of(judged.iter().filter_map(|judged| judged.rise.as_ref()));
+    judged.par_iter_mut().for_each(|judged| {
+        judged.rise = judged.rise.take().map(|rise| pool.judge(rise));
+    });
+    judged
 }
 
 /// What overfitting cost; `None` where it is less likely than `report.overfit_probability`.

@@ -58,7 +58,7 @@ impl<'a> Peers<'a> {
         Self { by_rank, targets: group_targets(state) }
     }
 
-    /// The first run that reached a loss lower by [`BEHIND`] and by more than `sigma` standard
+    /// The best run that reached a loss lower by [`BEHIND`] and by more than `sigma` standard
     /// errors, at the same rank with a learning rate on the given side and no more steps: then it
     /// is not steps that `run` lacked.
     pub fn further_at(&self, rate: Rate, run: &TrialState, sigma: f64) -> Option<&'a TrialState> {
@@ -76,7 +76,9 @@ impl<'a> Peers<'a> {
                 && other.trial.trial.config.quantization == config.quantization
                 && ahead > sigma * self.error_of_difference(best, other.best)
         };
-        Some(self.by_rank.get(&config.rank)?.iter().find(came_further)?.trial)
+        let further = self.by_rank.get(&config.rank)?.iter().filter(came_further);
+        let best = further.min_by(|a, b| a.best.eval_loss.total_cmp(&b.best.eval_loss))?;
+        Some(best.trial)
     }
 
     /// Standard error of the difference of two runs' losses, on the same examples.

@@ -49,19 +49,19 @@ impl Axis {
 
     /// Learning rates on a log scale: the tried values as ticks when they are few, else 1 and 3
     /// of each decade.
-    pub fn learning_rates(tried: &[f64]) -> Self {
+    pub fn learning_rates(title: &str, tried: &[f64]) -> Self {
         let (low, high) = padded_log(tried);
         let few = tried.len() <= 9;
         let places = if few { tried.to_vec() } else { decades(low, high) };
         let ticks = places.into_iter().map(|rate| (rate, number::learning_rate(rate))).collect();
-        Self { title: "learning rate (log scale)".to_owned(), low, high, log: true, ticks }
+        Self { title: title.to_owned(), low, high, log: true, ticks }
     }
 
     /// Ranks on a log scale with the tried ranks as ticks.
-    pub fn ranks(tried: &[f64]) -> Self {
+    pub fn ranks(title: &str, tried: &[f64]) -> Self {
         let (low, high) = padded_log(tried);
         let ticks = tried.iter().map(|&rank| (rank, rank.to_string())).collect();
-        Self { title: "LoRA rank r (log scale)".to_owned(), low, high, log: true, ticks }
+        Self { title: title.to_owned(), low, high, log: true, ticks }
     }
 }
 
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn few_learning_rates_are_the_ticks_and_many_give_decades() {
         let labels = |tried: &[f64]| -> Vec<String> {
-            Axis::learning_rates(tried).ticks.into_iter().map(|(_, label)| label).collect()
+            Axis::learning_rates("", tried).ticks.into_iter().map(|(_, label)| label).collect()
         };
         assert_eq!(labels(&[1e-4, 2e-4, 1e-3]), ["1e-4", "2e-4", "1e-3"]);
         let many: Vec<f64> = (0..40).map(|n| 1e-5 * 1.15_f64.powi(n)).collect();

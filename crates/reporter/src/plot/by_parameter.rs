@@ -16,6 +16,7 @@ use super::render::Figure;
 use super::shades::{LISTED, Shades, distinct};
 use crate::diagnose::{Diagnosis, Flag, Reference};
 use crate::number;
+use crate::text::{Lang, say};
 
 /// More places than this along the axis mean that values were drawn at random: joining the runs
 /// would only draw noise.
@@ -63,6 +64,7 @@ pub struct ByParameterFigure<'a> {
     pub state: &'a SweepState,
     pub diagnoses: &'a BTreeMap<TrialId, Diagnosis>,
     pub along: Along,
+    pub lang: Lang,
 }
 
 /// The runs with one value of the other parameter.
@@ -143,35 +145,40 @@ impl ByParameterFigure<'_> {
     }
 
     fn frame(&self, lines: &[Line]) -> Frame {
+        let lang = self.lang;
         let heights: Vec<f64> =
             lines.iter().flat_map(|line| line.points.iter().map(|p| p.1)).collect();
         let base = self.state.base.as_ref().map(|base| base.eval_loss);
         let mut legend = vec![Entry::new(self.along.other().words(), Mark::Heading)];
         legend.extend(self.explained(lines));
-        legend.push(Entry::new("marks", Mark::Heading));
+        legend.push(Entry::new(say!(lang, PlotMarks), Mark::Heading));
         let range = robust_with(&heights, base).unwrap_or((0.0, 1.0));
         if let Some(base) = base {
-            let aside = if base > range.1 { " (above)" } else { "" };
-            let label = format!("base {}{aside}", number::loss(base));
+            let label = if base > range.1 {
+                say!(lang, PlotBaseAbove, number::loss(base))
+            } else {
+                say!(lang, PlotBaseAt, number::loss(base))
+            };
             legend.push(Entry::new(label, Mark::Line(Stroke::dashed(GREY, 3))));
         }
         if !heights.is_empty() {
-            legend.push(Entry::new("best run", Mark::Symbol(Symbol::Ring, INK)));
+            legend.push(Entry::new(say!(lang, PlotBestRun), Mark::Symbol(Symbol::Ring, INK)));
         }
         if self.state.trials.values().any(|trial| self.diverged(trial)) {
             legend.push(Entry::new("diverged", Mark::Symbol(Symbol::Cross, INK)));
         }
         let places = self.places(self.along);
         Frame {
-            title: format!("Best validation loss against {}", self.along.words()),
-            subtitle: "each run at its best evaluation, best over the other parameters".to_owned(),
+            title: say!(lang, PlotBestAgainst, self.along.words()),
+            subtitle: say!(lang, PlotBestAgainstHint),
             x: match self.along {
-                Along::LearningRate => Axis::learning_rates(&places),
-                Along::Rank => Axis::ranks(&places),
+                Along::LearningRate => Axis::learning_rates(&say!(lang, PlotRates), &places),
+                Along::Rank => Axis::ranks(&say!(lang, PlotRanks), &places),
             },
-            y: Axis::linear("best validation loss (nats per token)", range),
+            y: Axis::linear(&say!(lang, PlotBestLoss), range),
             legend,
             grid: true,
+            lang,
         }
     }
 
@@ -214,14 +221,15 @@ impl Figure for ByParameterFigure<'_> {
         let Some((trial, best)) =
             Reference::of(self.state).best.and_then(|trial| Some((trial, trial.best()?)))
         else {
-            return panel.remark("no run has been evaluated");
+            return panel.remark(&say!(self.lang, PlotNoRun));
         };
         let point = (self.along.x(&trial.trial.config), best.eval_loss);
         if !panel.shows(point.1) {
             return Ok(());
         }
         panel.outlined(point, 20, INK)?;
-        let text = format!("trial {}: {}", trial.trial.id, number::loss(best.eval_loss));
+        let (id, loss) = (trial.trial.id.to_string(), number::loss(best.eval_loss));
+        let text = say!(self.lang, PlotTrial, id, loss);
         panel.annotate(&text, point, SMALL)
     }
 }

@@ -14,6 +14,7 @@ use super::render::Figure;
 use super::shades::distinct;
 use crate::diagnose::{Diagnosis, Flag};
 use crate::number;
+use crate::text::{Lang, say};
 
 /// Columns or rows that can still be read; more values than that share cells.
 const MOST: usize = 10;
@@ -22,6 +23,7 @@ const MOST: usize = 10;
 pub struct HeatMapFigure<'a> {
     pub state: &'a SweepState,
     pub diagnoses: &'a BTreeMap<TrialId, Diagnosis>,
+    pub lang: Lang,
 }
 
 /// What the runs of one cell came to.
@@ -120,7 +122,7 @@ impl Figure for HeatMapFigure<'_> {
     }
 
     fn draw(&self, canvas: &Canvas<'_>) -> Drawn {
-        let grid = self.grid();
+        let (lang, grid) = (self.lang, self.grid());
         let losses: Vec<f64> = grid
             .cells
             .iter()
@@ -129,17 +131,17 @@ impl Figure for HeatMapFigure<'_> {
             .collect();
         let range = bulk(&losses).unwrap_or((0.0, 1.0));
         let frame = Frame {
-            title: "Best validation loss by rank and learning rate".to_owned(),
-            subtitle: "best over the other parameters, nats per token; brighter is better"
-                .to_owned(),
+            title: say!(lang, PlotHeatMap),
+            subtitle: say!(lang, PlotHeatMapHint),
             x: grid.rates.axis("learning rate", number::rough_learning_rate),
             y: grid.ranks.axis("LoRA rank r", |rank| rank.to_string()),
-            legend: legend(&grid, &losses, range),
+            legend: legend(&grid, &losses, range, lang),
             grid: false,
+            lang,
         };
         let panel = Panel::framed(canvas, frame)?;
         if grid.cells.is_empty() {
-            return panel.remark("no runs yet");
+            return panel.remark(&say!(lang, PlotNoRuns));
         }
         let lowest = losses.iter().copied().fold(f64::INFINITY, f64::min);
         let columns = grid.rates.groups.len();
@@ -148,7 +150,7 @@ impl Figure for HeatMapFigure<'_> {
             for (column, &cell) in cells.iter().enumerate() {
                 let from = panel.at((column as f64, row as f64 + 1.0));
                 let to = panel.at((column as f64 + 1.0, row as f64));
-                draw_cell(canvas, cell, from, to, columns, range)?;
+                draw_cell(canvas, &cell_text(cell, columns, lang), ground(cell, range), from, to)?;
                 if cell == Cell::Loss(lowest) {
                     best = Some((from, to));
                 }
@@ -161,7 +163,7 @@ impl Figure for HeatMapFigure<'_> {
     }
 }
 
-fn legend(grid: &Grid, losses: &[f64], range: (f64, f64)) -> Vec<Entry> {
+fn legend(grid: &Grid, losses: &[f64], range: (f64, f64), lang: Lang) -> Vec<Entry> {
     let lowest = losses.iter().copied().fold(f64::INFINITY, f64::min);
     let highest = losses.iter().copied().fold(f64::NEG_INFINITY, f64::max).min(range.1);
     let mut legend = Vec::new();
@@ -169,45 +171,59 @@ fn legend(grid: &Grid, losses: &[f64], range: (f64, f64)) -> Vec<Entry> {
         legend.push(Entry::new("loss", Mark::Heading));
         for at in 0..6 {
             let loss = lowest + (highest - lowest) * f64::from(at) / 5.0;
-            legend.push(Entry::new(format!("{loss:.3}"), Mark::Area(color(loss, range), 1.0)));
+            legend.push(Entry::new(short(loss, lang), Mark::Area(color(loss, range), 1.0)));
         }
     }
-    legend.push(Entry::new("cells", Mark::Heading));
+    legend.push(Entry::new(say!(lang, PlotCells), Mark::Heading));
     if !losses.is_empty() {
-        legend.push(Entry::new("best", Mark::Line(Stroke::solid(INK, 7))));
+        legend.push(Entry::new(say!(lang, PlotBest), Mark::Line(Stroke::solid(INK, 7))));
     }
     let has = |wanted: Cell| grid.cells.iter().flatten().any(|cell| *cell == wanted);
     if has(Cell::Diverged) {
         legend.push(Entry::new("diverged", Mark::Area(GREY, 1.0)));
     }
     if has(Cell::Empty) {
-        legend.push(Entry::new("not tried", Mark::Area(EMPTY, 1.0)));
+        legend.push(Entry::new(say!(lang, PlotNotTried), Mark::Area(EMPTY, 1.0)));
     }
     if has(Cell::Unknown) {
-        legend.push(Entry::new("? not evaluated", Mark::Area(EMPTY, 1.0)));
+        legend.push(Entry::new(say!(lang, PlotUnknown), Mark::Area(EMPTY, 1.0)));
     }
     legend
 }
 
+fn short(loss: f64, lang: Lang) -> String {
+    lang.number(&format!("{loss:.3}")).into_owned()
+}
+
+fn cell_text(cell: Cell, columns: usize, lang: Lang) -> String {
+    match cell {
+        Cell::Empty => "–".to_owned(),
+        Cell::Unknown => "?".to_owned(),
+        Cell::Diverged => if columns > 6 { "div." } else { "diverged" }.to_owned(),
+        Cell::Loss(loss) => short(loss, lang),
+    }
+}
+
+fn ground(cell: Cell, range: (f64, f64)) -> RGBColor {
+    match cell {
+        Cell::Empty | Cell::Unknown => EMPTY,
+        Cell::Diverged => GREY,
+        Cell::Loss(loss) => color(loss, range),
+    }
+}
+
 fn draw_cell(
     canvas: &Canvas<'_>,
-    cell: Cell,
+    text: &str,
+    ground: RGBColor,
     from: (i32, i32),
     to: (i32, i32),
-    columns: usize,
-    range: (f64, f64),
 ) -> Drawn {
-    let (ground, text) = match cell {
-        Cell::Empty => (EMPTY, "–".to_owned()),
-        Cell::Unknown => (EMPTY, "?".to_owned()),
-        Cell::Diverged => (GREY, if columns > 6 { "div." } else { "diverged" }.to_owned()),
-        Cell::Loss(loss) => (color(loss, range), format!("{loss:.3}")),
-    };
     let gap = 2;
     canvas.fill((from.0 + gap, from.1 + gap), (to.0 - gap, to.1 - gap), ground, 1.0)?;
     let size = ((to.0 - from.0) / 4).clamp(20, 38) as u32;
     let ink = if ground == EMPTY { FAINT_INK } else { ink_on(ground) };
     let font = Font { size, bold: false, color: ink };
     let middle = (i32::midpoint(from.0, to.0), i32::midpoint(from.1, to.1));
-    canvas.text(&text, middle, Align::Center, font)
+    canvas.text(text, middle, Align::Center, font)
 }

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 use spec::{ReportSettings, SweepState, TrialId};
 
-use crate::diagnose::{Diagnosis, diagnose_all, diagnose_one};
+use crate::diagnose::{Diagnosis, diagnose_all};
 use crate::error::ReportError;
 use crate::text::Lang;
 use by_parameter::{Along, ByParameterFigure};
@@ -39,20 +39,24 @@ pub const MOST_RUN_PLOTS: usize = 48;
 /// Every picture of a sweep: those of the sweep first, then one for each of the best
 /// [`MOST_RUN_PLOTS`] runs. A picture that cannot be drawn is an error in its place and leaves the
 /// others alone.
-pub fn all_plots(state: &SweepState, settings: &ReportSettings) -> Vec<Result<Plot, ReportError>> {
-    let diagnoses = &diagnose_all(state, settings, Lang::En);
+pub fn all_plots(
+    state: &SweepState,
+    settings: &ReportSettings,
+    lang: Lang,
+) -> Vec<Result<Plot, ReportError>> {
+    let diagnoses = &diagnose_all(state, settings, lang);
     let evaluated = state.trials.values().filter_map(|t| Some((t.best()?.eval_loss, t.trial.id)));
     let mut evaluated: Vec<(f64, TrialId)> = evaluated.collect();
     evaluated.sort_by(|a, b| a.0.total_cmp(&b.0));
     evaluated.truncate(MOST_RUN_PLOTS);
     evaluated.sort_by_key(|(_, id)| *id);
-    let mut drawings = of_sweep(state, diagnoses);
+    let mut drawings = of_sweep(state, diagnoses, lang);
     for (_, id) in evaluated {
         let Some((trial, diagnosis)) = state.trials.get(&id).zip(diagnoses.get(&id)) else {
             continue;
         };
         let base = state.base_of(trial);
-        drawings.push(Box::new(move || render(&RunFigure { trial, base, diagnosis })));
+        drawings.push(Box::new(move || render(&RunFigure { trial, base, diagnosis, lang })));
     }
     draw_all(&drawings)
 }
@@ -62,8 +66,9 @@ pub fn all_plots(state: &SweepState, settings: &ReportSettings) -> Vec<Result<Pl
 pub fn sweep_plots(
     state: &SweepState,
     settings: &ReportSettings,
+    lang: Lang,
 ) -> Vec<Result<Plot, ReportError>> {
-    draw_all(&of_sweep(state, &diagnose_all(state, settings, Lang::En)))
+    draw_all(&of_sweep(state, &diagnose_all(state, settings, lang), lang))
 }
 
 /// A picture that is still to be drawn.
@@ -72,16 +77,17 @@ type Drawing<'a> = Box<dyn Fn() -> Result<Plot, ReportError> + Send + Sync + 'a>
 fn of_sweep<'a>(
     state: &'a SweepState,
     diagnoses: &'a BTreeMap<TrialId, Diagnosis>,
+    lang: Lang,
 ) -> Vec<Drawing<'a>> {
-    let overlay = move |quantity| render(&OverlayFigure { state, diagnoses, quantity });
-    let along = move |along| render(&ByParameterFigure { state, diagnoses, along });
+    let overlay = move |quantity| render(&OverlayFigure { state, diagnoses, quantity, lang });
+    let along = move |along| render(&ByParameterFigure { state, diagnoses, along, lang });
     vec![
         Box::new(move || overlay(Quantity::EvalLoss)),
         Box::new(move || overlay(Quantity::Gap)),
         Box::new(move || along(Along::LearningRate)),
         Box::new(move || along(Along::Rank)),
-        Box::new(move || render(&HeatMapFigure { state, diagnoses })),
-        Box::new(move || render(&ScatterFigure { state, diagnoses })),
+        Box::new(move || render(&HeatMapFigure { state, diagnoses, lang })),
+        Box::new(move || render(&ScatterFigure { state, diagnoses, lang })),
     ]
 }
 
@@ -96,9 +102,10 @@ pub fn run_plot(
     state: &SweepState,
     trial: TrialId,
     settings: &ReportSettings,
+    lang: Lang,
 ) -> Option<Result<Plot, ReportError>> {
+    let diagnosis = &diagnose_all(state, settings, lang).remove(&trial)?;
     let trial = state.trials.get(&trial)?;
-    let diagnosis = &diagnose_one(trial, state, settings, Lang::En);
     let base = state.base_of(trial);
-    Some(render(&RunFigure { trial, base, diagnosis }))
+    Some(render(&RunFigure { trial, base, diagnosis, lang }))
 }

@@ -16,6 +16,7 @@ use super::series::from_base;
 use super::shades::flags_legend;
 use crate::diagnose::{Diagnosis, Flag, Reference};
 use crate::number;
+use crate::text::{Lang, say};
 
 /// What is drawn over the epochs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,7 @@ pub struct OverlayFigure<'a> {
     pub state: &'a SweepState,
     pub diagnoses: &'a BTreeMap<TrialId, Diagnosis>,
     pub quantity: Quantity,
+    pub lang: Lang,
 }
 
 struct Curve<'a> {
@@ -92,15 +94,18 @@ impl OverlayFigure<'_> {
         self.state.base.as_ref().map(|base| base.eval_loss)
     }
 
-    fn legend(&self, curves: &[Curve<'_>]) -> Vec<Entry> {
-        let mut legend = flags_legend(curves.iter().map(|curve| curve.flag));
-        legend.push(Entry::new("marks", Mark::Heading));
-        if self.quantity == Quantity::EvalLoss && self.base().is_some() {
-            legend.push(Entry::new("base model", Mark::Line(Stroke::dashed(GREY, 3))));
+    fn legend(&self, curves: &[Curve<'_>], range: (f64, f64)) -> Vec<Entry> {
+        let lang = self.lang;
+        let mut legend = flags_legend(curves.iter().map(|curve| curve.flag), lang);
+        legend.push(Entry::new(say!(lang, PlotMarks), Mark::Heading));
+        let is_shown = |base: f64| (range.0..=range.1).contains(&base);
+        if self.quantity == Quantity::EvalLoss && self.base().is_some_and(is_shown) {
+            legend.push(Entry::new(say!(lang, PlotBaseModel), Mark::Line(Stroke::dashed(GREY, 3))));
         }
         if !curves.is_empty() {
-            legend.push(Entry::new("best run", Mark::Line(Stroke::solid(INK, 8))));
-            legend.push(Entry::new("best evaluation", Mark::Symbol(Symbol::Ring, INK)));
+            legend.push(Entry::new(say!(lang, PlotBestRun), Mark::Line(Stroke::solid(INK, 8))));
+            legend
+                .push(Entry::new(say!(lang, PlotBestEvaluation), Mark::Symbol(Symbol::Ring, INK)));
         }
         if curves.iter().any(|c| c.flag == Flag::Overfit) {
             legend.push(Entry::new("overfit", Mark::Symbol(Symbol::Triangle, INK)));
@@ -113,29 +118,35 @@ impl OverlayFigure<'_> {
 
     fn frame(&self, curves: &[Curve<'_>]) -> Frame {
         let last = curves.iter().filter_map(|c| c.points.last()).map(|p| p.0).fold(0.0, f64::max);
-        let n = number::count(self.state.trials.len(), "run");
+        let lang = self.lang;
+        let runs = match self.state.trials.len() {
+            1 => say!(lang, OneRun),
+            n => say!(lang, AllRuns, n.to_string()),
+        };
+        let range = self.range(curves);
         let diverged = self.diagnoses.values().any(|d| d.flag == Flag::Diverged);
         let shown = curves.iter().any(|curve| curve.flag == Flag::Diverged);
-        let left_out = if diverged && !shown { "; diverged runs are left out" } else { "" };
+        let left_out = if diverged && !shown { say!(lang, PlotLeftOut) } else { String::new() };
         let (title, subtitle, y) = match self.quantity {
             Quantity::EvalLoss => (
-                "Validation loss of all runs",
-                format!("{n}; lower is better, an upward turn is overfitting"),
-                "validation loss (nats per token)",
+                say!(lang, PlotAllRuns),
+                say!(lang, PlotAllRunsHint, runs),
+                say!(lang, PlotValidationLoss),
             ),
             Quantity::Gap => (
-                "Generalisation gap of all runs",
-                format!("{n}; validation minus train loss, both in evaluation mode{left_out}"),
-                "gap (nats per token)",
+                say!(lang, PlotAllGaps),
+                say!(lang, PlotAllGapsHint, runs, left_out),
+                say!(lang, PlotGap),
             ),
         };
         Frame {
-            title: title.to_owned(),
+            title,
             subtitle,
             x: Axis::epochs(last),
-            y: Axis::linear(y, self.range(curves)),
-            legend: self.legend(curves),
+            y: Axis::linear(&y, range),
+            legend: self.legend(curves, range),
             grid: true,
+            lang,
         }
     }
 
@@ -148,10 +159,11 @@ impl OverlayFigure<'_> {
         };
         panel.marker(point, Symbol::Ring, 13, INK)?;
         let id = curve.trial.trial.id;
-        let text = match self.quantity {
-            Quantity::EvalLoss => format!("trial {id}: {}", number::loss(point.1)),
-            Quantity::Gap => format!("trial {id}: {}", number::change(point.1)),
+        let value = match self.quantity {
+            Quantity::EvalLoss => number::loss(point.1),
+            Quantity::Gap => number::change(point.1),
         };
+        let text = say!(self.lang, PlotTrial, id.to_string(), value);
         panel.annotate(&text, point, SMALL)
     }
 }
@@ -173,7 +185,7 @@ impl Figure for OverlayFigure<'_> {
             (Quantity::Gap, _) => panel.level(0.0, Stroke::solid(GREY, 2))?,
         }
         if curves.is_empty() {
-            return panel.remark("no run has been evaluated");
+            return panel.remark(&say!(self.lang, PlotNoRun));
         }
         let alpha = (25.0 / curves.len() as f64).clamp(0.3, 0.9);
         let width = if curves.len() > 40 { 2 } else { 4 };

@@ -8,6 +8,7 @@ use super::axis::Axis;
 use super::canvas::{Align, Canvas, Drawn, Failure, Font, Pixel, SIZE, Stroke, Symbol};
 use super::clip::{Point, clip};
 use super::palette::{FAINT_INK, GRID, INK};
+use crate::text::Lang;
 
 const TITLE: Font = Font { size: 44, bold: true, color: INK };
 const SUBTITLE: Font = Font { size: 29, bold: false, color: FAINT_INK };
@@ -54,6 +55,8 @@ pub struct Frame {
     pub legend: Vec<Entry>,
     /// Draw lines at the ticks.
     pub grid: bool,
+    /// The language of the numbers at the ticks.
+    pub lang: Lang,
 }
 
 /// The inside of a frame, in data coordinates.
@@ -61,6 +64,7 @@ pub struct Panel<'a, 'p> {
     pub canvas: &'a Canvas<'p>,
     x: Axis,
     y: Axis,
+    lang: Lang,
     right: i32,
     /// Lines and markers drawn so far, which labels keep clear of.
     inked: RefCell<Vec<(Pixel, Pixel)>>,
@@ -71,10 +75,12 @@ impl<'a, 'p> Panel<'a, 'p> {
     pub fn framed(canvas: &'a Canvas<'p>, frame: Frame) -> Result<Self, Failure> {
         canvas.text(&frame.title, (LEFT, 50), Align::Left, TITLE)?;
         canvas.text(&frame.subtitle, (LEFT, 104), Align::Left, SUBTITLE)?;
-        let legend = without_empty_headings(frame.legend);
+        let Frame { x, y, legend, grid, lang, .. } = frame;
+        let legend = without_empty_headings(legend);
         let right = SIZE.0 as i32 - RIGHT_MARGIN - legend_width(canvas, &legend)?;
-        let panel = Self { canvas, x: frame.x, y: frame.y, right, inked: RefCell::default() };
-        panel.axes(frame.grid)?;
+        let inked = RefCell::default();
+        let panel = Self { canvas, x, y, lang, right, inked };
+        panel.axes(grid)?;
         panel.legend(&legend)?;
         Ok(panel)
     }
@@ -208,6 +214,7 @@ impl<'a, 'p> Panel<'a, 'p> {
         let ((left, top), (right, bottom)) = self.corners();
         let mut free_from = i32::MIN;
         for (at, label) in &self.x.ticks {
+            let label = &*self.lang.number(label);
             let x = self.at((*at, self.y.low)).0;
             if grid {
                 self.canvas.line(&[(x, top), (x, bottom)], thin)?;
@@ -223,7 +230,7 @@ impl<'a, 'p> Panel<'a, 'p> {
             if grid {
                 self.canvas.line(&[(left, y), (right, y)], thin)?;
             }
-            self.canvas.text(label, (left - 16, y), Align::Right, LABEL)?;
+            self.canvas.text(&self.lang.number(label), (left - 16, y), Align::Right, LABEL)?;
         }
         let axis = Stroke::solid(FAINT_INK, 2);
         self.canvas.line(&[(left, top), (left, bottom), (right, bottom)], axis)?;

@@ -4,7 +4,7 @@ use spec::{Evaluation, TrialState};
 
 use super::axis::Axis;
 use super::canvas::{Align, Canvas, Drawn, Font, Stroke, Symbol};
-use super::clip::Point;
+use super::clip::{Point, clip};
 use super::palette::{BLUE, GREEN, GREY, INK, VERMILLION};
 use super::panel::{Entry, Frame, Mark, Panel, SMALL};
 use super::range::robust_with;
@@ -14,6 +14,7 @@ use crate::compare::Z95;
 use crate::diagnose::{Diagnosis, Flag, Note};
 use crate::number;
 use crate::parameters;
+use crate::text::{Lang, say};
 
 const SHADE: f64 = 0.13;
 const BAND: f64 = 0.3;
@@ -23,6 +24,7 @@ pub struct RunFigure<'a> {
     pub trial: &'a TrialState,
     pub base: Option<&'a Evaluation>,
     pub diagnosis: &'a Diagnosis,
+    pub lang: Lang,
 }
 
 impl RunFigure<'_> {
@@ -31,6 +33,7 @@ impl RunFigure<'_> {
     }
 
     fn frame(&self, curves: [&[Point]; 3]) -> Frame {
+        let lang = self.lang;
         let config = &self.trial.trial.config;
         let shown: Vec<_> = parameters::most_tuned().collect();
         // The turn of the validation loss is what the picture is for: neither the base model, from
@@ -38,52 +41,55 @@ impl RunFigure<'_> {
         let own = curves[..2].iter().flat_map(|curve| curve.iter().filter(|p| p.0 > 0.0));
         let heights: Vec<f64> = own.map(|p| p.1).collect();
         let base = self.base.map(|base| base.eval_loss);
+        let range = robust_with(&heights, base).unwrap_or((0.0, 1.0));
+        // What lies out of the axis has no entry: a reader would look for it in vain.
+        let is_shown = |loss: &f64| (range.0..=range.1).contains(loss);
         let last = curves.iter().filter_map(|curve| curve.last()).map(|p| p.0).fold(0.0, f64::max);
         let mut legend = vec![
             Entry::new("validation", Mark::Both(Stroke::solid(VERMILLION, 5), Symbol::Disc)),
             Entry::new("train", Mark::Both(Stroke::solid(BLUE, 5), Symbol::Square)),
         ];
         if !self.diagnosis.smooth.is_empty() {
-            legend.push(Entry::new("smooth, 95 %", Mark::Area(VERMILLION, BAND)));
+            legend.push(Entry::new(say!(lang, PlotSmooth), Mark::Area(VERMILLION, BAND)));
         }
-        if !curves[2].is_empty() {
+        if !clip(curves[2], range.0, range.1).is_empty() {
             let mark = Mark::Both(Stroke::solid(GREEN, 4), Symbol::Triangle);
             legend.push(Entry::new("retention", mark));
         }
-        if base.is_some() {
-            let label = "base, validation";
+        if base.as_ref().is_some_and(is_shown) {
+            let label = say!(lang, PlotBaseValidation);
             legend.push(Entry::new(label, Mark::Line(Stroke::dashed(GREY, 3))));
         }
         if self.trial.best().is_some() {
-            legend.push(Entry::new("best evaluation", Mark::Symbol(Symbol::Ring, INK)));
+            legend
+                .push(Entry::new(say!(lang, PlotBestEvaluation), Mark::Symbol(Symbol::Ring, INK)));
         }
         if self.diagnosis.overfit.is_some() {
-            legend.push(Entry::new("overfitting", Mark::Area(VERMILLION, SHADE)));
+            legend.push(Entry::new(say!(lang, PlotOverfitting), Mark::Area(VERMILLION, SHADE)));
         }
         Frame {
-            title: format!("Trial {}: {}", self.trial.trial.id, self.headline()),
+            title: say!(lang, PlotTrialTitle, self.trial.trial.id.to_string(), self.headline()),
             subtitle: parameters::describe(config, &shown),
             x: Axis::epochs(last),
-            y: Axis::linear(
-                "loss (nats per token)",
-                robust_with(&heights, base).unwrap_or((0.0, 1.0)),
-            ),
+            y: Axis::linear(&say!(lang, PlotLoss), range),
             legend,
             grid: true,
+            lang,
         }
     }
 
     fn headline(&self) -> String {
+        let lang = self.lang;
         let memorizes = self.diagnosis.notes.contains(&Note::Memorizing);
         match (self.diagnosis.flag, self.diagnosis.memorizes_from.filter(|_| memorizes)) {
-            (Flag::Ok, Some(from)) => format!("memorizes from epoch {} on", number::epoch(from)),
-            (Flag::Ok, None) => "no problem found".to_owned(),
+            (Flag::Ok, Some(from)) => say!(lang, PlotMemorizes, number::epoch(from)),
+            (Flag::Ok, None) => say!(lang, PlotNoProblem),
             (Flag::Overfit, _) => {
                 let probability = self.diagnosis.overfit_probability.unwrap_or_default();
-                format!("overfits (probability {})", number::percent(probability))
+                say!(lang, PlotOverfits, number::percent(probability))
             }
-            (Flag::Underfit, _) => "underfits".to_owned(),
-            (Flag::TooSlow, _) => "too slow".to_owned(),
+            (Flag::Underfit, _) => say!(lang, PlotUnderfits),
+            (Flag::TooSlow, _) => say!(lang, PlotTooSlow),
             (flag, _) => flag.name().to_owned(),
         }
     }
@@ -111,8 +117,9 @@ impl RunFigure<'_> {
 
     fn label_overfitting(&self, panel: &Panel<'_, '_>) -> Drawn {
         let Some(overfit) = &self.diagnosis.overfit else { return Ok(()) };
-        let text = format!(
-            "overfits after epoch {}: {} ({})",
+        let text = say!(
+            self.lang,
+            PlotOverfitsAfter,
             number::epoch(overfit.best_epoch),
             number::change(overfit.rise),
             number::percent(overfit.rise_share)
@@ -158,13 +165,13 @@ impl Figure for RunFigure<'_> {
         }
         self.label_overfitting(&panel)?;
         let Some(best) = self.trial.best() else {
-            return panel.remark("not evaluated");
+            return panel.remark(&say!(self.lang, PlotNotEvaluated));
         };
         let point = (best.epoch, best.eval_loss);
         panel.marker(point, Symbol::Ring, 14, INK)?;
         panel.marker(point, Symbol::Disc, 8, VERMILLION)?;
-        let text =
-            format!("best {} at epoch {}", number::loss(best.eval_loss), number::epoch(best.epoch));
+        let (loss, epoch) = (number::loss(best.eval_loss), number::epoch(best.epoch));
+        let text = say!(self.lang, PlotBestAt, loss, epoch);
         panel.annotate(&text, point, SMALL)
     }
 }

@@ -14,11 +14,13 @@ use super::render::Figure;
 use super::shades::flags_legend;
 use crate::diagnose::{Diagnosis, Flag, Reference};
 use crate::number;
+use crate::text::{Lang, say};
 
 /// Gap against validation loss.
 pub struct ScatterFigure<'a> {
     pub state: &'a SweepState,
     pub diagnoses: &'a BTreeMap<TrialId, Diagnosis>,
+    pub lang: Lang,
 }
 
 fn place(evaluation: &Evaluation) -> Option<Point> {
@@ -53,38 +55,38 @@ impl ScatterFigure<'_> {
     }
 
     fn frame(&self) -> Frame {
-        let shown = self.shown();
+        let (lang, shown) = (self.lang, self.shown());
         let ends = || {
             let pairs = shown.iter().flat_map(|trial| [trial.best(), trial.last()]);
             pairs.flatten().filter_map(place)
         };
         let x: Vec<f64> = ends().map(|p| p.0).collect();
         let y: Vec<f64> = ends().map(|p| p.1).collect();
-        let mut legend = flags_legend(shown.iter().map(|trial| self.flag(trial)));
-        legend.push(Entry::new("at its best", Mark::Heading));
-        legend.push(Entry::new("run", Mark::Symbol(Symbol::Disc, INK)));
+        let mut legend = flags_legend(shown.iter().map(|trial| self.flag(trial)), lang);
+        legend.push(Entry::new(say!(lang, PlotAtBest), Mark::Heading));
+        legend.push(Entry::new(say!(lang, PlotRun), Mark::Symbol(Symbol::Disc, INK)));
         let any = |flag: Flag| shown.iter().any(|trial| self.flag(trial) == flag);
         if any(Flag::Overfit) {
-            legend.push(Entry::new("overfit run", Mark::Symbol(Symbol::Triangle, INK)));
+            legend
+                .push(Entry::new(say!(lang, PlotOverfitRun), Mark::Symbol(Symbol::Triangle, INK)));
         }
         if any(Flag::Diverged) {
-            legend.push(Entry::new("diverged run", Mark::Symbol(Symbol::Cross, INK)));
+            legend.push(Entry::new(say!(lang, PlotDivergedRun), Mark::Symbol(Symbol::Cross, INK)));
         }
-        legend.push(Entry::new("to its end", Mark::Line(Stroke::solid(GREY, 3))));
+        legend.push(Entry::new(say!(lang, PlotToEnd), Mark::Line(Stroke::solid(GREY, 3))));
+        let left_out = if self.leaves_out() { say!(lang, PlotLeftOut) } else { String::new() };
         Frame {
-            title: "Gap against validation loss".to_owned(),
-            subtitle: format!(
-                "left is better; a tail to the upper right is overfitting{}",
-                if self.leaves_out() { "; diverged runs are left out" } else { "" }
-            ),
-            x: Axis::linear("validation loss (nats per token)", robust(&x).unwrap_or((0.0, 1.0))),
+            title: say!(lang, PlotGapTitle),
+            subtitle: say!(lang, PlotGapHint, left_out),
+            x: Axis::linear(&say!(lang, PlotValidationLoss), robust(&x).unwrap_or((0.0, 1.0))),
             y: Axis::linear(
-                "gap (nats per token)",
+                &say!(lang, PlotGap),
                 whole(y.iter().copied().chain((!y.is_empty()).then_some(0.0)))
                     .unwrap_or((0.0, 1.0)),
             ),
             legend,
             grid: true,
+            lang,
         }
     }
 }
@@ -114,14 +116,13 @@ impl Figure for ScatterFigure<'_> {
         }
         let best = Reference::of(self.state).best;
         let Some((trial, evaluation)) = best.and_then(|trial| Some((trial, trial.best()?))) else {
-            return panel.remark("no run has been evaluated");
+            return panel.remark(&say!(self.lang, PlotNoRun));
         };
         let Some(at) = place(evaluation) else {
-            return panel.remark("the train loss was not measured");
+            return panel.remark(&say!(self.lang, PlotNoTrainLoss));
         };
         panel.outlined(at, radius + 8, INK)?;
-        let text = format!("best: trial {}", trial.trial.id);
-        let loss = number::loss(evaluation.eval_loss);
-        panel.annotate(&format!("{text}, {loss}"), at, SMALL)
+        let (id, loss) = (trial.trial.id.to_string(), number::loss(evaluation.eval_loss));
+        panel.annotate(&say!(self.lang, PlotBestTrial, id, loss), at, SMALL)
     }
 }

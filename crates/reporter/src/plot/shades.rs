@@ -9,6 +9,7 @@ use super::canvas::Stroke;
 use super::palette::{BLUE, of_flag, ordered, viridis};
 use super::panel::{Entry, Mark};
 use crate::diagnose::Flag;
+use crate::text::{Lang, say};
 
 /// Values that a legend lists one by one; more are told apart by shade alone.
 pub const LISTED: usize = 8;
@@ -46,9 +47,9 @@ impl Shades {
 }
 
 /// The flags that runs have, with their colours.
-pub fn flags_legend(flags: impl Iterator<Item = Flag>) -> Vec<Entry> {
+pub fn flags_legend(flags: impl Iterator<Item = Flag>, lang: Lang) -> Vec<Entry> {
     let present: BTreeSet<Flag> = flags.collect();
-    let mut entries = vec![Entry::new("flag", Mark::Heading)];
+    let mut entries = vec![Entry::new(say!(lang, PlotFlag), Mark::Heading)];
     entries.extend(
         present
             .into_iter()

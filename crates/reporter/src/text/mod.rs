@@ -5,6 +5,7 @@
 //! the same in every language. A text without a translation does not compile.
 
 mod page;
+mod reasons;
 mod words;
 
 use std::borrow::Cow;
@@ -63,7 +64,11 @@ impl Lang {
 
     /// The text with `values` in its places.
     pub fn say(self, text: Text, values: &[&str]) -> String {
-        let mut rest = self.template(text);
+        self.fill(self.template(text), values)
+    }
+
+    fn fill(self, template: &str, values: &[&str]) -> String {
+        let mut rest = template;
         let mut out = String::with_capacity(rest.len() + 16);
         while let Some((before, after)) = rest.split_once('{') {
             out.push_str(before);

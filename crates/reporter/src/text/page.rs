@@ -72,6 +72,11 @@ pub const LABELS: &[(&str, &str, &str)] = &[
     ("overfit_region", "overfit", "overfit"),
     ("smooth", "smooth validation, 95 %", "validation làm trơn, 95 %"),
     ("show_base", "from the base model on, log axis", "tính từ mô hình gốc, trục log"),
+    (
+        "zoom_hint",
+        "drag over epochs to see these alone; a double click shows all of them",
+        "kéo chuột qua các epoch để chỉ xem phần đó; nhấp đúp để xem lại tất cả",
+    ),
     ("overfit_probability", "probability of overfitting", "xác suất overfit"),
     (
         "shared",

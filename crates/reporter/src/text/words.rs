@@ -260,10 +260,10 @@ texts! {
         "File sweep không còn cấu hình này: lượt chạy không được so sánh với các lượt khác.";
     WentOn: "It was stopped at step {0} ({1}) and went on later ({2}).",
         "Đã dừng ở bước {0} ({1}) rồi chạy tiếp sau đó ({2}).";
-    NeverBelowBase: "Validation loss never fell below the base model's {0}; it rose by {1} to {2} at epoch {3}, clearly from epoch {4} on{5}.",
-        "Validation loss chưa bao giờ xuống dưới mức {0} của mô hình gốc; nó tăng {1} lên {2} tại epoch {3}, rõ rệt từ epoch {4}{5}.";
-    Overfit: "Validation loss was lowest at epoch {0}; its level (two evaluations in a row, estimated without their noise) rose from {1} by {2} to {3} at epoch {4}, likely from epoch {5} on{6}.",
-        "Validation loss thấp nhất tại epoch {0}; mức loss của hai lần đánh giá liên tiếp (ước tính, đã bỏ nhiễu) tăng từ {1} thêm {2} lên {3} tại epoch {4}, có khả năng từ epoch {5}{6}.";
+    NeverBelowBase: "Validation loss never fell below the base model's {0}; it rose by {1} to {2} at epoch {3}{5}. At epoch {4} the rise first stands out from the noise.",
+        "Validation loss chưa bao giờ xuống dưới mức {0} của mô hình gốc; nó tăng {1} lên {2} tại epoch {3}{5}. Từ epoch {4}, mức tăng mới vượt khỏi nhiễu.";
+    Overfit: "Validation loss was lowest at epoch {0}; its level (two evaluations in a row, estimated without their noise) rose from {1} by {2} to {3} at epoch {4}{6}. At epoch {5} the rise first stands out from the noise.",
+        "Validation loss thấp nhất tại epoch {0}; mức loss của hai lần đánh giá liên tiếp (ước tính, đã bỏ nhiễu) tăng từ {1} thêm {2} lên {3} tại epoch {4}{6}. Từ epoch {5}, mức tăng mới vượt khỏi nhiễu.";
     WhileTrainLoss: ", while train loss went from {0} to {1}",
         ", trong khi train loss đi từ {0} đến {1}";
     RiseWithError: "{0} ± {1} ({2}; probability of overfitting {3})",
@@ -292,8 +292,8 @@ texts! {
         "Giảm learning rate (hiện là {0}).";
     LowerRateNothingHelped: "Lower the learning rate (now {0}): no amount of training helped.",
         "Giảm learning rate (hiện là {0}): huấn luyện bao lâu cũng không có ích.";
-    StopAt: "Stop at epoch {0}, or lower the learning rate (now {1}).",
-        "Dừng ở epoch {0}, hoặc giảm learning rate (hiện là {1}).";
+    StopAt: "Stop at epoch {0}, where validation loss was lowest, or lower the learning rate (now {1}).",
+        "Dừng ở epoch {0}, nơi validation loss thấp nhất, hoặc giảm learning rate (hiện là {1}).";
     RaiseRateAlone: "Raise the learning rate (now {0}).",
         "Tăng learning rate (hiện là {0}).";
     RaiseRate: "Raise the learning rate (now {0}) or train for more epochs.",
@@ -316,4 +316,138 @@ texts! {
         "Lượt này bị dừng sớm nên các loss của nó nói lên rất ít về cấu hình.";
     Here: "{0} {1} (here {2})",
         "{0} {1} (ở đây là {2})";
+
+    // Two runs side by side.
+    CompareError: "standard error",
+        "sai số chuẩn";
+    CompareBestEpoch: "best epoch",
+        "epoch tốt nhất";
+    CompareSeconds: "seconds",
+        "giây";
+    CompareNotEnded: "Preliminary: {0} has not ended, so the two are not compared.",
+        "Tạm thời: {0} chưa kết thúc nên hai lượt chưa được so sánh.";
+    CompareNoneEnded: "Preliminary: neither has ended ({0}), so they are not compared.",
+        "Tạm thời: cả hai lượt đều chưa kết thúc ({0}) nên chưa được so sánh.";
+    CompareOtherExamples: "They were not measured on the same validation examples (or by an older version, which did not keep single losses): only their means can be set side by side.",
+        "Hai lượt không được đo trên cùng các mẫu validation (hoặc được đo bởi phiên bản cũ, không lưu loss của từng mẫu): chỉ có thể đặt các giá trị trung bình cạnh nhau.";
+    CompareInterval: "95 % {0} to {1}, rows and seeds",
+        "95 %: từ {0} đến {1}, gồm cả dữ liệu và seed";
+    CompareSeeds: "They differ in the seed alone: {0} minus {1} is {2}.",
+        "Hai lượt chỉ khác seed: {0} trừ {1} bằng {2}.";
+    CompareBetter: "{0} is better than {1}, and its configuration is expected to be with other seeds: {2} ({3}).",
+        "{0} tốt hơn {1}, và với seed khác cấu hình này dự kiến vẫn tốt hơn: {2} ({3}).";
+    CompareTied: "Tied: {0} minus {1} is {2} ({3}).",
+        "Ngang nhau: {0} trừ {1} bằng {2} ({3}).";
+    CompareBetterOnRows: "On rows like these, this run of {0} is better than this run of {1}; with other seeds that may turn around: {2} ({3}). Trials of both under more seeds (`replicates`) would tell.",
+        "Trên dữ liệu như thế này, lượt {0} tốt hơn lượt {1}; với seed khác kết quả có thể đảo ngược: {2} ({3}). Chạy cả hai cấu hình với thêm seed (`replicates`) sẽ cho biết.";
+
+    // Why a run was stopped, in a table.
+    TargetReachedShort: "target {0} reached",
+        "đã đạt mục tiêu {0}";
+    StoppedByPersonShort: "stopped by a person",
+        "được yêu cầu dừng";
+    LeftSpaceShort: "left the search space",
+        "không còn trong không gian tìm kiếm";
+
+    // Pictures.
+    PlotFlag: "flag",
+        "trạng thái";
+    PlotSmooth: "smooth, 95 %",
+        "làm trơn, 95 %";
+    PlotBaseValidation: "base, validation",
+        "validation, mô hình gốc";
+    PlotBestEvaluation: "best evaluation",
+        "lần đánh giá tốt nhất";
+    PlotOverfitting: "overfitting",
+        "đoạn overfit";
+    PlotTrialTitle: "Trial {0}: {1}",
+        "Lượt {0}: {1}";
+    PlotLoss: "loss (nats per token)",
+        "loss (nat/token)";
+    PlotMemorizes: "memorizes from epoch {0} on",
+        "học thuộc lòng từ epoch {0}";
+    PlotNoProblem: "no problem found",
+        "không phát hiện vấn đề";
+    PlotOverfits: "overfits (probability {0})",
+        "overfit (xác suất {0})";
+    PlotUnderfits: "underfits",
+        "underfit";
+    PlotTooSlow: "too slow",
+        "quá chậm";
+    PlotOverfitsAfter: "overfits after epoch {0}: {1} ({2})",
+        "overfit sau epoch {0}: {1} ({2})";
+    PlotNotEvaluated: "not evaluated",
+        "chưa được đánh giá";
+    PlotBestAt: "best {0} at epoch {1}",
+        "tốt nhất {0} tại epoch {1}";
+    PlotMarks: "marks",
+        "ký hiệu";
+    PlotBaseModel: "base model",
+        "mô hình gốc";
+    PlotBestRun: "best run",
+        "lượt tốt nhất";
+    PlotLeftOut: "; diverged runs are left out",
+        "; không vẽ các lượt phân kỳ";
+    PlotAllRuns: "Validation loss of all runs",
+        "Validation loss của mọi lượt";
+    PlotAllRunsHint: "{0}; lower is better, an upward turn is overfitting",
+        "{0}; càng thấp càng tốt, đường cong quay lên là overfit";
+    PlotValidationLoss: "validation loss (nats per token)",
+        "validation loss (nat/token)";
+    PlotAllGaps: "Generalisation gap of all runs",
+        "Gap của mọi lượt";
+    PlotAllGapsHint: "{0}; validation minus train loss, both in evaluation mode{1}",
+        "{0}; validation loss trừ train loss, cả hai đo ở chế độ đánh giá{1}";
+    PlotGap: "gap (nats per token)",
+        "gap (nat/token)";
+    PlotTrial: "trial {0}: {1}",
+        "lượt {0}: {1}";
+    PlotNoRun: "no run has been evaluated",
+        "chưa có lượt nào được đánh giá";
+    PlotAtBest: "at its best",
+        "tại điểm tốt nhất";
+    PlotRun: "run",
+        "lượt";
+    PlotOverfitRun: "overfit run",
+        "lượt overfit";
+    PlotDivergedRun: "diverged run",
+        "lượt phân kỳ";
+    PlotToEnd: "to its end",
+        "đến cuối";
+    PlotGapTitle: "Gap against validation loss",
+        "Gap so với validation loss";
+    PlotGapHint: "left is better; a tail to the upper right is overfitting{0}",
+        "bên trái tốt hơn; đuôi kéo lên phía trên bên phải là overfit{0}";
+    PlotNoTrainLoss: "the train loss was not measured",
+        "train loss không được đo";
+    PlotBestTrial: "best: trial {0}, {1}",
+        "tốt nhất: lượt {0}, {1}";
+    PlotBaseAbove: "base {0} (above)",
+        "mô hình gốc {0} (ở trên)";
+    PlotBaseAt: "base {0}",
+        "mô hình gốc {0}";
+    PlotBestAgainst: "Best validation loss against {0}",
+        "Validation loss tốt nhất theo {0}";
+    PlotBestAgainstHint: "each run at its best evaluation, best over the other parameters",
+        "mỗi lượt tại lần đánh giá tốt nhất, tốt nhất theo các tham số khác";
+    PlotRates: "learning rate (log scale)",
+        "learning rate (thang log)";
+    PlotRanks: "LoRA rank r (log scale)",
+        "LoRA rank r (thang log)";
+    PlotBestLoss: "best validation loss (nats per token)",
+        "validation loss tốt nhất (nat/token)";
+    PlotHeatMap: "Best validation loss by rank and learning rate",
+        "Validation loss tốt nhất theo rank và learning rate";
+    PlotHeatMapHint: "best over the other parameters, nats per token; brighter is better",
+        "tốt nhất theo các tham số khác, nat/token; càng sáng càng tốt";
+    PlotNoRuns: "no runs yet",
+        "chưa có lượt nào";
+    PlotCells: "cells",
+        "ô";
+    PlotBest: "best",
+        "tốt nhất";
+    PlotNotTried: "not tried",
+        "chưa thử";
+    PlotUnknown: "? not evaluated",
+        "? chưa đánh giá";
 }

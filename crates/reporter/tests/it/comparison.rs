@@ -96,6 +96,23 @@ fn pairing_sees_differences_far_below_the_spread_between_examples() {
     assert_eq!(compared(&state).tied, [TrialId(1)]);
 }
 
+/// Under one seed, nearly the same settings give nearly the same adapter, whose losses differ by next to
+/// nothing on every row. Another seed differs by more, and says who is better anew.
+#[test]
+fn nearly_the_same_settings_under_one_seed_are_tied_by_what_another_seed_does() {
+    let mut state = measured(&[truth(8, 1.0), truth(8, 1.001)], 150, 0.0005, 4);
+    let second = state.trials.get_mut(&TrialId(2)).expect("the second run");
+    second.trial.config.weight_decay = 0.1;
+    // Training moved every row by something else.
+    let base = state.base_examples.as_mut().expect("the base model's losses");
+    base.nll.iter_mut().enumerate().for_each(|(at, x)| *x *= if at % 2 == 0 { 1.3 } else { 0.7 });
+    let comparison = compared(&state);
+    assert_eq!(comparison.tied, [TrialId(1), TrialId(2)]);
+    assert_eq!(comparison.tied_on_rows, [TrialId(1)]);
+    let repeat = comparison.repeat.expect("repeating them would tell");
+    assert_eq!((repeat.tied, repeat.top), (2, 2));
+}
+
 #[test]
 fn among_ties_the_lowest_rank_is_chosen_and_the_report_says_so() {
     let runs = [truth(64, 1.0), truth(16, 1.001), truth(4, 1.0015), truth(2, 1.6)];

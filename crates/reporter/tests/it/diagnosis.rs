@@ -174,6 +174,24 @@ fn a_rate_is_too_high_when_a_lower_one_came_further_at_the_same_rank_with_no_mor
 }
 
 #[test]
+fn of_the_runs_that_came_further_the_best_is_named() {
+    let mut state = SweepState::default();
+    state.apply(&Event::BaseEvaluated { evaluation: sweeps::base() });
+    for (number, last) in (1..).zip([1.7, 1.0, 0.9, 1.1]) {
+        let (id, rate) = (TrialId(number), if number == 1 { 1e-2 } else { 1e-3 });
+        let config = sweeps::config(8, rate, 3);
+        state.apply(&Event::proposed(spec::Trial { id, config }));
+        for evaluation in curve(&[(1.8, 1.8), (last, last), (last, last)]) {
+            state.apply(&Event::Evaluated { trial: id, evaluation });
+        }
+        state.apply(&Event::TrialFinished { trial: id, outcome: Outcome::Completed });
+    }
+    let mut diagnoses = diagnose_all(&state, &ReportSettings::default(), Lang::En);
+    let first = diagnoses.remove(&TrialId(1)).expect("a diagnosis");
+    assert!(first.explanation.contains("Trial 003, of the same rank"), "{}", first.explanation);
+}
+
+#[test]
 fn what_the_trainer_says_comes_before_any_curve() {
     let state = sweeps::quickstart();
     let diagnoses = diagnose_all(&state, &ReportSettings::default(), Lang::En);

@@ -4,18 +4,18 @@
 use std::fs;
 use std::path::PathBuf;
 
-use reporter::ReportError;
 use reporter::plot::{Plot, all_plots, sweep_plots};
+use reporter::{Lang, ReportError};
 use spec::{Event, ReportSettings, SweepState, Trial, TrialId};
 
 use crate::sweeps;
 
 fn drawn(folder: &str, state: &SweepState) -> Vec<Plot> {
-    kept(folder, all_plots(state, &ReportSettings::default()))
+    kept(folder, all_plots(state, &ReportSettings::default(), Lang::En))
 }
 
 fn drawn_as_a_whole(folder: &str, state: &SweepState) -> Vec<Plot> {
-    kept(folder, sweep_plots(state, &ReportSettings::default()))
+    kept(folder, sweep_plots(state, &ReportSettings::default(), Lang::En))
 }
 
 fn kept(folder: &str, plots: Vec<Result<Plot, ReportError>>) -> Vec<Plot> {
@@ -62,6 +62,19 @@ fn a_grid_gives_six_pictures_of_the_sweep_and_one_per_run() {
     assert_eq!(names(&plots)[..6], OF_THE_SWEEP);
     assert_eq!(names(&plots)[6], "runs/trial-001");
     assert_eq!(plots.len(), 6 + 18);
+}
+
+#[test]
+fn what_lies_out_of_a_picture_has_no_entry_in_its_legend() {
+    let mut state = sweeps::quickstart();
+    let mut with_base_at = |loss: f64| -> Vec<bool> {
+        state.base.as_mut().expect("a base model").eval_loss = loss;
+        let plots = drawn("legends", &state);
+        let own = |plot: &&Plot| ["overview", "runs/trial-001"].contains(&plot.name.as_str());
+        plots.iter().filter(own).map(|plot| plot.svg.contains("\nbase")).collect()
+    };
+    assert_eq!(with_base_at(90.0), [false, false]);
+    assert_eq!(with_base_at(2.0), [true, true]);
 }
 
 #[test]

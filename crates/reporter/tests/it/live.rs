@@ -50,7 +50,8 @@ fn a_run_that_has_not_ended_is_not_better_beyond_chance_in_any_comparison() {
     let state = live();
     let both = side_by_side(("s", &state, TrialId(3)), ("s", &state, TrialId(1))).expect("runs");
     assert_eq!(both.difference, None);
-    assert!(both.to_string().contains("Preliminary: s has not ended"), "{both}");
+    let text = both.text(Lang::En);
+    assert!(text.contains("Preliminary: s has not ended"), "{text}");
     let found = ranking(&state, Lang::En);
     let row = found.rows.iter().find(|row| row.trial == TrialId(3)).expect("a row");
     assert_eq!((row.against_best, row.outcome), (None, "running"));

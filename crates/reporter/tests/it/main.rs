@@ -8,6 +8,7 @@ mod findings;
 mod gallery;
 mod hostile_journals;
 mod importance;
+mod languages;
 mod live;
 mod outputs;
 mod page;

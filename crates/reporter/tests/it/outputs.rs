@@ -122,8 +122,8 @@ fn trials_that_failed_of_one_cause_are_told_together() {
 #[test]
 fn a_small_heat_map_as_svg() {
     let configs = [sweeps::config(8, 1e-4, 1), sweeps::config(16, 1e-2, 1)];
-    let plots =
-        reporter::plot::sweep_plots(&sweeps::sweep("tiny", &configs), &ReportSettings::default());
+    let state = sweeps::sweep("tiny", &configs);
+    let plots = reporter::plot::sweep_plots(&state, &ReportSettings::default(), Lang::En);
     let heatmap = plots.into_iter().flatten().find(|plot| plot.name == "heatmap");
     insta::assert_snapshot!(heatmap.expect("a heat map").svg);
 }

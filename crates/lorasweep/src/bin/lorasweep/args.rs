@@ -393,6 +393,9 @@ pub struct CompareArgs {
     /// Print JSON instead of text
     #[arg(long)]
     pub json: bool,
+    /// The comparison's language
+    #[arg(long, value_enum, default_value = "en", value_name = "LANG")]
+    pub lang: Language,
 }
 
 #[derive(Debug, clap::Args)]

@@ -59,8 +59,10 @@ function extent(values) {
 // The base model's loss, from which curves fall steeply, would flatten what comes after: axes of curves
 // leave it out, unless the reader asks for it on a log axis.
 let showBase = false;
-function curveRange(row, names) {
-  return names.flatMap(name => row.curve[name].filter((_, at) => showBase || row.curve.epoch[at] > 0));
+const isWithin = (epoch, span) => !span || (epoch >= span[0] && epoch <= span[1]);
+function curveRange(row, names, span) {
+  const isShown = epoch => (showBase || epoch > 0) && isWithin(epoch, span);
+  return names.flatMap(name => row.curve[name].filter((_, at) => isShown(row.curve.epoch[at])));
 }
 function robustRange(values) {
   const numbers = values.filter(isNumber).sort((a, b) => a - b);
@@ -100,6 +102,7 @@ function scale(range, pixels, isLog) {
     ? value => (Math.log(value) - Math.log(low)) / (Math.log(high) - Math.log(low))
     : value => (value - low) / (high - low);
   const at = value => pixels[0] + place(value) * (pixels[1] - pixels[0]);
+  at.value = pixel => low + (pixel - pixels[0]) / (pixels[1] - pixels[0]) * (high - low);
   at.ticks = isLog ? logTicks(low, high) : linearTicks(low, high);
   return at;
 }
@@ -142,6 +145,35 @@ function frame(width, height, x, y) {
     svg("defs", {}, svg("clipPath", { id }, svg("rect", { x: left, y: top, width: width - left - right, height: height - top - bottom }))),
     marks, area);
   return { root, area, X, Y, left, right: width - right, top, bottom: height - bottom };
+}
+// Dragging over a plot shows these epochs alone, a double click all of them again.
+const LEAST_DRAG = 8;
+function zoomable(f, redraw) {
+  const box = svg("rect", { class: "shade", y: f.top, height: f.bottom - f.top });
+  const place = event => {
+    const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(f.root.getScreenCTM().inverse());
+    return Math.max(f.left, Math.min(f.right, point.x));
+  };
+  let from = null;
+  const ends = event => [from, place(event)].sort((a, b) => a - b);
+  f.root.classList.add("zoomable");
+  f.root.addEventListener("pointerdown", event => { if (event.button === 0) from = place(event); });
+  f.root.addEventListener("pointermove", event => {
+    if (from === null) return;
+    const [low, high] = ends(event);
+    box.setAttribute("x", low);
+    box.setAttribute("width", high - low);
+    f.area.prepend(box);
+  });
+  f.root.addEventListener("pointerleave", () => { from = null; box.remove(); });
+  f.root.addEventListener("pointerup", event => {
+    if (from === null) return;
+    const [low, high] = ends(event);
+    from = null;
+    box.remove();
+    if (high - low >= LEAST_DRAG) redraw([f.X.value(low), f.X.value(high)]);
+  });
+  f.root.addEventListener("dblclick", () => redraw(null));
 }
 // Far outside the page is far enough.
 const pixel = value => Math.max(-9999, Math.min(9999, value)).toFixed(1);

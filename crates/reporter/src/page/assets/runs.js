@@ -1,12 +1,13 @@
 // One run: its curves with the best point and the overfit region, and its details.
 const lines = [["validation", "--validation"], ["train", "--train"], ["retention", "--retention"]];
 
-function runChart(row, width, height) {
+function runChart(row, width, height, span) {
   const curve = row.curve;
   if (!curve || !curve.epoch.length) return null;
   const shown = lines.filter(([name]) => curve[name]);
-  const yRange = robustRange(curveRange(row, shown.map(([name]) => name)));
-  const xRange = extent(curve.epoch);
+  const names = shown.map(([name]) => name);
+  const yRange = robustRange(curveRange(row, names, span)) || robustRange(curveRange(row, names));
+  const xRange = span || extent(curve.epoch);
   if (!yRange || !xRange) return null;
   const f = frame(width, height, { range: xRange, label: words.epoch }, { range: yRange, label: words.validation_loss, log: showBase });
   f.root.setAttribute("aria-label", summary(row));
@@ -27,14 +28,25 @@ function runChart(row, width, height) {
       `${words.epoch} ${plain(epoch)}: ` + shown.map(([name]) => `${words[name]} ${loss(curve[name][at])}`).join(", ") })));
   if (isNumber(curve.best) && isNumber(curve.validation[curve.best])) f.area.append(
     svg("circle", { cx: f.X(curve.epoch[curve.best]), cy: f.Y(curve.validation[curve.best]), r: 4.5, style: "fill:var(--validation);stroke:var(--card)", "stroke-width": 1.5 }));
-  return f.root;
+  return f;
+}
+// One run's plot that can be zoomed.
+function zoomedRun(row, width, height) {
+  const place = html("div", {});
+  const draw = span => {
+    const f = runChart(row, width, height, span);
+    if (f) zoomable(f, draw);
+    place.replaceChildren(...(f ? [f.root] : []));
+  };
+  draw(null);
+  return place;
 }
 function runLegend() {
   return html("ul", { class: "legend" },
     lines.map(([name, colour]) => html("li", {}, html("i", { style: `background:var(${colour})` }), words[name])),
     html("li", {}, html("i", { class: "smooth" }), words.smooth),
     html("li", {}, html("i", { style: "background:var(--shade);height:10px" }), words.overfit_region),
-    html("li", {}, html("i", { style: "border-top:2px dashed var(--faint);height:0" }), words.base_model));
+    showBase ? html("li", {}, html("i", { style: "border-top:2px dashed var(--faint);height:0" }), words.base_model) : null);
 }
 const share = value => isNumber(value) ? `${(100 * value).toFixed(0)} %` : "–";
 const flagOf = row => html("span", { class: `flag ${row.flag}` }, row.flag);
@@ -45,17 +57,24 @@ function drawRuns() {
   if (!drawn.length) { section.remove(); return; }
   const more = html("button", { class: "more", type: "button", onclick: () => add(24) }, words.show_more);
   let count = 0;
-  const redraw = () => { const drawnBefore = count; count = 0; grid.replaceChildren(); add(drawnBefore); };
+  const legend = html("div", {}, runLegend());
+  const redraw = () => {
+    const drawnBefore = count;
+    count = 0;
+    grid.replaceChildren();
+    legend.replaceChildren(runLegend());
+    add(drawnBefore);
+  };
   function add(n) {
     for (const row of drawn.slice(count, count + n)) grid.append(
       html("article", { class: "card", "data-trial": row.trial, tabindex: 0 },
         html("h3", {}, `${words.trial} ${pad(row.trial)} `, flagOf(row)),
         html("p", { class: "note" }, data.parameters.map((p, at) => `${p.name} ${row.text[at]}`).join(", ")),
-        runChart(row, 320, 200)));
+        runChart(row, 320, 200)?.root));
     count += n;
     more.hidden = count >= drawn.length;
   }
-  section.append(html("h2", {}, words.runs), html("p", { class: "note" }, words.runs_hint), runLegend(), baseSwitch(redraw), grid, more);
+  section.append(html("h2", {}, words.runs), html("p", { class: "note" }, words.runs_hint), legend, baseSwitch(redraw), grid, more);
   add(12);
 }
 
@@ -69,7 +88,7 @@ function openDetail(trial) {
   dialog.replaceChildren(
     html("header", {}, html("h2", { style: "flex:1" }, `${row.trial === 0 ? "" : words.trial + " "}${pad(row.trial)} `, flagOf(row)),
       html("button", { type: "button", onclick: () => dialog.close() }, words.close)),
-    runChart(row, 820, 340) || "", row.curve ? runLegend() : "",
+    zoomedRun(row, 820, 340), row.curve ? runLegend() : "",
     html("dl", { class: "pairs" },
       pair(words.validation_loss, loss(row.loss)), pair(words.interval, interval(row.low, row.high, loss)),
       pair(words.behind, isNumber(row.behind) ? `${signed(row.behind)} (${interval(row.behind_low, row.behind_high, signed)})` : "–"),

@@ -1,9 +1,9 @@
 // Plots of the sweep as a whole.
 const chosenLast = list => list.slice().sort((a, b) => (a.trial === data.chosen) - (b.trial === data.chosen));
 
-function curvesChart(of, label, range, isLog) {
+function curvesChart(of, label, range, isLog, span) {
   const shown = runs.filter(row => row.curve && row.curve.epoch.length > 1);
-  const xRange = extent(shown.flatMap(row => row.curve.epoch)), yRange = range(shown);
+  const xRange = span || extent(shown.flatMap(row => row.curve.epoch)), yRange = range(shown, span) || range(shown);
   if (!xRange || !yRange) return null;
   const f = frame(620, 320, { range: xRange, label: words.epoch }, { range: yRange, label, log: isLog });
   const opacity = Math.max(0.25, Math.min(0.9, 30 / shown.length));
@@ -20,22 +20,33 @@ function flagLegend() {
 }
 function curves() {
   const place = html("div", {});
-  const range = shown => showBase ? lossRange(shown.flatMap(row => row.curve.validation))
-    : robustRange(shown.filter(row => row.flag !== "diverged").flatMap(row => curveRange(row, ["validation"])));
+  let span = null;
+  const range = (shown, span) => showBase && !span ? lossRange(shown.flatMap(row => row.curve.validation))
+    : robustRange(shown.filter(row => row.flag !== "diverged").flatMap(row => curveRange(row, ["validation"], span)));
   const draw = () => {
-    const f = curvesChart(row => row.curve.validation, words.validation_loss, range, showBase);
+    const f = curvesChart(row => row.curve.validation, words.validation_loss, range, showBase, span);
     if (f && base && isNumber(base.loss)) f.area.append(svg("line", { class: "baseline", x1: f.left, x2: f.right, y1: f.Y(base.loss), y2: f.Y(base.loss) }));
+    if (f) zoomable(f, next => { span = next; draw(); });
     place.replaceChildren(f ? f.root : words.no_data);
   };
   draw();
-  return card(words.curves, html("div", {}, baseSwitch(draw), place, flagLegend()));
+  return card(words.curves, html("div", {}, baseSwitch(draw), place, flagLegend()), false, words.zoom_hint);
 }
 function gaps() {
   const of = row => row.curve.validation.map((v, at) => isNumber(v) && isNumber(row.curve.train[at]) ? v - row.curve.train[at] : null);
+  const place = html("div", {});
   // A gap that runs away is what the plot is for; that of a diverged run is noise of any size.
-  const whole = shown => extent(shown.filter(row => row.flag !== "diverged").flatMap(of)) || extent(shown.flatMap(of));
-  const f = curvesChart(of, words.gap, whole);
-  return card(words.gaps, f && html("div", {}, f.root, flagLegend()));
+  const whole = (shown, span) => {
+    const within = row => of(row).filter((_, at) => isWithin(row.curve.epoch[at], span));
+    return extent(shown.filter(row => row.flag !== "diverged").flatMap(within)) || extent(shown.flatMap(within));
+  };
+  const draw = span => {
+    const f = curvesChart(of, words.gap, whole, false, span);
+    if (f) zoomable(f, draw);
+    place.replaceChildren(...(f ? [f.root, flagLegend()] : []));
+    return f;
+  };
+  return card(words.gaps, draw(null) && place, false, words.zoom_hint);
 }
 
 // The values of a parameter as at most `most` columns: its own values, or steps between its ends.

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use lorasweep::SweepTrial;
-use lorasweep::reporter::SideBySide;
 use lorasweep::spec::TrialId;
 
 use crate::args::{CompareArgs, SweepArg};
@@ -18,7 +17,7 @@ pub fn run(args: &CompareArgs) -> Result<Exit, CliError> {
     if args.json {
         output::json("the comparison", &compared)?;
     } else {
-        output::result(&SideBySide::to_string(&compared));
+        output::result(&compared.text(args.lang.into()));
     }
     Ok(Exit::Done)
 }
