@@ -269,9 +269,6 @@ pub enum Error {
     /// More than one thing is wrong; no error of several.
     #[error("{}", all_in_full(.0))]
     Several(Vec<Error>),
-    /// The quickstart's files were not there when lorasweep was built.
-    #[error("this binary was built without the quickstart")]
-    NoQuickstart,
 }
 
 impl From<HubError> for Error {

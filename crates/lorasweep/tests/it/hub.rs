@@ -17,7 +17,7 @@ const FILES: [&str; 4] =
 const REPO_FOLDER: &str = "models--org--base";
 
 fn base() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sweeps/quickstart/base")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("sweeps/quickstart/base")
 }
 
 fn content(file: &str) -> Vec<u8> {

@@ -101,9 +101,6 @@ train:
 }
 
 fn write_quickstart(args: &InitArgs) -> Result<Exit, CliError> {
-    if !quickstart::is_embedded() {
-        return Err(Error::NoQuickstart.into());
-    }
     let dir = args.path.clone().unwrap_or_default();
     let paths: Vec<PathBuf> = FILES.iter().map(|(name, _)| dir.join(name)).collect();
     refuse_overwriting(&paths, args.force)?;
