@@ -10,6 +10,9 @@ pub const FILES: &[(&str, &[u8])] = &include!(concat!(env!("OUT_DIR"), "/quickst
 /// The sweep file among them.
 pub const SWEEP: &str = "quickstart.yaml";
 
+/// The folder of the base model among them.
+pub const MODEL: &str = "quickstart/base";
+
 /// Writes the quickstart into a folder, which must not have it yet, and returns its sweep file.
 pub fn write(folder: impl AsRef<Path>) -> Result<PathBuf, Error> {
     let folder = folder.as_ref();

@@ -80,7 +80,7 @@ data:
 
 # Each trial is proposed by what the earlier ones showed; others are grid, random and sobol.
 method: bayes
-# So many trials. It can be raised later: the sweep continues.
+# The most trials. It can be raised later: the sweep continues.
 run_cap: 16
 
 parameters:
