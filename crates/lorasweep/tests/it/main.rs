@@ -18,6 +18,7 @@ mod kills;
 mod merged;
 mod own_files;
 mod packages;
+mod pictures;
 mod processes;
 mod quantised;
 mod replaced;
