@@ -43,6 +43,10 @@ copy_run 32 1e-4 4 rate_too_low
 for plot in overview heatmap rank learning_rate; do cp "$plots/$plot.svg" "$out/"; done
 cp "$temporary/report/ranking.csv" "$temporary/report/report.txt" "$out/"
 
+# A test compares it with the plots of the day.
+probe=${LORASWEEP:-target/release/lorasweep}
+scripts/plots_probe.sh "$probe" | sha256sum | cut -d ' ' -f 1 >"$out/plots.sha256"
+
 rm -f "$out/report.png"
 chromium=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
 if [ -n "$chromium" ]; then

@@ -22,6 +22,10 @@ cargo clippy --workspace --all-targets --locked -- -D warnings
 # The library alone, without what only the program needs.
 cargo check -p lorasweep --lib --no-default-features --locked
 
+step "packages"
+# Building each from its package alone (without --no-verify) takes as long as everything else together.
+cargo package --workspace --no-verify --locked --offline --allow-dirty --quiet
+
 if has nextest; then
     step "tests (cargo nextest)"
     cargo nextest run --workspace --locked --no-fail-fast

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
-    let sweeps = Path::new(&variable("CARGO_MANIFEST_DIR")?).join("../../sweeps");
+    let sweeps = Path::new(&variable("CARGO_MANIFEST_DIR")?).join("sweeps");
     let mut files = Vec::new();
     for root in ["lorasweep.schema.json", "quickstart.yaml", "quickstart"] {
         println!("cargo:rerun-if-changed={}", sweeps.join(root).display());
@@ -20,14 +20,25 @@ fn main() -> io::Result<()> {
         let _ = writeln!(code, "    ({name:?}, include_bytes!({place:?}) as &[u8]),");
     }
     code.push_str("]\n");
+    if !files.contains(&sweeps.join("quickstart.yaml")) {
+        return Err(io::Error::other(format!("{} has no quickstart.yaml", sweeps.display())));
+    }
     fs::write(Path::new(&variable("OUT_DIR")?).join("quickstart.rs"), code)?;
-    println!("cargo:rustc-env=LORASWEEP_BUILT={}{}", commit(), variable("TARGET")?);
+    println!("cargo:rustc-env=LORASWEEP_BUILT={}{}", commit()?, variable("TARGET")?);
     println!("cargo:rustc-env=LORASWEEP_FEATURES={}", features());
     Ok(())
 }
 
-/// `commit 0123456789ab, ` of the working tree, where this is one; a package has none.
-fn commit() -> String {
+/// `commit 0123456789ab, ` of the package, or else of the working tree, where either has one.
+fn commit() -> io::Result<String> {
+    // `cargo package` notes the commit beside the manifest. A package may lie in a working tree of
+    // something else, which git would answer for.
+    let noted = Path::new(&variable("CARGO_MANIFEST_DIR")?).join(".cargo_vcs_info.json");
+    if noted.exists() {
+        let text = fs::read_to_string(noted)?;
+        let hash = text.split_once("\"sha1\": \"").and_then(|(_, rest)| rest.get(..12));
+        return Ok(hash.map_or_else(String::new, named));
+    }
     let git = |args: &[&str]| {
         let output = Command::new("git").args(args).output().ok()?;
         let text = String::from_utf8(output.stdout).ok()?;
@@ -37,8 +48,12 @@ fn commit() -> String {
     if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]) {
         println!("cargo:rerun-if-changed={log}");
     }
-    git(&["rev-parse", "--short=12", "HEAD"])
-        .map_or_else(String::new, |hash| format!("commit {hash}, "))
+    let hash = git(&["rev-parse", "--short=12", "HEAD"]);
+    Ok(hash.as_deref().map_or_else(String::new, named))
+}
+
+fn named(hash: &str) -> String {
+    format!("commit {hash}, ")
 }
 
 /// The package's features, sorted.

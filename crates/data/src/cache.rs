@@ -22,7 +22,7 @@ use super::split::PreparedRow;
 const MAGIC: &[u8; 20] = b"lorasweep tokens v2\n";
 /// Smaller files are tokenised about as fast as they are looked up.
 const LEAST_BYTES: u64 = 4 << 20;
-/// An entry that was not used for so long is removed when another one is written.
+/// An entry that was not used for this long is removed when another one is written.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Longest report and row that an undamaged entry has, in bytes and tokens.
 const MOST_REPORT_BYTES: u64 = 1 << 30;
@@ -57,7 +57,7 @@ impl TokenCache {
         }
         let mut hasher = Sha256::new();
         hasher.update(self.settings);
-        // The ending tells the format.
+        // The format is that of the ending.
         hasher.update(path.extension().unwrap_or_default().as_encoded_bytes());
         hasher.update([0]);
         io::copy(&mut file, &mut hasher).map_err(DataError::io("read", path))?;

@@ -24,7 +24,7 @@ pub enum DataError {
     },
     /// The file's name ends in something that is no data format.
     #[error(
-        "cannot tell the format of {}: accepted endings are .jsonl, .jsonlines, .ndjson, .json (a \
+        "failed to detect the format of {}: accepted endings are .jsonl, .jsonlines, .ndjson, .json (a \
          list, or one object a line), .csv, .tsv, .parquet and .txt, all but .parquet also with \
          .gz or .zst behind",
         shown(path)

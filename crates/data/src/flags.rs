@@ -24,7 +24,7 @@ const FLAGS: [(&str, bool); 9] = [
     ("masked", false),
 ];
 
-/// Words that tell a name of this family.
+/// Words by which a name of this family is recognised.
 const FAMILY: [&str; 15] = [
     "loss",
     "losses",

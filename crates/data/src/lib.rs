@@ -4,7 +4,7 @@
 //!
 //! [`prepare`] is the whole of it: rows of JSONL or CSV (`format`, `row`) become tokens with a
 //! loss mask (`tokenise`, `chat`, `jinja`, `model_files`), a training file is split by content hash where
-//! no validation file is named (`split`), and everything that was left out or looks wrong is told
+//! no validation file is named (`split`), and everything that was left out or looks wrong is reported
 //! by line number (`skip`, `report`). Nothing here depends on a seed, the clock or the order of
 //! threads.
 
@@ -129,7 +129,7 @@ impl Dataset {
     }
 }
 
-/// The rows of a sweep, and what is to be told about them.
+/// The rows of a sweep, and the findings about them.
 #[derive(Debug)]
 pub struct PreparedData {
     /// What weights learn from; never empty.

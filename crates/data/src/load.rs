@@ -19,16 +19,16 @@ use super::split::PreparedRow;
 use super::tokenise::{Tokenised, Tokeniser};
 use super::unwritten::UnwrittenCounts;
 
-/// Rows are tokenised together, and their text let go of, when so many ...
+/// Rows are tokenised together, and their text is freed, when this many rows ...
 const BATCH_ROWS: usize = 4096;
-/// ... or so many bytes of text are read.
+/// ... or this many bytes of text are read.
 const BATCH_BYTES: usize = 8 << 20;
 
 /// How files are read.
 pub(super) struct Loader<'a> {
     pub tokeniser: &'a Tokeniser,
     pub columns: &'a Columns,
-    /// Rows are cut on the right to so many tokens.
+    /// Rows are cut on the right to this many tokens.
     pub max_seq_len: usize,
     /// Rows of plain text are not cut: they will be joined.
     pub packing: bool,
@@ -317,7 +317,7 @@ impl TextStream {
         self.ids.extend_from_slice(ids);
     }
 
-    /// All sequences of `len` tokens, while there are more: the last token is never left alone.
+    /// All sequences of `len` tokens, while there are more: the last token is never a sequence of its own.
     fn whole(&mut self, len: usize) -> Vec<(u64, Vec<u32>)> {
         let cut = self.ids.len().saturating_sub(2) / len * len;
         let whole = self.ids[..cut].chunks_exact(len).enumerate();

@@ -192,7 +192,7 @@ impl<'a> ModelFiles<'a> {
     }
 
     /// The chat templates and the file they stand in: `chat_template.jinja` (and, for further
-    /// names, `additional_chat_templates/`) goes before `tokenizer_config.json`, as in
+    /// names, `additional_chat_templates/`) takes precedence over `tokenizer_config.json`, as in
     /// transformers, then `chat_template.json`. `None` without one named `default`.
     pub fn chat_templates(
         &self,

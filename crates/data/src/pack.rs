@@ -20,7 +20,7 @@ pub(super) fn pack(rows: Vec<PreparedRow>, max_seq_len: usize) -> Vec<PreparedRo
         let before = ids.len();
         ids.extend_from_slice(&row.example.input_ids);
         let mut cut = 0;
-        // The last token is never left alone: nothing would predict it.
+        // The last token is never a sequence of its own: nothing would predict it.
         while ids.len() - cut > max_seq_len + 1 {
             let sequence = ids[cut..cut + max_seq_len].to_vec();
             packed.push(joined(place.unwrap_or(row.place), sequence));

@@ -50,7 +50,7 @@ pub(super) fn read_chosen(object: &Object) -> Result<Row, SkipReason> {
         (_, Prompt::None) => {
             let chosen = said_string(object, "chosen")?;
             if rejected.is_void() {
-                // Nothing tells a prompt in it from the answer.
+                // Nothing in it separates the prompt from the answer.
                 let (present, missing) = ("chosen", "prompt");
                 return Err(SkipReason::MissingField { present, missing, keys: keys(object) });
             }

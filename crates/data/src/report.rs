@@ -155,7 +155,7 @@ pub struct OverlapReport {
     pub same_prompt: Vec<SharedRow>,
 }
 
-/// All that is to be told about a sweep's data.
+/// All findings about a sweep's data.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DataReport {
     /// Each file: train, then validation, retention and test where there are such.

@@ -254,7 +254,7 @@ pub(super) enum SkipReason {
     },
     /// A prompt that is null, as tables have it where a cell is missing.
     #[error(
-        "`prompt` is null: the answer would be learnt without a prompt; write \"\" where none is meant"
+        "`prompt` is null: the answer would be learnt without a prompt; write \"\" for an empty prompt"
     )]
     NullPrompt,
     /// Two answers that are the same.
@@ -332,7 +332,7 @@ pub(super) enum SkipReason {
         message: String,
     },
     /// The chat template changes what a turn says, or leaves it out, so the assistant's tokens
-    /// cannot be told from the rest.
+    /// cannot be separated from the rest.
     #[error(
         "the chat template {} rewrites `messages[{index}]`, so the assistant's tokens cannot be \
          located; end the row at that turn, write it as `prompt` + `completion`, or put \
@@ -345,7 +345,7 @@ pub(super) enum SkipReason {
         /// The turn, counted from 0.
         index: usize,
     },
-    /// A turn is not to be learnt, and the template does not tell whose turn its blocks are.
+    /// A turn is not to be learnt, and the template does not mark whose turn its blocks are.
     #[error(
         "the chat template marks {blocks} generated part(s) in {turns} assistant turn(s), so those \
          with `weight: 0` cannot be told"

@@ -85,7 +85,7 @@ pub enum Error {
         /// The earlier sweep's results folder.
         path: PathBuf,
     },
-    /// A line that was told cannot be taken.
+    /// A line given to `tell` cannot be used.
     #[error("line {number}: {source}")]
     Tell {
         /// The line's number.
@@ -229,7 +229,7 @@ pub enum Error {
         /// The name.
         path: PathBuf,
     },
-    /// A folder of several sweeps, where one is meant.
+    /// A folder of several sweeps, where one is needed.
     #[error("`{}` holds {found} sweeps; name one of them", shown(path))]
     NotOneSweep {
         /// The folder.
@@ -251,7 +251,7 @@ pub enum Error {
         /// The sweep's name.
         name: String,
     },
-    /// A worker cannot go on.
+    /// A worker cannot continue.
     #[error(transparent)]
     Serve(#[from] ServeError),
     /// There are not enough GPUs.
@@ -277,9 +277,6 @@ pub enum Error {
     /// More than one thing is wrong; no error of several.
     #[error("{}", all_in_full(.0))]
     Several(Vec<Error>),
-    /// The quickstart's files were not there when lorasweep was built.
-    #[error("this binary was built without the quickstart")]
-    NoQuickstart,
 }
 
 impl From<HubError> for Error {
@@ -320,7 +317,7 @@ impl Error {
             Self::Store(error) => error.help(),
             Self::Worker(error) => error.help(),
             Self::Unfinished { .. } => Some(
-                "end it first (`lorasweep run` goes on with it), so that it says the same whenever \
+                "end it first (`lorasweep run` resumes it), so that it says the same whenever \
                  this sweep is interrupted"
                     .to_owned(),
             ),
@@ -341,7 +338,7 @@ impl Error {
                 "write `executor: {type: external}` to train them elsewhere".to_owned(),
             ),
             Self::Tell { .. } => Some(
-                "the lines before it were taken; tell, for instance, {\"trial\": 3, \"epoch\": 1, \
+                "the lines before it were used; write, for instance, {\"trial\": 3, \"epoch\": 1, \
                  \"eval_loss\": 1.25} and at the end {\"trial\": 3, \"outcome\": \"completed\"}"
                     .to_owned(),
             ),

@@ -35,6 +35,7 @@
 
 mod answers;
 mod check;
+mod doctor;
 mod error;
 mod export;
 mod guides;
@@ -54,9 +55,10 @@ pub use answers::{
     Answer, AnswerEvent, AnswerOptions, AnswerOutcome, Answered, MeanScore, PromptSource, Writer,
 };
 pub use check::{
-    AdaptersOnDisk, ElsewhereFindings, Findings, OwnFindings, PlannedTrial, PredictedTime, Room,
-    TotalWork, WeightFormats,
+    AdaptersOnDisk, DiskPlan, ElsewhereFindings, Findings, OwnFindings, PlannedTrial,
+    PredictedTime, TotalWork, WeightFormats,
 };
+pub use doctor::{CheckStatus, SystemCheck, SystemReport};
 pub use error::Error;
 pub use export::options::{ExportOptions, Exported};
 pub use export::{Form, Merged, best_so_far};

@@ -10,12 +10,12 @@ pub const FILES: &[(&str, &[u8])] = &include!(concat!(env!("OUT_DIR"), "/quickst
 /// The sweep file among them.
 pub const SWEEP: &str = "quickstart.yaml";
 
+/// The folder of the base model among them.
+pub const MODEL: &str = "quickstart/base";
+
 /// Writes the quickstart into a folder, which must not have it yet, and returns its sweep file.
 pub fn write(folder: impl AsRef<Path>) -> Result<PathBuf, Error> {
     let folder = folder.as_ref();
-    if !is_embedded() {
-        return Err(Error::NoQuickstart);
-    }
     let paths: Vec<PathBuf> = FILES.iter().map(|(name, _)| folder.join(name)).collect();
     if let Some(path) = paths.iter().find(|path| path.exists()) {
         return Err(Error::Exists { path: path.clone() });
@@ -24,9 +24,4 @@ pub fn write(folder: impl AsRef<Path>) -> Result<PathBuf, Error> {
         store::write_file(path, contents)?;
     }
     Ok(folder.join(SWEEP))
-}
-
-/// Whether its files were there when lorasweep was built.
-pub fn is_embedded() -> bool {
-    FILES.iter().any(|(name, _)| *name == SWEEP)
 }

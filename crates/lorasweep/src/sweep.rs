@@ -152,7 +152,7 @@ impl Sweep {
     }
 
     /// Gets the base model onto this machine where the file names it as on a hub: from the cache, or
-    /// downloaded, of which `tell` hears. [`check`](Self::check), [`data`](Self::data) and
+    /// downloaded, and `tell` is called for each file. [`check`](Self::check), [`data`](Self::data) and
     /// [`run`](Self::run) do so themselves, the first two in silence.
     pub fn fetch_model(&mut self, mut tell: impl FnMut(&str)) -> Result<(), Error> {
         match &mut self.file {
@@ -231,7 +231,7 @@ impl Sweep {
         run::run(&file, &self.results, &self.workers, options, observer)
     }
 
-    /// The trials of a sweep that somebody else trains (`executor: {type: external}`).
+    /// The trials of a sweep that another program trains (`executor: {type: external}`).
     pub fn external_trials(&self) -> Result<ExternalTrials<'_>, Error> {
         self.refuse_other_folder()?;
         ExternalTrials::new(self.file()?.into_owned(), &self.results)
@@ -271,7 +271,7 @@ impl Sweep {
         Ok(SweepFolder::open(self.folder.path())?.cancel()?)
     }
 
-    /// Ends the sweep's jobs that are left on a cluster; `cancelled` hears of each: its number, its
+    /// Ends the sweep's jobs that are left on a cluster; `cancelled` is called for each with its number, its
     /// worker, and its state before.
     pub fn cancel_jobs(&self, cancelled: &mut dyn FnMut(&str, &str, &str)) -> Result<(), Error> {
         cluster::cancel_jobs(&self.folder, cancelled)
@@ -327,7 +327,7 @@ impl Sweep {
         options::export(&SweepFolder::open(self.folder.path())?, options)
     }
 
-    /// Writes the results in the form of other tools; `written` hears of each when it is there.
+    /// Writes the results in the form of other tools; `written` is called for each when it is there.
     pub fn convert(
         &self,
         options: &ConvertOptions,

@@ -20,7 +20,7 @@ use spec::{
 use trainer::backend::cpu::Cpu;
 use trainer::engine::{Packed, TrainingSets};
 use trainer::format::Format;
-use trainer::model::{BaseMemory, BaseOn, DecoderConfig, Source};
+use trainer::model::{BaseMemory, BaseStorage, DecoderConfig, Source};
 use trainer::plan::{Demand, Packing};
 
 const GIB: f64 = (1_u64 << 30) as f64;
@@ -59,11 +59,11 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
          batches of one row; steps of\nat least one row, activations computed again where that is \
          needed."
     );
-    let gpu = |value_bytes| BaseOn::Gpu { value_bytes };
+    let gpu = |value_bytes| BaseStorage::Gpu { value_bytes };
     table("A GPU; activations in bf16, but for f32 weights in f32", &|format| {
         gpu(if format == Format::F32 { 4 } else { 2 })
     })?;
-    table("A CPU; activations in f32", &|_| BaseOn::Cpu)?;
+    table("A CPU; activations in f32", &|_| BaseStorage::Cpu)?;
     if std::env::args().nth(1).as_deref() == Some("measure") {
         println!(
             "\nMeasured on the CPU ({} threads): one adapter, two steps of 512 tokens, predicted \
@@ -77,7 +77,10 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     Ok(())
 }
 
-fn table(title: &str, on: &dyn Fn(Format) -> BaseOn) -> Result<(), Box<dyn Error + Send + Sync>> {
+fn table(
+    title: &str,
+    on: &dyn Fn(Format) -> BaseStorage,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
     println!("\n{title}");
     let columns = PACKS.iter().flat_map(|pack| LENGTHS.map(|length| format!("{pack} x {length}")));
     let head = columns.map(|column| format!("{column:>14}")).collect::<Vec<_>>().concat();
@@ -107,7 +110,7 @@ fn table(title: &str, on: &dyn Fn(Format) -> BaseOn) -> Result<(), Box<dyn Error
 fn fit(
     config: &DecoderConfig,
     base: BaseMemory,
-    on: BaseOn,
+    on: BaseStorage,
     (pack, length): (usize, usize),
 ) -> String {
     let trials = vec![trial(1).config; pack];
@@ -188,8 +191,8 @@ fn measure(shape: &Shape, storage: &Storage) -> Result<(), Box<dyn Error + Send 
     let packing = Packing { slots: 1, recompute: true, ..Packing::default() };
     let demand = Demand {
         config: &config,
-        base: Source::open(dir.path(), &base)?.memory(BaseOn::Cpu)?,
-        on: BaseOn::Cpu,
+        base: Source::open(dir.path(), &base)?.memory(BaseStorage::Cpu)?,
+        on: BaseStorage::Cpu,
         trials: &trials,
         train_set: &train_set,
         eval_tokens: 512,

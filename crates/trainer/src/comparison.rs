@@ -16,7 +16,7 @@ use crate::format::weight_files;
 use crate::model::Model;
 use crate::peft;
 
-/// More tokens tell nothing new.
+/// More tokens add nothing.
 const MOST_TOKENS: usize = 4096;
 /// Bytes of weights times tokens: about a minute for each of the two models on a few cores.
 const MOST_WORK: u64 = 8 << 40;
@@ -108,7 +108,7 @@ impl Comparison {
     }
 }
 
-/// Rows spread evenly over the set, ascending, of not more than so many tokens; at least one, where
+/// Rows spread evenly over the set, ascending, of at most this many tokens; at least one, where
 /// there is any.
 fn chosen(rows: &Dataset, most_tokens: usize) -> Vec<usize> {
     let most = most_tokens.min(MOST_TOKENS);

@@ -5,7 +5,7 @@ use spec::{DeviceChoice, Dtype};
 use crate::backend::cuda::{self, Numbers};
 use crate::error::{Result, TrainerError};
 use crate::memory;
-use crate::model::BaseOn;
+use crate::model::BaseStorage;
 
 /// A device that was found usable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,15 +33,15 @@ impl Device {
 
 impl Device {
     /// How a base model is kept on it.
-    pub fn keeps_base(&self) -> BaseOn {
+    pub fn keeps_base(&self) -> BaseStorage {
         match self {
-            Self::Cpu => BaseOn::Cpu,
-            Self::Cuda { numbers, .. } => BaseOn::Gpu { value_bytes: numbers.bytes() as u64 },
+            Self::Cpu => BaseStorage::Cpu,
+            Self::Cuda { numbers, .. } => BaseStorage::Gpu { value_bytes: numbers.bytes() as u64 },
         }
     }
 
     /// Bytes that training may take on it: on the CPU what is free, and what `limit` leaves; on a GPU
-    /// what its driver has free. `None` where nobody tells.
+    /// what its driver has free. `None` where neither reports it.
     pub fn available_memory(&self, limit: Option<u64>) -> Option<u64> {
         match self {
             Self::Cpu => memory::available(limit),

@@ -31,6 +31,7 @@ pub mod plan;
 pub mod real;
 pub mod rope;
 pub mod schedule;
+pub mod self_check;
 
 pub use device::{Device, select as select_device, visible_gpus};
 pub use error::TrainerError;

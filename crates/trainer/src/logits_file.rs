@@ -18,7 +18,7 @@ use data::Dataset;
 
 /// Logits take vocabulary x tokens x 4 bytes: no more than this is written.
 const MOST_BYTES: usize = 32 << 20;
-/// More examples would tell nothing new.
+/// More examples would add nothing.
 const MOST_EXAMPLES: usize = 4;
 
 /// Writes `logits.<i>`, f32 `[T, V]`, for a few of the shortest examples into the safetensors

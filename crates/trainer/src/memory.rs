@@ -4,7 +4,7 @@ use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, System};
 
 /// Bytes this process may still take: what the system (a control group, the limit of the process as
 /// `ulimit -v` sets it) has free, and what `limit` leaves beside the memory this process has already.
-/// `None` where the system does not tell and there is no limit.
+/// `None` where the system does not report it and there is no limit.
 pub fn available(limit: Option<u64>) -> Option<u64> {
     let mut system = System::new();
     system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
@@ -44,7 +44,7 @@ pub fn resident() -> Option<u64> {
     system.process(pid).map(sysinfo::Process::memory)
 }
 
-/// The most bytes of this process that have been in memory at a time; told by Linux alone.
+/// The most bytes of this process that have been in memory at a time; only Linux reports it.
 pub fn peak() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

@@ -204,7 +204,7 @@ pub fn load(dir: &Path, model: &DecoderConfig) -> Result<LoadedAdapter> {
     Ok(LoadedAdapter { layout, values })
 }
 
-/// Refuses the weight file of an adapter folder, whoever wrote it, that is cut, empty or holds
+/// Refuses the weight file of an adapter folder, of any program, that is cut, empty or holds
 /// numbers that are none.
 pub fn check_weights(dir: &Path) -> Result<()> {
     let file = dir.join(WEIGHTS_FILE);

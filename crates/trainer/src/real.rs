@@ -163,6 +163,19 @@ pub fn simd<R>(work: impl FnOnce() -> R) -> R {
     ARCH.dispatch(work)
 }
 
+/// The instruction set that [`simd`] chose for this processor.
+pub fn instruction_set() -> &'static str {
+    match *ARCH {
+        pulp::Arch::Scalar if cfg!(target_arch = "x86_64") => "SSE2",
+        #[cfg(target_arch = "x86_64")]
+        pulp::Arch::V3(_) => "AVX2 and FMA",
+        #[cfg(target_arch = "aarch64")]
+        pulp::Arch::Neon(_) => "NEON",
+        _ if cfg!(target_arch = "x86_64") => "AVX-512",
+        _ => "the compiler's default",
+    }
+}
+
 /// Rows a parallel task should take: enough work to be worth handing over, and about two tasks a
 /// thread.
 pub fn rows_per_task(rows: usize, cols: usize) -> usize {

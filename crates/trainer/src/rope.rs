@@ -54,7 +54,7 @@ pub struct Source<'a> {
 }
 
 impl Rope {
-    /// Frequencies for a sequence of so many tokens.
+    /// Frequencies for a sequence of this many tokens.
     pub fn frequencies(&self, tokens: usize) -> Cow<'_, [f64]> {
         match &self.long {
             Some(Long { beyond, kind }) if tokens > *beyond => match kind {
@@ -76,7 +76,7 @@ impl Rope {
         self.long.is_some()
     }
 
-    /// Whether all tokens of a sequence turn otherwise once it has so many: what was kept of it before
+    /// Whether all tokens of a sequence turn otherwise once it has this many: what was kept of it before
     /// is of no use then. A base that grows with the sequence (`dynamic`) leaves what is kept as it
     /// was turned, as transformers' cache does.
     pub fn turns_anew_at(&self, tokens: usize) -> bool {
@@ -160,7 +160,7 @@ impl Source<'_> {
         T::deserialize(settings).map_err(|e| format!("{} of type `{kind}`: {e}", self.key))
     }
 
-    /// L: Phi-3's place goes before the scaling's own.
+    /// L: Phi-3's place takes precedence over the scaling's own.
     fn original(&self, written: Option<usize>) -> f64 {
         self.original_max_positions.or(written).unwrap_or(self.max_positions) as f64
     }
@@ -229,7 +229,7 @@ impl Yarn {
             Factor { factor: self.factor.unwrap_or(source.max_positions as f64 / original) };
         let factor = factor.factor()?;
         let columns = source.columns as f64;
-        // The column pair that turns so many times within L.
+        // The column pair that turns this many times within L.
         let pair =
             |turns: f64| columns * (original / (turns * 2.0 * PI)).ln() / (2.0 * source.theta.ln());
         let (mut low, mut high) =

@@ -39,7 +39,7 @@ impl Schedule {
         }
     }
 
-    /// A trial's schedule over its steps on so many training examples.
+    /// A trial's schedule over its steps on this many training examples.
     pub fn on_examples(trial: &TrialConfig, examples: usize, train: &TrainSettings) -> Self {
         let total = steps_per_epoch(examples, trial.batch_size).saturating_mul(trial.epochs);
         Self::of_trial(trial, total, train)

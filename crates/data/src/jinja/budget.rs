@@ -140,7 +140,7 @@ pub(super) fn write(out: &mut Output, state: &State, value: &Value) -> Result<()
     escape_formatter(out, state, value)
 }
 
-/// At most so many bytes is the value as text.
+/// The most bytes that the value has as text.
 pub(super) fn text_len(value: &Value) -> Result<usize, Error> {
     Ok(weight(value)?.saturating_mul(ESCAPED))
 }

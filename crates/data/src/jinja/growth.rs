@@ -35,7 +35,7 @@ fn concat(state: &State, left: Value, right: Value) -> Result<String, Error> {
     Ok(format!("{left}{right}"))
 }
 
-/// `left * right`: of numbers, or a text or list so many times.
+/// `left * right`: of numbers, or a text or list repeated.
 #[expect(clippy::needless_pass_by_value, reason = "the signature that makes it a filter")]
 fn times(state: &State, left: Value, right: Value) -> Result<Value, Error> {
     let (what, count) = if right.is_number() { (&left, &right) } else { (&right, &left) };
@@ -263,7 +263,7 @@ fn method(state: &State, value: &Value, name: &str, arguments: &[Value]) -> Resu
     pycompat::unknown_method_callback(state, value, name, arguments)
 }
 
-/// At most so many bytes does the value take where it is written without quotes.
+/// The most bytes that the value takes where it is written without quotes.
 fn written_len(value: &Value) -> Result<usize, Error> {
     value.as_str().map_or_else(|| text_len(value), |text| Ok(text.len()))
 }

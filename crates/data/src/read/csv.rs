@@ -13,12 +13,12 @@ use super::{MOST_ROW_BYTES, Source, utf8};
 /// its own, a quote was still open at the end of the file.
 const END: &[u8] = b"\x01end of file\x01";
 
-/// What separates values, besides the one that a file's name tells.
+/// What may separate values, besides the separator that the file's name implies.
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 /// The longest first line in which separators are looked for.
 const MOST_HEADER_BYTES: u64 = 1 << 20;
 
-/// Hands on every record; there are no blank lines to tell of.
+/// Hands on every record; there are no blank lines to report.
 pub(super) fn read(
     mut reader: impl BufRead,
     delimiter: u8,

@@ -16,7 +16,7 @@ use super::{MOST_ROW_BYTES, Source, without_place};
 /// Brackets around the fields of a row that stands in a list in an object.
 const WRAPPED_DEPTH: usize = 3;
 
-/// Hands on every row; there are no blank lines to tell of.
+/// Hands on every row; there are no blank lines to report.
 pub(super) fn read(
     reader: impl BufRead,
     layout: &Layout,

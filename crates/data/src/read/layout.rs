@@ -1,7 +1,7 @@
 //! How the objects of a JSON file lie in it: one a line, over several lines, or as a list in a
 //! field of one object that is the whole file.
 //!
-//! Almost always the first line tells it. Where that is not a row of its own, the first value of the
+//! Almost always the first line shows it. Where that is not a row of its own, the first value of the
 //! file is read, without keeping it.
 
 use std::fmt;

@@ -39,7 +39,7 @@ const JSON_FIELDS: [&str; 6] =
 /// The longest row that is read. A longer one is a damaged file, or a quote left open.
 const MOST_ROW_BYTES: usize = 64 << 20;
 
-/// Format of a data file, told by its name's ending.
+/// Format of a data file, detected from its name's ending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileFormat {
@@ -84,7 +84,7 @@ pub(super) struct LocatedRow {
     pub parsed: Result<(Schema, Row), SkipReason>,
 }
 
-/// What is told of a file besides its rows.
+/// What is reported of a file besides its rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FileFacts {
     pub format: FileFormat,

@@ -39,7 +39,7 @@ pub(super) fn is_data_file(path: &Path) -> bool {
     format_of(path).is_some() && path.extension().is_none_or(|ending| ending != "md")
 }
 
-/// The format that a name's endings tell; a list of objects shows when it is opened.
+/// The format of a name's endings; a list of objects shows when it is opened.
 fn format_of(path: &Path) -> Option<(FileFormat, Compression)> {
     let name = path.file_name()?.to_string_lossy().to_lowercase();
     let (stem, compression) = match name.rsplit_once('.')? {

@@ -21,7 +21,7 @@ use super::Source;
 /// Rows in which columns that are not read are looked into.
 const SAMPLED_ROWS: usize = 64;
 
-/// Hands on every row; there are no blank lines to tell of.
+/// Hands on every row; there are no blank lines to report.
 pub(super) fn read(file: File, mut source: Source) -> Result<usize, DataError> {
     let path = source.path.to_owned();
     let failed = |row: u64| {

@@ -14,7 +14,7 @@ const LONG_PIECE_BYTES: usize = 64 << 10;
 /// ... or within a line that has come to this one.
 const MOST_LINE_BYTES: u64 = 1 << 20;
 
-/// Hands on the pieces; there are no blank lines to tell of.
+/// Hands on the pieces; there are no blank lines to report.
 pub(super) fn read(mut reader: impl BufRead, mut source: Source) -> Result<usize, DataError> {
     let mut piece = Piece::default();
     let (mut line, mut bytes) = (1, Vec::new());

@@ -125,7 +125,7 @@ pub struct MeanScore {
     pub answers: usize,
 }
 
-/// Answers with the sweep in `folder`; `tell` hears of each answer as it is written, one after the other.
+/// Answers with the sweep in `folder`; `tell` is called for each answer as it is written, one after the other.
 pub fn answer(
     folder: &SweepFolder,
     options: &AnswerOptions,

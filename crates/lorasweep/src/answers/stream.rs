@@ -1,4 +1,4 @@
-//! Answers that are written together, told one after the other.
+//! Answers that are generated together and reported one after the other.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -34,7 +34,7 @@ pub enum AnswerEvent<'a> {
 #[derive(Default)]
 struct Open {
     text: AnswerText,
-    /// What may be told once it is its turn.
+    /// What may be reported once it is its turn.
     held: String,
     tokens: usize,
     ended: Option<Finish>,
@@ -48,7 +48,7 @@ pub struct Stream<'a> {
     stops: &'a [String],
     tell: &'a mut dyn FnMut(&AnswerEvent<'_>),
     open: Vec<Open>,
-    /// Those that were told to their end; the next one is being told.
+    /// Those that were reported to their end; the next one is being reported.
     done: Vec<Answer>,
 }
 
@@ -102,7 +102,7 @@ impl<'a> Stream<'a> {
         (self.tell)(&AnswerEvent::Begins(self.writers[at % self.writers.len()]));
     }
 
-    /// Tells what there is of the answer whose turn it is, and of those after it once it has ended.
+    /// Reports what there is of the answer whose turn it is, and of those after it once it has ended.
     fn tell_all(&mut self) {
         while let Some(open) = self.open.get_mut(self.done.len()) {
             if !open.held.is_empty() {

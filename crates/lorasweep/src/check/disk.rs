@@ -16,16 +16,16 @@ const VALUE_BYTES: u64 = 4;
 
 /// What a sweep writes, and what there is room for.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub struct Room {
+pub struct DiskPlan {
     /// Absent for trials without end.
     pub adapters: Option<AdaptersOnDisk>,
     /// While it runs.
     pub checkpoints: Checkpoints,
-    /// Bytes free where the results go; absent where the system does not tell.
+    /// Bytes free where the results go; absent where the system does not report it.
     pub free: Option<u64>,
 }
 
-impl Room {
+impl DiskPlan {
     /// What to warn of.
     pub fn warning(&self, results: &Path) -> Option<String> {
         let adapters = self.adapters.map_or(0, |adapters| adapters.bytes);
@@ -51,7 +51,7 @@ pub struct AdaptersOnDisk {
 }
 
 impl AdaptersOnDisk {
-    /// What `trials` leave; where they are a sample of `total` trials, what so many would.
+    /// What `trials` leave; where they are a sample of `total` trials, what all would.
     pub fn of(
         decoder: &DecoderConfig,
         trials: &[Trial],

@@ -16,7 +16,7 @@ use trainer::TrainerError;
 use trainer::format::Format;
 use trainer::plan;
 
-pub use disk::{AdaptersOnDisk, Room};
+pub use disk::{AdaptersOnDisk, DiskPlan};
 pub use elsewhere::ElsewhereFindings;
 pub use speed::PredictedTime;
 
@@ -86,7 +86,7 @@ pub struct OwnFindings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<PredictedTime>,
     /// What it takes on disk.
-    pub disk: Room,
+    pub disk: DiskPlan,
     /// Where results will go.
     #[serde(skip)]
     pub results: PathBuf,
@@ -207,7 +207,7 @@ fn find(
         Checkpoints::of(sweep, base.config(), &trials, validation_rows, memory.as_ref(), at_most)?;
     let adapters =
         at_most.map(|n| AdaptersOnDisk::of(base.config(), &trials, &work, &sweep.train, n));
-    let disk = Room { adapters, checkpoints: planned, free: store::free_bytes(results) };
+    let disk = DiskPlan { adapters, checkpoints: planned, free: store::free_bytes(results) };
     warnings.extend(disk.warning(results));
     let (earlier, refusal) = match earlier(file, at_most, results)? {
         Ok(earlier) => {

@@ -1,4 +1,4 @@
-//! How the base model of an export is named: for PEFT, which loads it, and for whoever reads the
+//! How the base model of an export is named: for PEFT, which loads it, and for the people who read the
 //! model card.
 
 use std::path::Path;

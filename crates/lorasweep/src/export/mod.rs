@@ -470,7 +470,8 @@ fn why_no_adapter(trial: &TrialState) -> String {
 fn write_rows(path: &Path, rows: &Dataset) -> Result<(), Error> {
     let mut text = String::new();
     for example in &rows.examples {
-        let mask: Vec<u8> = example.loss_mask.iter().map(|&is_target| is_target.into()).collect();
+        let mask: Vec<u8> =
+            example.loss_mask.iter().map(|is_target| u8::from(*is_target)).collect();
         text += &json!({ "input_ids": example.input_ids, "loss_mask": mask }).to_string();
         text.push('\n');
     }

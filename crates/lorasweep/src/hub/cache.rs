@@ -92,7 +92,7 @@ impl Snapshot {
         }
         let up = "../".repeat(2 + file.matches('/').count());
         match link_or_copy(&format!("{up}blobs/{etag}"), &self.blob(etag), &path) {
-            // Somebody else downloads the same model.
+            // Another process downloads the same model.
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
             other => other.map_err(HubError::io("write", &path)),
         }

@@ -178,7 +178,7 @@ impl Client {
         Origin::of(url).is_some_and(|origin| Origin::of(&self.endpoint) == Some(origin))
     }
 
-    /// Adds the token to a request that goes to the hub; whoever it redirects to does not get it.
+    /// Adds the token to a request that goes to the hub; a host that it redirects to does not get it.
     fn with_token<B>(&self, request: RequestBuilder<B>, url: &str) -> RequestBuilder<B> {
         match self.token.as_ref().filter(|_| self.is_hub(url)) {
             Some(token) => request.header("authorization", format!("Bearer {token}")),

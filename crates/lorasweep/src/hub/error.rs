@@ -38,7 +38,7 @@ pub enum HubError {
         /// Why.
         message: String,
     },
-    /// A download stopped and did not go on when it was asked for again.
+    /// A download stopped and did not continue when it was requested again.
     #[error("{file} of `{name}` stopped after {}: {message}", progress(*have, *bytes))]
     BrokenOff {
         /// The model.
@@ -101,7 +101,7 @@ pub enum HubError {
 }
 
 const fn who(has_token: bool) -> &'static str {
-    if has_token { "the owner of this token" } else { "somebody without a token" }
+    if has_token { "the owner of this token" } else { "a user without a token" }
 }
 
 fn progress(have: u64, bytes: Option<u64>) -> String {

@@ -28,7 +28,7 @@ fn serve(answers: Answers) -> u16 {
                 answers.rotate_left(1);
                 answers.last().cloned().unwrap_or_default()
             };
-            // Whoever has heard enough may hang up.
+            // A client that has read enough may hang up.
             let _ = stream.write_all(&answer);
         }
     });

@@ -1,8 +1,8 @@
 //! Base models of the Hugging Face hub: from the cache that `huggingface_hub` keeps, or downloaded
 //! into it.
 //!
-//! A whole model in the cache is used as it is, without asking the network: a sweep that goes on
-//! tomorrow must not meet another revision. The variables of `huggingface_hub` are heeded:
+//! A whole model in the cache is used as it is, without asking the network: a sweep that resumes
+//! tomorrow must not meet another revision. The variables of `huggingface_hub` are read:
 //! `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_TOKEN`, `HF_TOKEN_PATH`, `HF_ENDPOINT` and
 //! `HF_HUB_DOWNLOAD_TIMEOUT`.
 
@@ -93,7 +93,12 @@ impl Hub {
         Ok(Self { cache: Cache::new(cache.ok_or(HubError::NoHome)?), client })
     }
 
-    /// The folder of a model with all files that are needed. `tell` hears of downloads.
+    /// Where models are kept.
+    pub fn cache_folder(&self) -> &Path {
+        self.cache.folder()
+    }
+
+    /// The folder of a model with all files that are needed. `tell` is called for each download.
     pub fn model(&self, name: &HubModel, tell: &mut dyn FnMut(&str)) -> Result<PathBuf, HubError> {
         let revision = name.revision.as_deref().unwrap_or(DEFAULT_REVISION);
         let cached = self.cache.snapshot(&name.repo, revision)?;

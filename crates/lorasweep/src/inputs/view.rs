@@ -36,7 +36,7 @@ impl DataSet {
 /// What `data` found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DataFindings {
-    /// Rows are cut to so many tokens.
+    /// Rows are cut to this many tokens.
     pub max_seq_len: u32,
     /// The rows as they were read.
     pub data: DataReport,

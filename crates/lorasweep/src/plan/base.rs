@@ -2,7 +2,7 @@
 
 use spec::{BaseSettings, Sweep};
 use trainer::TrainerError;
-use trainer::model::{BaseMemory, BaseOn, DecoderConfig, Source};
+use trainer::model::{BaseMemory, BaseStorage, DecoderConfig, Source};
 
 use crate::error::Error;
 
@@ -43,7 +43,7 @@ impl Base {
     }
 
     /// What all forms take at once.
-    pub fn memory(&self, on: BaseOn) -> Result<BaseMemory, TrainerError> {
+    pub fn memory(&self, on: BaseStorage) -> Result<BaseMemory, TrainerError> {
         self.forms
             .iter()
             .try_fold(BaseMemory::default(), |sum, form| Ok(sum.beside(form.memory(on)?)))

@@ -26,7 +26,7 @@ pub fn ended(earlier: &SweepState) -> usize {
 }
 
 impl Checkpoints {
-    /// Those of a sweep with these trials, or some of them, and so many validation rows. Without a
+    /// Those of a sweep with these trials, or some of them, and this many validation rows. Without a
     /// plan of its memory, of one trial for each worker.
     pub fn of(
         sweep: &Sweep,

@@ -9,7 +9,7 @@ pub fn of(executor: &ExecutorSettings) -> Result<Vec<DeviceChoice>, Error> {
     choose(executor, trainer::visible_gpus())
 }
 
-/// The same with so many GPUs that can be used.
+/// The same with this many usable GPUs.
 fn choose(executor: &ExecutorSettings, gpus: u32) -> Result<Vec<DeviceChoice>, Error> {
     let one = executor.device;
     let of_gpus = |first: u32, count: u32| -> Result<Vec<DeviceChoice>, Error> {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use spec::{
     ExecutorSettings, Method, Sweep, SweepState, TrainSettings, Trial, TrialConfig, TrialId,
 };
-use trainer::model::{BaseMemory, BaseOn, DecoderConfig};
+use trainer::model::{BaseMemory, BaseStorage, DecoderConfig};
 use trainer::plan::{self, Demand, Memory, Packing, Work};
 use trainer::{Device, TrainerError};
 
@@ -31,7 +31,7 @@ pub struct Workload {
 /// A trial in full.
 pub type TrialWork<'a> = (TrialId, &'a Work);
 
-/// All trials a fresh sweep will have; `None` when that cannot be told beforehand.
+/// All trials a fresh sweep will have; `None` when that is not known beforehand.
 pub fn all_trials(planner: &dyn Planner) -> Option<Vec<Trial>> {
     let total = planner.total().filter(|&n| n <= MOST_TRIALS && !planner.is_adaptive())?;
     Some(planner.suggest(&SweepState::default(), total))
@@ -61,7 +61,7 @@ pub struct MemoryPlan {
     pub bases: u64,
     /// Bytes of the process itself: program, tokenizer, rows, and the records of the steps.
     pub process: u64,
-    /// Bytes that are free for it; absent where the system does not tell.
+    /// Bytes that are free for it; absent where the system does not report it.
     pub available: Option<u64>,
     /// Trials that need more memory than there is and are left out, since the method chooses among
     /// the others.
@@ -78,7 +78,7 @@ impl MemoryPlan {
         data: &PreparedData,
     ) -> Result<Self, Error> {
         let unusable = |source| Error::Model { path: sweep.model.clone(), source };
-        let room = Room::of(sweep, device, base)?;
+        let room = DeviceMemory::of(sweep, device, base)?;
         let mut configs: Vec<TrialConfig> =
             trials.iter().map(|trial| trial.config.clone()).collect();
         let unfit = leave_out_unfit(&mut configs, sweep, &room, data);
@@ -113,14 +113,14 @@ impl MemoryPlan {
 
 /// A base model on a device, in all forms that trials ask for, and what is left for training it.
 #[derive(Clone)]
-struct Room {
+struct DeviceMemory {
     config: DecoderConfig,
     base: BaseMemory,
-    on: BaseOn,
+    on: BaseStorage,
     available: Option<u64>,
 }
 
-impl Room {
+impl DeviceMemory {
     fn of(sweep: &Sweep, device: Device, base: &Base) -> Result<Self, Error> {
         let unusable = |source| Error::Model { path: sweep.model.clone(), source };
         let on = device.keeps_base();
@@ -150,10 +150,10 @@ pub fn fits_on_device(sweep: &Sweep, base: &Base, data: &PreparedData) -> Result
     let unusable = |source| Error::Model { path: sweep.model.clone(), source };
     let (device, _) =
         trainer::select_device(sweep.executor.device, sweep.train.dtype).map_err(unusable)?;
-    Ok(fits(sweep, Room::of(sweep, device, base)?, data))
+    Ok(fits(sweep, DeviceMemory::of(sweep, device, base)?, data))
 }
 
-fn fits(sweep: &Sweep, room: Room, data: &PreparedData) -> Fits {
+fn fits(sweep: &Sweep, room: DeviceMemory, data: &PreparedData) -> Fits {
     let eval_tokens = plan::eval_tokens(data, &sweep.train);
     let executor = ExecutorSettings { max_packed: Some(1), ..sweep.executor.clone() };
     let train = sweep.train.clone();
@@ -174,7 +174,7 @@ fn fits(sweep: &Sweep, room: Room, data: &PreparedData) -> Fits {
 fn leave_out_unfit(
     configs: &mut Vec<TrialConfig>,
     sweep: &Sweep,
-    room: &Room,
+    room: &DeviceMemory,
     data: &PreparedData,
 ) -> usize {
     if sweep.method != Method::Bayes {

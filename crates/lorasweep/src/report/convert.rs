@@ -52,7 +52,7 @@ pub enum Converted<'a> {
     Table(&'a Path),
 }
 
-/// Writes the results of the sweep in `folder` as `options` say; `written` hears of each when it is
+/// Writes the results of the sweep in `folder` as `options` say; `written` is called for each when it is
 /// there.
 pub fn convert(
     folder: &SweepFolder,
@@ -79,7 +79,7 @@ pub fn convert(
     if let Some(path) = &options.optuna {
         let diagnoses = diagnose_all(&state, &settings.report, Lang::En);
         let journal = reporter::optuna_journal(&state, &diagnoses);
-        // A study that somebody continued has records of other workers.
+        // A study that was continued elsewhere has records of other workers.
         let is_record = |line: &str| line.contains("\"worker_id\":\"lorasweep\"");
         write_over(path, &journal, options.force, |there| there.lines().all(is_record))?;
         written(Converted::Optuna(path));

@@ -146,7 +146,7 @@ fn workers(folder: &SweepFolder, events: &[Event]) -> Result<Vec<WorkerStatus>, 
     for (name, device) in living {
         let files = folder.worker(name);
         let Some(beat) = files.beat() else { continue };
-        // On this machine its lock tells; elsewhere the age of its last sign of life.
+        // On this machine its lock shows it; elsewhere the age of its last sign of life.
         if beat.place == store::this_host() && files.holder()?.is_none() {
             continue;
         }
@@ -196,10 +196,10 @@ fn lines(state: &SweepState) -> Vec<TrialProgress> {
 fn status(trial: &TrialState) -> String {
     match &trial.status {
         TrialStatus::Finished { outcome } if trial.paused().is_some() => {
-            format!("{} (may go on)", outcome_name(outcome))
+            format!("{} (may continue)", outcome_name(outcome))
         }
         TrialStatus::Pending => match trial.promotions.last() {
-            Some(promoted) => format!("pending, goes on: {}", promoted.reason),
+            Some(promoted) => format!("pending, continues: {}", promoted.reason),
             None => "pending".to_owned(),
         },
         TrialStatus::Running => "running".to_owned(),

@@ -24,7 +24,7 @@ impl Run<'_> {
             settings: (&self.file.sweep).into(),
             planner: &*self.planner,
             pruner: self.pruner.as_deref(),
-            // Nobody can tell before; a command's trials share no steps.
+            // It is not known beforehand; a command's trials share no steps.
             steps: &|_| Steps { total: 0, shared: None, micro_batches: 1 },
             launcher: &mut LocalLauncher::new(folder),
             workers: 1,

@@ -20,8 +20,8 @@ use crate::report::publish::tables;
 /// How long others may hold the sweep.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The trials of a sweep that somebody else trains (`executor: {type: external}`): what to train is
-/// asked for, and results are told.
+/// The trials of a sweep that another program trains (`executor: {type: external}`): what to train is
+/// asked for, and results are reported.
 pub struct ExternalTrials<'a> {
     file: SweepFile,
     results: &'a Path,
@@ -73,13 +73,13 @@ impl<'a> ExternalTrials<'a> {
     /// in it are relative to the current folder.
     pub fn tell(&self, line: &str, number: usize) -> Result<Answer, Error> {
         let here = here()?;
-        // It is journalled, and others may go on, before anybody is answered.
+        // It is in the journal, and others may continue, before a caller is answered.
         let mut opened = self.open()?;
         let answer = self.board(&mut opened).tell(line, &here);
         answer.map_err(|source| Error::Tell { number, source })
     }
 
-    /// The same with several lines by their numbers; `answered` hears of each as soon as it is
+    /// The same with several lines by their numbers; `answered` is called for each as soon as it is
     /// journalled. The sweep is read once for all of them, and others wait until they are taken.
     pub fn tell_all<'l, E: From<Error>>(
         &self,
@@ -117,7 +117,7 @@ impl<'a> ExternalTrials<'a> {
     }
 }
 
-/// The folder in which relative paths of told lines begin.
+/// The folder that relative paths in reported lines start from.
 fn here() -> Result<PathBuf, Error> {
     std::env::current_dir().map_err(Error::io("find the folder", "."))
 }

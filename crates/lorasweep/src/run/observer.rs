@@ -15,7 +15,7 @@ pub trait Observer {
     /// `event` is in the journal, and has just been applied to `state`.
     fn event(&mut self, event: &Event, state: &SweepState);
 
-    /// Something that a person may want to know; by default nobody is told.
+    /// Something that a person may want to know; by default it is ignored.
     fn notice(&mut self, notice: &Notice<'_>) {
         let _ = notice;
     }

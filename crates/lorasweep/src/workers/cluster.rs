@@ -1,4 +1,4 @@
-//! A sweep's jobs on a cluster, as its controller tells of them.
+//! A sweep's jobs on a cluster, as its controller reports them.
 
 use std::path::Path;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub fn cluster(folder: &SweepFolder, sweep: &str) -> Result<Option<SlurmLauncher
 }
 
 /// Ends the jobs that are left, since those in a queue look at no file; one that runs saves first.
-/// `cancelled` hears of each: its number, its worker, and its state before.
+/// `cancelled` is called for each with its number, its worker, and its state before.
 pub fn cancel_jobs(
     folder: &SweepFolder,
     cancelled: &mut dyn FnMut(&str, &str, &str),

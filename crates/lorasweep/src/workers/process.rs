@@ -122,7 +122,7 @@ pub fn work(options: &WorkerOptions, log: &mut dyn FnMut(&str)) -> Result<Worker
     serve(trainer, dir, &sweep, &mut line)
 }
 
-/// What a worker hears of its driver.
+/// What a worker receives from its driver.
 struct Line<'a> {
     options: &'a WorkerOptions,
     log: &'a mut dyn FnMut(&str),
@@ -239,7 +239,7 @@ fn listen(options: &WorkerOptions, stop: &Arc<AtomicBool>) -> Result<Receiver<()
 }
 
 fn tell_driver() {
-    // Without a driver there is nobody to tell.
+    // Without a driver nothing reads the message.
     let _ = std::io::stdout().write_all(b"\n").and_then(|()| std::io::stdout().flush());
 }
 

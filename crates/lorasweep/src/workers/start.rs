@@ -36,7 +36,7 @@ pub struct WorkerStart {
 enum Place {
     /// One on each of these devices of this machine.
     Here(Vec<DeviceChoice>),
-    /// So many jobs of a cluster, in which each worker looks for its device itself.
+    /// This many jobs of a cluster, in which each worker looks for its device itself.
     Jobs { most: usize, driver: PathBuf },
 }
 

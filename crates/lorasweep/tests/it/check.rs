@@ -9,7 +9,7 @@ use crate::common::{Ran, lorasweep};
 use serde_json::{Value, json};
 
 fn quickstart() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sweeps/quickstart").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("sweeps/quickstart").canonicalize().unwrap()
 }
 
 /// A sweep of one trial on a copy of the embedded base that may be spoilt.

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// A sweep over rows in two files with columns of their own names, one row of which leaks.
 fn sweep(dir: &Path) {
-    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sweeps/quickstart/base");
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("sweeps/quickstart/base");
     let base = base.canonicalize().unwrap();
     fs::create_dir(dir.join("rows")).unwrap();
     fs::write(dir.join("rows/a.csv"), "question,answer\none, two\nthree, four\n").unwrap();

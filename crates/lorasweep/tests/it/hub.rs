@@ -17,7 +17,7 @@ const FILES: [&str; 4] =
 const REPO_FOLDER: &str = "models--org--base";
 
 fn base() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sweeps/quickstart/base")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("sweeps/quickstart/base")
 }
 
 fn content(file: &str) -> Vec<u8> {
@@ -242,7 +242,7 @@ fn what_cannot_be_had_is_told_with_what_to_do() {
     let missing = told("org/other", &here);
     assert!(missing.contains("`org/other` is no folder here") && missing.contains("no such model"));
     let gated = told("org/gated", &here);
-    assert!(gated.contains("somebody without a token") && gated.contains("HF_TOKEN"), "{gated}");
+    assert!(gated.contains("a user without a token") && gated.contains("HF_TOKEN"), "{gated}");
     let offline = told("org/base", &[("HF_HUB_OFFLINE", "1")]);
     assert!(offline.contains("not whole in the cache"), "{offline}");
     // Nothing listens on port 9 (discard) of a machine like this.

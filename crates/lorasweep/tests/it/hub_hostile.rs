@@ -16,7 +16,7 @@ const FILES: [&str; 4] =
     ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"];
 
 fn content(file: &str) -> Vec<u8> {
-    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sweeps/quickstart/base");
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("sweeps/quickstart/base");
     fs::read(base.join(file)).expect("a file of the quickstart's base")
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 /// A short sweep on conversations, of one trial on the embedded base, which has no chat template.
 fn run(dir: &Path, line: &str) {
-    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sweeps/quickstart/base");
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("sweeps/quickstart/base");
     for (file, rows) in [("train.jsonl", 12), ("validation.jsonl", 5)] {
         let row = |index: usize| {
             let user = json!({ "role": "user", "content": format!("code: {file} {index}") });

@@ -13,7 +13,7 @@ use spec::Event;
 use store::SweepFolder;
 
 fn quickstart() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sweeps/quickstart").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("sweeps/quickstart").canonicalize().unwrap()
 }
 
 /// A sweep of one trial on the embedded base, its weights as `line` says.

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(500);
 /// rate so high that what other company rounds differently grows into another loss.
 fn sweep(executor: &str) -> TempDir {
     let dir = TempDir::new().expect("there is room for temporary files");
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sweeps/quickstart");
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("sweeps/quickstart");
     let example = example.canonicalize().expect("the quickstart is there");
     let example = example.display();
     let text = format!(

@@ -81,7 +81,7 @@ fn what_a_failed_command_said_does_nothing_to_a_terminal() {
 #[test]
 fn names_of_files_and_columns_do_nothing_to_a_terminal() {
     let (_dir, folder) = hostile_folder();
-    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sweeps/quickstart/base");
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("sweeps/quickstart/base");
     fs::create_dir(folder.join("base")).unwrap();
     for entry in fs::read_dir(base).unwrap().flatten() {
         fs::copy(entry.path(), folder.join("base").join(entry.file_name())).unwrap();

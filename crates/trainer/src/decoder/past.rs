@@ -19,7 +19,7 @@ pub struct Past<B: Backend> {
 }
 
 impl<B: Backend> Past<B> {
-    /// Bytes that it takes for so many tokens.
+    /// Bytes that it takes for this many tokens.
     pub const fn bytes(config: &DecoderConfig, tokens: usize) -> usize {
         let values = 2 * config.attention.kv_columns() * tokens * config.num_hidden_layers;
         values * size_of::<f32>()
@@ -27,7 +27,7 @@ impl<B: Backend> Past<B> {
 }
 
 impl<B: Backend> Decoder<B> {
-    /// Room for the keys and values of a sequence of at most so many tokens.
+    /// Room for the keys and values of a sequence of at most this many tokens.
     pub fn past(&self, tokens: usize) -> Result<Past<B>> {
         let shape = self.model.config.attention;
         let layer = |_| self.backend.zeros(2 * shape.kv_heads * tokens, shape.head_dim);
@@ -117,7 +117,7 @@ fn share<'a, T>(
 mod tests {
     use super::*;
 
-    /// Sequences of so many rows, each behind ten tokens.
+    /// Sequences of this many rows, each behind ten tokens.
     fn rows(lengths: &[usize]) -> Rows {
         let mut rows = Rows::default();
         for (token, &length) in lengths.iter().enumerate() {

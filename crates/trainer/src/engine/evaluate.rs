@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use spec::{Evaluation, ExampleLosses};
 
-use super::losses::{self, ExampleLoss, Worn};
+use super::losses::{self, AttachedAdapter, ExampleLoss};
 use super::order::train_subset;
 use super::sets::TrainingSets;
 use super::slot::{Best, Slot};
@@ -58,9 +58,11 @@ impl EvalSets {
         slots: &[&Slot<B>],
         tokens_per_pass: usize,
     ) -> Result<Vec<Losses>> {
-        let worn: Vec<_> =
-            slots.iter().map(|slot| Worn { layout: &slot.layout, params: &slot.params }).collect();
-        let found = losses::of_examples(decoder, &self.examples, &worn, tokens_per_pass)?;
+        let attached: Vec<_> = slots
+            .iter()
+            .map(|slot| AttachedAdapter { layout: &slot.layout, params: &slot.params })
+            .collect();
+        let found = losses::of_examples(decoder, &self.examples, &attached, tokens_per_pass)?;
         Ok(found.into_iter().map(|losses| self.summarise(&losses)).collect())
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use spec::{BaseForm, TestEvaluation};
 
-use super::losses::{self, Worn};
+use super::losses::{self, AttachedAdapter};
 use super::packed::Packed;
 use crate::backend::Backend;
 use crate::error::{Result, TrainerError};
@@ -30,11 +30,14 @@ impl<B: Backend> Packed<B> {
             }
             None => None,
         };
-        let worn = loaded.iter().map(|(adapter, params)| Worn { layout: &adapter.layout, params });
-        let worn: Vec<_> = worn.collect();
+        let attached = loaded
+            .iter()
+            .map(|(adapter, params)| AttachedAdapter { layout: &adapter.layout, params });
+        let attached: Vec<_> = attached.collect();
         let examples = &test.examples;
-        let found =
-            rayon::scope(|_| losses::of_examples(decoder, examples, &worn, plan::TOKENS_PER_STEP))?;
+        let found = rayon::scope(|_| {
+            losses::of_examples(decoder, examples, &attached, plan::TOKENS_PER_STEP)
+        })?;
         let found = found.concat();
         let loss = losses::mean(&found);
         if !loss.is_finite() {

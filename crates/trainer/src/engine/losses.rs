@@ -11,7 +11,7 @@ pub type ExampleLoss = (f64, usize);
 
 /// An adapter to evaluate with.
 #[derive(Debug)]
-pub struct Worn<'a, T> {
+pub struct AttachedAdapter<'a, T> {
     /// Where its matrices lie.
     pub layout: &'a AdapterLayout,
     /// Their values, `[1, layout.len]`.
@@ -23,7 +23,7 @@ pub struct Worn<'a, T> {
 pub fn of_examples<B: Backend>(
     decoder: &Decoder<B>,
     examples: &[Example],
-    adapters: &[Worn<'_, B::Tensor>],
+    adapters: &[AttachedAdapter<'_, B::Tensor>],
     tokens_per_pass: usize,
 ) -> Result<Vec<Vec<ExampleLoss>>> {
     let runs = adapters.len().max(1);
@@ -50,7 +50,7 @@ fn pass_len(work: &[(usize, &Example)], tokens_per_pass: usize) -> usize {
 
 fn run_pass<B: Backend>(
     decoder: &Decoder<B>,
-    adapters: &[Worn<'_, B::Tensor>],
+    adapters: &[AttachedAdapter<'_, B::Tensor>],
     pass: &[(usize, &Example)],
     found: &mut [Vec<ExampleLoss>],
 ) -> Result<()> {
@@ -61,7 +61,7 @@ fn run_pass<B: Backend>(
         for (_, example) in of_run {
             rows.push(&example.input_ids, &example.loss_mask, 1.0);
         }
-        if let Some(Worn { layout, params }) = adapters.get(of_run[0].0) {
+        if let Some(AttachedAdapter { layout, params }) = adapters.get(of_run[0].0) {
             active.push(ActiveAdapter { layout, params, rows: start..rows.len(), dropout: None });
         }
     }

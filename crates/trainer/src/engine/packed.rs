@@ -90,7 +90,7 @@ impl<B: Backend> Packed<B> {
         self.bases.evaluate(place, |decoder| rayon::scope(|_| sets.losses(decoder, &[], tokens)))
     }
 
-    /// A slot for a trial, going on from a checkpoint where there is one.
+    /// A slot for a trial, resumed from a checkpoint where there is one.
     pub(super) fn new_slot(&mut self, trial: &Trial, checkpoint: Option<&Path>) -> Result<Slot<B>> {
         let form = trial.config.quantization;
         // Every evaluation of this engine has it.

@@ -113,7 +113,7 @@ impl Gguf {
     }
 }
 
-/// The format of a number in the file; the error goes on after the tensor's name.
+/// The format of a number in the file; the error continues after the tensor's name.
 fn format_of(ggml_type: u32) -> Parsed<Format> {
     Ok(match ggml_type {
         0 => Format::F32,

@@ -123,7 +123,7 @@ impl Format {
         self.block_and_bytes().0
     }
 
-    /// Bytes of a row of so many values, a multiple of [`Format::block`].
+    /// Bytes of a row of this many values, a multiple of [`Format::block`].
     pub const fn row_bytes(self, cols: usize) -> usize {
         let (values, bytes) = self.block_and_bytes();
         self.head_bytes() + cols / values * bytes

@@ -45,7 +45,7 @@ pub enum RowOrder {
     /// As they are asked for.
     Same,
     /// llama.cpp's order of the rows of q and k in its `llama` architecture, which rotates
-    /// neighbours: within a head of so many rows, row `j` and row `j + half` stand side by side.
+    /// neighbours: within a head of this many rows, row `j` and row `j + half` stand side by side.
     Neighbours(usize),
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use safetensors::{SafeTensorError, View};
 
 /// Writes the tensors into the file `path`. The library writes through a temporary file that only
-/// its owner may read; whoever may read the files beside this one may read it too.
+/// its owner may read; it has the permissions of the files beside it.
 pub(crate) fn write<S, V>(
     tensors: Vec<(S, V)>,
     metadata: Option<HashMap<String, String>>,

@@ -66,7 +66,7 @@ pub enum Finish {
     End,
     /// It is as long as it may be.
     Length,
-    /// Whoever took the tokens had enough.
+    /// The receiver of the tokens needs no more.
     Stopped,
     /// The model's logits are not numbers: the adapter or the base is damaged, or training diverged.
     NotFinite,

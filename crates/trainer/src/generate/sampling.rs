@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 pub struct Sampling {
     /// Divides the logits; above 0.
     pub temperature: f64,
-    /// So many of the most likely tokens may be drawn.
+    /// This many of the most likely tokens may be drawn.
     pub top_k: Option<usize>,
     /// Of these the most likely ones whose probabilities together reach this (Holtzman et al. 2020,
     /// arXiv:1904.09751); one at least.

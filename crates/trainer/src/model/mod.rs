@@ -16,5 +16,5 @@ pub(crate) use llama_cpp::{architecture, module_name};
 pub use names::Tables;
 pub(crate) use names::{parent, weight_name};
 pub use norms::{ShortToken, short_tokens};
-pub use source::{BaseMemory, BaseOn, Source};
+pub use source::{BaseMemory, BaseStorage, Source};
 pub use weights::{FrozenLayer, Model};

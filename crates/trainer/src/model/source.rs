@@ -125,7 +125,7 @@ impl Source {
     }
 
     /// What the frozen matrices will take.
-    pub fn memory(&self, on: BaseOn) -> Result<BaseMemory> {
+    pub fn memory(&self, on: BaseStorage) -> Result<BaseMemory> {
         BaseMemory::of(&self.config, self.tables.head.is_none(), on, |name, is_linear| {
             let name = if name == EMBEDDING { self.tables.embedding } else { name };
             self.format(name, is_linear)
@@ -181,7 +181,7 @@ fn find_tables(config: &DecoderConfig, files: &Files) -> Result<(Tables, Option<
 
 /// Where a base model is kept, and in what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BaseOn {
+pub enum BaseStorage {
     /// On the CPU: large matrices in the format of their file, others in f32.
     Cpu,
     /// On a GPU: quantised linear layers as they are, everything else in the activations' format.
@@ -191,7 +191,7 @@ pub enum BaseOn {
     },
 }
 
-impl BaseOn {
+impl BaseStorage {
     /// Bytes of a value of activations.
     pub const fn value_bytes(&self) -> u64 {
         match self {
@@ -207,7 +207,7 @@ impl BaseMemory {
     pub fn of(
         config: &DecoderConfig,
         is_tied: bool,
-        on: BaseOn,
+        on: BaseStorage,
         format: impl Fn(&str, bool) -> Result<Format>,
     ) -> Result<Self> {
         let mut all = Self { models: 1, ..Self::default() };
@@ -241,13 +241,13 @@ impl BaseMemory {
     }
 
     /// Adds matrices that are joined, each with its format, rows and columns.
-    fn add(&mut self, on: BaseOn, parts: &[(Format, usize, usize)], is_linear: bool) {
+    fn add(&mut self, on: BaseStorage, parts: &[(Format, usize, usize)], is_linear: bool) {
         let values = parts.iter().map(|(_, rows, cols)| (rows * cols) as u64).sum::<u64>();
         let stored =
             parts.iter().map(|(format, rows, cols)| (rows * format.row_bytes(*cols)) as u64);
         let cols = parts.first().map_or(0, |(_, _, cols)| *cols);
         let (bytes, decoded) = match on {
-            BaseOn::Cpu => {
+            BaseStorage::Cpu => {
                 let sizes = parts.iter().map(|(format, rows, cols)| (*format, rows * cols));
                 if keeps_format(sizes, KEEP_FROM) {
                     let threads = rayon::current_num_threads();
@@ -256,20 +256,20 @@ impl BaseMemory {
                     (F32 * values, 0)
                 }
             }
-            BaseOn::Gpu { .. }
+            BaseStorage::Gpu { .. }
                 if is_linear && parts.iter().all(|(format, ..)| format.is_coded()) =>
             {
                 // The codes' values and their products with the scales, before they are rounded.
                 (stored.sum(), 2 * F32 * values)
             }
-            BaseOn::Gpu { value_bytes } => (value_bytes * values, 0),
+            BaseStorage::Gpu { value_bytes } => (value_bytes * values, 0),
         };
         self.bytes += bytes;
         self.decoded = self.decoded.max(decoded);
     }
 }
 
-/// Whether rows of so many values are whole blocks of a format.
+/// Whether rows of this many values are whole blocks of a format.
 fn fits(name: &str, format: Format, inputs: usize) -> Result<()> {
     let block = format.block();
     if inputs.is_multiple_of(block) {

@@ -9,14 +9,14 @@ use super::packing::{MOST_SLOTS, Packing, TOKENS_PER_MICRO_BATCH, TOKENS_PER_STE
 use crate::adapter::{AdapterLayout, LoraShape};
 use crate::decoder::shares;
 use crate::error::{Result, TrainerError};
-use crate::model::{BaseMemory, BaseOn, DecoderConfig, NormPlacement};
+use crate::model::{BaseMemory, BaseStorage, DecoderConfig, NormPlacement};
 use data::{Dataset, Example};
 
 /// Bytes of an f32.
 const F32: u64 = 4;
 /// Weights, gradient, two moments, and the copy of the best evaluation.
 const ADAPTER_COPIES: u64 = 5;
-/// A step that has been cut to so few tokens is no longer cut before activations are computed
+/// A step that has been cut to this few tokens is no longer cut before activations are computed
 /// again: smaller products run ever further below the machine's peak.
 pub(crate) const WORTH_KEEPING: usize = 512;
 /// Examples that stand for all where a mean over them is enough.
@@ -50,7 +50,7 @@ pub struct Demand<'a> {
     /// What the base model takes, in all the forms that trials ask for.
     pub base: BaseMemory,
     /// Where it trains.
-    pub on: BaseOn,
+    pub on: BaseStorage,
     /// The trials that are known, or a sample of them.
     pub trials: &'a [TrialConfig],
     /// The rows they train on.
@@ -84,7 +84,7 @@ impl Demand<'_> {
         values * (ADAPTER_COPIES + cut + factors)
     }
 
-    /// Whether a micro-batch of an adapter of so many values is computed in two parts, which takes
+    /// Whether a micro-batch of an adapter with this many values is computed in two parts, which takes
     /// a second gradient.
     fn is_cut(&self, values: u64) -> bool {
         let batch = self.trials.iter().map(|t| t.batch_size as usize).max().unwrap_or(1);
@@ -139,7 +139,11 @@ impl Demand<'_> {
     fn share_left_out(&self) -> f64 {
         let half = self.trials.iter().map(|t| f64::from(t.batch_size / 2)).fold(f64::MAX, f64::min);
         let has_dropout = self.trials.iter().any(|t| t.lora_dropout > 0.0);
-        if half < 2.0 || has_dropout || self.on != BaseOn::Cpu || !self.config.shares_beginnings() {
+        if half < 2.0
+            || has_dropout
+            || self.on != BaseStorage::Cpu
+            || !self.config.shares_beginnings()
+        {
             return 0.0;
         }
         let rows: usize = self.sample().map(|example| example.input_ids.len()).sum();
@@ -179,7 +183,7 @@ impl Demand<'_> {
         self.train_set.examples.iter().map(|e| e.input_ids.len()).max().unwrap_or(1)
     }
 
-    /// The packing for so much memory (`None`: as much as one likes): as many trials as fill a
+    /// The packing for this much memory (`None`: without a limit): as many trials as fill a
     /// step, then, as far as it does not fit, shorter steps, activations computed again, and fewer
     /// trials. An error when not even one trial fits.
     /// Adapters that the model cannot carry are refused here, too.
@@ -280,7 +284,7 @@ mod tests {
         fn demand(&self) -> Demand<'_> {
             let Self { config, trials, train_set, train } = self;
             let base = BaseMemory { bytes: 4 * config.parameters() as u64, decoded: 0, models: 1 };
-            Demand { config, base, on: BaseOn::Cpu, trials, train_set, eval_tokens: 0, train }
+            Demand { config, base, on: BaseStorage::Cpu, trials, train_set, eval_tokens: 0, train }
         }
 
         fn fit(&self, available: Option<u64>) -> Result<Packing> {

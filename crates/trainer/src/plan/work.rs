@@ -46,7 +46,7 @@ impl<'a> From<&'a PreparedData> for Sets<'a> {
 }
 
 /// The work of each of these trials on this data. Of trials that differ in `epochs` alone and
-/// whose schedule allows it, a longer one goes on where the next shorter one ends or begins its
+/// whose schedule allows it, a longer one continues where the next shorter one ends or begins its
 /// decay ([`TrialConfig::trajectory`]).
 pub fn works<'a>(
     trials: &[TrialConfig],
@@ -78,7 +78,7 @@ pub fn tokens_per_example(train: &Dataset) -> f64 {
     tokens as f64 / train.examples.len().max(1) as f64
 }
 
-/// How many steps a trial takes on so many training examples of about so many tokens each.
+/// How many steps a trial takes on this many training examples, each with about this many tokens.
 pub fn steps(
     trial: &TrialConfig,
     examples: usize,
@@ -93,7 +93,7 @@ pub fn steps(
     }
 }
 
-/// Micro-batches of an optimizer step of `batch_size` examples of so many tokens: what the engine
+/// Micro-batches of an optimizer step of `batch_size` examples with this many tokens: what the engine
 /// splits it into when rows are of equal length.
 fn micro_batches(batch_size: u32, tokens_per_example: f64, train: &TrainSettings) -> u32 {
     let by_tokens = f64::from(batch_size) * tokens_per_example / TOKENS_PER_MICRO_BATCH as f64;

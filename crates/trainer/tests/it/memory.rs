@@ -8,7 +8,7 @@ use spec::{
 };
 use trainer::backend::cpu::Cpu;
 use trainer::engine::{Packed, TrainingSets};
-use trainer::model::{BaseOn, DecoderConfig, Source};
+use trainer::model::{BaseStorage, DecoderConfig, Source};
 use trainer::plan::{Demand, Packing};
 
 /// A model, its trials and their rows.
@@ -151,8 +151,8 @@ impl Case {
         let source = Source::open(dir.path(), &self.base).expect("its weights");
         let demand = Demand {
             config: &config,
-            base: source.memory(BaseOn::Cpu).expect("its memory"),
-            on: BaseOn::Cpu,
+            base: source.memory(BaseStorage::Cpu).expect("its memory"),
+            on: BaseStorage::Cpu,
             trials: &configs,
             train_set: &train_set,
             eval_tokens: 8 * self.tokens as u64,

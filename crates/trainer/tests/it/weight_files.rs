@@ -18,7 +18,7 @@ use trainer::backend::cpu::Cpu;
 use trainer::decoder::{Decoder, Rows};
 use trainer::format::Format;
 use trainer::merge;
-use trainer::model::{BaseOn, Model, Source};
+use trainer::model::{BaseStorage, Model, Source};
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
 const HEAD: &str = "lm_head.weight";
@@ -188,7 +188,7 @@ fn a_head_that_differs_is_warned_of_and_counted_and_planned_for() {
     }
     let table = tied.config().vocab_size * tied.config().hidden_size;
     assert_eq!(both.config().parameters(), tied.config().parameters() + table);
-    let bytes = |source: &Source| source.memory(BaseOn::Cpu).expect("its memory").bytes;
+    let bytes = |source: &Source| source.memory(BaseStorage::Cpu).expect("its memory").bytes;
     assert_eq!(bytes(&both), bytes(&tied) + 4 * table as u64);
     assert_eq!(both.formats().expect("formats"), (vec![Format::F32], vec![Format::F32]));
 }

@@ -33,19 +33,19 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Write a sweep file to begin from, or the quickstart
+    /// Write a sweep file to start from, or the quickstart
     Init(InitArgs),
-    /// Print the JSON Schema of sweep files, by which editors complete and check them
+    /// Print the JSON Schema of sweep files, which editors use to complete and check them
     Schema,
-    /// Validate a sweep, its data and its model; tell how much work and memory it takes
+    /// Validate a sweep, its data and its model; show how much work and memory it takes
     Check(CheckArgs),
     /// Show what the model will see: a row with its loss mask, lengths, repeats and leaks
     Data(DataArgs),
-    /// Run a sweep, or go on with one that was interrupted
+    /// Run a sweep, or resume one that was interrupted
     Run(RunArgs),
-    /// Give out trials of a sweep that is trained elsewhere, one JSON object a line
+    /// Print trials of a sweep that is trained elsewhere, one JSON object per line
     Ask(AskArgs),
-    /// Take the losses of such trials, one JSON object a line, and say which to stop
+    /// Read the losses of such trials, one JSON object per line, and print which to stop
     Tell(TellArgs),
     /// Show how far sweeps are, also while they run
     Status(StatusArgs),
@@ -55,13 +55,13 @@ pub enum Command {
     Stop(StopArgs),
     /// Run failed trials of a sweep again
     Retry(RetryArgs),
-    /// Show what was expected of each trial and what came, and which parameters matter
+    /// Show what was predicted for each trial, what it reached, and which parameters matter
     Explain(ExplainArgs),
     /// Rebuild the tables and plots of a sweep and show its report
     Report(ReportArgs),
     /// Show a sweep's report in the browser, live while it runs, on this machine only
     Serve(ServeArgs),
-    /// Set two trials, or two sweeps, side by side
+    /// Compare two trials, or two sweeps
     Compare(CompareArgs),
     /// Write a sweep's results for TensorBoard, Optuna, MLflow or a data frame
     Convert(ConvertArgs),
@@ -69,6 +69,8 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Copy a trial's adapter out, ready for PEFT
     Export(ExportArgs),
+    /// Show what lorasweep finds on this machine, and check its kernels: for reports of problems
+    Doctor(DoctorArgs),
     /// List the guides that this binary carries, or print one
     Guide(GuideArgs),
     /// Print the completions of a shell, or write man pages
@@ -202,13 +204,13 @@ pub struct DataArgs {
 /// A set of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DataSet {
-    /// What adapters learn from
+    /// What adapters are trained on
     Train,
     /// What trials are ranked by
     Validation,
     /// What the base model can do already
     Retention,
-    /// What nothing is chosen by
+    /// What no choice is based on
     Test,
 }
 
@@ -227,7 +229,7 @@ impl From<DataSet> for lorasweep::DataSet {
 pub struct RunArgs {
     #[command(flatten)]
     pub sweep: SweepArg,
-    /// Begin anew: move the sweep's old results aside (they are never deleted)
+    /// Start again: move the sweep's old results aside (they are never deleted)
     #[arg(long)]
     pub fresh: bool,
     /// Print one JSON event a line on stdout; everything else goes to stderr
@@ -251,7 +253,7 @@ pub struct RunArgs {
 pub struct StopArgs {
     #[command(flatten)]
     pub sweep: SweepArg,
-    /// Which trials to end; what they have learnt so far stays
+    /// Which trials to end; their best adapters so far are kept
     #[arg(value_name = "TRIAL", required = true)]
     pub trials: Vec<u32>,
 }
@@ -272,10 +274,10 @@ pub struct RetryArgs {
 pub struct AskArgs {
     #[command(flatten)]
     pub sweep: SweepArg,
-    /// How many trials to give out at most
+    /// The most trials to print
     #[arg(long, short, default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
     pub number: u16,
-    /// Give out those again that have not ended, instead of new ones
+    /// Print trials again that have not ended, instead of new ones
     #[arg(long)]
     pub unfinished: bool,
 }
@@ -284,7 +286,7 @@ pub struct AskArgs {
 pub struct TellArgs {
     #[command(flatten)]
     pub sweep: SweepArg,
-    /// What to tell, one object each (`{"trial": 3, "epoch": 1, "eval_loss": 1.25}`); without any,
+    /// What to report, one object each (`{"trial": 3, "epoch": 1, "eval_loss": 1.25}`); without any,
     /// the lines of stdin
     #[arg(value_name = "JSON")]
     pub lines: Vec<String>,
@@ -384,7 +386,7 @@ pub struct CompareArgs {
     /// A sweep file, a sweep's results folder, or one of its trials as SWEEP:NUMBER
     #[arg(value_name = "A")]
     pub a: String,
-    /// What to set beside it; of the same sweep, `:NUMBER` is enough
+    /// What to compare it with; of the same sweep, `:NUMBER` is enough
     #[arg(value_name = "B")]
     pub b: String,
     /// Where results are, of sweeps that are named by their file
@@ -424,13 +426,13 @@ pub struct GenerateArgs {
     /// How many rows of the set
     #[arg(long, short, default_value = "5", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["prompt", "file"])]
     pub number: u32,
-    /// Tokens of an answer at most
+    /// The most tokens of an answer
     #[arg(long, value_name = "TOKENS", default_value = "128", value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub max_new_tokens: u32,
     /// Draw tokens, with their logits divided by this; without it, or at 0, take the most likely one
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = non_negative)]
     pub temperature: Option<f64>,
-    /// Draw from so many of the most likely tokens
+    /// Draw from this many of the most likely tokens
     #[arg(long, value_name = "TOKENS", requires = "temperature", value_parser = clap::value_parser!(u32).range(1..))]
     pub top_k: Option<u32>,
     /// Draw from the most likely tokens whose probabilities together reach this
@@ -502,6 +504,13 @@ pub struct ExportArgs {
     /// Add the tokenised validation rows, to check the loss elsewhere
     #[arg(long)]
     pub with_validation: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct DoctorArgs {
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, clap::Args)]

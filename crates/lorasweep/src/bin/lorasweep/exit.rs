@@ -28,8 +28,8 @@ Exit codes:
   1    something failed while running
   2    the sweep file, its data, its model or the arguments are wrong
   3    the sweep ended, but every trial failed or diverged
-  28   there is no room left on the disk; with room, `lorasweep run` goes on
-  130  interrupted; the state is saved and `lorasweep run` goes on from it";
+  28   there is no room left on the disk; with room, `lorasweep run` resumes
+  130  interrupted; the state is saved and `lorasweep run` resumes from it";
 
 impl Exit {
     /// The code itself.

@@ -77,6 +77,7 @@ fn start_threads(command: &Command) -> Result<(), error::CliError> {
             | Command::Serve(_)
             | Command::Export(_)
             | Command::Generate(_)
+            | Command::Doctor(_)
             | Command::Worker(_)
     );
     if computes {
@@ -122,6 +123,7 @@ fn run(args: Args, output: Output) -> Result<Exit, error::CliError> {
         Command::Compare(args) => commands::compare::run(&args),
         Command::Generate(args) => commands::generate::run(&args, output),
         Command::Export(args) => commands::export::run(&args, output),
+        Command::Doctor(args) => commands::doctor::run(&args, output),
         Command::Guide(args) => Ok(commands::guide::run(&args)),
         Command::Completions(args) => commands::completions::run(&args),
         Command::Worker(args) => commands::worker::run(&args),

@@ -20,12 +20,12 @@ pub fn result(text: &str) {
     painted(&printable(text));
 }
 
-/// Prints a result with colours of ours; whoever made it has cleaned the text of others in it.
+/// Prints a result with colours of ours; the caller has cleaned the text of others in it.
 pub fn painted(text: &str) {
     remember(writeln!(io::stdout(), "{}", text.trim_end_matches('\n')));
 }
 
-/// Prints a part of a line at once; whoever made it has cleaned the text of others in it.
+/// Prints a part of a line at once; the caller has cleaned the text of others in it.
 pub fn piece(text: &str) {
     let mut out = io::stdout();
     remember(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
@@ -67,7 +67,7 @@ pub fn json_text(text: &str) {
     painted(&printable_json(text));
 }
 
-/// Tells something along the way.
+/// Prints a note along the way.
 pub fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{}", printable(text));
 }

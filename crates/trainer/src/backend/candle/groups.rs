@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use crate::backend::LoraPath;
 use crate::error::Result;
 
-/// A slot joins a group whose longest slot has at most so many times its rows: shorter ones are
+/// A slot joins a group whose longest slot has at most this many times its rows: shorter ones are
 /// filled up, and that is computed in vain.
 const FILL_OF_PATHS: f64 = 2.0;
 /// The same of sequences, whose scores grow with the square of their length.

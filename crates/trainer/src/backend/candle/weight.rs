@@ -29,7 +29,8 @@ pub struct Coded {
 enum Codes {
     /// One of ggml's formats.
     Ggml(QTensor),
-    /// Bytes of two codes `[n / 2]`, the two values of each byte `[256, 2]`, scales `[n / 64, 1]`.
+    /// Bytes of two codes `[n / 2]` as u32, because candle's `index_select` gives zeros for the largest
+    /// index of its type; the two values of each byte `[256, 2]`, scales `[n / 64, 1]`.
     Nf4 { bytes: Tensor, pairs: Tensor, scales: Tensor },
     /// Codes plus 128 `[rows, cols]`, scales `[rows, 1]`.
     Int8 { codes: Tensor, scales: Tensor },
@@ -97,7 +98,7 @@ impl Coded {
                 let pairs: Vec<f32> = pairs.map(|code| NF4_LEVELS[usize::from(code)]).collect();
                 let (blocks, half) = (scales.len(), bytes.len());
                 Codes::Nf4 {
-                    bytes: Tensor::from_vec(bytes, half, device)?,
+                    bytes: Tensor::from_vec(bytes, half, device)?.to_dtype(DType::U32)?,
                     pairs: Tensor::from_vec(pairs, (256, 2), device)?,
                     scales: Tensor::from_vec(scales, (blocks, 1), device)?,
                 }
@@ -137,4 +138,29 @@ fn split_scale(bytes: &[u8]) -> (f32, &[u8]) {
     bytes
         .split_first_chunk()
         .map_or((0.0, bytes), |(scale, codes)| (f32::from_le_bytes(*scale), codes))
+}
+
+#[cfg(test)]
+mod tests {
+    use spec::Quantization;
+
+    use super::*;
+    use crate::format::{Bytes, quantise};
+
+    /// Two neighbours that are the largest of their block are the byte 255.
+    #[test]
+    fn every_byte_of_nf4_is_decoded_as_on_the_other_backends() {
+        let values: Vec<f32> =
+            (0..512).map(|i| if i % 64 < 2 { 3.0 } else { (i as f32 * 0.7).sin() }).collect();
+        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let matrix =
+            Stored::new(Bytes::Owned(bytes.into()), Format::F32, 4, 128).expect("a matrix");
+        let coded = quantise("w", &matrix, Quantization::Nf4).expect("quantised");
+        let mut expected = vec![0.0; 512];
+        coded.decode(0..4, 0..128, &mut expected);
+        let decoded = Coded::new(&coded, &Device::Cpu).and_then(|it| it.decode()).expect("decoded");
+        let decoded = decoded.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("values");
+        assert_eq!(decoded, expected);
+        assert_eq!(decoded[..2], [3.0, 3.0]);
+    }
 }

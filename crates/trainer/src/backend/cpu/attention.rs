@@ -18,7 +18,7 @@ use crate::real::{Real, dot, largest, simd, sum};
 
 /// Query rows whose scores exist at a time.
 const BLOCK: usize = 64;
-/// Rows of scores are a multiple of so many values long, so that loops over what a query sees need
+/// Rows of scores are a multiple of this many values long, so that loops over what a query sees need
 /// not end in single values.
 pub(super) const LANES: usize = 8;
 

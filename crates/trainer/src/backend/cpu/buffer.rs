@@ -83,7 +83,7 @@ impl<T: Real> Pool<T> {
         })
     }
 
-    /// Counts so many bytes more, giving back what is free where that makes them fit.
+    /// Counts `bytes` more, giving back what is free where that makes them fit.
     fn make_room(&self, blocks: &mut Blocks<T>, bytes: usize) -> Result<()> {
         if blocks.bytes + bytes > self.limit {
             blocks.give_back(usize::MAX);

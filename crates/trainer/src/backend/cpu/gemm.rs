@@ -21,12 +21,12 @@ pub fn gemm<T: Real>(
     matmul(dst, accum, lhs, rhs, alpha, Par::Seq);
 }
 
-/// How many parts a product of so many multiply-adds is worth, on the threads of the current pool.
+/// How many parts a product is worth by its number of multiply-adds, on the threads of the current pool.
 pub fn parts(work: usize) -> usize {
     (work / WORTH_SPLITTING).clamp(1, rayon::current_num_threads())
 }
 
-/// `dst = lhs * rhs` in so many parts beside each other.
+/// `dst = lhs * rhs` in `parts` parts beside each other.
 pub fn split<T: Real>(dst: MatMut<'_, T>, lhs: MatRef<'_, T>, rhs: MatRef<'_, T>, parts: usize) {
     if parts <= 1 {
         return gemm(dst, Accum::Replace, lhs, rhs, T::from_f64(1.0));

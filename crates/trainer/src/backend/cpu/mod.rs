@@ -61,7 +61,7 @@ impl<T: Real> Cpu<T> {
         Self { pool, rope: Arc::default(), keep_from: KEEP_FROM }
     }
 
-    /// The same, but frozen matrices keep the format of their file from so many values on.
+    /// The same, but frozen matrices keep the format of their file from this many values on.
     #[must_use]
     pub fn keeping_formats_from(self, values: usize) -> Self {
         Self { keep_from: values, ..self }

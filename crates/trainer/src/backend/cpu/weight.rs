@@ -84,7 +84,7 @@ impl<T: Real> Weight<T> {
         }
     }
 
-    /// `y = x W^T` with y `[N, O]` and x `[N, I]`, in so many parts beside each other.
+    /// `y = x W^T` with y `[N, O]` and x `[N, I]`, in `parts` parts beside each other.
     pub fn forward(
         &self,
         pool: &Arc<Pool<T>>,
@@ -99,7 +99,7 @@ impl<T: Real> Weight<T> {
         Ok(())
     }
 
-    /// `dx = dy W` with dx `[N, I]` and dy `[N, O]`, in so many parts beside each other.
+    /// `dx = dy W` with dx `[N, I]` and dy `[N, O]`, in `parts` parts beside each other.
     pub fn backward(
         &self,
         pool: &Arc<Pool<T>>,
@@ -160,7 +160,7 @@ impl<T: Real> Narrow<T> {
         Ok(())
     }
 
-    /// `dx = dy W[.., cols]`: the sum over the outputs goes on from one group of rows to the next.
+    /// `dx = dy W[.., cols]`: the sum over the outputs continues from one group of rows to the next.
     fn backward(
         &self,
         pool: &Arc<Pool<T>>,
@@ -213,7 +213,7 @@ fn decode<T: Real>(parts: &[Stored], rows: Range<usize>, cols: Range<usize>, out
     }
 }
 
-/// Values that are decoded at a time of a matrix with so many columns: whole tiles of rows.
+/// Values that are decoded at a time of a matrix with this many columns: whole tiles of rows.
 pub fn decoded_values(cols: usize) -> usize {
     (DECODED / cols.max(1) / TILE).max(1) * TILE * cols
 }

@@ -54,7 +54,7 @@ fn shape(attention: &Attention) -> Result<Arg<'static>> {
         .arg())
 }
 
-/// Shared memory of so many tiles of rows and of scores.
+/// Shared memory of this many tiles of rows and of scores.
 const fn shared(rows: usize, scores: usize, head_dim: usize) -> usize {
     4 * SIDE * (rows * (head_dim + 1) + scores * (SIDE + 1))
 }

@@ -26,6 +26,13 @@ pub fn look_in(folder: &Path) {
 
 /// Opens the driver; the error says what is missing and how to get it.
 pub fn driver() -> Result<()> {
+    if cfg!(all(target_env = "musl", target_feature = "crt-static")) {
+        return Err(TrainerError::Device(
+            "no GPU can be used: this program is linked statically and cannot open CUDA's libraries; use \
+             the build for glibc, or the Python wheel"
+                .to_owned(),
+        ));
+    }
     static FOUND: OnceLock<bool> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
         let in_folders = folders().into_iter().find_map(|folder| {

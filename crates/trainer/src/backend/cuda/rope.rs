@@ -26,7 +26,7 @@ pub struct Angles {
 pub struct AngleTables(Mutex<Vec<Arc<Angles>>>);
 
 impl AngleTables {
-    /// Angles of at least so many positions; cosines and sines times `amplitude`.
+    /// Angles of at least this many positions; cosines and sines times `amplitude`.
     fn get(
         &self,
         gpu: &Arc<Gpu>,

@@ -66,7 +66,7 @@ impl Tensor {
         View::new(&self.buffer, 0, self.len(), self.narrow)
     }
 
-    /// So many values from the value `first` on.
+    /// `len` values from the value `first` on.
     pub(super) fn view_of_values(&self, first: usize, len: usize) -> View<'_> {
         View::new(&self.buffer, first, len, self.narrow)
     }

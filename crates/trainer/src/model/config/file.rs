@@ -376,7 +376,7 @@ impl Raw {
         if nested("full_attention").is_some() || nested("sliding_attention").is_some() {
             return Err("rope_parameters by layer type are supported for gemma3_text alone".into());
         }
-        // A scaling in the old place goes before an empty new one.
+        // A scaling in the old place takes precedence over an empty new one.
         let of_old = self.rope_scaling.as_ref().filter(|settings| !settings.is_null());
         let settings = of_old.or(self.rope_parameters.as_ref());
         Ok(vec![self.rope(family, attention, settings, self.rope_theta)?])

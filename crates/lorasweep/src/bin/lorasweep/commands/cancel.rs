@@ -30,7 +30,7 @@ pub fn run(args: &CancelArgs) -> Result<Exit, CliError> {
         Some(holder) => {
             output::note(&format!("Asked {holder} to save and end."));
             if is_free_in_time(sweep)? {
-                output::result("It has ended; `lorasweep run` goes on from what is saved.");
+                output::result("It has ended; `lorasweep run` resumes from what is saved.");
             } else {
                 output::result("It has not ended yet; it does after its current step.");
             }

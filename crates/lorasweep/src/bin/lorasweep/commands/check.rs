@@ -7,7 +7,7 @@ use std::time::Duration;
 use lorasweep::spec::ExecutorKind;
 use lorasweep::trainer::plan::{Memory, Packing, Work};
 use lorasweep::{
-    ElsewhereFindings, Findings, MemoryPlan, OwnFindings, PlannedTrial, PredictedTime, Room,
+    DiskPlan, ElsewhereFindings, Findings, MemoryPlan, OwnFindings, PlannedTrial, PredictedTime,
     TotalWork, WeightFormats,
 };
 
@@ -127,7 +127,7 @@ fn weights(formats: &WeightFormats) -> String {
 }
 
 /// What the sweep takes on disk, in one line.
-fn disk(room: &Room, results: &Path) -> String {
+fn disk(room: &DiskPlan, results: &Path) -> String {
     let adapters = room.adapters.as_ref().map_or_else(
         || "the adapter of each trial".to_owned(),
         |adapters| {

@@ -80,7 +80,7 @@ data:
 
 # Each trial is proposed by what the earlier ones showed; others are grid, random and sobol.
 method: bayes
-# So many trials. It can be raised later: the sweep continues.
+# The most trials. It can be raised later: the sweep continues.
 run_cap: 16
 
 parameters:
@@ -101,9 +101,6 @@ train:
 }
 
 fn write_quickstart(args: &InitArgs) -> Result<Exit, CliError> {
-    if !quickstart::is_embedded() {
-        return Err(Error::NoQuickstart.into());
-    }
     let dir = args.path.clone().unwrap_or_default();
     let paths: Vec<PathBuf> = FILES.iter().map(|(name, _)| dir.join(name)).collect();
     // A schema may be there from another `init`; what differs of it is kept.

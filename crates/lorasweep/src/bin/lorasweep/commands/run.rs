@@ -129,7 +129,7 @@ fn conclude(args: &RunArgs, output: Output, outcome: RunOutcome) -> Result<Exit,
     match outcome.end {
         RunEnd::Interrupted => {
             output::note(&format!(
-                "Interrupted; everything is saved. To go on:\n  lorasweep run {}",
+                "Interrupted; everything is saved. To resume:\n  lorasweep run {}",
                 args.sweep.in_words()
             ));
             return Ok(Exit::Interrupted);

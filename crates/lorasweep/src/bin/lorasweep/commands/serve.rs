@@ -1,6 +1,6 @@
 //! `lorasweep serve`: the report in a browser of this machine.
 //!
-//! Whoever can reach the port of this machine may be a stranger: another user, or a page in the
+//! Anyone who can reach the port of this machine may be a stranger: another user, or a page in the
 //! browser. Every connection is limited in size, number and time, and gets one answer.
 
 use std::convert::Infallible;
@@ -48,7 +48,7 @@ const HTML: &str = "text/html; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// A page, or why there is none.
-type Made = Result<Bytes, String>;
+type PageResult = Result<Bytes, String>;
 
 pub fn run(args: &ServeArgs, output: Output) -> Result<Exit, CliError> {
     let sweep = args.sweep.open()?;
@@ -177,7 +177,7 @@ fn is_for_this_machine<B>(request: &Request<B>) -> bool {
 /// Makes pages in a thread of its own, one at a time, so that no connection waits for another
 /// one's page to be read.
 struct Pages {
-    ask: Sender<oneshot::Sender<Made>>,
+    ask: Sender<oneshot::Sender<PageResult>>,
 }
 
 impl Pages {
@@ -194,7 +194,7 @@ impl Pages {
     }
 
     /// The page of what the journal holds now, or a second ago.
-    async fn now(&self) -> Made {
+    async fn now(&self) -> PageResult {
         let (reply, made) = oneshot::channel();
         // A thread that has ended has said why.
         let _ = self.ask.send(reply);
@@ -203,11 +203,11 @@ impl Pages {
 }
 
 fn make_pages(
-    asked: &Receiver<oneshot::Sender<Made>>,
+    asked: &Receiver<oneshot::Sender<PageResult>>,
     output: Output,
     make: &dyn Fn() -> Result<String, Error>,
 ) {
-    let mut shown: Option<(Instant, Made)> = None;
+    let mut shown: Option<(Instant, PageResult)> = None;
     while let Ok(reply) = asked.recv() {
         let kept = shown.take().filter(|(since, _)| since.elapsed() <= FRESH);
         let (since, page) = kept.unwrap_or_else(|| {

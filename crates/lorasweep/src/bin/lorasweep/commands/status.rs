@@ -53,7 +53,7 @@ fn workers_table(workers: &[WorkerStatus]) -> String {
 }
 
 fn headline(sweep: &Status) -> String {
-    // The name is that in the folder, which somebody else may have given away.
+    // The name is that in the folder, which another person may have made.
     let name = printable_line(&sweep.name);
     let planned = sweep.planned_trials.map_or_else(String::new, |n| format!(" of {n}"));
     let mut line =

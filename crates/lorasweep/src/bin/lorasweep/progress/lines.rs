@@ -56,7 +56,7 @@ impl Observer for Lines {
             (Event::OutOfMemory { .. }, _) => super::shortage(event).unwrap_or_default(),
             (Event::TrialStarted { from_step, device, continues, .. }, Some(trial)) => {
                 let from = match continues {
-                    Some(other) => format!(", goes on from trial {other} at step {from_step}"),
+                    Some(other) => format!(", continues trial {other} from step {from_step}"),
                     None if *from_step > 0 => format!(" from step {from_step}"),
                     None => String::new(),
                 };
@@ -67,7 +67,7 @@ impl Observer for Lines {
                 evaluated(trial) + &left.unwrap_or_default()
             }
             (Event::TrialPromoted { trial, reason, .. }, _) => {
-                format!("trial {trial} goes on after its early stop: {reason}")
+                format!("trial {trial} continues after its early stop: {reason}")
             }
             (Event::TrialFinished { outcome, .. }, Some(trial)) => {
                 let left =

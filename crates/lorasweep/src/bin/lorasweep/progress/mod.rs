@@ -85,7 +85,7 @@ fn best_in_words(state: &SweepState) -> String {
     format!("best so far: trial {id}, eval_loss {loss:.4}{}", settings.unwrap_or_default())
 }
 
-/// `r 8 lr 2e-4 bs 4`: what tells trials apart at a glance.
+/// `r 8 lr 2e-4 bs 4`: what distinguishes trials at a glance.
 fn settings(trial: &TrialState) -> String {
     let config = &trial.trial.config;
     let rate = Parameter::LearningRate.row().shown(config);

@@ -16,12 +16,12 @@ const MOST_TIMES: f64 = 1e6;
 /// Tokens a second of the whole sweep, over the last seconds.
 #[derive(Debug, Default)]
 pub struct Rate {
-    /// When so many tokens had been trained.
+    /// When this many tokens had been trained.
     seen: VecDeque<(Instant, u64)>,
 }
 
 impl Rate {
-    /// The rate now; `None` until there is enough to tell.
+    /// The rate now; `None` until enough is measured.
     pub fn tokens_per_second(&mut self, state: &SweepState) -> Option<f64> {
         self.at(Instant::now(), state.trained_tokens())
     }
@@ -63,12 +63,12 @@ impl Pace {
         }
     }
 
-    /// Share of all work that is done; `None` when that cannot be told.
+    /// Share of all work that is done; `None` when that is unknown.
     pub fn done_share(&self, state: &SweepState) -> Option<f64> {
         self.workload.done_share(state)
     }
 
-    /// Time left; `None` while it cannot be told.
+    /// Time left; `None` while it is unknown.
     pub fn remaining(&mut self, state: &SweepState) -> Option<Duration> {
         let done = self.done_share(state)?;
         let (since, before) = self.begun.as_mut()?;

@@ -78,7 +78,7 @@ impl<'a> Fields<'a> {
         self.bytes.len()
     }
 
-    /// The structure, filled up with zeros to so many bytes.
+    /// The structure, filled up with zeros to `bytes` bytes.
     pub fn filled_to(mut self, bytes: usize) -> Self {
         self.bytes.resize(bytes, 0);
         self

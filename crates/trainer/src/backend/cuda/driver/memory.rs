@@ -163,7 +163,7 @@ impl Gpu {
     /// Memory for two counters, which begin with zero.
     pub(super) fn new_progress(&self) -> Result<cu::CUdeviceptr> {
         let at = self.allocate(size_class(8), &mut self.blocks())?;
-        // SAFETY: the block is so long, and the stream lives as long as `self`.
+        // SAFETY: the block has at least this length, and the stream lives as long as `self`.
         let status = unsafe { cu::cuMemsetD8Async(at, 0, 8, self.stream) };
         self.check(status, "clear memory").map(|()| at)
     }
@@ -187,7 +187,7 @@ impl Gpu {
         asked.map_err(|NoMore| out_of_memory(bytes, blocks.bytes, "the GPU has no more"))
     }
 
-    /// Gives free blocks back to the driver, largest first, until so many bytes are given back.
+    /// Gives free blocks back to the driver, largest first, until this many bytes are given back.
     fn give_back(&self, blocks: &mut Blocks, bytes: usize) -> Result<()> {
         if blocks.free.is_empty() {
             return Ok(());

@@ -124,7 +124,7 @@ impl Gpu {
     /// Its name, as the driver gives it.
     pub fn name(&self) -> String {
         let mut name = [0_u8; 256];
-        // SAFETY: the driver writes at most so many bytes, the last of them zero.
+        // SAFETY: the driver writes at most this many bytes, the last of them zero.
         let status = unsafe { cu::cuDeviceGetName(name.as_mut_ptr().cast(), 256, self.device) };
         let text =
             CStr::from_bytes_until_nul(&name).ok().filter(|_| status == cu::CUresult::CUDA_SUCCESS);

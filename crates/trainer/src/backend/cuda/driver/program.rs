@@ -102,7 +102,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// A job of so many units; its matrices, sizes and numbers are in the order of the function in
+    /// A job of this many units; its matrices, sizes and numbers are in the order of the function in
     /// the `.cu` file.
     pub fn new(kind: Kind, units: usize) -> Self {
         Self {
@@ -117,7 +117,7 @@ impl Job {
         }
     }
 
-    /// A job whose blocks share so many values.
+    /// A job whose blocks share this many values.
     pub fn on_values(kind: Kind, values: usize) -> Self {
         Self::new(kind, values.div_ceil(UNIT))
     }
