@@ -1,3 +1,4 @@
 //! The rules on curves, through the public interface.
 
 mod rule;
+mod scores;
