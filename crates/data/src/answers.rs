@@ -68,6 +68,14 @@ impl Answers {
         self.without_answer(&self.row_of_text(text.to_owned()))
     }
 
+    /// A conversation that the assistant is to continue, by the roles and texts of its turns.
+    pub fn of_turns<'a>(
+        &self,
+        turns: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<AskedPrompt, String> {
+        self.without_answer(&conversation(turns))
+    }
+
     /// A JSON object: a row of any schema, whose last answer becomes the reference, or one without an
     /// answer: `{"prompt": ...}`, `{"messages": [...]}` that ends with a user's turn, or
     /// `{"instruction": ..., "input": ...}`.
@@ -105,18 +113,10 @@ impl Answers {
     }
 
     fn row_of_text(&self, text: String) -> Row {
-        if !self.is_chat {
-            return Row::Completion { prompt: text, completion: STAND_IN.to_owned() };
+        if self.is_chat {
+            return conversation([("user", text.as_str())]);
         }
-        let turn = |role: &str, content: String, is_target| Message {
-            role: role.to_owned(),
-            content: Some(content),
-            fields: Object::default(),
-            is_target,
-        };
-        let messages =
-            vec![turn("user", text, false), turn("assistant", STAND_IN.to_owned(), true)];
-        Row::Messages(Conversation { messages, ..Conversation::default() })
+        Row::Completion { prompt: text, completion: STAND_IN.to_owned() }
     }
 
     fn without_answer(&self, row: &Row) -> Result<AskedPrompt, String> {
@@ -129,6 +129,19 @@ impl Answers {
         let reason = |reason: SkipReason| reason.to_string();
         Ok(self.tokeniser.tokenise(row, usize::MAX).map_err(reason)?.example)
     }
+}
+
+/// A conversation with the stand-in behind it.
+fn conversation<'a>(turns: impl IntoIterator<Item = (&'a str, &'a str)>) -> Row {
+    let turn = |(role, content): (&str, &str), is_target| Message {
+        role: role.to_owned(),
+        content: Some(content.to_owned()),
+        fields: Object::default(),
+        is_target,
+    };
+    let said = turns.into_iter().map(|said| turn(said, false));
+    let messages = said.chain([turn(("assistant", STAND_IN), true)]).collect();
+    Row::Messages(Conversation { messages, ..Conversation::default() })
 }
 
 fn no_prompt() -> String {
@@ -291,6 +304,17 @@ mod tests {
         let whole = text.of_row(r#"{"prompt": "2+2=", "completion": "4"}"#).expect("a row");
         assert_eq!(text.of_text("2+2=").expect("a prompt").tokens, whole.tokens);
         assert_eq!(text.of_row(r#"{"prompt": "2+2="}"#).expect("a row").tokens, whole.tokens);
+    }
+
+    #[test]
+    fn turns_have_the_tokens_of_a_row_with_the_same_messages() {
+        let answers = answers(false);
+        let row = r#"{"messages": [{"role": "system", "content": "s"},
+            {"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"},
+            {"role": "user", "content": "and?"}]}"#;
+        let turns = [("system", "s"), ("user", "hi"), ("assistant", "yo"), ("user", "and?")];
+        let asked = answers.of_turns(turns).expect("a conversation");
+        assert_eq!(asked.tokens, answers.of_row(row).expect("a prompt").tokens);
     }
 
     #[test]

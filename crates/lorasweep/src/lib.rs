@@ -52,7 +52,8 @@ mod workers;
 pub use {data, metrics, planner, reporter, spec, store, trainer, worker};
 
 pub use answers::{
-    Answer, AnswerEvent, AnswerOptions, AnswerOutcome, Answered, MeanScore, PromptSource, Writer,
+    Answer, AnswerEvent, AnswerOptions, AnswerOutcome, Answered, Chat, DecodingOptions, MeanScore,
+    PromptSource, Writer, WriterOptions,
 };
 pub use check::{
     AdaptersOnDisk, DiskPlan, ElsewhereFindings, Findings, OwnFindings, PlannedTrial,

@@ -7,7 +7,9 @@ use reporter::Lang;
 use spec::{SweepState, TrialConfig, TrialId};
 use store::{Holder, Request, SweepFolder};
 
-use crate::answers::{self, AnswerEvent, AnswerOptions, AnswerOutcome};
+use crate::answers::{
+    self, AnswerEvent, AnswerOptions, AnswerOutcome, Chat, DecodingOptions, WriterOptions,
+};
 use crate::check::{self, Findings};
 use crate::error::Error;
 use crate::export::options::{self, ExportOptions, Exported};
@@ -320,6 +322,11 @@ impl Sweep {
         tell: &mut dyn FnMut(&AnswerEvent<'_>),
     ) -> Result<AnswerOutcome, Error> {
         answers::answer(&SweepFolder::open(self.folder.path())?, options, tell)
+    }
+
+    /// Begins a conversation with a trial's adapter, or with the base model, on the CPU.
+    pub fn chat(&self, writer: WriterOptions, decoding: DecodingOptions) -> Result<Chat, Error> {
+        Chat::open(&SweepFolder::open(self.folder.path())?, writer, decoding)
     }
 
     /// Exports a trial's adapter, or a model with the adapter merged into it.

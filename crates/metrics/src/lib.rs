@@ -13,6 +13,8 @@ mod overlap;
 mod pattern;
 mod structure;
 
+pub mod judge;
+
 pub use error::{MetricError, NAMES};
 pub use likelihood::{Choice, Length, choice_accuracy, perplexity};
 pub use metric::Metric;

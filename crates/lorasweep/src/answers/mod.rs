@@ -1,33 +1,44 @@
 //! What the adapters of a sweep answer, beside the base model.
 
+mod chat;
+mod loaded;
 mod prompts;
 mod stream;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Instant;
 
-use data::Answers;
 use metrics::Metric;
-use reporter::{Lang, Ranking};
 use serde::Serialize;
 use spec::TrialId;
 use store::SweepFolder;
-use trainer::generate::{Finish, GenerateOptions, Generator, Prompt, Sampling};
+use trainer::generate::{AdapterId, Finish, Sampling};
 
 use crate::error::Error;
-use crate::export::{self, Found};
-use crate::inputs::{self, Settings, rows};
 
+pub use chat::Chat;
 pub use prompts::PromptSource;
 pub use stream::AnswerEvent;
 
+use loaded::Opened;
 use prompts::Question;
-use stream::Stream;
 
 /// What to answer, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AnswerOptions {
+    /// Who answers beside the base model.
+    pub writer: WriterOptions,
+    /// What is asked.
+    pub prompts: PromptSource,
+    /// How answers are written.
+    pub decoding: DecodingOptions,
+    /// Names of the metrics by which answers are scored where there is a reference.
+    pub metrics: Vec<String>,
+}
+
+/// Who answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WriterOptions {
     /// The trial; `None`: the one that the report chose.
     pub trial: Option<TrialId>,
     /// As it was at the end of this epoch, instead of its best evaluation; the sweep must have kept
@@ -35,16 +46,17 @@ pub struct AnswerOptions {
     pub epoch: Option<u32>,
     /// The base model alone, without an adapter.
     pub base_alone: bool,
-    /// What is asked.
-    pub prompts: PromptSource,
+}
+
+/// How answers are written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DecodingOptions {
     /// Tokens of an answer at most.
     pub max_new_tokens: usize,
     /// How tokens are drawn; `None`: always the most likely one.
     pub sampling: Option<Sampling>,
     /// Strings that end an answer and do not belong to it.
     pub stop: Vec<String>,
-    /// Names of the metrics by which answers are scored where there is a reference.
-    pub metrics: Vec<String>,
 }
 
 /// Who writes an answer.
@@ -132,59 +144,19 @@ pub fn answer(
     tell: &mut dyn FnMut(&AnswerEvent<'_>),
 ) -> Result<AnswerOutcome, Error> {
     let metrics = named(&options.metrics)?;
-    let identity = folder.identity()?;
-    let settings = Settings::of(&identity)?;
-    let state = folder.state()?;
-    inputs::check_unchanged(&identity)?;
-    let warnings: Vec<String> = inputs::other_weights(&identity).into_iter().collect();
-    let data = rows::prepare(&settings.data, &settings.model, &settings.train)?;
-    let reader =
-        Answers::load(&settings.model, data.report.chat_format.is_some()).map_err(Error::Data)?;
+    let opened = Opened::of(folder)?;
+    let data = opened.rows()?;
+    let reader = opened.reader(&data)?;
     let questions = prompts::questions(&options.prompts, &data, &reader)?;
-
-    let mut writers = vec![Writer::Base];
-    let mut form = None;
-    let mut adapter: Option<PathBuf> = None;
-    if !options.base_alone {
-        let ranking: Ranking = reporter::rank(&state, &settings.report, Lang::En);
-        let trial = options.trial.or_else(|| export::best_trial(folder, &state, &ranking));
-        let trial =
-            trial.ok_or_else(|| Error::NothingToExport { dir: folder.path().to_path_buf() })?;
-        let Found { adapter: found, .. } = export::find(folder, &state, trial, options.epoch)?;
-        export::verify(trial, &found)?;
-        form = state.trials.get(&trial).and_then(|trial| trial.trial.config.quantization);
-        writers.push(Writer::Trial(trial));
-        adapter = Some(found);
-    }
-    let unusable = |source| Error::Model { path: settings.model.clone(), source };
-    let base = settings.base.in_form(form);
-    let mut generator = Generator::load(&settings.model, &base, None).map_err(unusable)?;
-    let mut adapters = vec![None];
-    if let Some(dir) = adapter {
-        adapters.push(Some(generator.add_adapter(&dir).map_err(unusable)?));
-    }
-
-    let asked = questions.iter().flat_map(|question| {
-        let tokens = &question.asked.tokens;
-        adapters.iter().map(|adapter| Prompt { tokens: tokens.clone(), adapter: *adapter })
-    });
-    let asked: Vec<Prompt> = asked.collect();
-    let how = GenerateOptions {
-        max_new_tokens: options.max_new_tokens,
-        end_tokens: reader.end_tokens(),
-        sampling: options.sampling,
-        ..GenerateOptions::default()
-    };
+    let loaded = opened.load(folder, options.writer, reader)?;
+    let mut writers = vec![(Writer::Base, None)];
+    writers.extend(loaded.trial);
     let started = Instant::now();
-    let mut stream = Stream::new(&reader, &questions, &writers, &options.stop, tell);
-    generator
-        .generate(&asked, &how, &mut |prompt, progress| stream.take(prompt, progress))
-        .map_err(unusable)?;
+    let written = loaded.write(&questions, &writers, &options.decoding, tell)?;
     let seconds = started.elapsed().as_secs_f64();
-    let written = stream.into_answers();
     let rows = scored(questions, written, &metrics);
     let means = means(&rows, &writers, &metrics);
-    Ok(AnswerOutcome { rows, means, seconds, warnings })
+    Ok(AnswerOutcome { rows, means, seconds, warnings: opened.warnings })
 }
 
 fn named(names: &[String]) -> Result<Vec<(String, Metric)>, Error> {
@@ -216,10 +188,14 @@ fn scored(
     questions.into_iter().map(row).collect()
 }
 
-fn means(rows: &[Answered], writers: &[Writer], metrics: &[(String, Metric)]) -> Vec<MeanScore> {
+fn means(
+    rows: &[Answered],
+    writers: &[(Writer, Option<AdapterId>)],
+    metrics: &[(String, Metric)],
+) -> Vec<MeanScore> {
     let mut means = Vec::new();
     for (metric, _) in metrics {
-        for &writer in writers {
+        for &(writer, _) in writers {
             let answers = rows.iter().flat_map(|row| &row.answers);
             let of_writer = answers.filter(|answer| answer.writer == writer);
             let scores: Vec<f64> =

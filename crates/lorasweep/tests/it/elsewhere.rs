@@ -89,15 +89,7 @@ fn trials_are_asked_for_told_of_and_reported() {
 
 /// Tells `lines` through stdin.
 fn told_through_stdin(dir: &std::path::Path, lines: &str) -> common::Ran {
-    let input = dir.join("lines.jsonl");
-    fs::write(&input, lines).unwrap();
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_lorasweep"))
-        .args(["tell", "s.yaml"])
-        .current_dir(dir)
-        .stdin(fs::File::open(input).unwrap())
-        .output()
-        .unwrap();
-    common::Ran::from(output)
+    common::lorasweep_told(dir, &["tell", "s.yaml"], lines)
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::common::{Ran, lorasweep, prepare};
+use crate::common::{Ran, lorasweep, lorasweep_told, prepare};
 
 /// The quickstart, trained for so many epochs.
 fn trained(dir: &Path, epochs: u32) {
@@ -130,4 +130,59 @@ fn what_cannot_be_answered_is_refused_and_says_why() {
     fs::write(dir.path().join("quickstart/validation.jsonl"), "{}").unwrap();
     let ran = generate(dir.path(), &[]);
     assert!(ran.stderr.contains("has changed since the sweep ran"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_conversation_from_a_pipe_keeps_its_turns_until_it_is_reset() {
+    let dir = tempfile::tempdir().unwrap();
+    trained(dir.path(), 2);
+    let chat = |lines: &str, more: &[&str]| {
+        let told = ["generate", "results/s", "--chat", "--max-new-tokens", "8"];
+        let ran = lorasweep_told(dir.path(), &[&told, more].concat(), lines);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        ran
+    };
+    let said = |ran: &Ran, who: &str| -> Vec<String> {
+        let begins = format!("  {who}");
+        let lines = ran.stdout.lines().filter(|line| line.starts_with(&begins));
+        lines.map(str::to_owned).collect()
+    };
+    let ran = chat("Hello\n\n/reset\nHello\nHello", &["--temperature", "0"]);
+    assert_eq!(said(&ran, "you"), ["  you        Hello"; 3], "{}", ran.stdout);
+    let answers = said(&ran, "trial ");
+    assert_eq!(answers.len(), 3, "{}", ran.stdout);
+    assert_eq!(answers[0], answers[1], "after a reset the conversation begins anew");
+    assert!(ran.stderr.contains("begins anew"), "{}", ran.stderr);
+
+    // A turn is answered as the same messages are from a file.
+    let row = r#"{"messages": [{"role": "user", "content": "Hello"}]}"#;
+    fs::write(dir.path().join("row.jsonl"), row).unwrap();
+    let alone = json(dir.path(), &["--file", "row.jsonl", "--max-new-tokens", "8"]);
+    let texts: Vec<&str> = alone["rows"][0]["answers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|answer| answer["text"].as_str().unwrap().trim().lines().next().unwrap_or_default())
+        .collect();
+    assert!(answers[0].contains(texts[1]), "{answers:?} {texts:?}");
+    let base = chat("Hello", &["--base"]);
+    assert!(said(&base, "base")[0].contains(texts[0]), "{} {texts:?}", base.stdout);
+
+    let ran = generate(dir.path(), &["--chat", "--json"]);
+    assert!(ran.stderr.contains("cannot be used with"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_line_that_is_not_text_ends_a_conversation_with_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    trained(dir.path(), 1);
+    fs::write(dir.path().join("bytes"), b"\xff\xfe\n").unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_lorasweep"))
+        .args(["generate", "results/s", "--chat"])
+        .current_dir(dir.path())
+        .stdin(fs::File::open(dir.path().join("bytes")).unwrap())
+        .output()
+        .unwrap();
+    let ran = Ran::from(output);
+    assert!(ran.code == 2 && ran.stderr.contains("must be UTF-8 text"), "{}", ran.stderr);
 }

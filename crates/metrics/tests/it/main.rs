@@ -1,4 +1,5 @@
 //! Tests of the metrics against the usual Python implementations.
 
 mod golden;
+mod judge;
 mod properties;

@@ -50,11 +50,11 @@ mod pooled;
 mod repeat;
 mod seeds;
 mod share;
-mod student;
 mod surrogate;
 
 use std::collections::BTreeMap;
 
+use curves::{DETECTABLE, student};
 use serde::Serialize;
 use spec::{SweepState, TrialId};
 
@@ -66,14 +66,11 @@ pub use share::SeedSpread;
 use bootstrap::Intervals;
 use candidate::Candidate;
 pub(crate) use candidate::Candidates;
+pub(crate) use curves::student::student;
 pub(crate) use pooled::pooled;
-pub(crate) use student::student;
 
 /// Standard normal quantile of a two-sided 95 % interval.
-pub(crate) use student::TWO_SIDED as Z95;
-
-/// Two-sided 95 % and a power of 80 %: the sum of the two normal quantiles.
-const DETECTABLE: f64 = 2.801_585;
+pub(crate) use curves::student::TWO_SIDED as Z95;
 
 /// How the runs of a sweep compare.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -244,7 +241,5 @@ fn examples_needed(found: &Candidates, intervals: &Intervals, best: usize) -> Op
     let (at, next) = others
         .filter(|(_, against)| against.difference > 0.0)
         .min_by(|a, b| a.1.difference.total_cmp(&b.1.difference))?;
-    let factor = (DETECTABLE * intervals.examples[at].sqrt() / next.difference).powi(2);
-    let needed = (found.targets.len() as f64 * factor).ceil();
-    (needed.is_finite() && needed < 1e12).then_some(needed as u64)
+    curves::examples_needed(next.difference, intervals.examples[at], found.targets.len())
 }

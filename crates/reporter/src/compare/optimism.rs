@@ -1,19 +1,12 @@
 //! How much too low the lowest of many losses is.
 
 use rand::SeedableRng;
-use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::bootstrap::normal;
 use super::candidate::Candidates;
 use super::student::{TWO_SIDED, freedom_of_sum, student};
-
-/// Random divisions that are averaged over.
-const DIVISIONS: usize = 20;
-
-/// Parts of a division.
-const PARTS: usize = 5;
 
 /// Draws of what other seeds would do.
 const DRAWS: usize = 500;
@@ -63,41 +56,9 @@ fn luck(found: &Candidates) -> f64 {
     (sum / DRAWS as f64).max(0.0)
 }
 
-/// The loss on parts that the choice was not made by, above the lowest loss; `None` with fewer
-/// examples than parts. By chance it may come out below it, and is then 0.
+/// How much too low the lowest loss is; `None` with too few examples.
 pub fn of(found: &Candidates) -> Option<f64> {
-    let count = found.targets.len();
-    if count < PARTS {
-        return None;
-    }
-    let mut random = ChaCha8Rng::seed_from_u64(0x0b71_a15e);
-    let tokens: f64 = found.targets.iter().sum();
-    let mut part_of: Vec<usize> = (0..count).map(|e| e % PARTS).collect();
-    let mut sum = 0.0;
-    for _ in 0..DIVISIONS {
-        part_of.shuffle(&mut random);
-        let mut part_tokens = [0.0; PARTS];
-        for (part, targets) in part_of.iter().zip(&found.targets) {
-            part_tokens[*part] += targets;
-        }
-        let sums: Vec<([f64; PARTS], f64)> = found
-            .list
-            .iter()
-            .map(|candidate| {
-                let mut parts = [0.0; PARTS];
-                for (part, nll) in part_of.iter().zip(&candidate.nll) {
-                    parts[*part] += nll;
-                }
-                (parts, parts.iter().sum())
-            })
-            .collect();
-        for (part, held_out) in part_tokens.iter().enumerate() {
-            let elsewhere = |x: &([f64; PARTS], f64)| (x.1 - x.0[part]) / (tokens - held_out);
-            let chosen = sums.iter().min_by(|a, b| elsewhere(a).total_cmp(&elsewhere(b)))?;
-            sum += chosen.0[part] / tokens;
-        }
-    }
-    let lowest = found.list[found.best()].loss;
-    let optimism = sum / DIVISIONS as f64 - lowest;
-    optimism.is_finite().then_some(optimism.max(0.0))
+    let targets = &found.targets;
+    let runs = found.list.iter().map(|run| curves::Measured::Losses { nll: &run.nll, targets });
+    curves::optimism(&runs.collect::<Vec<_>>())
 }

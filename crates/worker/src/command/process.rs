@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use process::{AFTER_KILL, BETWEEN_LOOKS, Group, Signal};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::Command;
 use tokio::sync::mpsc::Sender;
@@ -18,7 +19,6 @@ const LONGEST_LINE: u64 = 1 << 20;
 /// What is left of the output after the end is waited for so long; a process that was left behind
 /// may hold the pipe for ever.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
-const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
 /// What a process did.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(super) type Tagged<T> = (T, News);
 #[derive(Debug)]
 pub(super) struct Process {
     /// `None` when it had ended before its number could be read.
-    group: Option<u32>,
+    group: Option<Group>,
 }
 
 /// What to run, where, and where its output goes.
@@ -59,14 +59,15 @@ impl Process {
         let log = store::open_with(OpenOptions::new().create(true).append(true), start.log)?;
         let (out_log, error_log) = (log.try_clone()?, log.try_clone()?);
         writeln!(&log, "$ {}", start.line)?;
-        let mut child = shell(start.line)
+        let mut child = Command::from(process::shell(start.line))
+            .kill_on_drop(cfg!(not(unix)))
             .current_dir(start.dir)
             .envs(start.env)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
-        let group = child.id();
+        let group = child.id().map(Group::of);
         let (out, errors, news) = (child.stdout.take(), child.stderr.take(), news.clone());
         let lines = news.clone();
         let out = tokio::spawn(async move { relay(out, out_log, Some((tag, lines))).await });
@@ -82,24 +83,24 @@ impl Process {
 
     /// A command that another process started, as its group.
     pub const fn of_group(group: u32) -> Self {
-        Self { group: Some(group) }
+        Self { group: Some(Group::of(group)) }
     }
 
     /// The number of its group.
-    pub const fn group(&self) -> Option<u32> {
-        self.group
+    pub fn group(&self) -> Option<u32> {
+        self.group.map(Group::number)
     }
 
     /// Asks the command, and all that it started, to end; ends it after `grace`.
     pub async fn end(&self, grace: Duration) {
         let Some(group) = self.group else { return };
         let asked = Instant::now();
-        signal(group, Signal::End);
-        while is_there(group) && asked.elapsed() < grace {
+        group.signal(Signal::End);
+        while group.is_there() && asked.elapsed() < grace {
             sleep(BETWEEN_LOOKS).await;
         }
-        signal(group, Signal::Kill);
-        while is_there(group) && asked.elapsed() < grace + LAST_OUTPUT {
+        group.signal(Signal::Kill);
+        while group.is_there() && asked.elapsed() < grace + AFTER_KILL {
             sleep(BETWEEN_LOOKS).await;
         }
     }
@@ -131,53 +132,6 @@ async fn relay<T: Copy, R: AsyncRead + Unpin>(
             }
         }
     }
-}
-
-#[derive(Clone, Copy)]
-enum Signal {
-    End,
-    Kill,
-}
-
-/// The shell, as the leader of a process group where there is such a thing.
-fn shell(line: &str) -> Command {
-    let mut command = Command::new("sh");
-    command.arg("-c").arg(line).kill_on_drop(cfg!(not(unix)));
-    #[cfg(unix)]
-    command.process_group(0);
-    command
-}
-
-#[cfg(unix)]
-fn signal(group: u32, signal: Signal) {
-    use rustix::process::{Signal as Number, kill_process_group};
-    let number = match signal {
-        Signal::End => Number::TERM,
-        Signal::Kill => Number::KILL,
-    };
-    if let Some(group) = pid(group) {
-        // It may be gone already, which is what is wanted.
-        let _ = kill_process_group(group, number);
-    }
-}
-
-/// Whether any process of the group is left.
-#[cfg(unix)]
-fn is_there(group: u32) -> bool {
-    pid(group).is_some_and(|group| rustix::process::test_kill_process_group(group).is_ok())
-}
-
-#[cfg(unix)]
-fn pid(number: u32) -> Option<rustix::process::Pid> {
-    rustix::process::Pid::from_raw(i32::try_from(number).ok()?)
-}
-
-#[cfg(not(unix))]
-fn signal(_: u32, _: Signal) {}
-
-#[cfg(not(unix))]
-fn is_there(_: u32) -> bool {
-    false
 }
 
 /// The last `count` lines of a log, of its last kilobytes.

@@ -18,6 +18,9 @@ pub enum CliError {
     /// What was to be printed did not reach its reader.
     #[error("failed to write to stdout; what was to be printed is incomplete")]
     Output(#[source] io::Error),
+    /// What a person or another program says cannot be read.
+    #[error("failed to read stdin; each line must be UTF-8 text")]
+    Input(#[source] io::Error),
     /// The page cannot be served.
     #[error("failed to listen on port {port} of this machine")]
     Listen { port: u16, source: io::Error },
@@ -34,6 +37,7 @@ impl CliError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Library(error) => exit_of(error),
+            Self::Input(_) => Exit::BadInput,
             Self::Output(source) | Self::Listen { source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull => Exit::DiskFull,
                 _ => Exit::Failed,

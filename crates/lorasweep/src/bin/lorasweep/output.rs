@@ -108,7 +108,9 @@ impl Output {
     pub fn error(self, error: &CliError) {
         match error {
             CliError::Library(error) => self.library_error(error),
-            CliError::Output(_) | CliError::Listen { .. } => self.error_in_full(error, None),
+            CliError::Output(_) | CliError::Input(_) | CliError::Listen { .. } => {
+                self.error_in_full(error, None);
+            }
         }
     }
 

@@ -23,10 +23,22 @@ pub struct Ran {
 
 /// Runs `lorasweep` in `dir`. Whatever it says, the options that it names must be there.
 pub fn lorasweep(dir: &Path, args: &[&str]) -> Ran {
+    lorasweep_with(dir, args, Stdio::null())
+}
+
+/// Runs `lorasweep` with these lines on its stdin.
+pub fn lorasweep_told(dir: &Path, args: &[&str], lines: &str) -> Ran {
+    let input = dir.join("lines.txt");
+    fs::write(&input, lines).unwrap();
+    lorasweep_with(dir, args, fs::File::open(input).unwrap().into())
+}
+
+fn lorasweep_with(dir: &Path, args: &[&str], input: Stdio) -> Ran {
     let output = Command::new(env!("CARGO_BIN_EXE_lorasweep"))
         .args(args)
         .current_dir(dir)
         .env_remove("NO_COLOR")
+        .stdin(input)
         .output()
         .unwrap();
     let ran = Ran::from(output);

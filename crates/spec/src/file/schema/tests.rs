@@ -59,7 +59,7 @@ fn assert_valid(what: &str, text: &str) {
 #[test]
 fn the_reference_file_and_the_shipped_sweeps_fit_the_schema() {
     assert_valid("the file of init", &example());
-    let sweeps = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lorasweep/sweeps");
+    let sweeps = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sweeps");
     let mut count = 0;
     for entry in fs::read_dir(sweeps).expect("the shipped sweeps are there") {
         let path = entry.expect("they can be listed").path();
@@ -74,7 +74,7 @@ fn the_reference_file_and_the_shipped_sweeps_fit_the_schema() {
 #[test]
 fn the_shipped_copy_is_the_schema() {
     let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../lorasweep/sweeps").join(super::SCHEMA_FILE);
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sweeps").join(super::SCHEMA_FILE);
     let shipped = fs::read_to_string(path).expect("the shipped schema is there");
     let hint = "run `lorasweep schema > sweeps/lorasweep.schema.json`";
     assert!(shipped == schema(), "the shipped schema is not that of this version: {hint}");

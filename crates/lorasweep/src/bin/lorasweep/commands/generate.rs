@@ -1,10 +1,13 @@
 //! `lorasweep generate`: what the chosen run answers, beside the base model.
 
 use std::fmt::Write as _;
+use std::io::{self, BufRead as _, IsTerminal as _};
 
 use lorasweep::spec::{TrialId, printable, printable_line};
 use lorasweep::trainer::generate::Sampling;
-use lorasweep::{AnswerEvent, AnswerOptions, AnswerOutcome, PromptSource};
+use lorasweep::{
+    AnswerEvent, AnswerOptions, AnswerOutcome, Chat, DecodingOptions, PromptSource, WriterOptions,
+};
 
 use crate::args::GenerateArgs;
 use crate::error::CliError;
@@ -13,6 +16,10 @@ use crate::output::{self, Output};
 
 pub fn run(args: &GenerateArgs, output: Output) -> Result<Exit, CliError> {
     let sweep = args.sweep.open()?;
+    if args.chat {
+        chat(sweep.chat(writer(args), decoding(args))?, output)?;
+        return Ok(Exit::Done);
+    }
     let options = options(args);
     if args.json {
         let outcome = sweep.answer(&options, &mut |_| {})?;
@@ -33,23 +40,84 @@ fn options(args: &GenerateArgs) -> AnswerOptions {
         (None, Some(path)) => PromptSource::File(path.clone()),
         (None, None) => PromptSource::Set { set: args.set.into(), count: args.number as usize },
     };
+    AnswerOptions {
+        writer: writer(args),
+        prompts,
+        decoding: decoding(args),
+        metrics: args.metric.clone(),
+    }
+}
+
+fn writer(args: &GenerateArgs) -> WriterOptions {
+    WriterOptions { trial: args.trial.map(TrialId), epoch: args.epoch, base_alone: args.base }
+}
+
+fn decoding(args: &GenerateArgs) -> DecodingOptions {
     let sampling = args.temperature.map(|temperature| Sampling {
         temperature,
         top_k: args.top_k.map(|k| k as usize),
         top_p: args.top_p,
         seed: args.seed,
     });
-    AnswerOptions {
-        trial: args.trial.map(TrialId),
-        epoch: args.epoch,
-        base_alone: args.base,
-        prompts,
+    DecodingOptions {
         max_new_tokens: args.max_new_tokens as usize,
         // Zero draws nothing: the most likely token.
         sampling: sampling.filter(|sampling| sampling.temperature > 0.0),
         stop: args.stop.clone(),
-        metrics: args.metric.clone(),
     }
+}
+
+/// Holds a conversation with whoever writes lines on stdin, until they end.
+fn chat(mut chat: Chat, output: Output) -> Result<(), CliError> {
+    for warning in chat.warnings() {
+        output.warning(warning);
+    }
+    let is_person = io::stdin().is_terminal();
+    if is_person {
+        output::note(&format!(
+            "{} answers; /reset begins anew, Ctrl-D ends the conversation",
+            chat.writer()
+        ));
+    }
+    let mut page = Page { colour: output.has_stdout_colour(), ..Page::default() };
+    let mut lines = io::stdin().lock().lines();
+    loop {
+        if is_person {
+            output::piece(&label("you"));
+        }
+        let Some(line) = lines.next() else { break };
+        let line = line.map_err(CliError::Input)?;
+        let said = line.trim();
+        if !is_person && !said.is_empty() {
+            output::piece(&page.block("you", said, "2"));
+        }
+        match said {
+            "" => {}
+            "/reset" => {
+                chat.reset();
+                output::note("the conversation begins anew");
+            }
+            said => {
+                let mut tell = |event: &AnswerEvent<'_>| {
+                    // What was asked stands there already.
+                    if !matches!(event, AnswerEvent::Asked { .. }) {
+                        output::piece(&page.text_of(event));
+                    }
+                };
+                match chat.say(said, &mut tell) {
+                    Err(error) if is_person => output.error(&error.into()),
+                    answered => {
+                        answered?;
+                    }
+                }
+            }
+        }
+    }
+    if is_person {
+        // The line that Ctrl-D leaves open.
+        output::piece("\n");
+    }
+    Ok(())
 }
 
 fn warn(outcome: &AnswerOutcome, output: Output) {
