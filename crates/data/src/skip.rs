@@ -308,6 +308,15 @@ pub(super) enum SkipReason {
         /// Field, as a path.
         field: String,
     },
+    /// What only a chat template can write, where the model has none.
+    #[error(
+        "`{field}` is written by the model's chat template, and this model has none; remove it, or write \
+         the row as `prompt` + `completion`"
+    )]
+    NeedsTemplate {
+        /// Field, as a path.
+        field: String,
+    },
     /// A CSV record with too few or too many fields.
     #[error("{found} field(s) where the header has {expected}")]
     FieldCount {

@@ -226,7 +226,7 @@ impl Tokeniser {
             return self.rendered(&rendered, notes);
         }
         if let Some(field) = needs_template(conversation) {
-            return Err(SkipReason::Unsupported { field });
+            return Err(SkipReason::NeedsTemplate { field });
         }
         if let Some(plain) = &self.plain {
             return self.rendered(&plain.render(&conversation.messages), notes);

@@ -188,15 +188,18 @@ impl<'a> Turn<'a> {
     }
 }
 
-/// The role that another spelling or another tool's name means: written as it is, an answer would
-/// silently be context.
+/// The role that another spelling, a typing error or another tool's name means: written as it is, an answer
+/// would silently be context.
 fn meant_role(role: &str) -> Option<&'static str> {
     const ROLES: [&str; 4] = ["system", "user", "assistant", "tool"];
+    let is_typo = |known: &&str, other: &str| {
+        strsim::damerau_levenshtein(known, other) <= known.len().div_ceil(6)
+    };
     let plain = role.trim().to_lowercase();
     let meant = match plain.as_str() {
         "model" | "gpt" | "chatgpt" | "bot" | "ai" => "assistant",
         "human" => "user",
-        other => ROLES.into_iter().find(|known| *known == other)?,
+        other => ROLES.into_iter().find(|known| is_typo(known, other))?,
     };
     (meant != role).then_some(meant)
 }
@@ -280,6 +283,23 @@ mod tests {
             let turns = read(json).expect("a usable turn");
             assert!(!turns[0].is_target);
             assert_eq!(turns[0].fields.keys().collect::<Vec<_>>(), ["name"]);
+        }
+    }
+
+    #[test]
+    fn a_role_with_a_typing_error_is_no_role_of_its_own() {
+        for (typed, meant) in [
+            ("asistant", "assistant"),
+            ("asisstant", "assistant"),
+            ("users", "user"),
+            ("sytem", "system"),
+        ] {
+            let told = refused(&format!(r#"[{{"role": "{typed}", "content": "a"}}]"#));
+            assert!(told.contains(&format!("write \"{meant}\"")), "{told}");
+        }
+        for own in ["developer", "function", "observation", "ipython", "critic", "tool_response"] {
+            let turn = format!(r#"[{{"role": "{own}", "content": "a"}}]"#);
+            assert_eq!(read(&turn).expect("a role that a template may know")[0].role, own);
         }
     }
 

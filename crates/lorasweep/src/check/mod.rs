@@ -200,7 +200,7 @@ fn find(
     warnings.extend(data.report.warnings());
     warnings.extend(base.warnings().iter().cloned());
     warnings.extend(foresight::warnings(&sweep.model, base, &data)?);
-    warnings.extend(foresight::idle_rule(sweep, &work));
+    warnings.extend(foresight::beyond_the_end(sweep, &work));
     warnings.extend(note);
     let (at_most, validation_rows) = (planner.total(), data.validation.examples.len());
     let planned =

@@ -36,8 +36,25 @@ pub fn warnings(model: &Path, base: &Base, data: &PreparedData) -> Result<Vec<St
         .collect())
 }
 
+/// What no trial is long enough for.
+pub fn beyond_the_end(sweep: &Sweep, work: &Workload) -> impl Iterator<Item = String> {
+    [idle_rule(sweep, work), endless_warmup(sweep, work)].into_iter().flatten()
+}
+
+/// A warmup that the shortest trial does not end.
+fn endless_warmup(sweep: &Sweep, work: &Workload) -> Option<String> {
+    let warmup = sweep.train.warmup_steps?;
+    let least = work.trials().map(|(_, work)| work.steps).min()?;
+    (warmup >= least).then(|| {
+        format!(
+            "a trial of {least} steps never reaches its learning rate: `train.warmup_steps` is \
+             {warmup}; lower it, or write `warmup_ratio`, a share of the steps"
+        )
+    })
+}
+
 /// A stopping rule that no trial is long enough for.
-pub fn idle_rule(sweep: &Sweep, work: &Workload) -> Option<String> {
+fn idle_rule(sweep: &Sweep, work: &Workload) -> Option<String> {
     let first = sweep.early_terminate.as_ref()?.first_evaluation();
     let most = work.trials().map(|(_, work)| work.all_evaluations()).max()?;
     (first >= most).then(|| {

@@ -354,7 +354,7 @@ impl<'a> Run<'a> {
         let sweep = &self.file.sweep;
         let trials = workload::known_trials(sweep, self.trials.as_deref());
         let workload = Workload::of(&trials, sweep, data);
-        if let Some(warning) = foresight::idle_rule(sweep, &workload) {
+        for warning in foresight::beyond_the_end(sweep, &workload) {
             observer.notice(&Notice::Warning(&warning));
         }
         // A sample has the rule's number of evaluations, and not the sweep's work.

@@ -232,6 +232,19 @@ fn what_the_sweep_takes_on_disk_is_said_beside_what_is_free() {
 }
 
 #[test]
+fn a_warmup_that_no_trial_ends_is_warned_of() {
+    let dir = tempfile::tempdir().unwrap();
+    write_sweep(dir.path(), "");
+    let file = dir.path().join("sweep.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("epochs: 1,", "epochs: 1, warmup_steps: 30,")).unwrap();
+    let ran = lorasweep(dir.path(), &["check", "sweep.yaml"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let said = "a trial of 1 steps never reaches its learning rate: `train.warmup_steps` is 30";
+    assert!(ran.stderr.contains(said) || ran.stdout.contains(said), "{}{}", ran.stdout, ran.stderr);
+}
+
+#[test]
 fn replicates_are_counted_beside_the_trials_whose_steps_are_known() {
     let dir = tempfile::tempdir().unwrap();
     write_sweep(dir.path(), "replicates: {seeds: 2, top: 1}\n");

@@ -73,8 +73,7 @@ fn the_reference_file_and_the_shipped_sweeps_fit_the_schema() {
 
 #[test]
 fn the_shipped_copy_is_the_schema() {
-    let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sweeps").join(super::SCHEMA_FILE);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sweeps").join(super::SCHEMA_FILE);
     let shipped = fs::read_to_string(path).expect("the shipped schema is there");
     let hint = "run `lorasweep schema > sweeps/lorasweep.schema.json`";
     assert!(shipped == schema(), "the shipped schema is not that of this version: {hint}");
