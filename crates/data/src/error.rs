@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use indexmap::IndexMap;
 use spec::shown;
 
-use super::skip::{ACCEPTED_SCHEMAS, SkippedRow, list_keys};
+use super::skip::{ACCEPTED_SCHEMAS, OTHER_NAMES, SkippedRow, list_keys};
 
-/// How many of a file's bad rows an error lists.
-const LISTED_ROWS: usize = 10;
+/// How many reasons for bad rows an error lists.
+const LISTED_REASONS: usize = 10;
 
 /// Why no data could be prepared. Every message names the file and says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -141,8 +142,7 @@ pub enum DataError {
     },
     /// Columns that fit no schema.
     #[error(
-        "{}: its columns are {}; accepted are {ACCEPTED_SCHEMAS}; other names go into the sweep \
-         file: `data: {{columns: {{prompt: question, completion: answer}}}}`",
+        "{}: its columns are {}; accepted are {ACCEPTED_SCHEMAS}; {OTHER_NAMES}",
         shown(path),
         list_keys(columns)
     )]
@@ -366,14 +366,28 @@ fn at_row(row: u64) -> String {
 }
 
 fn list_rows(skipped: &[SkippedRow], unit: &str) -> String {
-    let mut lines: Vec<String> = skipped
-        .iter()
-        .take(LISTED_ROWS)
-        .map(|row| format!("  {unit} {}: {}", row.line, row.reason))
-        .collect();
-    let rest = skipped.len().saturating_sub(LISTED_ROWS);
+    let mut by_reason: IndexMap<&str, Vec<u64>> = IndexMap::new();
+    for row in skipped {
+        by_reason.entry(&row.reason).or_default().push(row.line);
+    }
+    let listed = by_reason.iter().take(LISTED_REASONS);
+    let mut lines: Vec<String> =
+        listed.map(|(reason, rows)| format!("  {}: {reason}", places(rows, unit))).collect();
+    let rest: usize = by_reason.values().skip(LISTED_REASONS).map(Vec::len).sum();
     if rest > 0 {
         lines.push(format!("  and {rest} more"));
     }
     lines.join("\n")
+}
+
+/// `line 2`, `lines 2, 3, 5 and 9 more`.
+fn places(rows: &[u64], unit: &str) -> String {
+    const MOST: usize = 3;
+    let plural = if rows.len() == 1 { "" } else { "s" };
+    let named: Vec<String> = rows.iter().take(MOST).map(u64::to_string).collect();
+    let rest = match rows.len().saturating_sub(MOST) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{unit}{plural} {}{rest}", named.join(", "))
 }

@@ -12,6 +12,10 @@ const SHOWN_KEY_CHARS: usize = 30;
 pub(super) const ACCEPTED_SCHEMAS: &str = "`messages`, `conversations`, `prompt` + `completion`, `instruction` (+ `input`) + `output`, \
      `chosen` (+ `prompt` or `instruction`), or `text`";
 
+/// What to do where a file has other names for the fields.
+pub(super) const OTHER_NAMES: &str =
+    "other names go into the sweep file: `data: {columns: {prompt: question, completion: answer}}`";
+
 /// A row that is left out, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedRow {
@@ -54,7 +58,10 @@ pub(super) enum SkipReason {
         found: &'static str,
     },
     /// None of the accepted schemas.
-    #[error("unknown schema: found {}; accepted are {ACCEPTED_SCHEMAS}", list_keys(keys))]
+    #[error(
+        "unknown schema: found {}; accepted are {ACCEPTED_SCHEMAS}{}",
+        list_keys(keys), if keys.is_empty() { String::new() } else { format!("; {OTHER_NAMES}") }
+    )]
     UnknownSchema {
         /// The row's keys.
         keys: Vec<String>,

@@ -56,7 +56,7 @@ bad_files! {
     a_pretty_printed_object_is_one_row: "pretty_printed.json",
     an_unknown_ending_shows_the_accepted_ones: "rows.xlsx",
     a_missing_ending_shows_the_accepted_ones: "no_ending",
-    a_long_list_of_bad_rows_ends_after_ten: "many_bad_rows.jsonl",
+    bad_rows_of_one_cause_are_named_together: "many_bad_rows.jsonl",
     a_missing_file_is_named: "no_such_file.jsonl",
     bad_rows_among_good_ones_are_reported_and_left_out: "mixed.jsonl",
     a_csv_header_of_no_schema_shows_its_columns: "wrong_columns.csv",
