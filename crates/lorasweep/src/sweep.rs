@@ -260,7 +260,7 @@ impl Sweep {
 
     /// Everything that happened to the sweep so far.
     pub fn state(&self) -> Result<SweepState, Error> {
-        Ok(self.folder.state()?)
+        Ok(SweepFolder::open(self.folder.path())?.state()?)
     }
 
     /// The process that runs the sweep, if there is one.

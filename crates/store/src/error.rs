@@ -157,7 +157,15 @@ pub enum StoreError {
         foreign: Vec<Foreign>,
     },
     /// There is no sweep in this folder.
-    #[error("`{}` is not the results folder of a sweep (it has no resolved.json)", shown(path))]
+    #[error(
+        "`{}` is {}",
+        shown(path),
+        if path.is_dir() {
+            "not the results folder of a sweep (it has no resolved.json)"
+        } else {
+            "not there: no sweep has begun in that folder"
+        }
+    )]
     NotASweep {
         /// The folder looked at.
         path: PathBuf,
@@ -233,7 +241,13 @@ impl StoreError {
                  move what is listed elsewhere"
                     .to_owned(),
             ),
-            Self::Build { .. } | Self::NotASweep { .. } => None,
+            Self::NotASweep { .. } => Some(
+                "results are in `results/<name>` of the folder in which `run` was started; \
+                 `--results DIR` names another place, and so does the results folder instead of the \
+                 sweep file"
+                    .to_owned(),
+            ),
+            Self::Build { .. } => None,
         }
     }
 }

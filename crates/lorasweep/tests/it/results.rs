@@ -73,11 +73,17 @@ fn results_under_another_name_are_reported_and_not_begun_anew_beside_themselves(
 }
 
 #[test]
-fn a_sweep_that_has_not_begun_cannot_be_cancelled_and_nothing_is_made_for_it() {
+fn what_is_asked_of_a_sweep_that_has_not_begun_is_refused_and_nothing_is_made_for_it() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("small.yaml"), EXTERNAL).unwrap();
-    let ran = lorasweep(dir.path(), &["cancel", "small.yaml"]);
-    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    for words in
+        [&["cancel", "small.yaml"][..], &["stop", "small.yaml", "3"], &["retry", "small.yaml"]]
+    {
+        let ran = lorasweep(dir.path(), words);
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+        assert!(ran.stderr.contains("`results/small` is not there"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("`--results DIR`"), "{}", ran.stderr);
+    }
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
