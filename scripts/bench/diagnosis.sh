@@ -22,6 +22,7 @@ cases=$(mktemp)
 trap 'rm -f "$cases"' EXIT
 {
     cargo bench -p lorasweep-reporter --bench diagnosis -- "$PWD/$table" "$cases"
+    python3 scripts/bench/diagnosis_falling.py "$table" "$cases"
     python3 scripts/bench/diagnosis_pool.py "$cases"
     python3 scripts/bench/diagnosis_limit.py "$table"
 } >results/bench/diagnosis.txt

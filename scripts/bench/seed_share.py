@@ -13,6 +13,10 @@ configurations under one seed is from the mean difference over all seeds,
 over the better half of the configurations. A scaled-inverse-chi-square with the mean and the variance
 of ln phi over the sets is the prior. The second table is of results/bench/real_grid.csv, which has no losses of
 single examples: the standard deviation between seeds as a share of the improvement over the base.
+
+The third table is about LEAST_OF_BASE, the least `v(k)` as a share of half the spread of k against the base model. Two
+configurations alone, under one seed, are held to the mean difference under the other seeds on the same rows, with an
+interval of Student's quantile of the prior and `v = s2(k, j) / 2`, which is at least so much.
 """
 
 import csv
@@ -26,19 +30,23 @@ RUNS = ROOT / "crates/reporter/tests/replicated"
 GRID = ROOT / "results/bench/real_grid.csv"
 GRID_BASE_LOSS = 6.954  # of the quickstart's base model on the same validation rows
 NEIGHBOURS = 6
+LEAST_OF_BASE = (0, 0.006, 0.02)
+PRIOR_SHARE, QUANTILE = 0.008, 3.182  # of Student's t with three degrees of freedom
 FILES = ["quickstart.csv", "diagnoses.csv"]
 
 
-def read_sets():
-    """Set -> (targets, {configuration: {seed: losses}})."""
-    sets = {}
+def read_sets(base=None):
+    """Set -> (targets, {configuration: {seed: losses}}). The base model's losses go into `base`."""
+    sets, base = {}, {} if base is None else base
     rows = [row for name in FILES for row in csv.DictReader((RUNS / name).open())]
     for row in rows:
         losses = [float(x) for x in row["losses"].split()]
         targets, runs = sets.setdefault(row["set"], ([], {}))
         if row["rank"] == "targets":
             targets += losses
-        elif row["rank"] != "base":
+        elif row["rank"] == "base":
+            base[row["set"]] = losses
+        else:
             key = (row["rank"], row["learning_rate"], row["batch_size"])
             runs.setdefault(key, {})[row["seed"]] = losses
     return sets
@@ -96,6 +104,34 @@ def grid_shares():
         yield epochs, len(near), math.sqrt(mean(map(variance, near))) / improvement
 
 
+def pairs():
+    """Of every two configurations under every seed: `v` as a share of the base's, and whether the interval
+    holds with each of LEAST_OF_BASE."""
+    base = {}
+    for name, (targets, runs) in read_sets(base).items():
+        tokens, seeds = sum(targets), sorted(next(iter(runs.values())))
+        for seed in seeds:
+            others = [other for other in seeds if other != seed]
+            widening = QUANTILE * math.sqrt(len(seeds) / len(others))
+            for a, b in combinations(runs.values(), 2):
+                apart = {s: (sum(a[s]) - sum(b[s])) / tokens for s in seeds}
+                error = abs(apart[seed] - mean(apart[s] for s in others))
+                own = 0.5 * spread(a[seed], b[seed], targets)
+                of_base = [0.5 * spread(side[seed], base[name], targets) for side in (a, b)]
+                least = [sum(max(own, share * x) for x in of_base) for share in LEAST_OF_BASE]
+                yield own / max(of_base), [error <= widening * math.sqrt(PRIOR_SHARE * v) for v in least]
+
+
+def print_pairs():
+    print("\nTwo configurations alone under one seed: intervals that hold, by the least v(k)")
+    print("v / the base's   pairs  " + "  ".join(f"{share:>7}" for share in LEAST_OF_BASE))
+    found = list(pairs())
+    for low, high in ((0, 0.006), (0.006, 0.02), (0.02, 0.1), (0.1, math.inf), (0, math.inf)):
+        held = [of for share, of in found if low <= share < high]
+        shares = "  ".join(f"{100 * mean(of[at] for of in held):5.1f} %" for at in range(len(LEAST_OF_BASE)))
+        print(f"{low:>5} to {high:<5} {len(held):>8}  {shares}")
+
+
 def main():
     print("set              configurations  seeds  share of the seed (phi)")
     shares = []
@@ -110,6 +146,7 @@ def main():
         print(f"{epochs:>21} {count:>29} {ratio:>44.4f}")
     scale, freedom = scaled_inverse_chi_square([ratio**2 for *_, ratio in found])
     print(f"scale of the ratio {math.sqrt(scale):.4f}")
+    print_pairs()
 
 
 if __name__ == "__main__":
