@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The kill harness at length: kills and holds (SIGSTOP) the processes of sweeps at random moments and
-# compares proposals and ranking with those of the sweep left alone: a grid, a method that learns with
+# compares proposals and ranking with those of the undisturbed sweep: a grid, a method that learns with
 # stops, promotions and replicates, a command, ask/tell. Prints kills, trials, lost, differing.
 # Usage: kills.sh [KILLS [SEED [PART OF A TEST'S NAME]]]
 # CORE=1 holds everything to one core, as the lowest priority.

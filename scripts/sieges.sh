@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sieges of the program from outside, each of which prints what came of it:
 #   clock        the clock jumps back a day (and ahead, and back a year) while sweeps train and are killed
-#   memory       every command within 25 to 300 MB of address space; a run goes on without the limit
+#   memory       every command within 25 to 300 MB of address space; a run resumes without the limit
 #   descriptors  every command with 64, 32 and 20 file descriptors
 #   network      a sweep killed and resumed, reported, served, exported on sshfs and bindfs (FUSE)
 #   tell         20,000 trials by ask and tell: seconds and megabytes
@@ -45,7 +45,7 @@ try() {
 # compare A B: trials in the order of the ranking, with their losses.
 compare() {
     columns='import csv,sys; [print(r["trial"], "%.4f" % float(r["eval_loss"] or "nan")) for r in csv.DictReader(open(sys.argv[1]))]'
-    diff <(python3 -c "$columns" "$1/ranking.csv") <(python3 -c "$columns" "$2/ranking.csv") && echo "the ranking is that of the sweep left alone"
+    diff <(python3 -c "$columns" "$1/ranking.csv") <(python3 -c "$columns" "$2/ranking.csv") && echo "the ranking is that of the undisturbed sweep"
 }
 
 everything() {

@@ -3,7 +3,7 @@
 #   results/bench/diagnosis_runs.csv.gz  the real runs that the benchmark replays
 #   results/bench/diagnosis.txt          areas, precision and recall
 # The runs (about 25 minutes on two cores) are trained where `train` is given; otherwise the
-# committed table is replayed. An interrupted training goes on when it is started again.
+# committed table is replayed. An interrupted training resumes when it is started again.
 #
 #   scripts/bench/diagnosis.sh [train [LORASWEEP]]        (target/release/lorasweep)
 #

@@ -34,7 +34,7 @@ COLUMNS = ["regime", "seed", "rank", "learning_rate", "batch_size", "epochs", "s
 
 
 def subset(regime, seed, rows):
-    """Numbers of the groups of a validation set of so many rows."""
+    """Numbers of the groups of a validation set of this many rows."""
     rng = random.Random(f"{regime} {seed} {rows}")
     doubles, singles = SUBSETS[rows]
     chosen = rng.sample(range(DOUBLES), doubles) + rng.sample(range(DOUBLES, GROUPS), singles)

@@ -8,7 +8,7 @@
 #   cargo bench -p lorasweep-planner --bench planner -- --table results/bench/real_grid.csv
 #
 # The learning rate is constant, so that every run of 12 epochs is also one of 1, 2, ... 11: 150 are
-# trained, and the table has a row for each of their epochs. An interrupted sweep goes on when it is
+# trained, and the table has a row for each of their epochs. An interrupted sweep resumes when it is
 # started again.
 set -eu
 cd "$(dirname "$0")/../.."

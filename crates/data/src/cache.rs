@@ -95,7 +95,7 @@ pub(super) fn write(entry: &Path, rows: &[PreparedRow], report: &FileReport) -> 
 }
 
 /// Removes what nobody used for long, parts of writers that were killed included. What else lies in
-/// the folder is somebody else's.
+/// the folder is another user's.
 #[expect(clippy::disallowed_methods, reason = "only files with a name of this cache")]
 fn remove_unused(folder: &Path) -> io::Result<()> {
     for file in fs::read_dir(folder)? {

@@ -215,7 +215,7 @@ pub(super) fn check_row_flags(object: &Object, has_turns: bool) -> Result<(), Sk
             return Err(SkipReason::RowFlag { field });
         }
     }
-    // As a number it is a loss that somebody measured.
+    // As a number it is a measured loss.
     let loss = object.get("loss").filter(|loss| !matches!(loss, Json::Number(_)));
     if verdict(loss) == Verdict::No {
         return Err(SkipReason::RowFlag { field: "loss" });

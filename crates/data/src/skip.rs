@@ -86,7 +86,7 @@ pub(super) enum SkipReason {
         /// The row's keys.
         keys: Vec<String>,
     },
-    /// A ShareGPT turn of somebody who has no role.
+    /// A ShareGPT turn of a speaker who has no role.
     #[error("`{field}` is {found:?}; known are system, human, gpt, function_call and observation")]
     UnknownSpeaker {
         /// Field, as a path.
@@ -364,7 +364,7 @@ pub(super) enum SkipReason {
     /// A turn is not to be learnt, and the template does not mark whose turn its blocks are.
     #[error(
         "the chat template marks {blocks} generated part(s) in {turns} assistant turn(s), so those \
-         with `weight: 0` cannot be told"
+         with `weight: 0` cannot be found"
     )]
     UnknownTurn {
         /// Generation blocks that were rendered.

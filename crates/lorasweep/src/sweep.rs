@@ -314,7 +314,7 @@ impl Sweep {
         live::write(&self.folder, &settings, lang).map(|_| ())
     }
 
-    /// Answers prompts with a trial's adapter and with the base model, on the CPU; `tell` hears of each
+    /// Answers prompts with a trial's adapter and with the base model, on the CPU; `tell` is called for each
     /// answer as it is written.
     pub fn answer(
         &self,

@@ -3,7 +3,7 @@
 //! Marks in what everybody says give the places. A turn's targets begin where the text leaves the
 //! generation prompt that the turn answers to, and end where the template ends the turn when
 //! nothing follows it. What lies between two marks of different turns is the template's own text, so
-//! a comparison there cannot mistake somebody's words for it.
+//! a comparison there cannot mistake a message's words for it.
 
 use std::collections::BTreeSet;
 use std::ops::Range;

@@ -1,6 +1,6 @@
 //! NaN and Infinity as Python's json writes them, which are no JSON. pandas makes a NaN of every
 //! empty cell: as a field of a row it is as good as null. Inside lists and objects it would be a
-//! number that somebody computed, and is refused.
+//! number that was computed, and is refused.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Read};

@@ -1,4 +1,4 @@
-//! Each file of `bad_data/`, and what a person who made it is told.
+//! Each file of `bad_data/`, and the message that it gets.
 
 use std::path::{Path, PathBuf};
 

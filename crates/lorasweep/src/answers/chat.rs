@@ -45,7 +45,7 @@ impl Chat {
         &self.warnings
     }
 
-    /// Says `text` and waits for the answer; `tell` hears of it as it is written. After an error the
+    /// Says `text` and waits for the answer; `tell` is called as it is written. After an error the
     /// conversation is as it was before.
     pub fn say(
         &mut self,

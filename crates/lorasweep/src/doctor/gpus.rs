@@ -62,7 +62,7 @@ fn cublas(missing: Option<&str>) -> SystemCheck {
     }
 }
 
-/// Whether somebody wants GPUs to be used here, or the system has an NVIDIA device.
+/// Whether a variable asks for GPUs, or the system has an NVIDIA driver.
 fn expects_gpus() -> bool {
     std::env::var_os(cuda::LIBRARY_FOLDERS).is_some()
         || std::env::var_os("CUDA_VISIBLE_DEVICES").is_some_and(|devices| !devices.is_empty())

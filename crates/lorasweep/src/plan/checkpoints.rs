@@ -59,7 +59,7 @@ impl Checkpoints {
         self.trials
     }
 
-    /// An error where they do not fit into the sweep's folder, in which so many trials of the `total`
+    /// An error where they do not fit into the sweep's folder, in which this many trials of the `total`
     /// have ended. Checkpoints that are there already are replaced, one at a time.
     pub fn ask_for_room(
         self,

@@ -197,7 +197,7 @@ impl<'a> Run<'a> {
         Ok(RunOutcome { end, folder, state, ranking, conclusion: None, report })
     }
 
-    /// Trains what an earlier launch, in which so many trials ended, has left.
+    /// Trains what an earlier launch, in which this many trials ended, has left.
     fn train(&self, ended: usize, observer: &mut dyn Observer) -> Result<RunOutcome, Error> {
         let (base, data) = preflight::prepare(&self.file.sweep)?;
         self.report_inputs(&base, &data, observer)?;

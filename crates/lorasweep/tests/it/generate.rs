@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::common::{Ran, lorasweep, lorasweep_told, prepare};
 
-/// The quickstart, trained for so many epochs.
+/// The quickstart, trained for this many epochs.
 fn trained(dir: &Path, epochs: u32) {
     prepare(dir, epochs, "max_packed: 2");
     let ran = lorasweep(dir, &["run", "s.yaml", "--quiet"]);

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 const KILLS: u32 = 6;
 /// Kills for each seed (of six trials), so that the sweep is not over before the last one.
 const KILLS_PER_SEED: u32 = 10;
-/// One in so many interruptions holds a process instead of ending it.
+/// One in this many interruptions holds a process instead of ending it.
 const HOLD_ONE_IN: u64 = 4;
 /// With more kills than this, some processes are held for longer than a worker may be silent.
 const MANY_KILLS: u32 = 20;
@@ -49,7 +49,7 @@ fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// Trials of three lengths, which go on from one another, with so many seeds.
+/// Trials of three lengths, which continue one another, with this many seeds.
 fn sweep_file(seeds: u32) -> String {
     let seeds: Vec<String> = (1..=seeds).map(|seed| seed.to_string()).collect();
     format!(
@@ -112,7 +112,7 @@ const TRAIN_BY_COMMAND: &str = r#"
     done
 "#;
 
-/// A method that learns, whose trials are trained by whoever asks.
+/// A method that learns, whose trials are trained by ask and tell.
 fn external_sweep_file(run_cap: u32) -> String {
     format!(
         "name: kills\nmethod: bayes\nrun_cap: {run_cap}\n\
@@ -164,7 +164,7 @@ struct Kills {
     held: u32,
 }
 
-/// Runs the sweep to its end through so many kills; fewer when it ends before.
+/// Runs the sweep to its end through this many kills; fewer when it ends before.
 fn run_through(dir: &Path, results: &str, kills: u32, dice: &mut Dice) -> Kills {
     let folder = dir.join(results).join("kills");
     let mut done = Kills::default();
@@ -358,7 +358,7 @@ fn open(dir: &Path, results: &str) -> SweepFolder {
     SweepFolder::open(dir.join(results).join("kills")).unwrap()
 }
 
-/// Runs a sweep left alone and through kills, and compares.
+/// Runs a sweep undisturbed and through kills, and compares.
 fn besiege(what: &str, file: impl Fn(u32) -> String) -> (TempDir, SweepFolder, SweepState) {
     let (kills, seed, mut dice) = siege();
     let dir = tempfile::tempdir().unwrap();

@@ -97,7 +97,7 @@ fn check_says_how_the_weights_are_held_and_what_cannot_be_quantised() {
     assert!(ran.code != 0 && ran.stderr.contains("blocks of 256 values"), "{}", ran.stderr);
 }
 
-/// Trials that differ in `epochs` alone go on from one another.
+/// Trials that differ in `epochs` alone continue one another.
 const SWEPT: &str = "rank: [2, 4], epochs: [1, 3], learning_rate: 0.002";
 const OPEN_ENDED: &str = "lr_scheduler: constant, warmup_ratio: 0";
 
@@ -231,6 +231,6 @@ fn trials_go_on_on_the_form_of_the_base_that_they_began_on_after_a_kill() {
     driver.wait().unwrap();
     run(dir, "killed");
     let resumed = |event: &Event| matches!(event, Event::TrialStarted { from_step: 1.., .. });
-    assert!(folder.events().unwrap().iter().any(resumed), "nothing went on from a checkpoint");
+    assert!(folder.events().unwrap().iter().any(resumed), "nothing resumed from a checkpoint");
     assert_close(&runs(dir, "killed", ""), &runs(dir, "whole", ""));
 }

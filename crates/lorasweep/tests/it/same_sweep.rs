@@ -1,4 +1,4 @@
-//! A sweep goes on only with the model and the data that it began with, whoever loads them and when.
+//! A sweep resumes only with the model and the data that it began with, whichever process loads them.
 
 #![cfg(unix)]
 #![allow(clippy::disallowed_methods, reason = "the tests move models about")]

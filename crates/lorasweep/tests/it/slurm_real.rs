@@ -79,7 +79,7 @@ fn status(dir: &TempDir) -> Option<Value> {
     Some(sweeps[0].clone())
 }
 
-/// Waits until a trial has taken so many steps, and gives the place of a worker that trains.
+/// Waits until a trial has taken this many steps, and gives the place of a worker that trains.
 fn until_it_trains(dir: &TempDir, steps: u64) -> String {
     until("training", || {
         let status = status(dir)?;

@@ -63,7 +63,7 @@ impl JudgeError {
             Self::Failed { fault, .. } => match fault {
                 JudgeFault::Ended { .. } => {
                     "run the command by hand with a line such as {\"id\": \"1\", \"prompt\": \"\", \
-                     \"reference\": \"\", \"output\": \"\"}; it must go on reading until its stdin ends"
+                     \"reference\": \"\", \"output\": \"\"}; it must keep reading until its stdin ends"
                 }
                 JudgeFault::Silent { .. } => {
                     "the judge must write and flush each score before it waits for more lines \

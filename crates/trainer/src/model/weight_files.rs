@@ -94,7 +94,7 @@ impl Files {
     }
 
     /// Whether two matrices of this shape hold the same values. Some rows at a time, so that two
-    /// different ones are told apart by the first of them.
+    /// different ones are distinguished by the first of them.
     pub fn are_equal(&self, names: [&str; 2], [rows, cols]: [usize; 2]) -> Result<bool> {
         const VALUES: usize = 1 << 18;
         let step = (VALUES / cols.max(1)).max(1);

@@ -449,8 +449,8 @@ pub struct GenerateArgs {
     /// `tool_call_match`; may be given several times
     #[arg(long, value_name = "NAME")]
     pub metric: Vec<String>,
-    /// Hold a conversation, in the chat template, with whoever writes lines: each line is a turn, `/reset`
-    /// begins anew, the end of the input (Ctrl-D) ends it
+    /// Hold a conversation in the chat template: each line is a turn, `/reset` starts again, the end
+    /// of the input (Ctrl-D) ends it
     #[arg(long, conflicts_with_all = ["prompt", "file", "set", "number", "metric", "json"])]
     pub chat: bool,
     /// Print one JSON object instead of text

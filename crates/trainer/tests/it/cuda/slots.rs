@@ -42,7 +42,7 @@ fn what_is_not_finite_in_a_cuda_slot_stays_in_it() {
     }
 }
 
-/// So many slots of mixed ranks, one short sequence each, on a Llama of so many blocks.
+/// This many slots of mixed ranks, one short sequence each, on a Llama of this many blocks.
 struct Company {
     decoder: Decoder<Cuda>,
     slots: Vec<Adapter<Cuda>>,
@@ -192,7 +192,7 @@ fn a_step_of_many_slots_asks_a_gpu_for_no_more_than_one_of_a_single_slot() {
                     assert!(of_a_block <= limit, "{place}: {of_a_block}");
                     assert_eq!(of_a_block, of_one[usize::from(recompute)], "{place}");
                 } else {
-                    // The jobs of so many slots do not always fit into one table.
+                    // The jobs of this many slots do not always fit into one table.
                     assert!(of_a_block <= limit + 4, "{place}: {of_a_block}");
                 }
             }

@@ -11,7 +11,7 @@ use trainer::plan::Packing;
 use super::{History, assert_same, record, run, sets, trial};
 use crate::support;
 
-/// An engine whose matrices may take so many bytes.
+/// An engine whose matrices may take this many bytes.
 fn limited(bytes: usize, slots: usize) -> Packed<Cpu<f32>> {
     let model = support::golden_dir("llama").join("model");
     let packing = Packing { slots, ..Packing::default() };

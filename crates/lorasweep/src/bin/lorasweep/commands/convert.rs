@@ -20,7 +20,7 @@ pub fn run(args: &ConvertArgs) -> Result<Exit, CliError> {
         output::result(&match written {
             Converted::TensorBoard(path) => format!("tensorboard --logdir {}", path.display()),
             Converted::Optuna(path) => format!("optuna-dashboard {}", path.display()),
-            // Later versions read file stores only when they are told to.
+            // Later versions read file stores only when an option asks for it.
             Converted::Mlflow(path) => format!(
                 "MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri {}",
                 path.display()

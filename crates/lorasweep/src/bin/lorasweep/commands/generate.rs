@@ -67,7 +67,7 @@ fn decoding(args: &GenerateArgs) -> DecodingOptions {
     }
 }
 
-/// Holds a conversation with whoever writes lines on stdin, until they end.
+/// Holds a conversation with the lines of stdin, until they end.
 fn chat(mut chat: Chat, output: Output) -> Result<(), CliError> {
     for warning in chat.warnings() {
         output.warning(warning);

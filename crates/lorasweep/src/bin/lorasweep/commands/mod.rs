@@ -1,6 +1,6 @@
 //! One file for each command.
 
-pub mod board;
+pub mod ask_tell;
 pub mod cancel;
 pub mod check;
 pub mod compare;
