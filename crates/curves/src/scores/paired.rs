@@ -17,7 +17,7 @@ pub struct PairedDifference {
     pub low: f64,
     /// Upper end.
     pub high: f64,
-    /// How likely a difference at least as large is between equal runs: of 0/1 scores by McNemar's mid-p
+    /// How likely a difference at least as large is between equal runs: of 0/1 scores by the mid-p
     /// test.
     pub p: Option<f64>,
     /// The examples do not tell the runs apart (95 %, two-sided).
@@ -93,7 +93,7 @@ fn mid_p_of(apart: &[f64]) -> f64 {
     mcnemar_mid_p(count(1.0), count(-1.0))
 }
 
-/// McNemar's mid-p test of 0/1 scores (Fagerland, Lydersen & Laake 2013, BMC Medical Research Methodology
+/// The mid-p test of paired 0/1 scores (Fagerland, Lydersen & Laake 2013, BMC Medical Research Methodology
 /// 13:91): two-sided, given how many examples the first run alone got right, and the second alone.
 pub fn mcnemar_mid_p(first: u64, second: u64) -> f64 {
     let (fewer, all) = (first.min(second), first + second);

@@ -19,28 +19,33 @@ pub enum JudgeError {
         source: std::io::Error,
     },
     /// It did something other than to score.
-    #[error(
-        "the judge `{command}` {fault} after {scored} of {asked} scores{}{}{}",
-        if *is_restarted { ", the second time in a row" } else { "" },
-        of(id.as_deref()),
-        tail(stderr)
-    )]
-    Failed {
-        /// What was run.
-        command: String,
-        /// What it did.
-        fault: JudgeFault,
-        /// The first answer without a score.
-        id: Option<String>,
-        /// How many have one.
-        scored: usize,
-        /// How many were asked for.
-        asked: usize,
-        /// It had been started again because it ended or fell silent.
-        is_restarted: bool,
-        /// The last lines that it wrote to stderr.
-        stderr: String,
-    },
+    #[error(transparent)]
+    Failed(#[from] Box<JudgeFailure>),
+}
+
+/// How a judge failed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "the judge `{command}` {fault} after {scored} of {asked} scores{}{}{}",
+    if *is_restarted { ", the second time in a row" } else { "" },
+    of(id.as_deref()),
+    tail(stderr)
+)]
+pub struct JudgeFailure {
+    /// What was run.
+    pub command: String,
+    /// What it did.
+    pub fault: JudgeFault,
+    /// The first answer without a score.
+    pub id: Option<String>,
+    /// How many have one.
+    pub scored: usize,
+    /// How many were asked for.
+    pub asked: usize,
+    /// It had been started again because it ended or fell silent.
+    pub is_restarted: bool,
+    /// The last lines that it wrote to stderr.
+    pub stderr: String,
 }
 
 fn of(id: Option<&str>) -> String {
@@ -60,7 +65,7 @@ impl JudgeError {
     pub fn help(&self) -> Option<String> {
         let help = match self {
             Self::Start { .. } => return None,
-            Self::Failed { fault, .. } => match fault {
+            Self::Failed(failure) => match failure.fault {
                 JudgeFault::Ended { .. } => {
                     "run the command by hand with a line such as {\"id\": \"1\", \"prompt\": \"\", \
                      \"reference\": \"\", \"output\": \"\"}; it must keep reading until its stdin ends"

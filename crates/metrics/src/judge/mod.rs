@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use error::{JudgeError, JudgeFault};
+pub use error::{JudgeError, JudgeFailure, JudgeFault};
 
 use line::Scored;
 use running::{Heard, Running};
@@ -79,7 +79,7 @@ impl Judge {
             };
             let stderr = running.end();
             if is_restarted || !fault.may_pass() {
-                return Err(JudgeError::Failed {
+                let failure = JudgeFailure {
                     command: self.settings.command.clone(),
                     fault,
                     id: call.missing().next().map(|at| asked[at].id.to_owned()),
@@ -87,7 +87,8 @@ impl Judge {
                     asked: asked.len(),
                     is_restarted,
                     stderr,
-                });
+                };
+                return Err(Box::new(failure).into());
             }
             is_restarted = true;
         }

@@ -41,7 +41,7 @@ fn fault(command: &str, timeout: Duration) -> (JudgeFault, String) {
     let told = error.to_string();
     assert!(error.help().is_some(), "{told}");
     match error {
-        JudgeError::Failed { fault, .. } => (fault, told),
+        JudgeError::Failed(failure) => (failure.fault, told),
         JudgeError::Start { .. } => panic!("{told}"),
     }
 }
