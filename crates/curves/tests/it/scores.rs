@@ -135,10 +135,12 @@ fn intervals_hold_the_truth_as_often_as_they_say() {
         for is_binary in [true, false] {
             let mut held = 0;
             for _ in 0..2000 {
-                let mut score = || match is_binary {
-                    true => f64::from(u8::from(random.random_bool(p))),
+                let mut score = || {
+                    if is_binary {
+                        return f64::from(u8::from(random.random_bool(p)));
+                    }
                     // Mean p as well: uniform within the range around it that fits.
-                    false => p + (random.random::<f64>() * 2.0 - 1.0) * f64::min(p, 1.0 - p),
+                    p + (random.random::<f64>() * 2.0 - 1.0) * f64::min(p, 1.0 - p)
                 };
                 let scores: Vec<f64> = (0..n).map(|_| score()).collect();
                 let Interval { low, high, .. } = Measured::Scores(&scores).interval();

@@ -53,13 +53,11 @@ fn gpu(index: u32, model: &Path) -> Vec<SystemCheck> {
 
 /// `missing` says what is slower without it, and how to get it.
 fn cublas(missing: Option<&str>) -> SystemCheck {
-    match missing {
-        Some(note) => SystemCheck::warn("cublas", "not found", note),
-        None => {
-            let path = opened("libcublas.so");
-            SystemCheck::ok("cublas", &path.map_or_else(|| "found".to_owned(), |path| shown(&path)))
-        }
+    if let Some(note) = missing {
+        return SystemCheck::warn("cublas", "not found", note);
     }
+    let path = opened("libcublas.so");
+    SystemCheck::ok("cublas", &path.map_or_else(|| "found".to_owned(), |path| shown(&path)))
 }
 
 /// Whether a variable asks for GPUs, or the system has an NVIDIA driver.

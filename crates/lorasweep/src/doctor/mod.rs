@@ -109,11 +109,11 @@ mod tests {
 
     #[test]
     fn a_report_is_as_good_as_its_worst_finding() {
+        use CheckStatus::{Fail, Ok, Warn};
         let check = |status| SystemCheck::new("x", status, "y");
         let status = |all: &[CheckStatus]| {
             SystemReport::new(all.iter().copied().map(check).collect()).status
         };
-        use CheckStatus::{Fail, Ok, Warn};
         assert_eq!(status(&[]), Ok);
         assert_eq!(status(&[Ok, Warn, Ok]), Warn);
         assert_eq!(status(&[Fail, Warn, Ok]), Fail);

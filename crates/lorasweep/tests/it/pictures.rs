@@ -18,7 +18,9 @@ fn no_committed_picture_is_older_than_what_draws_it() {
     assert!(probe.status.success(), "{}", String::from_utf8_lossy(&probe.stderr));
     let plots = String::from_utf8(probe.stdout).unwrap();
     assert!(plots.matches("<svg").count() >= 12, "the probe draws each kind of plot");
-    let hash: String = Sha256::digest(&plots).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = Sha256::digest(&plots)
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     let recorded =
         fs::read_to_string(repository.join("results/bench/readme/plots.sha256")).unwrap();
     assert!(

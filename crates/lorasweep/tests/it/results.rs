@@ -48,6 +48,7 @@ fn results_under_another_name_are_reported_and_not_begun_anew_beside_themselves(
     let line = r#"{"trial": 1, "epoch": 1, "eval_loss": 1.5}"#;
     assert_eq!(lorasweep(dir.path(), &["tell", "small.yaml", line]).code, 0);
     let moved = dir.path().join("results/small.old-1");
+    #[allow(clippy::disallowed_methods, reason = "a person moves a folder")]
     fs::rename(dir.path().join("results/small"), &moved).unwrap();
     let state = || store::SweepFolder::open(&moved).unwrap().state().unwrap();
     let before = state();

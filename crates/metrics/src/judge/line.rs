@@ -150,7 +150,7 @@ mod tests {
             let asked = ToScore { id: "r:1", prompt: "é\u{2028}🙂", reference, output: &output };
             let line = question(&asked);
             prop_assert!(line.is_ascii() && !line.contains(&0x7f));
-            prop_assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+            prop_assert_eq!(line.iter().position(|byte| *byte == b'\n'), Some(line.len() - 1));
             let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
             prop_assert_eq!(value["output"].as_str(), Some(output.as_str()));
             prop_assert_eq!(value["prompt"].as_str(), Some(asked.prompt));

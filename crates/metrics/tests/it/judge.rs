@@ -238,7 +238,7 @@ fn any_output_gives_scores_or_an_error() {
         );
         match judge(dir.path(), &command, SHORT).score(&asked(&THREE)) {
             Ok(scores) => {
-                assert!(scores.len() == 3 && scores.iter().all(|score| score.is_finite()))
+                assert!(scores.len() == 3 && scores.iter().all(|score| score.is_finite()));
             }
             Err(error) => assert!(!error.to_string().is_empty()),
         }

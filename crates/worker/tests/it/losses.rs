@@ -40,7 +40,7 @@ fn the_trials_of_a_worker_whose_device_is_lost_go_on_elsewhere_and_none_is_blame
     for workers in [1, 2] {
         let results = tempfile::tempdir().unwrap();
         let lose_device_at_step = Some(4);
-        let world = World { lose_device_at_step, workers, ..World::new(five_trials(), 2) };
+        let world = World { workers, lose_device_at_step, ..World::new(five_trials(), 2) };
         let disturbed = run(results.path(), &world);
         assert_eq!(disturbed.finish.as_ref().unwrap(), &Finish::Completed);
         assert_eq!(outcome(&disturbed.state), outcome(&calm.state));

@@ -26,6 +26,7 @@ pub fn look_in(folder: &Path) {
 
 /// Opens the driver; the error says what is missing and how to get it.
 pub fn driver() -> Result<()> {
+    static FOUND: OnceLock<bool> = OnceLock::new();
     if cfg!(all(target_env = "musl", target_feature = "crt-static")) {
         return Err(TrainerError::Device(
             "no GPU can be used: this program is linked statically and cannot open CUDA's libraries; use \
@@ -33,7 +34,6 @@ pub fn driver() -> Result<()> {
                 .to_owned(),
         ));
     }
-    static FOUND: OnceLock<bool> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
         let in_folders = folders().into_iter().find_map(|folder| {
             ["libcuda.so", "libcuda.so.1"].into_iter().find(|name| open(&folder.join(name)))
