@@ -29,4 +29,4 @@ pub use posterior::{Fit, Part, Posterior, Relative, Shape};
 pub use scores::{
     DETECTABLE, Interval, Measured, PairedDifference, examples_needed, mcnemar_mid_p, optimism,
 };
-pub use shapes::{Evidence, Shapes};
+pub use shapes::{Evidence, Shapes, ShapesByRate};

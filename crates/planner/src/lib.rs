@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use spec::{Method, Sweep, SweepState, Trial, TrialConfig};
 
-pub use bayes::{Earlier, Expectation, Incumbent, expectation, incumbent};
+pub use bayes::{Earlier, Expectation, Incumbent, expectation, expectations, incumbent};
 pub use prune::{Decision, Promotion, Pruner, pruner_for};
 pub use replicates::ids as replicate_ids;
 pub use searched::first_draw;

@@ -5,6 +5,8 @@
 #![cfg(unix)]
 
 use std::fs;
+#[cfg(target_os = "linux")]
+use std::path::Path;
 use std::process::{Child, Command, Output};
 
 use crate::common::{is_training, lorasweep, prepare, start, status, wait_until};
@@ -124,17 +126,8 @@ fn on_a_full_disk_the_sweep_says_so_and_goes_on_when_there_is_room() {
 fn a_limit_on_a_processs_memory_is_planned_with_and_a_sweep_goes_on_without_it() {
     let dir = tempfile::tempdir().unwrap();
     prepare(dir.path(), 2, "checkpoint_seconds: 1");
-    let limited = |kib: u32, command: &str| {
-        let script = format!("ulimit -v {kib} && exec \"$0\" {command} s.yaml");
-        let output = Command::new("sh")
-            .args(["-c", &script, env!("CARGO_BIN_EXE_lorasweep")])
-            .current_dir(dir.path())
-            .output()
-            .unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
-    };
-    let (code, said) = limited(600_000, "check");
+    let limited = |kib, command: &str| within(kib, command, dir.path());
+    let (code, said) = limited(600_000, "check s.yaml");
     assert_eq!(code, Some(0), "{said}");
     // 586 MiB in all, whatever the machine has.
     let free = said.split("; ").find_map(|part| part.split_once(" MiB are free beside"));
@@ -142,9 +135,69 @@ fn a_limit_on_a_processs_memory_is_planned_with_and_a_sweep_goes_on_without_it()
     assert!((100.0..586.0).contains(&free), "{free}: {said}");
 
     // Enough to load the program; whether it is enough to train is the allocator's business.
-    limited(110_000, "run --quiet");
-    let (code, said) = limited(4_000_000, "run --quiet");
+    limited(110_000, "run s.yaml --quiet");
+    let (code, said) = limited(4_000_000, "run s.yaml --quiet");
     assert_eq!(code, Some(0), "{said}");
     let state = SweepFolder::open(dir.path().join("results/s")).unwrap().state().unwrap();
     assert!(state.finished && state.trials.len() == 2);
+}
+
+/// How a command ended that may map so many KiB, and what it said.
+#[cfg(target_os = "linux")]
+fn within(kib: u32, command: &str, dir: &Path) -> (Option<i32>, String) {
+    let script = format!("ulimit -v {kib} && exec \"$0\" {command}");
+    let output = Command::new("sh")
+        .args(["-c", &script, env!("CARGO_BIN_EXE_lorasweep")])
+        .current_dir(dir)
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+}
+
+/// Whatever memory there is: a command does its work or says why not, and ends with a code of `--help`'s. No
+/// signal ends it, and what a sweep has is there and resumes as if nothing had been.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_process_that_gets_no_memory_says_so_and_nothing_of_the_sweep_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    prepare(dir.path(), 2, "checkpoint_seconds: 1");
+    let alone = lorasweep(dir.path(), &["run", "s.yaml", "--quiet", "--results", "alone"]);
+    assert_eq!(alone.code, 0, "{}", alone.stderr);
+    let loads = |kib: &u32| within(*kib, "--version", dir.path()).0 == Some(0);
+    let least = (40_000..1_000_000).step_by(2_000).find(loads).expect("enough to load the program");
+
+    let mut aborted = 0;
+    let mut ended = |kib: u32, command: &str| {
+        let (code, said) = within(kib, command, dir.path());
+        let known = [0, 1, 2, 3, 12, 28].map(Some);
+        assert!(known.contains(&code), "{command} with {kib} KiB: {code:?}: {said}");
+        assert!(code == Some(0) || said.contains("error: "), "{command} with {kib} KiB: {said}");
+        let is_told = said.contains("the program was aborted; the line before says why")
+            && said.contains("Nothing that a sweep finished is lost");
+        assert!(code != Some(12) || is_told, "{command} with {kib} KiB: {said}");
+        aborted += u32::from(code == Some(12));
+    };
+    for kib in (least..least + 48_000).step_by(6_000) {
+        ended(kib, "check s.yaml");
+        ended(kib, "report alone/s");
+        ended(kib, "export alone/s --best --to out --force");
+    }
+    for kib in (least..least + 48_000).step_by(16_000) {
+        ended(kib, "run s.yaml --quiet");
+    }
+    assert!(aborted > 0, "no limit was low enough to try anything");
+
+    let again = lorasweep(dir.path(), &["run", "s.yaml", "--quiet"]);
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    let losses = |results: &str| {
+        let state = SweepFolder::open(dir.path().join(results)).unwrap().state().unwrap();
+        let best = |trial: &spec::TrialState| trial.best().map(|best| best.eval_loss);
+        assert!(state.finished);
+        state.trials.values().map(best).collect::<Vec<_>>()
+    };
+    assert_eq!(losses("results/s"), losses("alone/s"));
+    let exported =
+        lorasweep(dir.path(), &["export", "alone/s", "--best", "--to", "out", "--force"]);
+    assert_eq!(exported.code, 0, "{}", exported.stderr);
 }

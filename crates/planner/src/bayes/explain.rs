@@ -30,6 +30,15 @@ pub fn expectation(
     history: &SweepState,
     config: &TrialConfig,
 ) -> Option<Expectation> {
+    expectations(sweep, history, &[config])?.into_iter().next()
+}
+
+/// As [`expectation`], of several configurations by one model.
+pub fn expectations(
+    sweep: &Sweep,
+    history: &SweepState,
+    configs: &[&TrialConfig],
+) -> Option<Vec<Expectation>> {
     let bayes = Bayes::new(sweep);
     let model = Model::new(&bayes, &history.within_space(), 1.0);
     if model.observed.points.is_empty() {
@@ -37,9 +46,13 @@ pub fn expectation(
     }
     let posterior =
         Posterior::new(&model.kernel, &model.observed.points, &model.observed.losses, 1);
-    let end = bayes.features.point(config, f64::from(config.epochs), u32::MAX);
-    let predicted = posterior.predict(&[end]);
     let hyper = &model.kernel.hyper;
-    let deviation = (predicted.variance[0] + hyper.effect + hyper.noise).sqrt();
-    Some(Expectation::of(model.observed.scale, predicted.average(0), deviation))
+    // One at a time: thousands of them together would be a matrix of gigabytes.
+    let of = |config: &&TrialConfig| {
+        let end = bayes.features.point(config, f64::from(config.epochs), u32::MAX);
+        let predicted = posterior.predict(&[end]);
+        let deviation = (predicted.variance[0] + hyper.effect + hyper.noise).sqrt();
+        Expectation::of(model.observed.scale, predicted.average(0), deviation)
+    };
+    Some(configs.iter().map(of).collect())
 }

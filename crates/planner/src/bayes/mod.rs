@@ -31,7 +31,7 @@ use acquisition::{log_expected_improvement, log_mean_exp};
 use candidates::Search;
 use cost::Cost;
 pub use earlier::Earlier;
-pub use explain::{Expectation, expectation};
+pub use explain::{Expectation, expectation, expectations};
 use features::{Features, Point, USUAL_RATE};
 pub(crate) use forecast::{Asked, Forecaster};
 use kernel::Kernel;

@@ -177,7 +177,7 @@ fn underfitting(input: VerdictInput<'_>) -> Option<Finding> {
 /// the note.
 fn rate_too_high(input: VerdictInput<'_>) -> Option<Finding> {
     let rates = by_rate(input, Note::LearningRateTooHigh);
-    let from = (0..rates.len()).find(|&at| mostly(&rates[at..]) && mostly(&rates[at..=at]))?;
+    let from = last_mostly_noted(rates.iter().enumerate().rev())?;
     let (trials, count) = together(&rates[from..]);
     let rate = learning_rate(rates[from].rate);
     let (noted, count) = (trials.len().to_string(), count.to_string());
@@ -188,7 +188,7 @@ fn rate_too_high(input: VerdictInput<'_>) -> Option<Finding> {
 
 fn rate_too_low(input: VerdictInput<'_>) -> Option<Finding> {
     let rates = by_rate(input, Note::LearningRateTooLow);
-    let to = (0..rates.len()).rev().find(|&at| mostly(&rates[..=at]) && mostly(&rates[at..=at]))?;
+    let to = last_mostly_noted(rates.iter().enumerate())?;
     let (trials, count) = together(&rates[..=to]);
     let rate = learning_rate(rates[to].rate);
     let (noted, count) = (trials.len().to_string(), count.to_string());
@@ -224,9 +224,16 @@ fn by_rate(input: VerdictInput<'_>, note: Note) -> Vec<AtRate> {
     rates
 }
 
-fn mostly(rates: &[AtRate]) -> bool {
-    let (trials, count) = together(rates);
-    !trials.is_empty() && trials.len() * 2 >= count
+/// The last place at which at least half of its runs, and half of all runs up to it, have the note. In one
+/// pass: there may be as many rates as runs.
+fn last_mostly_noted<'a>(rates: impl Iterator<Item = (usize, &'a AtRate)>) -> Option<usize> {
+    let is_most = |noted: usize, count: usize| noted > 0 && noted * 2 >= count;
+    let (mut noted, mut count) = (0, 0);
+    let is_there = |(at, own): (usize, &AtRate)| {
+        (noted, count) = (noted + own.noted.len(), count + own.count);
+        (is_most(noted, count) && is_most(own.noted.len(), own.count)).then_some(at)
+    };
+    rates.filter_map(is_there).last()
 }
 
 fn together(rates: &[AtRate]) -> (Vec<TrialId>, usize) {

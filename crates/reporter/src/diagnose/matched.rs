@@ -10,8 +10,13 @@
 //! other seeds. Where the journal has no losses of single examples, the error of d is that of unpaired
 //! losses and seeds that move a loss by [`SEED_SHARE`] of the best improvement, as near the best of
 //! `results/bench/real_grid.csv`. Runs that were stopped early are left out: they were trained for less.
+//!
+//! n configurations of v values have up to `n v / 2` pairs. Where that is more than [`MOST_PAIRS`], the pairs
+//! are those of as many configurations as stay below it, evenly spread over the order in which they were
+//! proposed: which they are does not depend on their losses.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use spec::{Outcome, TrialConfig, TrialId, TrialState};
 
@@ -26,6 +31,9 @@ const RATE_TOLERANCE: f64 = 1.5;
 
 /// Pairs in which neither run reached this share of the best improvement say nothing of good runs.
 const NEAR_SHARE: f64 = 0.9;
+
+/// Pairs that are looked at, about.
+const MOST_PAIRS: usize = 500_000;
 
 /// Standard deviation between seeds as a share of the best improvement (results/bench/claims.txt), and how many
 /// degrees of freedom that has.
@@ -80,20 +88,21 @@ impl Matched {
         }
         let mut contexts: BTreeMap<Vec<String>, Vec<usize>> = BTreeMap::new();
         let others = others(&points, name);
-        for (at, point) in points.iter().enumerate() {
+        for (at, point) in points.iter().enumerate().step_by(step(points.len(), best.len())) {
             contexts.entry(others(point.config)).or_default().push(at);
         }
+        let near = Near::of(input, &points);
         let mut pairs: BTreeMap<(u32, u32), Vec<(usize, usize)>> = BTreeMap::new();
         for members in contexts.values() {
             for (a, b) in matches(&points, members, value) {
                 let key = (value(points[a].config), value(points[b].config));
-                pairs.entry(key).or_default().push((a, b));
+                if near.has_one(&points[a], &points[b]) {
+                    pairs.entry(key).or_default().push((a, b));
+                }
             }
         }
-        let effects = pairs
-            .into_iter()
-            .filter_map(|(key, pairs)| Some((key, effect(input, &points, &pairs)?)))
-            .collect();
+        let effect = |pairs: &[(usize, usize)]| effect(input, &points, pairs, near.improvement);
+        let effects = pairs.into_iter().map(|(key, pairs)| (key, effect(&pairs))).collect();
         Some(Self { best, effects })
     }
 
@@ -191,6 +200,16 @@ fn others(points: &[Point<'_>], name: &'static str) -> impl Fn(&TrialConfig) -> 
     }
 }
 
+/// Of `configurations` in a row every so many are paired, for there to be about [`MOST_PAIRS`] pairs of
+/// `values` values.
+fn step(configurations: usize, values: usize) -> usize {
+    let pairs = |step: usize| {
+        let kept = configurations.div_ceil(step);
+        kept * kept.min(values) / 2
+    };
+    (1..=configurations.max(1)).find(|step| pairs(*step) <= MOST_PAIRS).unwrap_or(1)
+}
+
 /// Pairs of members of one context: every one with the nearest rate of each higher value.
 fn matches(
     points: &[Point<'_>],
@@ -198,42 +217,76 @@ fn matches(
     value: fn(&TrialConfig) -> u32,
 ) -> Vec<(usize, usize)> {
     let rate = |at: usize| points[at].config.learning_rate.ln();
-    let of = |at: usize| value(points[at].config);
+    let mut by_value: BTreeMap<u32, Vec<(f64, usize)>> = BTreeMap::new();
+    for &at in members {
+        by_value.entry(value(points[at].config)).or_default().push((rate(at), at));
+    }
+    for of_value in by_value.values_mut() {
+        of_value.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    }
     let mut pairs = Vec::new();
     for &a in members {
-        let higher: BTreeSet<u32> = members.iter().map(|&b| of(b)).filter(|v| *v > of(a)).collect();
-        for other in higher {
-            let apart = |b: usize| (rate(a) - rate(b)).abs();
-            let of_value = members.iter().copied().filter(|&b| of(b) == other);
-            let nearest = of_value.min_by(|&b, &c| apart(b).total_cmp(&apart(c)));
-            pairs.extend(nearest.filter(|&b| apart(b) <= RATE_TOLERANCE.ln()).map(|b| (a, b)));
+        let own = value(points[a].config);
+        let higher = by_value.range((Bound::Excluded(own), Bound::Unbounded));
+        for of_value in higher.map(|(_, of_value)| of_value) {
+            let nearest =
+                nearest(of_value, rate(a)).filter(|(apart, _)| *apart <= RATE_TOLERANCE.ln());
+            pairs.extend(nearest.map(|(_, b)| (a, b)));
         }
     }
     pairs
 }
 
-/// The mean difference of pairs near the best; `None` where no pair is near it.
+/// How far the nearest of ascending rates is, and whose it is: of several the first by number.
+fn nearest(ascending: &[(f64, usize)], rate: f64) -> Option<(f64, usize)> {
+    let above = ascending.partition_point(|other| other.0.total_cmp(&rate).is_lt());
+    // Of equal rates below, the first by number comes first.
+    let below = above.checked_sub(1).map(|last| {
+        let equal = |other: &(f64, usize)| other.0.total_cmp(&ascending[last].0).is_lt();
+        ascending[ascending.partition_point(equal)]
+    });
+    let both = ascending.get(above).copied().into_iter().chain(below);
+    both.map(|(other, at)| ((other - rate).abs(), at))
+        .min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)))
+}
+
+/// What is near the best.
+struct Near {
+    /// How much the best configuration improved on the base model.
+    improvement: Option<f64>,
+    /// The highest loss that is near.
+    limit: f64,
+}
+
+impl Near {
+    fn of(input: VerdictInput<'_>, points: &[Point<'_>]) -> Self {
+        let lowest = points.iter().map(|point| point.loss).fold(f64::INFINITY, f64::min);
+        let base = input.state.base.as_ref().map_or(f64::INFINITY, |base| base.eval_loss);
+        let improvement = Some(base - lowest).filter(|gained| *gained > 0.0 && gained.is_finite());
+        let limit =
+            improvement.map_or(f64::INFINITY, |gained| lowest + (1.0 - NEAR_SHARE) * gained);
+        Self { improvement, limit }
+    }
+
+    fn has_one(&self, a: &Point<'_>, b: &Point<'_>) -> bool {
+        a.loss.min(b.loss) <= self.limit
+    }
+}
+
+/// The mean difference of pairs near the best.
 fn effect(
     input: VerdictInput<'_>,
     points: &[Point<'_>],
     pairs: &[(usize, usize)],
-) -> Option<Effect> {
-    let lowest = points.iter().map(|point| point.loss).fold(f64::INFINITY, f64::min);
-    let base = input.state.base.as_ref().map_or(f64::INFINITY, |base| base.eval_loss);
-    let improvement = Some(base - lowest).filter(|gained| *gained > 0.0 && gained.is_finite());
-    let limit = improvement.map_or(f64::INFINITY, |gained| lowest + (1.0 - NEAR_SHARE) * gained);
-    let is_near = |(a, b): &&(usize, usize)| points[*a].loss.min(points[*b].loss) <= limit;
-    let near: Vec<(usize, usize)> = pairs.iter().filter(is_near).copied().collect();
-    if near.is_empty() {
-        return None;
-    }
+    improvement: Option<f64>,
+) -> Effect {
     let candidates: Option<Vec<(usize, usize)>> =
-        near.iter().map(|(a, b)| Some((points[*b].candidate?, points[*a].candidate?))).collect();
+        pairs.iter().map(|(a, b)| Some((points[*b].candidate?, points[*a].candidate?))).collect();
     if let (Some(found), Some(candidates)) = (input.found, candidates) {
         let apart = pooled(found, &candidates);
-        return Some(Effect { difference: apart.difference, low: apart.low, high: apart.high });
+        return Effect { difference: apart.difference, low: apart.low, high: apart.high };
     }
-    Some(by_means(points, &near, improvement))
+    by_means(points, pairs, improvement)
 }
 
 /// From losses alone.
@@ -258,4 +311,38 @@ pub fn best_in_words(matched: &Matched, lang: Lang) -> String {
         None => format!("{value}: {}", lang.number(&loss(*best))),
     });
     words.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Beside the plain search through all, of which it takes the place.
+        #[test]
+        fn the_nearest_rate_is_that_of_a_search_through_all(
+            rates in prop::collection::vec(prop::sample::select(&[1e-5, 3e-5, 1e-4, 1.5e-4, 1e-3][..]), 1..12),
+            rate in prop::sample::select(&[1e-6, 2e-5, 1e-4, 1.2e-4, 1.0][..]),
+        ) {
+            let rate = f64::ln(rate);
+            let apart = |at: usize| (f64::ln(rates[at]) - rate).abs();
+            let plain = (0..rates.len()).min_by(|&a, &b| apart(a).total_cmp(&apart(b)));
+            let mut ascending: Vec<(f64, usize)> =
+                rates.iter().enumerate().map(|(at, rate)| (f64::ln(*rate), at)).collect();
+            ascending.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            prop_assert_eq!(nearest(&ascending, rate).map(|(_, at)| at), plain);
+        }
+    }
+
+    #[test]
+    fn pairs_are_all_there_are_as_long_as_they_are_not_too_many() {
+        assert_eq!((step(0, 0), step(1, 1), step(20_000, 8)), (1, 1, 1));
+        for (configurations, values) in [(20_000, 512), (20_000, 20_000), (1_000_000, 3)] {
+            let kept = configurations / step(configurations, values);
+            assert!(kept * kept.min(values) / 2 <= MOST_PAIRS, "{kept} of {configurations}");
+            assert!(kept >= 500, "{kept} of {configurations}");
+        }
+    }
 }

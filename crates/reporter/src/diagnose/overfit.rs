@@ -1,7 +1,7 @@
 //! Does validation rise from its own level while the gap widens? The rule is in the documentation of
 //! the crate `curves`; here it is applied to the runs of a sweep.
 
-use curves::{Curve, Evidence, Pool, Rise, Shapes, SmoothPoint, with_base};
+use curves::{Curve, Evidence, Pool, Rise, ShapesByRate, SmoothPoint, with_base};
 use rayon::prelude::*;
 use serde::Serialize;
 use spec::{Evaluation, ReportSettings, SweepState, TrialState};
@@ -58,8 +58,10 @@ pub fn judge_all(state: &SweepState, settings: &ReportSettings) -> Vec<Judged> {
         .filter(|(trial, _)| trial.evaluations.len() > 2)
         .map(|(trial, curve)| Evidence::of(&curve.relative(), trial.trial.config.learning_rate))
         .collect();
+    let rates: Vec<f64> = trials.iter().map(|trial| trial.trial.config.learning_rate).collect();
+    let by_rate = ShapesByRate::of(&evidence, &rates);
     let judge = |(curve, trial): (Curve, &TrialState)| {
-        let shapes = Shapes::pooled(&evidence, trial.trial.config.learning_rate);
+        let shapes = by_rate.at(trial.trial.config.learning_rate);
         let (rise, smooth) = curves::rise_and_smooth(&curve, &shapes, settings.overfit_min_rise);
         Judged { curve, rise, smooth }
     };

@@ -1,5 +1,6 @@
 //! How much of the best run's improvement a run reached, and whether it was still improving.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use curves::{Noise, group_targets, with_base};
@@ -26,7 +27,7 @@ pub enum Rate {
     Higher,
 }
 
-/// The evaluated runs of a sweep by rank, in the order of their numbers.
+/// The evaluated runs of a sweep by rank, those of the lowest loss first.
 pub struct Peers<'a> {
     by_rank: BTreeMap<u32, Vec<Peer<'a>>>,
     targets: Option<Vec<f64>>,
@@ -55,6 +56,9 @@ impl<'a> Peers<'a> {
                 epochs: config.epochs,
             });
         }
+        for peers in by_rank.values_mut() {
+            peers.sort_by(|a, b| a.best.eval_loss.total_cmp(&b.best.eval_loss));
+        }
         Self { by_rank, targets: group_targets(state) }
     }
 
@@ -76,9 +80,13 @@ impl<'a> Peers<'a> {
                 && other.trial.trial.config.quantization == config.quantization
                 && ahead > sigma * self.error_of_difference(best, other.best)
         };
-        let further = self.by_rank.get(&config.rank)?.iter().filter(came_further);
-        let best = further.min_by(|a, b| a.best.eval_loss.total_cmp(&b.best.eval_loss))?;
-        Some(best.trial)
+        let all = self.by_rank.get(&config.rank)?.iter();
+        // The lowest loss comes first, and behind the first that is not ahead by enough is none.
+        let ahead = |peer: &&Peer<'_>| best.eval_loss - peer.best.eval_loss;
+        let is_ahead = |peer: &&Peer<'_>| {
+            ahead(peer).partial_cmp(&(BEHIND * best.eval_loss)) != Some(Ordering::Less)
+        };
+        Some(all.take_while(is_ahead).find(came_further)?.trial)
     }
 
     /// Standard error of the difference of two runs' losses, on the same examples.

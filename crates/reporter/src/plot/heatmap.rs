@@ -48,7 +48,9 @@ impl Bins {
     }
 
     fn find(&self, value: f64) -> Option<usize> {
-        self.groups.iter().position(|group| group.contains(&value))
+        // Groups and their values ascend.
+        let at = self.groups.partition_point(|group| group[0] <= value).checked_sub(1)?;
+        self.groups[at].binary_search_by(|known| known.total_cmp(&value)).ok().map(|_| at)
     }
 
     /// A tick in the middle of every cell; where cells hold several values, ticks between the

@@ -15,6 +15,9 @@ pub enum Exit {
     BadInput,
     /// 3: the sweep ended, but every trial failed or diverged.
     NoUsableTrial,
+    /// 12: aborted, as when the system gives no more memory; the state is saved (`abort`).
+    #[cfg_attr(not(unix), allow(dead_code, reason = "aborts are told of on Unix"))]
+    Aborted,
     /// 28: there is no room left on the disk.
     DiskFull,
     /// 130: interrupted by Ctrl-C; the state is saved.
@@ -28,6 +31,7 @@ Exit codes:
   1    something failed while running
   2    the sweep file, its data, its model or the arguments are wrong
   3    the sweep ended, but every trial failed or diverged
+  12   it was aborted, as when the system gives no more memory; `lorasweep run` resumes
   28   there is no room left on the disk; with room, `lorasweep run` resumes
   130  interrupted; the state is saved and `lorasweep run` resumes from it";
 
@@ -39,6 +43,8 @@ impl Exit {
             Self::Failed => 1,
             Self::BadInput => 2,
             Self::NoUsableTrial => 3,
+            // That of the system's own error, ENOMEM; 28 is ENOSPC.
+            Self::Aborted => 12,
             Self::DiskFull => DISK_FULL,
             Self::Interrupted => 130,
         }
@@ -57,8 +63,8 @@ mod tests {
 
     #[test]
     fn every_exit_code_is_in_the_help_text() {
-        use Exit::{BadInput, DiskFull, Done, Failed, Interrupted, NoUsableTrial};
-        for exit in [Done, Failed, BadInput, NoUsableTrial, DiskFull, Interrupted] {
+        use Exit::{Aborted, BadInput, DiskFull, Done, Failed, Interrupted, NoUsableTrial};
+        for exit in [Done, Failed, BadInput, NoUsableTrial, Aborted, DiskFull, Interrupted] {
             let line = format!("\n  {:<3}  ", exit.code());
             assert!(HELP.contains(&line), "{exit:?} is missing");
         }

@@ -1,7 +1,7 @@
 //! The `lorasweep` binary: arguments in, exit code out; everything between is the library's.
 
-#![forbid(unsafe_code)]
-
+#[cfg(unix)]
+mod abort;
 mod args;
 mod browser;
 mod commands;
@@ -20,6 +20,8 @@ use exit::Exit;
 use output::Output;
 
 fn main() -> std::process::ExitCode {
+    #[cfg(unix)]
+    abort::tell_of_aborts();
     // Arguments decide the colour of everything that follows, help and errors included.
     let colour = args::colour_before_parsing(std::env::args_os());
     let command = Args::command().color(colour.into());

@@ -44,6 +44,13 @@ fn render(found: &Explanation) -> String {
             trial.status,
         );
     }
+    if let Some(first) = found.models_shared_from {
+        let _ = writeln!(
+            out,
+            "\nFrom trial {first:03} on, not each trial has a model of its own: what was expected is from up to 2% \
+             fewer events than were known."
+        );
+    }
     if !found.importance.is_empty() {
         out += "\nShare of the loss' variance that each parameter explains alone (the report's page \
                 shows the same):\n";

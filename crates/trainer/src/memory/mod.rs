@@ -1,21 +1,22 @@
 //! How much memory this machine has left and this process takes.
 
+mod group;
+
+use std::path::Path;
+
 use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, System};
 
-/// Bytes this process may still take: what the system (a control group, the limit of the process as
+/// Bytes this process may still take: what the system (its control groups, the limit of the process as
 /// `ulimit -v` sets it) has free, and what `limit` leaves beside the memory this process has already.
 /// `None` where the system does not report it and there is no limit.
 pub fn available(limit: Option<u64>) -> Option<u64> {
     let mut system = System::new();
     system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
     let of_machine = Some(system.available_memory()).filter(|bytes| *bytes > 0);
-    // What the group calls free leaves out its cache of files, which gives way, and which a mapped
-    // base model is a part of.
-    let group = system.cgroup_limits();
-    let of_group = group.map(|group| group.total_memory.saturating_sub(group.rss));
+    let of_groups = group::available(Path::new("/"));
     let of_limit = limit.map(|limit| limit.saturating_sub(resident().unwrap_or(0)));
     let of_process = address_space().map(|limit| limit.saturating_sub(mapped().unwrap_or(0)));
-    [of_machine, of_group, of_process, of_limit].into_iter().flatten().min()
+    [of_machine, of_groups, of_process, of_limit].into_iter().flatten().min()
 }
 
 /// Bytes that this process may map at most; `None` where there is no such limit.
