@@ -207,6 +207,10 @@ fn is_beyond_a_schema(mistake: &Mistake) -> bool {
         Mistake::DuplicateValue { what, .. } => {
             what.ends_with("target_modules") || what.ends_with("lora_alpha")
         }
+        // Of whether there is a command, and of who trains.
+        Mistake::UnknownName { what: "metric", .. } | Mistake::BadPattern { .. } => true,
+        // Of the metric's name.
+        Mistake::MissingKey { section, .. } => section == "`metric`",
         // Of a place in a line for the shell, or of more than one value.
         Mistake::UnknownName { what: "value for a command", .. }
         | Mistake::Syntax { .. }
