@@ -203,6 +203,15 @@ pub enum Error {
         /// Why it is none.
         why: String,
     },
+    /// Nothing can be asked of the validation rows.
+    #[error(
+        "no validation row has a prompt before its answer, so that there is nothing to measure \
+         `{metric}` on"
+    )]
+    NothingToAsk {
+        /// The metric.
+        metric: String,
+    },
     /// There is no such metric.
     #[error(transparent)]
     Metric(#[from] metrics::MetricError),

@@ -21,6 +21,7 @@ impl Guide {
             spec::GUIDES,
             data::GUIDES,
             trainer::GUIDES,
+            metrics::GUIDES,
             planner::GUIDES,
             reporter::GUIDES,
             LAST,

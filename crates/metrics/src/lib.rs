@@ -11,6 +11,7 @@ mod normalise;
 mod number;
 mod overlap;
 mod pattern;
+mod scorer;
 mod structure;
 
 pub mod judge;
@@ -22,4 +23,8 @@ pub use normalise::Normalise;
 pub use number::{last_number, number_match};
 pub use overlap::{chrf, rouge_l, token_f1};
 pub use pattern::Pattern;
+pub use scorer::{Answer, Scorer, ScorerError};
 pub use structure::{json_match, tool_call_match};
+
+/// Guides to what this crate does, by name, in Markdown; `lorasweep guide` shows them.
+pub const GUIDES: &[(&str, &str)] = &[("metrics", include_str!("../guides/metrics.md"))];

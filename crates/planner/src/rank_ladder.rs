@@ -11,8 +11,8 @@
 use std::collections::HashSet;
 
 use spec::{
-    Axis, ConfigKey, Evaluation, Parameter, RankLadderSettings, SearchSpace, Sweep, SweepState,
-    Trial, TrialConfig, TrialState,
+    Axis, ConfigKey, Evaluation, Goal, Objective, Parameter, RankLadderSettings, SearchSpace,
+    Sweep, SweepState, Trial, TrialConfig, TrialState,
 };
 
 use crate::Planner;
@@ -85,7 +85,7 @@ impl RankLadder {
                 };
             };
             if let Some(below) = below
-                && let Some(reason) = self.no_gain(below, best)
+                && let Some(reason) = self.no_gain(below, best, &history.objective)
             {
                 return Standing::Ended { reason };
             }
@@ -103,6 +103,7 @@ impl RankLadder {
         &self,
         below: (&TrialState, &Evaluation),
         above: (&TrialState, &Evaluation),
+        objective: &Objective,
     ) -> Option<String> {
         let gain = below.1.eval_loss - above.1.eval_loss;
         let noise = noise(above.1).max(noise(below.1));
@@ -110,10 +111,12 @@ impl RankLadder {
             return None;
         }
         let [low, high] = [below, above].map(|(t, _)| t.trial.config.rank);
-        let change = if gain > 0.0 {
-            format!("lowers the validation loss by only {gain:.4}")
-        } else {
-            format!("raises the validation loss by {:.4}", -gain)
+        let metric = objective.in_words();
+        let change = match (objective.goal, gain > 0.0) {
+            (Goal::Minimize, true) => format!("lowers the {metric} by only {gain:.4}"),
+            (Goal::Minimize, false) => format!("raises the {metric} by {:.4}", -gain),
+            (Goal::Maximize, true) => format!("raises the {metric} by only {gain:.4}"),
+            (Goal::Maximize, false) => format!("lowers the {metric} by {:.4}", -gain),
         };
         let gap = match above.1.gap().zip(below.1.gap()).map(|(above, below)| above - below) {
             Some(wider) if wider > 0.0 => {
@@ -124,7 +127,8 @@ impl RankLadder {
         };
         Some(format!(
             "rank {high} instead of {low} {change} ({:.4} to {:.4}; its noise is {noise:.4}){gap}",
-            below.1.eval_loss, above.1.eval_loss,
+            objective.value_of(below.1.eval_loss),
+            objective.value_of(above.1.eval_loss),
         ))
     }
 

@@ -32,8 +32,8 @@ impl Replicated {
     fn best<'a>(&self, searched: &'a SweepState) -> Vec<&'a TrialState> {
         let measured = |trial: &&TrialState| trial.best().is_some();
         let mut trials: Vec<_> = searched.trials.values().filter(measured).collect();
-        let loss = |trial: &TrialState| trial.best().map_or(f64::INFINITY, |best| best.eval_loss);
-        trials.sort_by(|a, b| loss(a).total_cmp(&loss(b)).then(a.trial.id.cmp(&b.trial.id)));
+        let cost = |trial: &TrialState| trial.best_cost().unwrap_or(f64::INFINITY);
+        trials.sort_by(|a, b| cost(a).total_cmp(&cost(b)).then(a.trial.id.cmp(&b.trial.id)));
         let mut seen = HashSet::new();
         let mut is_new = |trial: &&TrialState| {
             let config = &trial.trial.config;

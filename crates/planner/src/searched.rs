@@ -1,4 +1,5 @@
-//! What a search sees of a history: neither replicates nor trials that left the search space.
+//! What a search sees of a history: neither replicates nor trials that left the search space, and the
+//! cost of the metric in the place of the validation loss.
 
 use std::borrow::Cow;
 
@@ -12,9 +13,13 @@ pub(crate) struct Searched(pub Box<dyn Planner>);
 
 /// The history as the search sees it.
 fn searched(history: &SweepState) -> Cow<'_, SweepState> {
-    match history.within_space() {
+    let without = |within| match within {
         Cow::Borrowed(within) => replicates::without(within),
         Cow::Owned(within) => Cow::Owned(replicates::without(&within).into_owned()),
+    };
+    match without(history.within_space()) {
+        Cow::Borrowed(searched) => searched.costs(),
+        Cow::Owned(searched) => Cow::Owned(searched.costs().into_owned()),
     }
 }
 

@@ -26,7 +26,9 @@ impl Ending {
     /// How many trials may still be proposed.
     pub fn room(self, history: &SweepState) -> usize {
         let reached = self.target.is_some_and(|target| {
-            history.trials.values().filter_map(|t| t.best()).any(|e| e.eval_loss <= target)
+            // What is searched has costs in the place of the metric.
+            let bar = history.objective.cost_of(target);
+            history.trials.values().filter_map(|t| t.best()).any(|e| e.eval_loss <= bar)
         });
         match self.run_cap {
             _ if reached => 0,

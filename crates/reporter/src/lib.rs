@@ -35,7 +35,7 @@ pub use export::{
 pub use failures::Failure;
 pub use importance::{Importance, importance};
 pub use page::{Page, html};
-pub use rank::{Ranking, Row, rank};
+pub use rank::{Ranking, Row, RowScore, rank};
 pub use side_by_side::{Difference, Side, SideBySide, side_by_side};
 pub use terminal::{TerminalOptions, terminal};
 pub use text::Lang;

@@ -1,15 +1,16 @@
-//! The ranking: one row per run and one for the base model, by lowest validation loss.
+//! The ranking: one row per run and one for the base model, by lowest validation loss or by the metric
+//! that the sweep compares trials by.
 
-use curves::SmoothPoint;
+use curves::{Measured, SmoothPoint};
 use serde::Serialize;
 use spec::{
-    Evaluation, Outcome, ReportSettings, StopReason, SweepState, TrialConfig, TrialId, TrialState,
-    TrialStatus,
+    Evaluation, MeanScore, Objective, Outcome, ReportSettings, SCORES, ScoredAnswers, StopReason,
+    SweepState, TrialConfig, TrialId, TrialState, TrialStatus,
 };
 
 use crate::compare::{Against, Candidates, Comparison, Z95, compare_found};
 use crate::diagnose::{
-    Diagnosis, Flag, Note, Overfit, Verdict, VerdictInput, diagnose_all, verdict_of,
+    Diagnosis, Flag, Note, Overfit, Verdict, VerdictInput, diagnose_all, verdict_of_sweep,
 };
 use crate::failures::{Failure, failures};
 use crate::number::loss;
@@ -25,13 +26,18 @@ pub struct Ranking {
     pub sweep: String,
     /// Hash of the resolved sweep.
     pub fingerprint: String,
+    /// What runs are compared by.
+    pub objective: Objective,
+    /// Names of the metrics that were measured beside the losses.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<String>,
     /// No trial is left to run.
     pub finished: bool,
     /// The sweep in a few sentences.
     pub verdict: Verdict,
     /// How the runs compare, example by example; `None` where the journal has means alone.
     pub comparison: Option<Comparison>,
-    /// Runs and the base model by lowest validation loss; those without an evaluation, and then those
+    /// Runs and the base model, the best by the metric first; those without an evaluation, and then those
     /// that the search space does not have any more, come last.
     pub rows: Vec<Row>,
     /// What went wrong outside the runs' own numbers.
@@ -40,7 +46,8 @@ pub struct Ranking {
 }
 
 /// One run, or the base model (trial 0, without a configuration). Losses are nats per target
-/// token; "best" is the evaluation with the lowest validation loss, never the last one.
+/// token; "best" is the best evaluation by the sweep's metric (by default the one with the lowest
+/// validation loss), never the last one.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
     /// Place in the ranking, from 1.
@@ -56,13 +63,17 @@ pub struct Row {
     pub flag: Flag,
     /// What else is worth knowing.
     pub notes: Vec<Note>,
-    /// Lowest validation loss.
+    /// The metrics beside the losses, at the best evaluation.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scores: Vec<RowScore>,
+    /// Validation loss at the best evaluation: the lowest one, unless another metric decides.
     pub eval_loss: Option<f64>,
     /// Standard error of `eval_loss` over validation examples.
     pub eval_loss_stderr: Option<f64>,
     /// Lower and upper end of the 95 % interval of `eval_loss`.
     pub eval_loss_interval: Option<[f64; 2]>,
-    /// Against the run with the lowest loss, on the same examples.
+    /// Against the best run, on the same examples: in what is to be low, so that a run with a lower score
+    /// has a positive difference.
     pub against_best: Option<Against>,
     /// Optimizer step of the best evaluation.
     pub best_step: Option<u32>,
@@ -112,20 +123,48 @@ pub struct Row {
     pub advice: Option<String>,
 }
 
+/// A metric at an evaluation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RowScore {
+    /// Its name.
+    pub metric: String,
+    /// Its mean over the examples.
+    pub value: f64,
+    /// Standard error of `value` over the examples.
+    pub stderr: f64,
+    /// Lower and upper end of its 95 % interval, where its noise is known.
+    pub interval: Option<[f64; 2]>,
+}
+
+impl Row {
+    /// A metric at the best evaluation.
+    pub fn score(&self, metric: &str) -> Option<&RowScore> {
+        self.scores.iter().find(|score| score.metric == metric)
+    }
+
+    /// What runs are compared by, at the best evaluation.
+    pub fn value(&self, objective: &Objective) -> Option<f64> {
+        if objective.is_loss() {
+            return self.eval_loss;
+        }
+        self.score(&objective.metric).map(|score| score.value)
+    }
+}
+
 /// Ranks the runs of a sweep. A base model that is as good as a run stands above it.
 pub fn rank(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Ranking {
     let within = &*state.within_space();
     let diagnoses = diagnose_all(within, settings, lang);
     let found = Candidates::of(within);
     let comparison = found.as_ref().map(compare_found);
-    let verdict = verdict_of(VerdictInput {
+    let verdict = verdict_of_sweep(VerdictInput {
         state: within,
         diagnoses: &diagnoses,
         comparison: comparison.as_ref(),
         found: found.as_ref(),
         lang,
     });
-    let mut rows = vec![base_row(state.base.as_ref(), lang)];
+    let mut rows = vec![base_row(state.base.as_ref(), state.base_answers.as_ref(), lang)];
     for (id, diagnosis) in diagnoses {
         if let Some(trial) = state.trials.get(&id) {
             rows.push(run_row(trial, diagnosis, state.base_of(trial), lang));
@@ -138,10 +177,13 @@ pub fn rank(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Rankin
         }
     }
     rows.sort_by(|a, b| {
+        let objective = &state.objective;
+        let cost = |row: &Row| row.value(objective).map(|value| objective.cost_of(value));
+        let cost = |row: &Row| cost(row).unwrap_or(f64::INFINITY);
         let loss = |row: &Row| row.eval_loss.unwrap_or(f64::INFINITY);
         let is_outside = |row: &Row| row.notes.contains(&Note::OutsideSpace);
-        let order = is_outside(a).cmp(&is_outside(b)).then(loss(a).total_cmp(&loss(b)));
-        order.then(a.trial.cmp(&b.trial))
+        let order = is_outside(a).cmp(&is_outside(b)).then(cost(a).total_cmp(&cost(b)));
+        order.then(loss(a).total_cmp(&loss(b))).then(a.trial.cmp(&b.trial))
     });
     for (at, row) in rows.iter_mut().enumerate() {
         row.position = at + 1;
@@ -150,6 +192,8 @@ pub fn rank(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Rankin
         lang,
         sweep: state.name.clone(),
         fingerprint: state.fingerprint.clone(),
+        objective: state.objective.clone(),
+        metrics: metrics_of(state),
         finished: state.finished,
         verdict,
         comparison,
@@ -175,13 +219,58 @@ fn rows_outside(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Ve
     rows
 }
 
+/// The metrics beside the losses, the one that runs are compared by first.
+fn metrics_of(state: &SweepState) -> Vec<String> {
+    let evaluations = state.trials.values().flat_map(|trial| &trial.evaluations);
+    let scores = state.base.iter().chain(evaluations).flat_map(|evaluation| &evaluation.scores);
+    let mut names: Vec<String> = Vec::new();
+    for score in scores {
+        if !names.contains(&score.metric) {
+            names.push(score.metric.clone());
+        }
+    }
+    names.sort_by_key(|name| *name != state.objective.metric);
+    names
+}
+
+fn scores(evaluation: Option<&Evaluation>, answers: Option<&ScoredAnswers>) -> Vec<RowScore> {
+    let step = evaluation.map(|evaluation| evaluation.step);
+    let answers = answers.filter(|answers| Some(answers.step) == step);
+    let scores = evaluation.into_iter().flat_map(|evaluation| &evaluation.scores);
+    let row = |score: &MeanScore| RowScore {
+        metric: score.metric.clone(),
+        value: score.value,
+        stderr: score.stderr,
+        interval: score_interval(score, answers),
+    };
+    scores.map(row).collect()
+}
+
+/// The 95 % interval of a score on other examples like these: of the scores of the single examples, which
+/// does not leave 0..=1 where they do not; else a normal one, where the noise is known.
+pub(crate) fn score_interval(
+    score: &MeanScore,
+    answers: Option<&ScoredAnswers>,
+) -> Option<[f64; 2]> {
+    let examples = answers.and_then(|answers| answers.scores.get(&score.metric));
+    if let Some(examples) = examples.filter(|examples| !examples.is_empty()) {
+        let examples: Vec<f64> = examples.iter().map(|score| f64::from(*score)).collect();
+        let interval = Measured::Scores(&examples).interval();
+        return Some([interval.low, interval.high]);
+    }
+    let half = Z95 * score.stderr;
+    let ends = [score.value - half, score.value + half];
+    let is_share = SCORES.contains(&score.metric.as_str());
+    (half > 0.0).then(|| if is_share { ends.map(|end| end.clamp(0.0, 1.0)) } else { ends })
+}
+
 /// `None` where the trainer does not tell the noise of its losses.
 fn interval(evaluation: &Evaluation) -> Option<[f64; 2]> {
     let half = Z95 * evaluation.eval_loss_stderr;
     (half > 0.0).then_some([evaluation.eval_loss - half, evaluation.eval_loss + half])
 }
 
-fn base_row(base: Option<&Evaluation>, lang: Lang) -> Row {
+fn base_row(base: Option<&Evaluation>, answers: Option<&ScoredAnswers>, lang: Lang) -> Row {
     let explanation = match base {
         Some(_) => say!(lang, BaseModel),
         None => say!(lang, BaseNotEvaluated),
@@ -193,6 +282,7 @@ fn base_row(base: Option<&Evaluation>, lang: Lang) -> Row {
         stopped: None,
         flag: Flag::Base,
         notes: Vec::new(),
+        scores: scores(base, answers),
         eval_loss: base.map(|e| e.eval_loss),
         eval_loss_stderr: base.map(|e| e.eval_loss_stderr),
         eval_loss_interval: base.and_then(interval),
@@ -256,6 +346,7 @@ fn run_row(trial: &TrialState, diagnosis: Diagnosis, base: Option<&Evaluation>, 
         stopped: stopped(trial, lang),
         flag: diagnosis.flag,
         notes: diagnosis.notes,
+        scores: scores(best, trial.answers.as_ref()),
         eval_loss: best.map(|e| e.eval_loss),
         eval_loss_stderr: best.map(|e| e.eval_loss_stderr),
         eval_loss_interval: best.and_then(interval),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use spec::{Evaluation, SweepState, TrialId, TrialState};
+use spec::{Evaluation, Goal, Objective, SweepState, TrialId, TrialState};
 
 use crate::compare::{Against, pair};
 use crate::number::{change, epoch, loss, plain};
@@ -41,9 +41,11 @@ pub struct SideBySide {
     pub a: Side,
     /// The second run.
     pub b: Side,
+    /// What they are compared by: what both sweeps are, else the validation loss.
+    pub objective: Objective,
     /// Settings in which they differ.
     pub settings: Vec<Difference>,
-    /// The second run's loss minus the first's, example by example, with what other seeds may do; `None`
+    /// The second run's loss (or whatever they are compared by) minus the first's, example by example, with what other seeds may do; `None`
     /// when they were not measured on the same examples, or one has not ended.
     pub difference: Option<Against>,
     /// Runs of the two that have not ended: what is said of them is preliminary.
@@ -69,15 +71,29 @@ pub fn side_by_side(
         .into_iter()
         .filter(|(trial, _)| trial.outcome().is_none())
         .map(|(_, name)| name.clone());
+    let is_common = a.1.objective == b.1.objective;
+    let objective = if is_common { a.1.objective.clone() } else { Objective::default() };
+    let difference = pair((b.1, b.2), (a.1, a.2)).map(|apart| in_values(apart, &objective));
     Some(SideBySide {
         settings,
-        difference: pair((b.1, b.2), (a.1, a.2)),
+        difference,
         not_ended: not_ended.collect(),
         are_replicates: own.key_without_seed() == other.key_without_seed()
             && own.seed != other.seed,
+        objective,
         a: a_side,
         b: b_side,
     })
+}
+
+/// A difference of costs as one of values.
+fn in_values(apart: Against, objective: &Objective) -> Against {
+    match objective.goal {
+        Goal::Minimize => apart,
+        Goal::Maximize => {
+            Against { difference: -apart.difference, low: -apart.high, high: -apart.low, ..apart }
+        }
+    }
 }
 
 fn side(name: &str, state: &SweepState, trial: &TrialState) -> Option<Side> {
@@ -102,6 +118,11 @@ impl SideBySide {
         let gap = |of: &Evaluation| of.gap().map_or_else(|| "-".to_owned(), change);
         let error = say!(lang, CompareError);
         line("", &a.name, &b.name);
+        let scores = a.best.scores.iter().map(|score| &score.metric);
+        for metric in scores.filter(|metric| b.best.score(metric).is_some()) {
+            let value = |of: &Evaluation| optional(of.score(metric).map(|score| score.value));
+            line(metric, &value(&a.best), &value(&b.best));
+        }
         line("eval_loss", &loss(a.best.eval_loss), &loss(b.best.eval_loss));
         line(&error, &loss(a.best.eval_loss_stderr), &loss(b.best.eval_loss_stderr));
         let base = (optional(a.base_eval_loss), optional(b.base_eval_loss));
@@ -129,9 +150,12 @@ impl SideBySide {
         let Some(apart) = self.difference else {
             return say!(lang, CompareOtherExamples);
         };
-        let difference = change(apart.difference);
+        let metric = &self.objective;
+        let of = if metric.is_loss() { String::new() } else { format!(" {}", metric.metric) };
+        let difference = format!("{}{of}", change(apart.difference));
         let interval = say!(lang, CompareInterval, change(apart.low), change(apart.high));
-        let (better, worse) = if apart.difference < 0.0 { (b, a) } else { (a, b) };
+        let is_b_better = metric.cost_of(apart.difference) < metric.cost_of(0.0);
+        let (better, worse) = if is_b_better { (b, a) } else { (a, b) };
         if self.are_replicates {
             say!(lang, CompareSeeds, b.name, a.name, difference)
         } else if apart.low > 0.0 || apart.high < 0.0 {

@@ -8,7 +8,7 @@ use crate::diagnose::{Flag, Note};
 use crate::number;
 use crate::parameters::{self, PARAMETERS, Parameter};
 use crate::rank::{Ranking, Row};
-use crate::text::{Lang, say};
+use crate::text::say;
 
 /// Columns of the screen.
 const WIDTH: usize = 100;
@@ -88,7 +88,10 @@ impl Cell {
 
 fn table(ranking: &Ranking, top: usize, colour: bool) -> String {
     let parameters = shown_parameters(ranking);
-    let mut header = vec!["#", "trial", "eval_loss", "epoch", "gap", "last"];
+    let metric = printable_line(&ranking.objective.metric);
+    let mut header = vec!["#", "trial"];
+    header.extend((!ranking.objective.is_loss()).then_some(&*metric));
+    header.extend(["eval_loss", "epoch", "gap", "last"]);
     header.extend(parameters.iter().map(|parameter| parameter.name));
     header.push("flag");
 
@@ -102,7 +105,7 @@ fn table(ranking: &Ranking, top: usize, colour: bool) -> String {
     let rows: Vec<Vec<Cell>> = shown
         .iter()
         .map(|row| {
-            let mut cells = cells(row, &parameters, ranking.lang);
+            let mut cells = cells(ranking, row, &parameters);
             let remark = remark(ranking, row);
             if let Some(flag) = cells.last_mut() {
                 flag.text.push_str(&remark);
@@ -151,19 +154,21 @@ fn shown_parameters(ranking: &Ranking) -> Vec<&'static Parameter> {
         .collect()
 }
 
-fn cells(row: &Row, parameters: &[&Parameter], lang: Lang) -> Vec<Cell> {
+fn cells(ranking: &Ranking, row: &Row, parameters: &[&Parameter]) -> Vec<Cell> {
+    let Ranking { lang, objective, .. } = ranking;
+    let lang = *lang;
     let optional = |value: Option<f64>, write: fn(f64) -> String| {
         Cell::plain(value.map_or_else(|| "-".to_owned(), |x| lang.number(&write(x)).into_owned()))
     };
     let name = if row.flag == Flag::Base { "base".to_owned() } else { row.trial.to_string() };
-    let mut cells = vec![
-        Cell::plain(row.position.to_string()),
-        Cell::plain(name),
+    let mut cells = vec![Cell::plain(row.position.to_string()), Cell::plain(name)];
+    cells.extend((!objective.is_loss()).then(|| optional(row.value(objective), number::loss)));
+    cells.extend([
         optional(row.eval_loss, number::loss),
         optional(row.best_epoch, number::epoch),
         optional(row.gap, number::change),
         optional(row.last_eval_loss, number::loss),
-    ];
+    ]);
     cells.extend(parameters.iter().map(|parameter| {
         Cell::plain(row.config.as_ref().map_or_else(|| "-".to_owned(), |c| parameter.value(c)))
     }));

@@ -46,6 +46,8 @@ impl TrialState {
         let light = Self {
             train_points: Vec::new(),
             examples: None,
+            answers: None,
+            objective: self.objective.clone(),
             failure_log: None,
             evaluations: self.evaluations.clone(),
             clock: self.clock.clone(),
@@ -90,6 +92,7 @@ impl SweepState {
         Self {
             name: self.name.clone(),
             fingerprint: self.fingerprint.clone(),
+            objective: self.objective.clone(),
             facts: self.facts.clone(),
             base: self.base.clone(),
             quantized_bases: self.quantized_bases.clone(),

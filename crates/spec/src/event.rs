@@ -6,14 +6,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::BaseForm;
 use crate::logical::LogicalStart;
+use crate::metric::Objective;
+use crate::scores::{MeanScore, ScoredAnswers};
 use crate::trial::{TargetModule, Trial, TrialId};
 
 /// Version of the journal's records; a reader refuses a higher one. 2 added the losses of single
 /// examples, the facts of the data and the test set; 3 the workers and what orders their files, and
 /// lets losses that other trainers do not measure be absent; 4 stopped trials that go on; 5 trials on
 /// bases of different quantization; 6 numbers of lines; 7 sweeps that were extended, and trials that a
-/// person added, stopped or retried.
-pub const SCHEMA_VERSION: u32 = 7;
+/// person added, stopped or retried; 8 scores of answers, and sweeps that are chosen by them.
+pub const SCHEMA_VERSION: u32 = 8;
 
 /// One line of a journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +50,9 @@ pub enum Event {
         fingerprint: String,
         /// Version of lorasweep that wrote this.
         version: String,
+        /// What trials are compared by; absent where that is the validation loss.
+        #[serde(default, skip_serializing_if = "Objective::is_default")]
+        objective: Objective,
     },
     /// The sweep file was changed in a way that the results so far still fit: the sweep continues.
     SweepExtended {
@@ -80,6 +85,9 @@ pub enum Event {
         /// Its losses of the single validation examples, where they are known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         examples: Option<ExampleLosses>,
+        /// What it answered, where answers are scored.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        answers: Option<ScoredAnswers>,
     },
     /// The planner proposed a trial.
     TrialProposed {
@@ -135,6 +143,14 @@ pub enum Event {
         step: u32,
         /// The losses.
         examples: ExampleLosses,
+    },
+    /// What was answered to validation prompts and how it was scored: by the base model (trial 0), or at
+    /// a trial's best evaluation, before the trial's end. Of several the last one counts.
+    AnswersScored {
+        /// Which trial.
+        trial: TrialId,
+        /// The answers.
+        answers: ScoredAnswers,
     },
     /// The held-out test rows were evaluated, once, with the adapter that the report chose or
     /// with the base model (trial 0).
@@ -267,6 +283,7 @@ impl Event {
             | Self::Trained { trial, .. }
             | Self::Evaluated { trial, .. }
             | Self::ExamplesEvaluated { trial, .. }
+            | Self::AnswersScored { trial, .. }
             | Self::TestEvaluated { trial, .. }
             | Self::TrialRetried { trial }
             | Self::Checkpointed { trial, .. }
@@ -378,6 +395,9 @@ pub struct Evaluation {
     pub train_loss: Option<f64>,
     /// Loss on the retention set, when there is one.
     pub retention_loss: Option<f64>,
+    /// Metrics beside the losses; empty where none were measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scores: Vec<MeanScore>,
     /// Tokens trained so far; 0 where the trainer does not tell.
     pub tokens: u64,
     /// Seconds this trial has spent so far.
@@ -388,6 +408,11 @@ impl Evaluation {
     /// Validation loss minus train loss: the generalisation gap, where both are known.
     pub fn gap(&self) -> Option<f64> {
         self.train_loss.map(|train_loss| self.eval_loss - train_loss)
+    }
+
+    /// What was measured by a metric's name.
+    pub fn score(&self, metric: &str) -> Option<&MeanScore> {
+        self.scores.iter().find(|score| score.metric == metric)
     }
 
     /// The epoch at whose end it was made, if it was made at one's end.

@@ -11,10 +11,12 @@
 #![forbid(unsafe_code)]
 
 mod added;
+mod answer_metrics;
 mod as_of;
 mod base;
 mod command;
 mod config_key;
+mod costs;
 mod distribution;
 mod error;
 mod event;
@@ -24,10 +26,13 @@ mod hub;
 mod limits;
 mod locate;
 mod logical;
+mod metric;
 mod mistake;
 mod normal;
 mod parameter;
 mod resolve;
+mod resolve_metric;
+mod scores;
 mod settings;
 mod shell;
 mod slurm;
@@ -41,6 +46,7 @@ mod trial;
 mod variant;
 
 pub use added::trial_of;
+pub use answer_metrics::{AnswerMetrics, Ignored, MeasureEvery, Score, ScoreSettings};
 pub use as_of::EndsSeen;
 pub use base::{BaseForm, BaseSettings, Quantization};
 pub use command::{CommandTemplate, CommandValue, shell_word};
@@ -55,11 +61,13 @@ pub use example::example;
 pub use file::{SCHEMA_FILE, schema};
 pub use hub::HubModel;
 pub use logical::{LogicalClock, LogicalStart};
+pub use metric::{EVAL_LOSS, Goal, Objective, SCORES};
 pub use mistake::Mistake;
 pub use parameter::{
     Access, ChoiceAccess, Feature, Kind, ModuleSet, Parameter, ParameterValue, Row, TABLE,
 };
 pub use resolve::{PathKind, resolve};
+pub use scores::{KeptAnswer, MeanScore, ScoredAnswers};
 pub use settings::{
     BayesSettings, CommandSettings, DataSettings, DeviceChoice, Devices, Dtype, EvalSettings,
     ExecutorKind, ExecutorSettings, OptimizerSettings, RankLadderSettings, Replicates,
@@ -70,7 +78,7 @@ pub use space::{Axis, Choice, SearchSpace};
 pub use state::{
     Continued, Extension, LostWorker, Promoted, QuantizedBase, SweepState, TrialState, TrialStatus,
 };
-pub use sweep::{Brackets, EarlyTerminate, Goal, Method, Metric, MetricName, Sweep, Warning};
+pub use sweep::{Brackets, EarlyTerminate, Method, Metric, Sweep, Warning};
 pub use text::{
     markdown_code, markdown_name, printable, printable_json, printable_line, shown,
     spreadsheet_cell,

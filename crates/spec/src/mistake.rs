@@ -120,6 +120,16 @@ pub enum Mistake {
         /// What to write.
         instead: String,
     },
+    /// A text that is not a regular expression.
+    #[error("`{what}` is not a regular expression: {message}")]
+    BadPattern {
+        /// The setting.
+        what: String,
+        /// The text.
+        found: String,
+        /// What is wrong with it.
+        message: String,
+    },
     /// The name would not make a folder's name.
     #[error("the sweep's name `{found}` cannot name a results folder")]
     BadName {
@@ -331,6 +341,11 @@ impl Mistake {
             Self::RangeLeavesLimits { help, .. } | Self::WrongType { help, .. } => {
                 help.map(str::to_owned)
             }
+            Self::BadPattern { .. } => Some(
+                "put it in single quotes, where YAML leaves backslashes as they are: \
+                 `pattern: 'answer is ([A-D])'`"
+                    .to_owned(),
+            ),
             Self::Syntax { .. } | Self::OutOfRange { .. } | Self::BadProbabilities { .. } => None,
         }
     }

@@ -10,6 +10,7 @@ use crate::file::{self, At, DataFile, Findings, SweepFile, ValidationFile};
 use crate::hub::HubModel;
 use crate::mistake::Mistake;
 use crate::parameter::{DEFAULT_SEED, Parameter, ParameterValue};
+use crate::resolve_metric;
 use crate::settings::{DataSettings, ExecutorKind, ExecutorSettings, ValidationSource};
 use crate::space::{Axis, SearchSpace};
 use crate::sweep::{Method, Sweep, Warning, WrittenPaths};
@@ -96,6 +97,10 @@ impl Resolver<'_> {
             let is_given = [written.quantization.is_some(), written.base_weights.is_some()];
             self.check_swept_base(*place, is_given);
         }
+        let metric = written.metric.and_then(|metric| {
+            let dir = self.folder();
+            resolve_metric::resolve(metric, &dir, &written.executor.kind, self.findings)
+        });
         let warm_start = self.warm_start(written.method.as_ref(), &written.warm_start);
         let early = written.early_terminate;
         if let Some(place) = early.as_ref().and_then(|early| early.promote)
@@ -115,7 +120,7 @@ impl Resolver<'_> {
             method: written.method?.value,
             bayes: written.bayes,
             rank_ladder: written.rank_ladder,
-            metric: written.metric?,
+            metric: metric?,
             space,
             model: model?,
             hub,
@@ -179,13 +184,18 @@ impl Resolver<'_> {
         found.into_iter().collect()
     }
 
+    /// The sweep file's folder.
+    fn folder(&self) -> PathBuf {
+        match self.file.parent() {
+            Some(folder) if folder != Path::new("") => folder.to_owned(),
+            _ => PathBuf::from("."),
+        }
+    }
+
     /// Commands run in the sweep file's folder.
     fn executor(&self, mut executor: ExecutorSettings) -> ExecutorSettings {
         if let ExecutorKind::Command(command) = &mut executor.kind {
-            command.dir = match self.file.parent() {
-                Some(folder) if folder != Path::new("") => folder.to_owned(),
-                _ => PathBuf::from("."),
-            };
+            command.dir = self.folder();
         }
         executor
     }

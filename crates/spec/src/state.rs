@@ -11,6 +11,8 @@ use crate::event::{
     TestEvaluation, TrainPoint,
 };
 use crate::logical::LogicalClock;
+use crate::metric::Objective;
+use crate::scores::ScoredAnswers;
 use crate::timeline::Timeline;
 use crate::trial::{Trial, TrialId};
 
@@ -50,6 +52,12 @@ pub struct TrialState {
     pub continues: Option<Continued>,
     /// Losses of the single validation examples at the best evaluation, once it has ended.
     pub examples: Option<ExampleLosses>,
+    /// What it answered at the best evaluation, and how that was scored, once it has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answers: Option<ScoredAnswers>,
+    /// What its sweep compares trials by.
+    #[serde(skip)]
+    pub objective: Objective,
     /// How often a worker was lost with it since it last got further (since its last checkpoint).
     pub losses: u32,
     /// The end of the log of the worker in which it failed.
@@ -112,6 +120,8 @@ impl TrialState {
             evaluations: Vec::new(),
             continues: None,
             examples: None,
+            answers: None,
+            objective: Objective::default(),
             losses: 0,
             failure_log: None,
             is_kept: false,
@@ -129,11 +139,6 @@ impl TrialState {
             taken.checked_sub(1).map_or(0, |last| self.train_points[last].tokens)
         };
         upto(u32::MAX) - self.continues.map_or(0, |shared| upto(shared.steps))
-    }
-
-    /// The evaluation with the lowest validation loss; the earliest of equals.
-    pub fn best(&self) -> Option<&Evaluation> {
-        self.evaluations.iter().min_by(|a, b| a.eval_loss.total_cmp(&b.eval_loss))
     }
 
     /// The last evaluation.
@@ -197,6 +202,7 @@ impl TrialState {
         self.evaluations.retain(|e| e.step <= to_step);
         self.continues = self.continues.filter(|shared| shared.steps <= to_step);
         self.examples = None;
+        self.answers = None;
     }
 
     /// Begins after `from_step`, of which the steps are this trial's own or those of `sibling`.
@@ -247,6 +253,9 @@ pub struct QuantizedBase {
     pub evaluation: Evaluation,
     /// Its losses of the single validation examples.
     pub examples: Option<ExampleLosses>,
+    /// What it answered, and how that was scored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answers: Option<ScoredAnswers>,
 }
 
 /// Everything known of a sweep. Built by applying events in the order of the journal.
@@ -256,12 +265,18 @@ pub struct SweepState {
     pub name: String,
     /// Hash of the resolved sweep.
     pub fingerprint: String,
+    /// What trials are compared by.
+    #[serde(skip_serializing_if = "Objective::is_default")]
+    pub objective: Objective,
     /// What is known of the data and of the model, if it was journalled.
     pub facts: Option<DataFacts>,
     /// The base model's losses, once evaluated; where it has several forms, those of the first.
     pub base: Option<Evaluation>,
     /// The base model's losses of the single validation examples, in the same form.
     pub base_examples: Option<ExampleLosses>,
+    /// What the base model answered, and how that was scored, in the same form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_answers: Option<ScoredAnswers>,
     /// The base model in each form, the first one included, where `quantization` is a parameter.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub quantized_bases: Vec<QuantizedBase>,
@@ -318,15 +333,23 @@ impl SweepState {
         self.apply(event);
     }
 
+    fn start(&mut self, name: &str, fingerprint: &str, objective: &Objective) {
+        name.clone_into(&mut self.name);
+        fingerprint.clone_into(&mut self.fingerprint);
+        self.objective.clone_from(objective);
+        for trial in self.trials.values_mut() {
+            trial.objective.clone_from(objective);
+        }
+        self.reopen();
+        self.peak_bytes = None;
+    }
+
     /// Folds one event, of which the time is not known. An event of an unknown trial is ignored: it
     /// can only come from a journal whose proposal was lost, and then the trial is proposed again.
     pub fn apply(&mut self, event: &Event) {
         match event {
-            Event::SweepStarted { name, fingerprint, .. } => {
-                self.name.clone_from(name);
-                self.fingerprint.clone_from(fingerprint);
-                self.reopen();
-                self.peak_bytes = None;
+            Event::SweepStarted { name, fingerprint, objective, .. } => {
+                self.start(name, fingerprint, objective);
             }
             Event::SweepExtended { fingerprint, changes, outside, first_draw } => {
                 self.fingerprint.clone_from(fingerprint);
@@ -339,11 +362,12 @@ impl SweepState {
             }
             Event::DataPrepared { facts } => self.facts = Some(facts.clone()),
             Event::BaseEvaluated { evaluation } => self.base = Some(evaluation.clone()),
-            Event::QuantizedBaseEvaluated { quantization, evaluation, examples } => {
+            Event::QuantizedBaseEvaluated { quantization, evaluation, examples, answers } => {
                 self.set_base(QuantizedBase {
                     quantization: *quantization,
                     evaluation: evaluation.clone(),
                     examples: examples.clone(),
+                    answers: answers.clone(),
                 });
             }
             Event::TrialProposed { trial, start, is_added } => {
@@ -351,6 +375,7 @@ impl SweepState {
                 let new = TrialState {
                     clock: start.map(LogicalClock::new),
                     is_added: *is_added,
+                    objective: self.objective.clone(),
                     ..TrialState::new(trial.clone())
                 };
                 self.trials.entry(trial.id).or_insert(new);
@@ -377,12 +402,16 @@ impl SweepState {
             Event::ExamplesEvaluated { trial, examples, .. } => {
                 self.with(*trial, |t| t.examples = Some(examples.clone()));
             }
+            Event::AnswersScored { trial: TrialId::BASE, answers } => {
+                self.base_answers = Some(answers.clone());
+            }
+            Event::AnswersScored { trial, answers } => {
+                self.with(*trial, |t| t.answers = Some(answers.clone()));
+            }
             Event::TestEvaluated { trial, test } => {
                 self.test.insert(*trial, test.clone());
             }
-            Event::Checkpointed { trial, step } => {
-                self.with(*trial, |t| t.save(*step));
-            }
+            Event::Checkpointed { trial, step } => self.with(*trial, |t| t.save(*step)),
             Event::CheckpointKept { trial, step } => {
                 self.with(*trial, |t| (t.checkpoint_step, t.is_kept) = (Some(*step), true));
             }
@@ -455,6 +484,7 @@ impl SweepState {
         if place.unwrap_or(self.quantized_bases.len()) == 0 {
             self.base = Some(base.evaluation.clone());
             self.base_examples.clone_from(&base.examples);
+            self.base_answers.clone_from(&base.answers);
         }
         match place {
             Some(place) => self.quantized_bases[place] = base,

@@ -7,8 +7,10 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::answer_metrics::AnswerMetrics;
 use crate::base::BaseSettings;
 use crate::hub::HubModel;
+use crate::metric::{Goal, Objective};
 use crate::settings::{
     BayesSettings, DataSettings, ExecutorKind, ExecutorSettings, RankLadderSettings, Replicates,
     ReportSettings, TrainSettings, ValidationSource,
@@ -252,40 +254,25 @@ impl fmt::Display for Method {
     }
 }
 
-/// What trials are compared by.
+/// What trials are compared by, and what else is measured.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Metric {
-    /// The measured quantity.
-    pub name: MetricName,
+    /// Name of the quantity that trials are compared by.
+    pub name: String,
     /// The better direction.
     pub goal: Goal,
-    /// A trial that reaches this value (nats per token) ends, and no further one is proposed.
+    /// A trial that reaches this value ends, and no further one is proposed.
     pub target: Option<f64>,
+    /// What is measured of answers to validation prompts, by whom lorasweep trains itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answers: Option<AnswerMetrics>,
 }
 
-/// A measured quantity that trials can be compared by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MetricName {
-    /// Mean negative log-likelihood per target token of the validation set, in nats.
-    EvalLoss,
-}
-
-impl MetricName {
-    /// The name used in sweep files and reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::EvalLoss => "eval_loss",
-        }
+impl Metric {
+    /// What trials are compared by.
+    pub fn objective(&self) -> Objective {
+        Objective { metric: self.name.clone(), goal: self.goal }
     }
-}
-
-/// The better direction of a metric.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Goal {
-    /// Lower is better.
-    Minimize,
 }
 
 /// When a running trial is given up. An iteration is one evaluation; they count from 1.

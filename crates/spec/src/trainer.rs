@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::base::BaseForm;
 use crate::event::{Evaluation, Event, ExampleLosses, TestEvaluation};
+use crate::scores::ScoredAnswers;
 use crate::trial::{Trial, TrialId};
 
 /// An error of the trainer, whatever its type.
@@ -66,6 +67,21 @@ pub trait Trainer {
     /// The losses of the single validation examples at the best evaluation of a trial that has a
     /// slot. A trainer that has none says `None`, and runs are then compared by their means alone.
     fn example_losses(&self, _trial: TrialId) -> Option<ExampleLosses> {
+        None
+    }
+
+    /// What the base model in a form that was evaluated answered, where answers are scored.
+    fn base_answers(&self, _form: Option<BaseForm>) -> Option<ScoredAnswers> {
+        None
+    }
+
+    /// What a trial that has a slot answered at its best evaluation, where answers are scored.
+    fn answers(&self, _trial: TrialId) -> Option<ScoredAnswers> {
+        None
+    }
+
+    /// Optimizer step of the best evaluation of a trial that has a slot, where the trainer knows.
+    fn best_step(&self, _trial: TrialId) -> Option<u32> {
         None
     }
 

@@ -123,6 +123,7 @@ fn fit(
         train_set: &train_set,
         eval_tokens: length as u64,
         train: &train,
+        answers: None,
     };
     let executor =
         ExecutorSettings { max_packed: Some(pack as u32), ..ExecutorSettings::default() };
@@ -197,6 +198,7 @@ fn measure(shape: &Shape, storage: &Storage) -> Result<(), Box<dyn Error + Send 
         train_set: &train_set,
         eval_tokens: 512,
         train: &train,
+        answers: None,
     };
     let predicted = demand.memory(&packing);
     let data = TrainingSets {

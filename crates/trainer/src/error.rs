@@ -56,6 +56,14 @@ pub enum TrainerError {
         /// What came out.
         loss: f64,
     },
+    /// Answers could not be scored.
+    #[error("failed to score answers by `{metric}`")]
+    Scoring {
+        /// The metric.
+        metric: String,
+        /// Why.
+        source: metrics::ScorerError,
+    },
     /// The base model has no such linear layers.
     #[error("{0}")]
     Targets(String),

@@ -300,7 +300,8 @@ impl Board<'_> {
             })?;
         }
         if let Some(event) = meant.point {
-            self.record(&[event])?;
+            let events: Vec<Event> = meant.answers.into_iter().chain([event]).collect();
+            self.record(&events)?;
             recorded = true;
         }
         let outcome = meant.end.or_else(|| match self.pruner?.judge(&self.sweep.state, id) {
@@ -327,7 +328,7 @@ impl Board<'_> {
                 Err(Wrong::Line(format!("the base model's loss was told before: {known}")))
             };
         }
-        let evaluation = line.of_base(eval_loss, 0.0);
+        let evaluation = line.of_base(&self.sweep.state.objective, eval_loss, 0.0);
         self.sweep.dir.write_base(&evaluation)?;
         self.record(&[Event::BaseEvaluated { evaluation }])?;
         Ok(answer(true))

@@ -140,6 +140,7 @@ fn evaluations(nll: &[Vec<f64>], targets: &[f64]) -> Vec<Evaluation> {
         group_nll: nll.iter().map(|x| *x as f32).collect(),
         train_loss: Some(1.0 / f64::from(n)),
         retention_loss: None,
+        scores: Vec::new(),
         tokens: 0,
         seconds: 0.0,
     };

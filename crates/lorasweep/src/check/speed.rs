@@ -84,7 +84,9 @@ fn seconds_per_unit(
     if let Some(known) = kept.as_ref().and_then(|path| read(path)) {
         return Ok(Some(known));
     }
-    let first = devices::on_first_device(sweep)?;
+    let mut first = devices::on_first_device(sweep)?;
+    // Steps are measured, not answers.
+    first.metric.answers = None;
     let mut engine = engine::load(&first, data, memory.packing)?.trainer;
     let failed = |source: spec::TrainerError| Error::Measure { source };
     for trial in trials.iter().take(memory.packing.slots) {

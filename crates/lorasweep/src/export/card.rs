@@ -86,6 +86,10 @@ impl Card<'_> {
         if let Some(train_loss) = train_loss {
             row("train loss, measured the same way", format!("{train_loss:.4}"));
         }
+        for score in &self.evaluation.scores {
+            let value = format!("{:.4} ± {:.4}", score.value, score.stderr);
+            row(&format!("{} on validation rows", markdown_name(&score.metric)), value);
+        }
         let trial = self.state.trials.get(&self.trial);
         if let Some(base) = trial.and_then(|trial| self.state.base_of(trial)) {
             row("validation loss of the base model", format!("{:.4}", base.eval_loss));
@@ -97,7 +101,11 @@ impl Card<'_> {
         if let Some(expected) = self.ranking.comparison.as_ref().and_then(|c| c.expected_loss)
             && is_choice
         {
-            row("expected on new rows (corrected for the choice)", format!("{expected:.4}"));
+            let objective = &self.state.objective;
+            let metric = markdown_name(&objective.metric);
+            let of = if objective.is_loss() { String::new() } else { format!("{metric} ") };
+            let what = format!("{of}expected on new rows (corrected for the choice)");
+            row(&what, format!("{expected:.4}"));
         }
         if let Some(test) = self.state.test.get(&self.trial).filter(|_| is_best) {
             let value = format!("{:.4} ± {:.4}", test.loss, test.loss_stderr);

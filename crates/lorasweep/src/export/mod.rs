@@ -6,6 +6,7 @@ mod files;
 mod merged;
 pub mod options;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -58,8 +59,8 @@ pub struct Export<'a> {
     pub other_weights: Option<String>,
 }
 
-/// The trial that the report chose; where that left no adapter, the one with the lowest validation
-/// loss among those that did.
+/// The trial that the report chose; where that left no adapter, the best one by the sweep's metric
+/// among those that did.
 pub fn best_trial(folder: &SweepFolder, state: &SweepState, ranking: &Ranking) -> Option<TrialId> {
     let choice = ranking.verdict.choice.as_ref().map(|choice| choice.trial);
     let choice = choice.and_then(|choice| state.trials.get(&choice));
@@ -70,8 +71,8 @@ pub fn best_trial(folder: &SweepFolder, state: &SweepState, ranking: &Ranking) -
         .trials
         .values()
         .filter(|trial| folder.best_adapter(trial).is_some())
-        .filter_map(|trial| Some((trial.best()?.eval_loss, trial.trial.id)))
-        .min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)))
+        .filter_map(|trial| Some((trial.best()?, trial.trial.id)))
+        .min_by(|a, b| state.objective.compare(a.0, b.0).then(a.1.cmp(&b.1)))
         .map(|(_, id)| id)
 }
 
@@ -83,8 +84,9 @@ pub fn instead_of_choice(state: &SweepState, ranking: &Ranking, trial: TrialId) 
     matches!(chosen.status, TrialStatus::Finished { .. }).then(|| {
         format!(
             "trial {choice}, which the report chose, has no adapter ({}): this is the adapter of \
-             trial {trial}, which has the lowest validation loss among those that have one",
-            why_no_adapter(chosen)
+             trial {trial}, which has the best {} among those that have one",
+            why_no_adapter(chosen),
+            state.objective.in_words()
         )
     })
 }
@@ -94,10 +96,12 @@ pub fn has_adapter(folder: &SweepFolder, state: &SweepState) -> bool {
     state.trials.values().any(|trial| folder.best_adapter(trial).is_some())
 }
 
-/// The lowest validation loss so far and whose it is, whether or not its adapter is saved yet.
-pub fn best_so_far(state: &SweepState) -> Option<(TrialId, f64)> {
-    let best = |trial: &TrialState| Some((trial.trial.id, trial.best()?.eval_loss));
-    state.trials.values().filter_map(best).min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)))
+/// The best evaluation so far by the sweep's metric and whose it is, whether or not its adapter is
+/// saved yet.
+pub fn best_so_far(state: &SweepState) -> Option<(TrialId, &Evaluation)> {
+    let trials = state.trials.values();
+    let evaluated = trials.filter_map(|trial| Some((trial.trial.id, trial.best()?)));
+    evaluated.min_by(|a, b| state.objective.compare(a.1, b.1).then(a.0.cmp(&b.0)))
 }
 
 /// The validation rows of a sweep as it was trained on them.
@@ -358,6 +362,8 @@ impl Export<'_> {
 
     fn origin(&self, draft: &Draft<'_>, merged: Option<&Merged>) -> Value {
         let (trial, evaluation) = (self.trial(), draft.evaluation);
+        let scores = evaluation.scores.iter().map(|score| (score.metric.clone(), score.value));
+        let scores: BTreeMap<String, f64> = scores.collect();
         let mut origin = json!({
             "sweep": self.state.name,
             "fingerprint": self.state.fingerprint,
@@ -367,6 +373,8 @@ impl Export<'_> {
             "eval_loss_stderr": evaluation.eval_loss_stderr,
             "train_loss": evaluation.train_loss,
             "retention_loss": evaluation.retention_loss,
+            "metric": self.state.objective.metric,
+            "scores": scores,
             "step": evaluation.step,
             "epoch": evaluation.epoch,
             "is_best_evaluation": self.is_best(evaluation),

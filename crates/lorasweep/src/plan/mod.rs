@@ -6,5 +6,6 @@ pub mod checkpoints;
 pub mod devices;
 pub mod foresight;
 pub mod preflight;
+pub mod scoring;
 pub mod warm_start;
 pub mod workload;

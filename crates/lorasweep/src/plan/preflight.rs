@@ -10,7 +10,7 @@ use trainer::adapter::LoraShape;
 use trainer::model::DecoderConfig;
 
 use super::base::Base;
-use super::workload;
+use super::{scoring, workload};
 use crate::error::Error;
 use crate::inputs::rows;
 
@@ -28,6 +28,7 @@ pub fn prepare(sweep: &Sweep) -> Result<(Base, PreparedData), Error> {
     let mut mistakes = adapters(sweep, base.config());
     mistakes.extend(tokens(sweep, base.config(), &data)?);
     if mistakes.is_empty() {
+        scoring::of_sweep(sweep, &data)?;
         return Ok((base, data));
     }
     let unusable = |source| Error::Model { path: sweep.model.clone(), source };

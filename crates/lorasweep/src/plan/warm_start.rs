@@ -48,13 +48,17 @@ fn is_same_problem(a: &Identity, b: &Identity) -> bool {
     };
     let is_same_content =
         data(&files) == data(&earlier) && files.changed_inputs(&earlier).is_empty();
+    let metric = a.sweep["metric"]["name"].as_str();
+    let by_score = metric.is_some_and(|metric| metric != spec::EVAL_LOSS);
     let names = |of: &Identity| -> Vec<Value> {
         let sweep = &of.sweep;
         let length = sweep["train"]["max_seq_len"].clone();
         let form = sweep["base"]["quantization"].clone();
         // Files are known by their content; what is no file here, by its name.
         let named = of.inputs.is_empty().then(|| [sweep["model"].clone(), sweep["data"].clone()]);
-        named.into_iter().flatten().chain([length, form]).collect()
+        // Scores compare where the same was asked in the same way.
+        let answers = by_score.then(|| sweep["metric"]["answers"].clone());
+        named.into_iter().flatten().chain([length, form]).chain(answers).collect()
     };
     is_same_content && names(a) == names(b)
 }

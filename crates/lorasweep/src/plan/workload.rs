@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use data::{Dataset, PreparedData};
+use data::{Dataset, Example, PreparedData};
 use planner::{Fits, Planner};
 use serde::Serialize;
 use spec::{
-    ExecutorSettings, Method, Sweep, SweepState, TrainSettings, Trial, TrialConfig, TrialId,
+    ExecutorSettings, MeasureEvery, Method, Sweep, SweepState, TrainSettings, Trial, TrialConfig,
+    TrialId,
 };
 use trainer::model::{BaseMemory, BaseStorage, DecoderConfig};
-use trainer::plan::{self, Demand, Memory, Packing, Work};
+use trainer::plan::{self, AnswerDemand, Demand, Memory, Packing, Work};
 use trainer::{Device, TrainerError};
 
 use super::base::Base;
@@ -84,7 +85,8 @@ impl MemoryPlan {
         let unfit = leave_out_unfit(&mut configs, sweep, &room, data);
         let available = room.available;
         let (trials, train) = (&configs[..], &sweep.train);
-        let demand = room.demand(trials, &data.train, plan::eval_tokens(data, train), train);
+        let evaluated = (plan::eval_tokens(data, train), answers(sweep, data));
+        let demand = room.demand(trials, &data.train, evaluated, train);
         let packing = demand.fit(&sweep.executor, available).map_err(unusable)?;
         let steps: u64 = plan::works(trials, data, train).iter().map(|w| u64::from(w.steps)).sum();
         let process = trainer::memory::resident().unwrap_or(0) + steps * BYTES_OF_A_STEP;
@@ -136,12 +138,12 @@ impl DeviceMemory {
         &'a self,
         trials: &'a [TrialConfig],
         train_set: &'a Dataset,
-        eval_tokens: u64,
+        (eval_tokens, answers): (u64, Option<AnswerDemand>),
         train: &'a TrainSettings,
     ) -> Demand<'a> {
         let Self { config, base, on, .. } = self;
         let (base, on) = (*base, *on);
-        Demand { config, base, on, trials, train_set, eval_tokens, train }
+        Demand { config, base, on, trials, train_set, eval_tokens, answers, train }
     }
 }
 
@@ -153,8 +155,43 @@ pub fn fits_on_device(sweep: &Sweep, base: &Base, data: &PreparedData) -> Result
     Ok(fits(sweep, DeviceMemory::of(sweep, device, base)?, data))
 }
 
+/// Answers of an evaluation, as if every prompt were as long as the longest row.
+fn answers(sweep: &Sweep, data: &PreparedData) -> Option<AnswerDemand> {
+    let wanted = sweep.metric.answers.as_ref()?;
+    let rows = &data.validation.examples;
+    let longest = rows.iter().map(|row| row.input_ids.len()).max().unwrap_or(0);
+    let prompts = rows.len().min(wanted.examples as usize);
+    Some(AnswerDemand { prompts, tokens: longest + wanted.max_new_tokens as usize })
+}
+
+/// Tokens that an evaluation's answers are worth: a token that is written costs about as much as so many
+/// that are read, as all weights are read for few rows.
+fn answer_tokens(sweep: &Sweep, data: &PreparedData) -> u64 {
+    const WRITTEN: u64 = 2;
+    let Some(wanted) = &sweep.metric.answers else { return 0 };
+    let rows = &data.validation.examples;
+    let tokens = |of: fn(&Example) -> usize| rows.iter().map(of).sum::<usize>() as u64;
+    let answers = tokens(Example::targets);
+    let prompts = tokens(|row| row.input_ids.len()).saturating_sub(answers);
+    let asked = rows.len().min(wanted.examples as usize) as u64;
+    // Whoever has learnt the rows answers about as briefly as they do.
+    let all = asked * u64::from(wanted.max_new_tokens);
+    let share = |of_all: u64| of_all * asked / (rows.len() as u64).max(1);
+    share(prompts) + WRITTEN * share(answers).min(all)
+}
+
+/// How many of a trial's evaluations have answers.
+fn answered(sweep: &Sweep, config: &TrialConfig, evaluations: u32) -> u32 {
+    match sweep.metric.answers.as_ref().map(|answers| answers.every) {
+        None => 0,
+        Some(MeasureEvery::Evaluation) => evaluations,
+        // Where the loss falls to the end, that is each one.
+        Some(MeasureEvery::Epoch | MeasureEvery::Best) => evaluations.min(config.epochs),
+    }
+}
+
 fn fits(sweep: &Sweep, room: DeviceMemory, data: &PreparedData) -> Fits {
-    let eval_tokens = plan::eval_tokens(data, &sweep.train);
+    let evaluated = (plan::eval_tokens(data, &sweep.train), answers(sweep, data));
     let executor = ExecutorSettings { max_packed: Some(1), ..sweep.executor.clone() };
     let train = sweep.train.clone();
     // The longest row is what a trial's memory depends on.
@@ -162,7 +199,7 @@ fn fits(sweep: &Sweep, room: DeviceMemory, data: &PreparedData) -> Fits {
     let train_set = Dataset { examples: longest.cloned().into_iter().collect() };
     Arc::new(move |trial| {
         let trials = std::slice::from_ref(trial);
-        let demand = room.demand(trials, &train_set, eval_tokens, &train);
+        let demand = room.demand(trials, &train_set, evaluated, &train);
         // An adapter that the model cannot carry is a mistake of the sweep and is said to be one.
         let fitted = demand.fit(&executor, room.available);
         !matches!(fitted, Err(TrainerError::NotEnoughMemory { .. }))
@@ -191,7 +228,12 @@ impl Workload {
     /// The work of `trials` on this data.
     pub fn of(trials: &[Trial], sweep: &Sweep, data: &PreparedData) -> Self {
         let configs: Vec<TrialConfig> = trials.iter().map(|trial| trial.config.clone()).collect();
-        let works = plan::works(&configs, data, &sweep.train);
+        let mut works = plan::works(&configs, data, &sweep.train);
+        let answer_tokens = answer_tokens(sweep, data);
+        for (work, config) in works.iter_mut().zip(&configs) {
+            let answered = answered(sweep, config, work.evaluations);
+            work.eval_tokens += answer_tokens * u64::from(answered);
+        }
         Self { trials: trials.iter().map(|trial| trial.id).zip(works).collect(), expected: None }
     }
 

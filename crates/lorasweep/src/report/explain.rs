@@ -13,6 +13,8 @@ use super::status::outcome_name;
 pub struct Explanation {
     /// The sweep's name.
     pub name: String,
+    /// What trials are compared by.
+    pub metric: String,
     /// Every trial.
     pub trials: Vec<ExplainedTrial>,
     /// The first trial whose expectation is from a little less than was known at its proposal: in a sweep of many
@@ -32,16 +34,21 @@ pub struct ExplainedTrial {
     pub trial: u32,
     /// The parameters that the sweep varies.
     pub settings: String,
-    /// The validation loss that was expected at its end when it was proposed.
+    /// What was expected of the sweep's metric (by default the validation loss) at its end when it was
+    /// proposed.
     pub expected_loss: Option<f64>,
     /// Lower end of the interval that 95 % of the losses were expected in.
     pub expected_low: Option<f64>,
     /// Its upper end.
     pub expected_high: Option<f64>,
-    /// The lowest validation loss, as in every other report.
+    /// The validation loss at the best evaluation, as in every other report.
     pub eval_loss: Option<f64>,
-    /// The validation loss of the last evaluation, which the expectation is of.
+    /// The validation loss of the last evaluation.
     pub last_eval_loss: Option<f64>,
+    /// The sweep's metric at the best evaluation.
+    pub best_value: Option<f64>,
+    /// The sweep's metric where it was measured last, which the expectation is of.
+    pub last_value: Option<f64>,
     /// Whether it ended within what was expected.
     pub as_expected: Option<bool>,
     /// How it ended, in words.
@@ -87,6 +94,7 @@ pub fn explain(sweep: &Sweep, events: &[Event]) -> Explanation {
         .filter_map(|(trial, expected)| Some(line(sweep, state.trials.get(&trial.id)?, *expected)));
     Explanation {
         name: sweep.name.clone(),
+        metric: sweep.metric.name.clone(),
         trials: lines.collect(),
         models_shared_from: shared_from.map(|trial| trial.0),
         importance: reporter::importance(&state).iter().map(importance_line).collect(),
@@ -140,6 +148,9 @@ impl<'a> Models<'a> {
 fn line(sweep: &Sweep, trial: &TrialState, expected: Option<Expectation>) -> ExplainedTrial {
     let eval_loss = trial.best().map(|best| best.eval_loss);
     let last_eval_loss = trial.last().map(|last| last.eval_loss);
+    let objective = &trial.objective;
+    let best_value = trial.best().and_then(|best| objective.value(best));
+    let last_value = trial.evaluations.iter().rev().find_map(|e| objective.value(e));
     let is_within = |(e, loss): (Expectation, f64)| (e.low..=e.high).contains(&loss);
     let ended = trial.outcome().is_some();
     ExplainedTrial {
@@ -150,7 +161,9 @@ fn line(sweep: &Sweep, trial: &TrialState, expected: Option<Expectation>) -> Exp
         expected_high: expected.map(|e| e.high),
         eval_loss,
         last_eval_loss,
-        as_expected: expected.zip(last_eval_loss).filter(|_| ended).map(is_within),
+        best_value,
+        last_value,
+        as_expected: expected.zip(last_value).filter(|_| ended).map(is_within),
         status: trial.outcome().map_or_else(|| "not ended".to_owned(), outcome_name),
     }
 }

@@ -52,6 +52,7 @@ fn evaluation(step: u32, eval_loss: f64) -> Evaluation {
         group_nll: Vec::new(),
         train_loss: Some(eval_loss),
         retention_loss: None,
+        scores: Vec::new(),
         tokens: u64::from(step) * 100,
         seconds: f64::from(step),
     }

@@ -27,10 +27,14 @@ pub struct Status {
     pub planned_trials: Option<usize>,
     /// Trials that have ended.
     pub finished_trials: usize,
-    /// The trial with the lowest validation loss so far.
+    /// What trials are compared by.
+    pub metric: String,
+    /// The best trial so far.
     pub best_trial: Option<u32>,
-    /// That loss.
+    /// Its validation loss.
     pub best_eval_loss: Option<f64>,
+    /// Its value of the metric.
+    pub best_value: Option<f64>,
     /// The base model's validation loss.
     pub base_eval_loss: Option<f64>,
     /// Tokens trained, each once however many trials share its step.
@@ -90,8 +94,10 @@ pub struct TrialProgress {
     pub train_loss: Option<f64>,
     /// Validation loss of the last evaluation.
     pub last_eval_loss: Option<f64>,
-    /// Lowest validation loss.
+    /// Validation loss at the best evaluation.
     pub best_eval_loss: Option<f64>,
+    /// The metric there.
+    pub best_value: Option<f64>,
 }
 
 /// Looks at the sweep in `folder`.
@@ -117,8 +123,10 @@ pub fn look(folder: &SweepFolder) -> Result<Status, Error> {
         holder: holder.map(|holder| holder.to_string()),
         planned_trials: identity.planned_trials,
         finished_trials: state.trials.values().filter(|t| t.outcome().is_some()).count(),
+        metric: state.objective.metric.clone(),
         best_trial: best.map(|(trial, _)| trial.0),
-        best_eval_loss: best.map(|(_, loss)| loss),
+        best_eval_loss: best.map(|(_, evaluation)| evaluation.eval_loss),
+        best_value: best.and_then(|(_, evaluation)| state.objective.value(evaluation)),
         base_eval_loss: state.base.as_ref().map(|base| base.eval_loss),
         trained_tokens: state.trained_tokens(),
         workers,
@@ -189,6 +197,7 @@ fn lines(state: &SweepState) -> Vec<TrialProgress> {
         train_loss: trial.train_points.last().map(|point| point.loss),
         last_eval_loss: trial.last().map(|evaluation| evaluation.eval_loss),
         best_eval_loss: trial.best().map(|evaluation| evaluation.eval_loss),
+        best_value: trial.best().and_then(|evaluation| trial.objective.value(evaluation)),
     };
     state.trials.values().map(line).collect()
 }

@@ -105,6 +105,7 @@ impl<'a> ExternalTrials<'a> {
                 name: identity.name.clone(),
                 fingerprint: identity.fingerprint.clone(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
+                objective: self.file.sweep.metric.objective(),
             };
             opened.record(&[started])?;
         }

@@ -25,6 +25,7 @@ mod replaced;
 mod replicates;
 mod results;
 mod same_sweep;
+mod scored;
 mod serve;
 mod siege;
 mod slurm_real;

@@ -32,6 +32,7 @@ fn measured(trial: TrialId, loss: f64) -> [Event; 2] {
         group_nll: Vec::new(),
         train_loss: Some(loss),
         retention_loss: None,
+        scores: Vec::new(),
         tokens: 100,
         seconds: 1.0,
     };
@@ -58,6 +59,7 @@ fn checked(dir: &Path, results: &str, apart: f64, more: &str) -> Ran {
         name: identity.name.clone(),
         fingerprint: identity.fingerprint.clone(),
         version: "0".into(),
+        objective: spec::Objective::default(),
     }];
     events.extend(measured(TrialId::BASE, 3.0));
     for (trial, loss) in state.trials.values().zip([1.5, 1.5 + apart]) {

@@ -48,6 +48,7 @@ pub fn evaluation(epoch: u32, eval_loss: f64, train_loss: f64, seconds: f64) -> 
         group_nll: Vec::new(),
         train_loss: Some(train_loss),
         retention_loss: None,
+        scores: Vec::new(),
         tokens: 0,
         seconds,
     }

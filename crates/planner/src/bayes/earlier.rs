@@ -5,7 +5,7 @@
 //! scale, and what varies about the level agrees as far as the measured losses say (`related` in the
 //! kernel).
 
-use spec::{Parameter, SearchSpace, SweepState, TrialConfig, TrialState};
+use spec::{Objective, Parameter, SearchSpace, SweepState, TrialConfig, TrialState};
 
 /// An earlier sweep.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +17,19 @@ pub struct Earlier {
 }
 
 impl Earlier {
+    /// The same in the costs of what this sweep compares trials by, where that was measured then; else of
+    /// what the earlier sweep compared them by, which is another problem.
+    pub(super) fn in_costs_of(self, objective: &Objective) -> Self {
+        let mut evaluations = self.history.trials.values().flat_map(|trial| &trial.evaluations);
+        let is_measured = evaluations.any(|evaluation| objective.value(evaluation).is_some());
+        let own = self.history.objective.clone();
+        let objective = if is_measured { objective } else { &own };
+        Self {
+            history: self.history.compared_by(objective).costs().into_owned(),
+            is_same_problem: self.is_same_problem && is_measured,
+        }
+    }
+
     /// The same with those trials alone that `space` has too, but for the values of its axes.
     pub(super) fn within(mut self, space: &SearchSpace) -> Self {
         let varied = space.varied();

@@ -1,11 +1,12 @@
 //! What the model expected of a trial.
 
-use spec::{Sweep, SweepState, TrialConfig};
+use spec::{Objective, Sweep, SweepState, TrialConfig};
 
 use super::observations::LossScale;
 use super::{Bayes, Model, Posterior};
 
-/// The validation loss that the model expects at the end of a trial, in nats.
+/// The validation loss that the model expects at the end of a trial, in nats, or whatever trials are
+/// compared by.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Expectation {
     /// The middle: as likely to be below as above.
@@ -17,6 +18,12 @@ pub struct Expectation {
 }
 
 impl Expectation {
+    /// Costs as values of what trials are compared by.
+    fn in_values(self, objective: &Objective) -> Self {
+        let [loss, a, b] = [self.loss, self.low, self.high].map(|cost| objective.value_of(cost));
+        Self { loss, low: a.min(b), high: a.max(b) }
+    }
+
     /// From a normal distribution on the model's scale.
     pub(super) fn of(scale: LossScale, mean: f64, deviation: f64) -> Self {
         let at = |deviations: f64| scale.to_loss(mean + deviations * deviation);
@@ -40,7 +47,8 @@ pub fn expectations(
     configs: &[&TrialConfig],
 ) -> Option<Vec<Expectation>> {
     let bayes = Bayes::new(sweep);
-    let model = Model::new(&bayes, &history.within_space(), 1.0);
+    let history = history.within_space();
+    let model = Model::new(&bayes, &history.costs(), 1.0);
     if model.observed.points.is_empty() {
         return None;
     }
@@ -53,6 +61,7 @@ pub fn expectations(
         let predicted = posterior.predict(&[end]);
         let deviation = (predicted.variance[0] + hyper.effect + hyper.noise).sqrt();
         Expectation::of(model.observed.scale, predicted.average(0), deviation)
+            .in_values(&history.objective)
     };
     Some(configs.iter().map(of).collect())
 }

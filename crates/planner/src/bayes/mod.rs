@@ -33,7 +33,7 @@ use cost::Cost;
 pub use earlier::Earlier;
 pub use explain::{Expectation, expectation, expectations};
 use features::{Features, Point, USUAL_RATE};
-pub(crate) use forecast::{Asked, Forecaster};
+pub(crate) use forecast::{Asked, Forecast, Forecaster};
 use kernel::Kernel;
 use observations::Observations;
 use posterior::Posterior;
@@ -76,8 +76,9 @@ impl Bayes {
     /// Begins from what earlier sweeps measured, and leaves out what does not fit.
     pub fn knowing(sweep: &Sweep, Knowledge { earlier, fits }: Knowledge) -> Self {
         let space = sweep.space.clone();
+        let objective = sweep.metric.objective();
         let earlier: Vec<Earlier> =
-            earlier.into_iter().map(|earlier| earlier.within(&space)).collect();
+            earlier.into_iter().map(|e| e.in_costs_of(&objective).within(&space)).collect();
         let is_known = |e: &Earlier| e.is_same_problem && !e.history.trials.is_empty();
         let is_new = !earlier.iter().any(is_known);
         let mut first = first_trials(&space, sweep.seed, sweep.bayes.lora_prior);

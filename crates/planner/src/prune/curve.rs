@@ -10,10 +10,10 @@
 //! `chance` and promises more than a new one does: more probability of ending among the best for
 //! each epoch that is still to be trained.
 
-use spec::{Sweep, SweepState, TrialId, TrialState};
+use spec::{Goal, Objective, Sweep, SweepState, TrialId, TrialState};
 
 use super::{Decision, Promotion, Pruner, best_up_to, paused, running};
-use crate::bayes::{Asked, Forecaster};
+use crate::bayes::{Asked, Forecast, Forecaster};
 
 pub(super) struct Curve {
     pub forecaster: Forecaster,
@@ -52,11 +52,10 @@ impl Pruner for Curve {
         }
         match self.forecaster.end(state, Asked { trial, level: bar }) {
             Some(forecast) if forecast.probability < self.chance => Decision::early(format!(
-                "curve: after {count} evaluations it is expected to end at {:.4} ({:.4} to {:.4}); \
-                 the probability of getting below {bar:.4} and so among the best {} is {:.1}%",
-                forecast.loss,
-                forecast.low,
-                forecast.high,
+                "curve: after {count} evaluations it is expected to end at {}; the probability of \
+                 getting {} and so among the best {} is {:.1}%",
+                end(&state.objective, &forecast),
+                beyond(&state.objective, bar),
                 self.top,
                 forecast.probability * 100.0,
             )),
@@ -86,13 +85,10 @@ impl Pruner for Curve {
             .max_by(|a, b| a.2.total_cmp(&b.2))?;
         let new = self.forecaster.chance_of_new(state, asked.level, self.top);
         let reason = format!(
-            "curve: it is expected to end at {:.4} ({:.4} to {:.4}) by now; the probability of \
-             getting below {:.4} and so among the best {} is {:.1}%, which is {:.1}% for each epoch \
-             left, and {:.1}% for a new trial",
-            forecast.loss,
-            forecast.low,
-            forecast.high,
-            asked.level,
+            "curve: it is expected to end at {} by now; the probability of getting {} and so among \
+             the best {} is {:.1}%, which is {:.1}% for each epoch left, and {:.1}% for a new trial",
+            end(&state.objective, &forecast),
+            beyond(&state.objective, asked.level),
             self.top,
             forecast.probability * 100.0,
             worth * 100.0,
@@ -104,6 +100,19 @@ impl Pruner for Curve {
     fn promotes(&self) -> bool {
         true
     }
+}
+
+/// A predicted end with its interval.
+fn end(objective: &Objective, forecast: &Forecast) -> String {
+    let costs = [forecast.loss, forecast.low, forecast.high];
+    let [middle, a, b] = costs.map(|cost| objective.value_of(cost));
+    format!("{middle:.4} ({:.4} to {:.4})", a.min(b), a.max(b))
+}
+
+/// Better than a cost.
+fn beyond(objective: &Objective, cost: f64) -> String {
+    let side = if objective.goal == Goal::Maximize { "above" } else { "below" };
+    format!("{side} {:.4}", objective.value_of(cost))
 }
 
 /// Epochs that a paused trial has not trained yet; no fewer than the share of one that is worth

@@ -10,7 +10,7 @@
 //! As trials come that are worse, one that was stopped may come to be among the best `floor(n / eta)`
 //! of its bracket; then it goes on (ASHA's promotion: Li et al. 2020, arXiv:1810.05934, algorithm 2).
 
-use spec::{Brackets, SweepState, TrialId, TrialState};
+use spec::{Brackets, Goal, Objective, SweepState, TrialId, TrialState};
 
 use super::{Decision, Promotion, Pruner, best_up_to, paused, running};
 
@@ -70,6 +70,16 @@ impl Hyperband {
     }
 }
 
+/// What a trial at a cost had, or better.
+fn bound(objective: &Objective, cost: f64) -> String {
+    let value = objective.value_of(cost);
+    match objective.goal {
+        _ if objective.is_loss() => format!("a validation loss of {value:.4} or less"),
+        Goal::Minimize => format!("{} {value:.4} or less", objective.metric),
+        Goal::Maximize => format!("{} {value:.4} or more", objective.metric),
+    }
+}
+
 impl Pruner for Hyperband {
     fn judge(&self, state: &SweepState, trial: TrialId) -> Decision {
         let standing = running(state, trial).and_then(|judged| self.standing(state, judged));
@@ -78,11 +88,12 @@ impl Pruner for Hyperband {
         };
         match losses.get(best) {
             Some(&threshold) if own > threshold => Decision::early(format!(
-                "hyperband: at evaluation {bracket} the best {} of {} trials had a validation \
-                 loss of {threshold:.4} or less; {} {own:.4}",
+                "hyperband: at evaluation {bracket} the best {} of {} trials had {}; {} {:.4}",
                 best + 1,
                 losses.len(),
+                bound(&state.objective, threshold),
                 self.own_in_words(),
+                state.objective.value_of(own),
             )),
             _ => Decision::Keep,
         }
@@ -106,7 +117,7 @@ impl Pruner for Hyperband {
             standing.losses.len(),
             standing.bracket,
             self.own_in_words(),
-            standing.own,
+            state.objective.value_of(standing.own),
         );
         Some(Promotion { trial, reason })
     }

@@ -48,9 +48,11 @@ impl Pruner for Median {
         let judged = running(state, trial).filter(is_due);
         match judged.and_then(|judged| standing(state, judged)) {
             Some(Standing { iteration, own, median, count }) if own > median => {
+                let [own, median] = [own, median].map(|cost| state.objective.value_of(cost));
                 Decision::early(format!(
-                    "median: after {iteration} evaluations its best validation loss is {own:.4}, \
-                     the median of {count} other trials {median:.4}"
+                    "median: after {iteration} evaluations its best {} is {own:.4}, the median of \
+                     {count} other trials {median:.4}",
+                    state.objective.in_words()
                 ))
             }
             _ => Decision::Keep,
@@ -62,9 +64,11 @@ impl Pruner for Median {
         let better = standings.filter(|(_, standing)| standing.own < standing.median);
         let (trial, Standing { iteration, own, median, count }) =
             better.min_by(|(_, a), (_, b)| a.own.total_cmp(&b.own))?;
+        let [own, median] = [own, median].map(|cost| state.objective.value_of(cost));
         let reason = format!(
-            "median: its best validation loss after {iteration} evaluations is {own:.4}, the median \
-             of {count} other trials {median:.4} by now"
+            "median: its best {} after {iteration} evaluations is {own:.4}, the median of {count} \
+             other trials {median:.4} by now",
+            state.objective.in_words()
         );
         Some(Promotion { trial, reason })
     }

@@ -86,6 +86,11 @@ pub fn pruner_for(sweep: &Sweep) -> Option<Box<dyn Pruner>> {
         Some(_) => boxed(NoReplicates(early)),
         None => early,
     });
+    // Overfitting is judged on the losses, whatever trials are compared by.
+    let early = match &sweep.early_terminate {
+        Some(EarlyTerminate::Overfit { .. }) | None => early,
+        Some(_) => early.map(|early| boxed(ByCost(early))),
+    };
     let early = early.map(|early| boxed(WithinSpace(early)));
     match (target, early) {
         (Some(target), Some(early)) => Some(boxed(FirstStop([target, early]))),
@@ -142,6 +147,27 @@ impl Pruner for WithinSpace {
 
     fn promote(&self, state: &SweepState) -> Option<Promotion> {
         self.0.promote(&state.within_space())
+    }
+
+    fn promotes(&self) -> bool {
+        self.0.promotes()
+    }
+
+    fn is_relative(&self) -> bool {
+        self.0.is_relative()
+    }
+}
+
+/// Judges by the cost of the metric, in the place of the validation loss.
+struct ByCost(Box<dyn Pruner>);
+
+impl Pruner for ByCost {
+    fn judge(&self, state: &SweepState, trial: TrialId) -> Decision {
+        self.0.judge(&state.costs(), trial)
+    }
+
+    fn promote(&self, state: &SweepState) -> Option<Promotion> {
+        self.0.promote(&state.costs())
     }
 
     fn promotes(&self) -> bool {

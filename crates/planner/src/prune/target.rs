@@ -4,16 +4,15 @@ use spec::{StopReason, SweepState, TrialId};
 
 use super::{Decision, Pruner, running};
 
-/// Stops a trial whose best evaluation is at `target` or below.
+/// Stops a trial whose best evaluation is as good as `target`.
 pub(super) struct Target {
     pub target: f64,
 }
 
 impl Pruner for Target {
     fn judge(&self, state: &SweepState, trial: TrialId) -> Decision {
-        let best = running(state, trial).and_then(|t| t.best());
-        match best {
-            Some(best) if best.eval_loss <= self.target => {
+        match running(state, trial) {
+            Some(running) if running.reaches(self.target) => {
                 Decision::Stop { reason: StopReason::TargetReached { target: self.target } }
             }
             _ => Decision::Keep,

@@ -21,6 +21,7 @@ fn evaluation(epoch: f64, eval_loss: f64) -> Evaluation {
         group_nll: Vec::new(),
         train_loss: Some(eval_loss),
         retention_loss: None,
+        scores: Vec::new(),
         tokens: 1,
         seconds: epoch,
     }

@@ -3,6 +3,7 @@
 mod bayes;
 mod common;
 mod extended;
+mod maximize;
 mod planners;
 mod promotions;
 mod pruners;

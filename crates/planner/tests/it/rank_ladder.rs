@@ -23,6 +23,7 @@ fn end(history: &mut SweepState, trial: &Trial, eval_loss: f64, train_loss: f64)
         group_nll: Vec::new(),
         train_loss: Some(train_loss),
         retention_loss: None,
+        scores: Vec::new(),
         tokens: 1,
         seconds: 1.0,
     };

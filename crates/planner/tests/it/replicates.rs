@@ -27,6 +27,7 @@ fn evaluate(history: &mut SweepState, trial: TrialId, epoch: u32, eval_loss: f64
         group_nll: Vec::new(),
         train_loss: Some(eval_loss),
         retention_loss: None,
+        scores: Vec::new(),
         tokens: 1,
         seconds: 1.0,
     };

@@ -107,6 +107,7 @@ pub fn evaluations(run: &Run, set: usize, end: usize) -> Vec<Evaluation> {
                 group_nll: rests.iter().map(|rest| (level + scale * rest) as f32).collect(),
                 train_loss: Some(point.train),
                 retention_loss: None,
+                scores: Vec::new(),
                 tokens: 0,
                 seconds: 0.0,
             }

@@ -1,8 +1,11 @@
-//! The candidates of a comparison: configurations with their losses example by example.
+//! The candidates of a comparison: configurations with their losses example by example, or the costs of
+//! whatever else trials are compared by.
 
 use std::collections::HashMap;
 
-use spec::{ConfigKey, ExampleLosses, Outcome, SweepState, TrialConfig, TrialId, TrialState};
+use spec::{
+    ConfigKey, ExampleLosses, Objective, Outcome, SweepState, TrialConfig, TrialId, TrialState,
+};
 
 use super::share::SeedShare;
 use super::student::ratio_error;
@@ -59,6 +62,8 @@ pub struct Candidates {
     pub targets: Vec<f64>,
     /// Validation examples; more than `targets` has where the journal adds some of them together.
     pub examples: f64,
+    /// What runs are compared by.
+    pub objective: Objective,
     /// How much of each loss is the seed's.
     pub seeds: SeedShare,
 }
@@ -67,10 +72,9 @@ impl Candidates {
     /// The runs that were measured on the same examples; `None` when there are none. How much of their
     /// losses is the seed's is still to be found.
     pub(super) fn measured(state: &SweepState) -> Option<Self> {
-        let reference = state
-            .base_examples
-            .as_ref()
-            .or_else(|| state.trials.values().find_map(|trial| trial.examples.as_ref()))?;
+        let base_costs = state.base_example_costs();
+        let of_trials = || state.trials.values().find_map(TrialState::example_costs);
+        let reference = &base_costs.clone().or_else(of_trials)?;
         let targets: Vec<f64> = reference.targets.iter().map(|t| f64::from(*t)).collect();
         let tokens: f64 = targets.iter().sum();
         if tokens <= 0.0 {
@@ -90,14 +94,17 @@ impl Candidates {
             groups[at].push((trial, nll));
         }
         let list: Vec<Candidate> = groups.iter().filter_map(|runs| candidate(runs, loss)).collect();
-        let base = state.base.as_ref().and(usable(state.base_examples.as_ref(), reference));
+        let base = state.base.as_ref().and(usable(base_costs.as_ref(), reference));
         let base = base.map(|nll| Base { loss: loss(&nll), nll });
         if list.is_empty() {
             return None;
         }
-        let counted = state.facts.as_ref().map_or(0, |facts| facts.validation_examples);
+        // Scores are never added together.
+        let facts = state.facts.as_ref().filter(|_| state.objective.is_loss());
+        let counted = facts.map_or(0, |facts| facts.validation_examples);
         let examples = (counted as f64).max(targets.len() as f64);
-        Some(Self { list, base, targets, examples, seeds: SeedShare::default() })
+        let objective = state.objective.clone();
+        Some(Self { list, base, targets, examples, objective, seeds: SeedShare::default() })
     }
 
     /// Loss per target token of summed losses.
@@ -134,7 +141,7 @@ fn nll_of(trial: &TrialState, reference: &ExampleLosses) -> Option<Vec<f64>> {
     if failed || trial.best().is_none() {
         return None;
     }
-    usable(trial.examples.as_ref(), reference)
+    usable(trial.example_costs().as_ref(), reference)
 }
 
 /// The losses, if they are of the same examples and all numbers.
@@ -171,6 +178,6 @@ fn candidate(runs: &[(&TrialState, Vec<f64>)], loss: impl Fn(&[f64]) -> f64) -> 
         rank: best.trial.config.rank,
         gap: mean(evaluations.iter().map(|e| e.gap()).collect::<Option<_>>()?),
         retention: retention.map(mean),
-        stderr: evaluation.eval_loss_stderr,
+        stderr: best.objective.stderr(evaluation).unwrap_or_default(),
     })
 }

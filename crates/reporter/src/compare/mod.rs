@@ -103,8 +103,8 @@ pub struct Comparison {
     pub choice: Choice,
     /// How much too low the lowest loss is, as the winner of its comparison; at least 0.
     pub optimism: Option<f64>,
-    /// The choice's validation loss (the mean over its seeds) and the optimism: what to expect of it on new
-    /// rows like these.
+    /// The choice's validation loss, or whatever runs are compared by (the mean over its seeds), and the
+    /// optimism: what to expect of it on new rows like these.
     pub expected_loss: Option<f64>,
     /// What to expect on new rows of the choice's configuration under another seed.
     pub expected: Option<Expected>,
@@ -124,7 +124,8 @@ pub struct RunnerUp {
 /// One run beside the best.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Against {
-    /// Its validation loss minus the best's.
+    /// Its validation loss minus the best's; where runs are compared by what is to be high, the best's
+    /// value minus its own.
     pub difference: f64,
     /// Standard error of that, of rows and seeds.
     pub stderr: f64,
@@ -144,8 +145,13 @@ pub struct Against {
 pub(crate) type Run<'a> = (&'a SweepState, TrialId);
 
 /// The loss of run `a` minus that of run `b`, with the 95 % interval of this one comparison under other
-/// seeds; `None` when they were not measured on the same examples or one has not ended.
+/// seeds; `None` when they were not measured on the same examples or one has not ended. Runs of sweeps
+/// that compare by different metrics are compared by their losses.
 pub(crate) fn pair(a: Run<'_>, b: Run<'_>) -> Option<Against> {
+    if a.0.objective != b.0.objective {
+        let (first, second) = (a.0.by_loss(), b.0.by_loss());
+        return pair((&first, a.1), (&second, b.1));
+    }
     let (mut found, own) = (Candidates::of(a.0)?, losses(a)?);
     let here = found.at(a.1)?;
     let other = losses(b)?;
@@ -164,7 +170,7 @@ pub(crate) fn pair(a: Run<'_>, b: Run<'_>) -> Option<Against> {
 }
 
 fn losses((state, trial): Run<'_>) -> Option<Vec<f64>> {
-    let examples = state.trials.get(&trial)?.examples.as_ref()?;
+    let examples = state.trials.get(&trial)?.example_costs()?;
     Some(examples.nll.iter().map(|x| f64::from(*x)).collect())
 }
 
@@ -205,8 +211,11 @@ pub(crate) fn compare_found(found: &Candidates) -> Comparison {
         critical: intervals.critical,
         is_base_tied: base.is_some_and(|base| base.is_tied),
         examples_needed: examples_needed(found, &intervals, best),
-        expected_loss: expected.map(|(optimism, chosen)| found.list[chosen].loss + optimism),
-        expected: expected.map(|(optimism, chosen)| Expected::of(found, chosen, optimism)),
+        expected_loss: expected
+            .map(|(optimism, chosen)| found.objective.value_of(found.list[chosen].loss + optimism)),
+        expected: expected.map(|(optimism, chosen)| {
+            Expected::of(found, chosen, optimism).in_values(&found.objective)
+        }),
         repeat: repeat::of(found, &intervals, best),
         tied: by_difference(&tied, &against_best),
         tied_on_rows: by_difference(&those(&|at| intervals.of[at].is_tied_on_rows), &against_best),

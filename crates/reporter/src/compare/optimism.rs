@@ -3,6 +3,7 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
+use spec::Objective;
 
 use super::bootstrap::normal;
 use super::candidate::Candidates;
@@ -23,6 +24,12 @@ pub struct Expected {
 }
 
 impl Expected {
+    /// Costs as values of what runs are compared by.
+    pub(super) fn in_values(self, objective: &Objective) -> Self {
+        let [loss, a, b] = [self.loss, self.low, self.high].map(|cost| objective.value_of(cost));
+        Self { loss, low: a.min(b), high: a.max(b) }
+    }
+
     /// Of the candidate at `chosen`, whose loss is too low by `optimism` on these rows. A new run's loss
     /// differs from the configuration's mean by as much as those that were measured, and the mean is
     /// known from m seeds: `phi v (1 + 1 / m)`.

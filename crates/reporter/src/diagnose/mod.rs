@@ -52,6 +52,7 @@ mod extend;
 mod facts;
 mod findings;
 mod matched;
+mod metric;
 mod overfit;
 mod progress;
 mod quantization;
@@ -71,7 +72,7 @@ use spec::{Evaluation, Outcome, ReportSettings, SweepState, TrialId, TrialState,
 pub(crate) use facts::VerdictInput;
 use overfit::Judged;
 pub use overfit::Overfit;
-pub(crate) use verdict::verdict_of;
+pub(crate) use verdict::verdict_of_sweep;
 
 use crate::text::Lang;
 pub use facts::{BestRun, Edge, Finding, FindingKind, RunnerUp, Side, Verdict};
@@ -214,19 +215,20 @@ impl Shared {
 pub struct Reference<'a> {
     /// The base model's evaluation.
     pub base: Option<&'a Evaluation>,
-    /// The run with the lowest validation loss of the sweep.
+    /// The best run of the sweep.
     pub best: Option<&'a TrialState>,
 }
 
 impl<'a> Reference<'a> {
     /// The reference within a sweep.
     pub fn of(state: &'a SweepState) -> Self {
+        let cost = |trial: &TrialState| trial.best_cost().unwrap_or(f64::INFINITY);
         let loss = |trial: &TrialState| trial.best().map_or(f64::INFINITY, |best| best.eval_loss);
         let best = state
             .trials
             .values()
             .filter(|trial| trial.best().is_some())
-            .min_by(|a, b| loss(a).total_cmp(&loss(b)));
+            .min_by(|a, b| cost(a).total_cmp(&cost(b)).then(loss(a).total_cmp(&loss(b))));
         Self { base: state.base.as_ref(), best }
     }
 
@@ -236,12 +238,13 @@ impl<'a> Reference<'a> {
     }
 }
 
-/// Diagnoses every run of a sweep.
+/// Diagnoses every run of a sweep, by its losses, whatever runs are compared by.
 pub fn diagnose_all(
     state: &SweepState,
     settings: &ReportSettings,
     lang: Lang,
 ) -> BTreeMap<TrialId, Diagnosis> {
+    let state = &*state.by_loss();
     let (reference, peers) = (Reference::of(state), Peers::of(state));
     let thresholds = &thresholds::settled(settings, state);
     let judged = overfit::judge_all(state, &thresholds.settings);

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use spec::{ReportSettings, SweepState, TrialConfig, TrialId, TrialState, TrialStatus};
+use spec::{Objective, ReportSettings, SweepState, TrialConfig, TrialId, TrialState, TrialStatus};
 
 use super::facts::{BestRun, Edge, RunnerUp, Side, Verdict, VerdictInput, is_stopped_early};
 use super::matched::Matched;
-use super::{Flag, Reference, diagnose_all, extend, findings};
+use super::{Flag, Reference, diagnose_all, extend, findings, metric};
 use crate::compare::{Candidates, Comparison, Reason, Z95, compare_found};
 use crate::number::{change, epoch, loss};
 use crate::parameters;
@@ -18,11 +18,23 @@ pub fn verdict(state: &SweepState, settings: &ReportSettings, lang: Lang) -> Ver
     let found = Candidates::of(state);
     let comparison = found.as_ref().map(compare_found);
     let (found, comparison) = (found.as_ref(), comparison.as_ref());
-    verdict_of(VerdictInput { state, diagnoses, comparison, found, lang })
+    verdict_of_sweep(VerdictInput { state, diagnoses, comparison, found, lang })
 }
 
 /// As [`verdict`], for runs that are already diagnosed and compared.
-pub(crate) fn verdict_of(input: VerdictInput<'_>) -> Verdict {
+pub(crate) fn verdict_of_sweep(input: VerdictInput<'_>) -> Verdict {
+    if input.state.objective.is_loss() {
+        return verdict_of(input, input);
+    }
+    // What is found of settings is said of the losses.
+    let state = &*input.state.by_loss();
+    let found = Candidates::of(state);
+    let comparison = found.as_ref().map(compare_found);
+    let (found, comparison) = (found.as_ref(), comparison.as_ref());
+    verdict_of(input, VerdictInput { state, comparison, found, ..input })
+}
+
+fn verdict_of(input: VerdictInput<'_>, by_loss: VerdictInput<'_>) -> Verdict {
     let VerdictInput { state, diagnoses, comparison, .. } = input;
     let mut flags = BTreeMap::new();
     for diagnosis in diagnoses.values() {
@@ -46,7 +58,7 @@ pub(crate) fn verdict_of(input: VerdictInput<'_>) -> Verdict {
         findings: Vec::new(),
         sentences: Vec::new(),
     };
-    verdict.findings = findings::find(input, &verdict);
+    verdict.findings = findings::find(by_loss, &verdict);
     verdict.sentences = sentences(&verdict, input);
     verdict
 }
@@ -75,20 +87,20 @@ fn runner_up(input: VerdictInput<'_>, best: &TrialState) -> Option<RunnerUp> {
     let own = best.trial.config.key_without_seed();
     let others = state.trials.values().filter(|trial| trial.trial.config.key_without_seed() != own);
     let lowest = others
-        .filter_map(|trial| Some((trial, trial.best()?.eval_loss)))
+        .filter_map(|trial| Some((trial, trial.best_cost()?)))
         .min_by(|a, b| a.1.total_cmp(&b.1));
-    let evaluation = best.best()?;
+    let (evaluation, cost) = (best.best()?, best.best_cost()?);
     let compared = input.comparison.and_then(|comparison| comparison.runner_up);
     let (second, behind) = match compared {
         Some(next) => (state.trials.get(&next.trial)?, next.behind),
-        None => lowest.map(|(trial, loss)| (trial, loss - evaluation.eval_loss))?,
+        None => lowest.map(|(trial, other)| (trial, other - cost))?,
     };
     Some(RunnerUp {
         trial: second.trial.id,
         settings: settings_of(state, second),
         eval_loss: second.best()?.eval_loss,
         behind,
-        within_noise: behind < evaluation.eval_loss_stderr,
+        within_noise: behind < state.objective.stderr(evaluation).unwrap_or_default(),
     })
 }
 
@@ -146,14 +158,25 @@ fn sentences(verdict: &Verdict, input: VerdictInput<'_>) -> Vec<String> {
     };
     let mut sentences: Vec<String> = preliminary(state, lang).into_iter().collect();
     sentences.push(take(choice, lang));
+    if !state.objective.is_loss() {
+        sentences.extend(metric::sentences(state, choice.trial, lang));
+    }
     match comparison {
         Some(comparison) if !state.finished => {
             let (ended, best) = (comparison.candidates.to_string(), comparison.best.to_string());
-            sentences.push(say!(lang, BestSoFar, ended, best));
+            sentences.push(if state.objective.is_loss() {
+                say!(lang, BestSoFar, ended, best)
+            } else {
+                say!(lang, BestScoreSoFar, ended, best, state.objective.metric.as_str())
+            });
         }
         Some(comparison) => {
-            sentences.extend(certainty(verdict, comparison, lang));
-            sentences.extend(expectation(comparison, lang));
+            sentences.extend(certainty(verdict, comparison, &state.objective, lang));
+            sentences.extend(if state.objective.is_loss() {
+                expectation(comparison, lang)
+            } else {
+                metric::expectation(comparison, &state.objective, lang)
+            });
         }
         None => sentences.extend(verdict.runner_up.as_ref().map(|second| {
             let settings = in_brackets(&second.settings);
@@ -233,9 +256,17 @@ fn take(choice: &BestRun, lang: Lang) -> String {
     say!(lang, Take, trial, settings, loss(choice.eval_loss), interval, at, against_base)
 }
 
-fn certainty(verdict: &Verdict, comparison: &Comparison, lang: Lang) -> Vec<String> {
+fn certainty(
+    verdict: &Verdict,
+    comparison: &Comparison,
+    objective: &Objective,
+    lang: Lang,
+) -> Vec<String> {
+    let by_loss = objective.is_loss();
+    let metric = objective.metric.as_str();
     let (tied, all) = (comparison.tied.len().to_string(), comparison.candidates.to_string());
     let why = match comparison.choice.reason {
+        Reason::ClearlyBest | Reason::LowestLoss if !by_loss => say!(lang, HasBestScore, metric),
         Reason::ClearlyBest | Reason::LowestLoss => say!(lang, HasLowestLoss),
         Reason::LowestRank => say!(lang, HasLowestRank),
         Reason::SmallestGap => say!(lang, HasSmallestGap),
@@ -251,7 +282,9 @@ fn certainty(verdict: &Verdict, comparison: &Comparison, lang: Lang) -> Vec<Stri
         (Reason::ClearlyBest, None) => {}
         _ if behind > 0.0 => {
             let (lowest, behind) = (comparison.best.to_string(), loss(behind));
-            sentences.push(if comparison.seeds.is_measured {
+            sentences.push(if !by_loss {
+                say!(lang, TiedChosenByScore, tied, all, why, metric, lowest, behind)
+            } else if comparison.seeds.is_measured {
                 say!(lang, TiedChosenOfSeeds, tied, all, why, lowest, behind)
             } else {
                 say!(lang, TiedChosen, tied, all, why, lowest, behind)
@@ -268,7 +301,9 @@ fn certainty(verdict: &Verdict, comparison: &Comparison, lang: Lang) -> Vec<Stri
         sentences.push(say!(lang, BaseTied));
     }
     let deviation = loss(comparison.seeds.deviation);
-    if comparison.seeds.is_measured {
+    if !by_loss {
+        sentences.push(say!(lang, SeedOfScore, metric, deviation));
+    } else if comparison.seeds.is_measured {
         sentences.push(say!(lang, SeedSpread, deviation));
     } else if comparison.candidates > 1 {
         sentences.push(say!(lang, SeedEstimate, deviation));

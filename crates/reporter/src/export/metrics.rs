@@ -30,16 +30,22 @@ const STEPS: [&str; 7] =
 /// `metrics.csv` of one run: one row an evaluation. `base` adds the untouched base model, at
 /// which every run starts, as its step 0; `is_best` marks the run's own best evaluation.
 pub fn metrics_csv(trial: &TrialState, base: Option<&Evaluation>) -> Result<String, ReportError> {
-    table("metrics.csv", &METRICS, rows(trial, base).into_iter())
+    let scores = scores_of([trial], base);
+    let columns = columns(&scores);
+    let header: Vec<&str> = columns.iter().map(String::as_str).collect();
+    table("metrics.csv", &header, rows(trial, base, &scores).into_iter())
 }
 
 /// All evaluations of all runs in one table, each with its run's number and settings.
 pub fn evaluations_csv(state: &SweepState) -> Result<String, ReportError> {
     let settings = PARAMETERS.iter().map(|parameter| parameter.name);
-    let header: Vec<&str> = ["trial"].into_iter().chain(METRICS).chain(settings).collect();
+    let scores = scores_of(state.trials.values(), state.base.as_ref());
+    let columns = columns(&scores);
+    let columns = columns.iter().map(String::as_str);
+    let header: Vec<&str> = ["trial"].into_iter().chain(columns).chain(settings).collect();
     let all = state.trials.values().flat_map(|trial| {
         let config = &trial.trial.config;
-        rows(trial, state.base_of(trial)).into_iter().map(|row| {
+        rows(trial, state.base_of(trial), &scores).into_iter().map(|row| {
             let number = trial.trial.id.0.to_string();
             let settings = PARAMETERS.iter().map(|parameter| parameter.value(config));
             [number].into_iter().chain(row).chain(settings).collect()
@@ -72,9 +78,30 @@ pub fn is_within_evaluations(earlier: &str, later: &str) -> bool {
     }
 }
 
-fn rows(trial: &TrialState, base: Option<&Evaluation>) -> Vec<Vec<String>> {
+/// The metrics that were measured beside the losses, in the order in which they come.
+pub(super) fn scores_of<'a>(
+    trials: impl IntoIterator<Item = &'a TrialState>,
+    base: Option<&'a Evaluation>,
+) -> Vec<String> {
+    let evaluations = trials.into_iter().flat_map(|trial| &trial.evaluations);
+    let mut names: Vec<String> = Vec::new();
+    for score in base.into_iter().chain(evaluations).flat_map(|evaluation| &evaluation.scores) {
+        if !names.contains(&score.metric) {
+            names.push(score.metric.clone());
+        }
+    }
+    names
+}
+
+/// The columns of a table of evaluations.
+fn columns(scores: &[String]) -> Vec<String> {
+    let own = METRICS.into_iter().map(str::to_owned);
+    own.chain(scores.iter().flat_map(|name| [name.clone(), format!("{name}_stderr")])).collect()
+}
+
+fn rows(trial: &TrialState, base: Option<&Evaluation>, scores: &[String]) -> Vec<Vec<String>> {
     let row = |(e, is_best): (Evaluation, bool)| {
-        vec![
+        let mut row = vec![
             e.step.to_string(),
             measured(e.epoch),
             measured(e.eval_loss),
@@ -86,7 +113,13 @@ fn rows(trial: &TrialState, base: Option<&Evaluation>) -> Vec<Vec<String>> {
             is_best.to_string(),
             e.tokens.to_string(),
             measured(e.seconds),
-        ]
+        ];
+        for name in scores {
+            let score = e.score(name);
+            row.push(measured(score.map(|score| score.value)));
+            row.push(measured(score.map(|score| score.stderr)));
+        }
+        row
     };
     points(trial, base).into_iter().map(row).collect()
 }

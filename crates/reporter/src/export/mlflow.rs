@@ -105,7 +105,11 @@ fn of_trial(
         run.evaluated(evaluation, from);
     }
     if let Some(best) = trial.best() {
-        run.metric("best_eval_loss", moment(from, best.seconds), best.eval_loss, best.step);
+        let at = moment(from, best.seconds);
+        run.metric("best_eval_loss", at, best.eval_loss, best.step);
+        for score in &best.scores {
+            run.metric(&format!("best_{}", metric_name(&score.metric)), at, score.value, best.step);
+        }
     }
     let status = match trial.outcome() {
         Some(Outcome::Completed) => FINISHED,
@@ -131,7 +135,7 @@ struct Run<'a> {
     id: String,
     files: Vec<ExportFile>,
     /// Lines by metric.
-    metrics: BTreeMap<&'static str, String>,
+    metrics: BTreeMap<String, String>,
 }
 
 impl<'a> Run<'a> {
@@ -148,8 +152,9 @@ impl<'a> Run<'a> {
         self.files.push(ExportFile { path, bytes: text.into_bytes() });
     }
 
-    fn metric(&mut self, name: &'static str, at_ms: u64, value: f64, step: u32) {
-        let _ = writeln!(self.metrics.entry(name).or_default(), "{at_ms} {value:?} {step}");
+    fn metric(&mut self, name: &str, at_ms: u64, value: f64, step: u32) {
+        let _ =
+            writeln!(self.metrics.entry(name.to_owned()).or_default(), "{at_ms} {value:?} {step}");
     }
 
     fn evaluated(&mut self, e: &Evaluation, from: u64) {
@@ -165,6 +170,9 @@ impl<'a> Run<'a> {
                 self.metric(name, at, value, e.step);
             }
         }
+        for score in &e.scores {
+            self.metric(&metric_name(&score.metric), at, score.value, e.step);
+        }
     }
 
     fn into_files(
@@ -176,7 +184,7 @@ impl<'a> Run<'a> {
     ) -> Vec<ExportFile> {
         self.file("tags", "mlflow.runName", name.to_owned());
         for (metric, lines) in std::mem::take(&mut self.metrics) {
-            self.file("metrics", metric, lines);
+            self.file("metrics", &metric, lines);
         }
         let About { experiment, location, .. } = self.about;
         let meta = yaml(&[
@@ -199,6 +207,12 @@ impl<'a> Run<'a> {
         self.files.push(ExportFile { path: format!("{}/meta.yaml", self.id), bytes: meta });
         self.files
     }
+}
+
+/// A metric's name is a file's name here, and may be a stranger's.
+fn metric_name(name: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    name.chars().map(|c| if allowed(c) { c } else { '_' }).collect()
 }
 
 fn moment(from_ms: u64, seconds: f64) -> u64 {

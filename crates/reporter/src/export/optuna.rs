@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use spec::{Outcome, SweepState, TrialConfig, TrialState};
+use spec::{Evaluation, Goal, Outcome, SweepState, TrialConfig, TrialState};
 
 use crate::diagnose::Diagnosis;
 use crate::parameters::{self, Parameter};
@@ -22,11 +22,16 @@ const PRUNED: u32 = 2;
 const FAIL: u32 = 3;
 const WAITING: u32 = 4;
 
-/// Optuna's direction `minimize`.
-const MINIMIZE: u32 = 1;
+/// Optuna's direction.
+const fn direction(goal: Goal) -> u32 {
+    match goal {
+        Goal::Minimize => 1,
+        Goal::Maximize => 2,
+    }
+}
 
 /// One JSON operation a line: the study, then every trial with its parameters, its evaluations as
-/// intermediate values and its best validation loss. The parameters are those that the sweep
+/// intermediate values and its best one, all by the metric that the sweep compares trials by. The parameters are those that the sweep
 /// varied. A run that was stopped early or diverged is `PRUNED`.
 pub fn optuna_journal(
     state: &SweepState,
@@ -37,11 +42,12 @@ pub fn optuna_journal(
         .into_iter()
         .map(|parameter| Axis::of(parameter, &configs))
         .collect();
+    let (metric, directions) = (&state.objective.metric, [direction(state.objective.goal)]);
     let mut lines = vec![
-        operation(CREATE_STUDY, json!({ "study_name": state.name, "directions": [MINIMIZE] })),
+        operation(CREATE_STUDY, json!({ "study_name": state.name, "directions": directions })),
         operation(
             SET_STUDY_SYSTEM_ATTR,
-            json!({ "study_id": 0, "system_attr": { "study:metric_names": ["eval_loss"] } }),
+            json!({ "study_id": 0, "system_attr": { "study:metric_names": [metric] } }),
         ),
     ];
     for (id, trial) in &state.trials {
@@ -68,9 +74,10 @@ fn created(trial: &TrialState, axes: &[Axis], flag: Option<&str>, (from, to): (u
         None => WAITING,
     };
     let has_ended = trial.outcome().is_some();
-    let value = trial.best().filter(|_| state == COMPLETE).map(|best| best.eval_loss);
-    let intermediate: Map<String, Value> =
-        trial.evaluations.iter().map(|e| (e.step.to_string(), e.eval_loss.into())).collect();
+    let value =
+        trial.best().filter(|_| state == COMPLETE).and_then(|best| trial.objective.value(best));
+    let measured = |e: &Evaluation| Some((e.step.to_string(), trial.objective.value(e)?.into()));
+    let intermediate: Map<String, Value> = trial.evaluations.iter().filter_map(measured).collect();
     let params: Map<String, Value> =
         axes.iter().map(|axis| (axis.parameter.name.to_owned(), axis.internal(config))).collect();
     let distributions: Map<String, Value> = axes
@@ -93,7 +100,8 @@ fn created(trial: &TrialState, axes: &[Axis], flag: Option<&str>, (from, to): (u
             "trial": trial.trial.id,
             "flag": flag,
             "best_epoch": best.map(|e| e.epoch),
-            "gap": best.map(spec::Evaluation::gap),
+            "eval_loss": best.map(|e| e.eval_loss),
+            "gap": best.map(Evaluation::gap),
             "retention_loss": best.and_then(|e| e.retention_loss),
         },
     })

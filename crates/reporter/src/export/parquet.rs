@@ -39,6 +39,12 @@ pub fn evaluations_parquet(state: &SweepState) -> Result<Vec<u8>, ReportError> {
         rows.whole("tokens", |p| Some(p.evaluation.tokens as i64)),
         rows.real("seconds", |p| Some(p.evaluation.seconds)),
     ];
+    for name in metrics::scores_of(state.trials.values(), state.base.as_ref()) {
+        let value = |p: &Point<'_>| p.evaluation.score(&name).map(|score| score.value);
+        let stderr = |p: &Point<'_>| p.evaluation.score(&name).map(|score| score.stderr);
+        columns.push(rows.real(name.clone(), value));
+        columns.push(rows.real(format!("{name}_stderr"), stderr));
+    }
     columns.extend(settings(&rows, |p| Some(&p.trial.trial.config)));
     write("evaluations.parquet", &columns)
 }
@@ -79,6 +85,17 @@ pub fn ranking_parquet(ranking: &Ranking) -> Result<Vec<u8>, ReportError> {
         rows.whole("steps", |row| Some(row.steps.into())),
         rows.whole("total_steps", |row| row.total_steps.map(Into::into)),
     ];
+    for name in &ranking.metrics {
+        let interval = |row: &Row| row.score(name)?.interval;
+        let value = |row: &Row| row.score(name).map(|score| score.value);
+        let stderr = |row: &Row| row.score(name).map(|score| score.stderr);
+        columns.extend([
+            rows.real(name.clone(), value),
+            rows.real(format!("{name}_stderr"), stderr),
+            rows.real(format!("{name}_low"), |row| interval(row).map(|ends| ends[0])),
+            rows.real(format!("{name}_high"), |row| interval(row).map(|ends| ends[1])),
+        ]);
+    }
     columns.extend(settings(&rows, |row| row.config.as_ref()));
     let notes = |row: &Row| row.notes.iter().copied().map(Note::name).collect::<Vec<_>>().join(" ");
     columns.extend([
@@ -120,7 +137,7 @@ fn settings<'a, R>(
 
 /// A column: its name, its type, and the values that it has, with where it has them.
 struct Column {
-    name: &'static str,
+    name: String,
     values: Values,
     /// For each row 1 where there is a value and 0 where there is none (Parquet's definition
     /// levels).
@@ -141,32 +158,32 @@ struct Rows<'a, R>(&'a [R]);
 impl<'a, R> Rows<'a, R> {
     fn column<T>(
         &self,
-        name: &'static str,
+        name: impl Into<String>,
         of: impl Fn(&'a R) -> Option<T>,
         values: fn(Vec<T>) -> Values,
     ) -> Column {
         let all: Vec<Option<T>> = self.0.iter().map(of).collect();
         let is_there = all.iter().map(|value| value.is_some().into()).collect();
-        Column { name, values: values(all.into_iter().flatten().collect()), is_there }
+        Column { name: name.into(), values: values(all.into_iter().flatten().collect()), is_there }
     }
 
-    fn whole(&self, name: &'static str, of: impl Fn(&'a R) -> Option<i64>) -> Column {
+    fn whole(&self, name: impl Into<String>, of: impl Fn(&'a R) -> Option<i64>) -> Column {
         self.column(name, of, Values::Whole)
     }
 
-    fn unsigned(&self, name: &'static str, of: impl Fn(&'a R) -> Option<u64>) -> Column {
+    fn unsigned(&self, name: impl Into<String>, of: impl Fn(&'a R) -> Option<u64>) -> Column {
         self.column(name, |row| of(row).map(u64::cast_signed), Values::Unsigned)
     }
 
-    fn real(&self, name: &'static str, of: impl Fn(&'a R) -> Option<f64>) -> Column {
+    fn real(&self, name: impl Into<String>, of: impl Fn(&'a R) -> Option<f64>) -> Column {
         self.column(name, of, Values::Real)
     }
 
-    fn truth(&self, name: &'static str, of: impl Fn(&'a R) -> Option<bool>) -> Column {
+    fn truth(&self, name: impl Into<String>, of: impl Fn(&'a R) -> Option<bool>) -> Column {
         self.column(name, of, Values::Truth)
     }
 
-    fn text(&self, name: &'static str, of: impl Fn(&'a R) -> Option<String>) -> Column {
+    fn text(&self, name: impl Into<String>, of: impl Fn(&'a R) -> Option<String>) -> Column {
         self.column(name, |row| of(row).map(|text| text.into_bytes().into()), Values::Text)
     }
 }
@@ -180,7 +197,7 @@ impl Column {
             Values::Truth(_) => (Physical::BOOLEAN, None),
             Values::Text(_) => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
         };
-        let column = Type::primitive_type_builder(self.name, physical)
+        let column = Type::primitive_type_builder(&self.name, physical)
             .with_logical_type(logical)
             .with_repetition(Repetition::OPTIONAL);
         Ok(Arc::new(column.build()?))

@@ -42,12 +42,14 @@ const MEASURED: [&str; 30] = [
 /// One row a run and one for the base model, in the order of the ranking. Absent values are empty
 /// cells; several notes in a cell are separated by a space.
 pub fn ranking_csv(ranking: &Ranking) -> Result<String, ReportError> {
+    let scores: Vec<String> = ranking.metrics.iter().flat_map(|name| of_score(name)).collect();
     let header: Vec<&str> = MEASURED
         .into_iter()
+        .chain(scores.iter().map(String::as_str))
         .chain(PARAMETERS.iter().map(|parameter| parameter.name))
         .chain(["notes", "explanation", "advice"])
         .collect();
-    table("ranking.csv", &header, ranking.rows.iter().map(cells))
+    table("ranking.csv", &header, ranking.rows.iter().map(|row| cells(row, &ranking.metrics)))
 }
 
 /// The whole ranking with its verdict, indented.
@@ -58,7 +60,12 @@ pub fn ranking_json(ranking: &Ranking) -> Result<String, ReportError> {
     Ok(text)
 }
 
-fn cells(row: &Row) -> Vec<String> {
+/// The columns of a metric.
+fn of_score(name: &str) -> [String; 4] {
+    ["", "_stderr", "_low", "_high"].map(|end| format!("{name}{end}"))
+}
+
+fn cells(row: &Row, metrics: &[String]) -> Vec<String> {
     let mut cells = vec![
         row.position.to_string(),
         row.trial.0.to_string(),
@@ -91,6 +98,14 @@ fn cells(row: &Row) -> Vec<String> {
         counted(row.steps),
         counted(row.total_steps),
     ];
+    for metric in metrics {
+        let score = row.score(metric);
+        let interval = score.and_then(|score| score.interval);
+        cells.push(measured(score.map(|score| score.value)));
+        cells.push(measured(score.map(|score| score.stderr)));
+        cells.push(measured(interval.map(|interval| interval[0])));
+        cells.push(measured(interval.map(|interval| interval[1])));
+    }
     cells.extend(PARAMETERS.iter().map(|parameter| {
         row.config.as_ref().map_or_else(String::new, |config| parameter.value(config))
     }));

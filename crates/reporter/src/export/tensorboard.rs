@@ -4,6 +4,8 @@
 //! masked CRC-32C of them), each an `Event` message of `event.proto`; settings are the messages of
 //! the HParams plugin (`plugins/hparams/plugin_data.proto`).
 
+use std::borrow::Cow;
+
 use spec::{Outcome, SweepState, TrialState};
 
 use super::ExportFile;
@@ -35,20 +37,25 @@ pub fn tensorboard(state: &SweepState) -> Vec<ExportFile> {
     files
 }
 
-fn evaluated(e: &spec::Evaluation) -> Vec<(&'static str, f64)> {
-    let mut scalars = vec![("eval/loss", e.eval_loss)];
-    scalars.extend(e.train_loss.map(|loss| ("eval/train_loss", loss)));
-    scalars.extend(e.gap().map(|gap| ("eval/gap", gap)));
-    scalars.extend(e.retention_loss.map(|loss| ("eval/retention_loss", loss)));
-    scalars
+fn evaluated(e: &spec::Evaluation) -> Vec<(Cow<'static, str>, f64)> {
+    let measured = [
+        ("eval/loss", Some(e.eval_loss)),
+        ("eval/train_loss", e.train_loss),
+        ("eval/gap", e.gap()),
+        ("eval/retention_loss", e.retention_loss),
+    ];
+    let losses = measured.into_iter().filter_map(|(name, value)| Some((name.into(), value?)));
+    let scores = e.scores.iter().map(|s| (format!("eval/{}", s.metric).into(), s.value));
+    losses.chain(scores).collect()
 }
 
 fn run(trial: &TrialState, start: f64) -> Records {
     let mut file = Records::new(start);
     file.plugin(start, "_hparams_/session_start_info", started(trial, start));
     for p in &trial.train_points {
-        let mut scalars = vec![("train/loss", p.loss), ("train/learning_rate", p.learning_rate)];
-        scalars.extend(p.grad_norm.map(|norm| ("train/grad_norm", norm)));
+        let mut scalars =
+            vec![("train/loss".into(), p.loss), ("train/learning_rate".into(), p.learning_rate)];
+        scalars.extend(p.grad_norm.map(|norm| ("train/grad_norm".into(), norm)));
         file.scalars(start + p.seconds, p.step, &scalars);
     }
     for e in &trial.evaluations {
@@ -57,8 +64,10 @@ fn run(trial: &TrialState, start: f64) -> Records {
     let end = start + trial.last().map_or(0.0, |last| last.seconds);
     // The value that the HParams table compares runs by: the best, not the last.
     if let Some(best) = trial.best() {
-        let mut scalars = vec![("best/eval_loss", best.eval_loss)];
-        scalars.extend(best.gap().map(|gap| ("best/gap", gap)));
+        let mut scalars = vec![("best/eval_loss".into(), best.eval_loss)];
+        scalars.extend(best.gap().map(|gap| ("best/gap".into(), gap)));
+        let scores = best.scores.iter();
+        scalars.extend(scores.map(|s| (format!("best/{}", s.metric).into(), s.value)));
         file.scalars(end, best.step, &scalars);
     }
     file.plugin(end, "_hparams_/session_end_info", ended(trial, end));
@@ -120,7 +129,7 @@ impl Records {
         self.0.extend(masked_crc(&bytes).to_le_bytes());
     }
 
-    fn scalars(&mut self, at: f64, step: u32, scalars: &[(&str, f64)]) {
+    fn scalars(&mut self, at: f64, step: u32, scalars: &[(Cow<'static, str>, f64)]) {
         let summary = scalars.iter().fold(Message::new(), |summary, (tag, value)| {
             let value = Message::new().bytes(1, tag.as_bytes()).float(2, *value as f32);
             summary.message(1, value)

@@ -38,10 +38,11 @@ pub struct Importance {
     pub stderr: f64,
 }
 
-/// The share of every parameter that the sweep varied, the largest first. The loss of each run is its
-/// best; those above the base model's count as the base model's, so that a single diverged run does not
+/// The share of every parameter that the sweep varied, the largest first. The loss of each run (or
+/// the cost of whatever else runs are compared by) is its best; those above the base model's count as the base model's, so that a single diverged run does not
 /// decide. Seeds are chance and no parameter.
 pub fn importance(state: &SweepState) -> Vec<Importance> {
+    let state = &*state.costs();
     let base = state.highest_base_loss().unwrap_or(f64::INFINITY);
     let mut runs: Vec<_> = state
         .trials

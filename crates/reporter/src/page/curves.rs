@@ -1,17 +1,18 @@
 //! The curve of one run, thinned to what a plot can show.
 
 use curves::SmoothPoint;
-use serde_json::{Value, json};
-use spec::Evaluation;
+use serde_json::{Map, Value, json};
+use spec::{Evaluation, TrialState};
 
 use crate::compare::Z95;
 
 /// Columns of the curve, beginning with the base model at epoch 0; at most `most` points, of which
 /// the first, the best and the last are always there.
-pub fn of(evaluations: &[Evaluation], base: Option<&Evaluation>, most: usize) -> Value {
+pub fn of(trial: &TrialState, base: Option<&Evaluation>, most: usize) -> Value {
+    let (evaluations, objective) = (&trial.evaluations[..], &trial.objective);
     let start = base.filter(|_| evaluations.first().is_some_and(|first| first.step > 0));
     let all: Vec<&Evaluation> = start.into_iter().chain(evaluations).collect();
-    let best = (0..all.len()).min_by(|&a, &b| all[a].eval_loss.total_cmp(&all[b].eval_loss));
+    let best = (0..all.len()).min_by(|&a, &b| objective.compare(all[a], all[b]));
     let step = all.len().div_ceil(most.max(1)).max(1);
     let last = all.len().saturating_sub(1);
     let kept: Vec<usize> = (0..all.len())
@@ -20,12 +21,21 @@ pub fn of(evaluations: &[Evaluation], base: Option<&Evaluation>, most: usize) ->
     let column = |of: &dyn Fn(&Evaluation) -> Option<f64>| -> Vec<Value> {
         kept.iter().map(|&at| short(of(all[at]))).collect()
     };
+    let mut names: Vec<&str> = Vec::new();
+    for score in all.iter().flat_map(|evaluation| &evaluation.scores) {
+        if !names.contains(&score.metric.as_str()) {
+            names.push(&score.metric);
+        }
+    }
+    let score = |name: &str| column(&|e| e.score(name).map(|score| score.value));
+    let scores = names.iter().map(|name| ((*name).to_owned(), score(name).into()));
     let has_retention = all.iter().any(|e| e.retention_loss.is_some());
     json!({
         "epoch": column(&|e| Some(if e.step == 0 { 0.0 } else { e.epoch })),
         "validation": column(&|e| Some(e.eval_loss)),
         "train": column(&|e| e.train_loss),
         "retention": has_retention.then(|| column(&|e| e.retention_loss)),
+        "scores": scores.collect::<Map<String, Value>>(),
         "best": best.and_then(|best| kept.iter().position(|&at| at == best)),
     })
 }

@@ -4,13 +4,14 @@ use serde_json::{Map, Value, json};
 use spec::{TrialConfig, TrialId};
 
 use super::Page;
+use super::answers;
 use super::curves::{self, short};
 use crate::compare::Comparison;
 use crate::diagnose::{BestRun, Note};
 use crate::importance::importance;
 use crate::number;
 use crate::parameters::{self, PARAMETERS, Parameter};
-use crate::rank::Row;
+use crate::rank::{Row, RowScore};
 use crate::text::{Lang, say};
 
 /// Points of all curves together; more are thinned, so that the page stays small.
@@ -41,6 +42,10 @@ pub fn of(page: Page<'_>) -> Value {
         "parameters": varying.iter().map(|p| axis(p, &configs)).collect::<Vec<_>>(),
         "fixed": fixed(&configs, &varying),
         "names": PARAMETERS.iter().map(names).collect::<Map<_, _>>(),
+        "metric": ranking.objective.metric,
+        "goal": ranking.objective.goal,
+        "metrics": ranking.metrics,
+        "answers": answers::of(state, ranking),
         "rows": rows,
         "spans": state.timeline.spans(),
         "importance": importance(state),
@@ -109,11 +114,17 @@ fn fixed(configs: &[&TrialConfig], varying: &[&Parameter]) -> Value {
     given.map(|(p, value)| (p.name.to_owned(), Value::from(value))).collect::<Map<_, _>>().into()
 }
 
+/// A metric with its value and the ends of its interval.
+fn score(score: &RowScore) -> (String, Value) {
+    let [low, high] = [0, 1].map(|end| short(score.interval.map(|ends| ends[end])));
+    (score.metric.clone(), json!([short(score.value), low, high]))
+}
+
 fn run(page: Page<'_>, row: &Row, varying: &[&Parameter], points: usize) -> Value {
     let Page { state, .. } = page;
     let trial = state.trials.get(&row.trial);
     let base = trial.and_then(|t| state.base_of(t));
-    let curve = trial.map(|t| curves::of(&t.evaluations, base, points));
+    let curve = trial.map(|t| curves::of(t, base, points));
     let text = |p: &&Parameter| row.config.as_ref().map(|c| p.value(c));
     let alone = |p: &&Parameter| row.config.as_ref().and_then(|c| numeric(p, c));
     let against = row.against_best;
@@ -128,6 +139,7 @@ fn run(page: Page<'_>, row: &Row, varying: &[&Parameter], points: usize) -> Valu
         "loss": short(row.eval_loss),
         "low": short(row.eval_loss_interval.map(|interval| interval[0])),
         "high": short(row.eval_loss_interval.map(|interval| interval[1])),
+        "scores": row.scores.iter().map(score).collect::<Map<_, _>>(),
         "behind": short(against.map(|a| a.difference)),
         "behind_low": short(against.map(|a| a.low)),
         "behind_high": short(against.map(|a| a.high)),

@@ -4,6 +4,7 @@
 //! the data embedded beside it. Nothing in it comes from elsewhere, and a content security policy
 //! sees that nothing can.
 
+mod answers;
 mod curves;
 mod data;
 

@@ -45,7 +45,7 @@ pub fn all_plots(
     lang: Lang,
 ) -> Vec<Result<Plot, ReportError>> {
     let diagnoses = &diagnose_all(state, settings, lang);
-    let evaluated = state.trials.values().filter_map(|t| Some((t.best()?.eval_loss, t.trial.id)));
+    let evaluated = state.trials.values().filter_map(|t| Some((t.best_cost()?, t.trial.id)));
     let mut evaluated: Vec<(f64, TrialId)> = evaluated.collect();
     evaluated.sort_by(|a, b| a.0.total_cmp(&b.0));
     evaluated.truncate(MOST_RUN_PLOTS);
@@ -62,7 +62,7 @@ pub fn all_plots(
 }
 
 /// The pictures of the sweep as a whole: `overview`, `gap`, `learning_rate`, `rank`, `heatmap`
-/// and `gap_vs_loss`.
+/// and `gap_vs_loss`; `metric` where runs are not compared by their loss.
 pub fn sweep_plots(
     state: &SweepState,
     settings: &ReportSettings,
@@ -81,14 +81,21 @@ fn of_sweep<'a>(
 ) -> Vec<Drawing<'a>> {
     let overlay = move |quantity| render(&OverlayFigure { state, diagnoses, quantity, lang });
     let along = move |along| render(&ByParameterFigure { state, diagnoses, along, lang });
-    vec![
+    let by_score = !state.objective.is_loss();
+    let score: Option<Drawing<'_>> = by_score.then(|| {
+        let draw: Drawing<'_> = Box::new(move || overlay(Quantity::Score));
+        draw
+    });
+    let mut drawings: Vec<Drawing<'_>> = vec![
         Box::new(move || overlay(Quantity::EvalLoss)),
         Box::new(move || overlay(Quantity::Gap)),
         Box::new(move || along(Along::LearningRate)),
         Box::new(move || along(Along::Rank)),
         Box::new(move || render(&HeatMapFigure { state, diagnoses, lang })),
         Box::new(move || render(&ScatterFigure { state, diagnoses, lang })),
-    ]
+    ];
+    drawings.extend(score);
+    drawings
 }
 
 /// On all cores: a picture takes tens of milliseconds, and a report has dozens. One at a time each, since

@@ -1,9 +1,10 @@
-//! All runs in one panel, coloured by learning rate: validation loss, or the gap, over epochs.
+//! All runs in one panel, coloured by learning rate: validation loss, the gap, or the metric that runs are
+//! compared by, over epochs.
 
 use std::collections::BTreeMap;
 
 use plotters::style::RGBColor;
-use spec::{Evaluation, SweepState, TrialId, TrialState};
+use spec::{Evaluation, Goal, SweepState, TrialId, TrialState, printable_line};
 
 use super::axis::Axis;
 use super::canvas::{Canvas, Drawn, Stroke, Symbol};
@@ -23,15 +24,8 @@ use crate::text::{Lang, say};
 pub enum Quantity {
     EvalLoss,
     Gap,
-}
-
-impl Quantity {
-    fn of(self, evaluation: &Evaluation) -> Option<f64> {
-        match self {
-            Self::EvalLoss => Some(evaluation.eval_loss),
-            Self::Gap => evaluation.gap(),
-        }
-    }
+    /// What runs are compared by.
+    Score,
 }
 
 /// All runs over epochs.
@@ -55,13 +49,21 @@ impl Curve<'_> {
 }
 
 impl OverlayFigure<'_> {
+    fn value(&self, evaluation: &Evaluation) -> Option<f64> {
+        match self.quantity {
+            Quantity::EvalLoss => Some(evaluation.eval_loss),
+            Quantity::Gap => evaluation.gap(),
+            Quantity::Score => self.state.objective.value(evaluation),
+        }
+    }
+
     fn curves(&self) -> Vec<Curve<'_>> {
         let evaluated = self.state.trials.values().filter(|trial| trial.best().is_some());
         let base = |trial: &TrialState| self.state.base_of(trial);
         let mut curves: Vec<Curve<'_>> = evaluated
             .map(|trial| Curve {
                 trial,
-                points: from_base(trial, base(trial), |e| self.quantity.of(e)),
+                points: from_base(trial, base(trial), |e| self.value(e)),
                 flag: self.diagnoses.get(&trial.trial.id).map_or(Flag::Ok, |d| d.flag),
             })
             .collect();
@@ -77,7 +79,8 @@ impl OverlayFigure<'_> {
         let heights = |with_diverged: bool| -> Vec<f64> {
             let shown = curves.iter().filter(|c| with_diverged || c.flag != Flag::Diverged);
             // The common start of the losses says nothing about the spread of the runs.
-            let from = usize::from(self.quantity == Quantity::EvalLoss && self.base().is_some());
+            let is_loss = self.quantity == Quantity::EvalLoss;
+            let from = usize::from(is_loss && self.base().is_some());
             shown.flat_map(|c| c.points.iter().skip(from).map(|p| p.1)).collect()
         };
         let tame = heights(false);
@@ -86,12 +89,15 @@ impl OverlayFigure<'_> {
             Quantity::EvalLoss => robust_with(&values, self.base()),
             // A gap that runs away is what the picture is for.
             Quantity::Gap => whole(values.into_iter().chain([0.0])),
+            Quantity::Score => whole(values.into_iter().chain(self.base())),
         };
         range.unwrap_or((0.0, 1.0))
     }
 
+    /// The base model's value of what is drawn; a gap has none.
     fn base(&self) -> Option<f64> {
-        self.state.base.as_ref().map(|base| base.eval_loss)
+        let base = self.state.base.as_ref().filter(|_| self.quantity != Quantity::Gap)?;
+        self.value(base)
     }
 
     fn legend(&self, curves: &[Curve<'_>], range: (f64, f64)) -> Vec<Entry> {
@@ -99,7 +105,7 @@ impl OverlayFigure<'_> {
         let mut legend = flags_legend(curves.iter().map(|curve| curve.flag), lang);
         legend.push(Entry::new(say!(lang, PlotMarks), Mark::Heading));
         let is_shown = |base: f64| (range.0..=range.1).contains(&base);
-        if self.quantity == Quantity::EvalLoss && self.base().is_some_and(is_shown) {
+        if self.base().is_some_and(is_shown) {
             legend.push(Entry::new(say!(lang, PlotBaseModel), Mark::Line(Stroke::dashed(GREY, 3))));
         }
         if !curves.is_empty() {
@@ -127,6 +133,7 @@ impl OverlayFigure<'_> {
         let diverged = self.diagnoses.values().any(|d| d.flag == Flag::Diverged);
         let shown = curves.iter().any(|curve| curve.flag == Flag::Diverged);
         let left_out = if diverged && !shown { say!(lang, PlotLeftOut) } else { String::new() };
+        let metric = printable_line(&self.state.objective.metric).into_owned();
         let (title, subtitle, y) = match self.quantity {
             Quantity::EvalLoss => (
                 say!(lang, PlotAllRuns),
@@ -138,6 +145,13 @@ impl OverlayFigure<'_> {
                 say!(lang, PlotAllGapsHint, runs, left_out),
                 say!(lang, PlotGap),
             ),
+            Quantity::Score => {
+                let hint = match self.state.objective.goal {
+                    Goal::Minimize => say!(lang, PlotLowerIsBetter, runs),
+                    Goal::Maximize => say!(lang, PlotHigherIsBetter, runs),
+                };
+                (say!(lang, PlotAllScores, metric), hint, metric)
+            }
         };
         Frame {
             title,
@@ -154,13 +168,13 @@ impl OverlayFigure<'_> {
         panel.curve(&curve.points, Stroke::solid(INK, 11))?;
         panel.curve(&curve.points, Stroke::solid(curve.color(), 6))?;
         let best = curve.trial.best();
-        let Some(point) = best.and_then(|best| Some((best.epoch, self.quantity.of(best)?))) else {
+        let Some(point) = best.and_then(|best| Some((best.epoch, self.value(best)?))) else {
             return Ok(());
         };
         panel.marker(point, Symbol::Ring, 13, INK)?;
         let id = curve.trial.trial.id;
         let value = match self.quantity {
-            Quantity::EvalLoss => number::loss(point.1),
+            Quantity::EvalLoss | Quantity::Score => number::loss(point.1),
             Quantity::Gap => number::change(point.1),
         };
         let text = say!(self.lang, PlotTrial, id.to_string(), value);
@@ -173,6 +187,7 @@ impl Figure for OverlayFigure<'_> {
         match self.quantity {
             Quantity::EvalLoss => "overview".to_owned(),
             Quantity::Gap => "gap".to_owned(),
+            Quantity::Score => "metric".to_owned(),
         }
     }
 
@@ -180,8 +195,10 @@ impl Figure for OverlayFigure<'_> {
         let curves = self.curves();
         let panel = Panel::framed(canvas, self.frame(&curves))?;
         match (self.quantity, self.base()) {
-            (Quantity::EvalLoss, Some(base)) => panel.level(base, Stroke::dashed(GREY, 3))?,
-            (Quantity::EvalLoss, None) => {}
+            (Quantity::EvalLoss | Quantity::Score, Some(base)) => {
+                panel.level(base, Stroke::dashed(GREY, 3))?;
+            }
+            (Quantity::EvalLoss | Quantity::Score, None) => {}
             (Quantity::Gap, _) => panel.level(0.0, Stroke::solid(GREY, 2))?,
         }
         if curves.is_empty() {

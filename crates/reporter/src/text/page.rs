@@ -102,6 +102,11 @@ pub const LABELS: &[(&str, &str, &str)] = &[
         "curves are thinned to keep the page small",
         "đường cong được lược bớt cho trang nhẹ",
     ),
+    ("all_runs", "all runs", "mọi lượt"),
+    ("answers", "Answers to validation rows", "Câu trả lời trên dữ liệu validation"),
+    ("reference", "reference", "đáp án"),
+    ("last_evaluation", "last evaluation", "lần đánh giá cuối"),
+    ("find_answers", "Find in answers", "Tìm trong câu trả lời"),
     ("yaml", "in the sweep file", "trong tệp sweep"),
     ("theme", "dark or light", "tối hoặc sáng"),
 ];

@@ -74,6 +74,26 @@ texts! {
         "Chỉ với các seed này, trên dữ liệu như thế này, sẽ có {0} cấu hình ngang nhau; phần còn lại là do seed.";
     BestSoFar: "Configurations that have ended: {0}; of these trial {1} has the lowest validation loss. Runs that have not ended are not compared.",
         "Số cấu hình đã kết thúc: {0}; trong đó lượt {1} có validation loss thấp nhất. Các lượt chưa kết thúc chưa được so sánh.";
+    BestScoreSoFar: "Configurations that have ended: {0}; of these trial {1} has the best {2}. Runs that have not ended are not compared.",
+        "Số cấu hình đã kết thúc: {0}; trong đó lượt {1} có {2} tốt nhất. Các lượt chưa kết thúc chưa được so sánh.";
+    ScoreOfChoice: "Its {0} is {1}{2}; the base model's is {3}.",
+        "{0} của lượt này là {1}{2}; của mô hình gốc là {3}.";
+    ScoreOfChoiceAlone: "Its {0} is {1}{2}.",
+        "{0} của lượt này là {1}{2}.";
+    LossAgrees: "It has the lowest validation loss, too.",
+        "Lượt này cũng có validation loss thấp nhất.";
+    LossDiffers: "By loss alone one would take trial {0} at epoch {1}: its validation loss is {2} lower, its {3} differs by {4}.",
+        "Nếu chỉ xét loss thì chọn lượt {0} tại epoch {1}: validation loss thấp hơn {2}, {3} chênh {4}.";
+    LossDiffersAlone: "By loss alone one would take trial {0} at epoch {1}: its validation loss is {2} lower.",
+        "Nếu chỉ xét loss thì chọn lượt {0} tại epoch {1}: validation loss thấp hơn {2}.";
+    HasBestScore: "is as simple as any and has the best {0}",
+        "đơn giản không kém lượt nào và có {0} tốt nhất";
+    TiedChosenByScore: "{0} of {1} configurations cannot be told apart at the top (95 %); of the closest it {2}. The best {3}, of trial {4}, is better by {5}.",
+        "{0}/{1} cấu hình đầu bảng không phân biệt được với nhau (95 %); trong số gần nhất, lượt này {2}. {3} tốt nhất là của lượt {4}, hơn {5}.";
+    SeedOfScore: "Another seed moves {0} by about {1} (standard deviation), which the comparison includes.",
+        "Seed khác làm {0} lệch khoảng {1} (độ lệch chuẩn); phép so sánh đã tính điều này.";
+    ExpectScore: "As the best of {0} values, {1} is too good by about {2}: expect {3} on new rows.",
+        "Là giá trị tốt nhất trong {0} giá trị nên {1} tốt hơn thực tế khoảng {2}: với dữ liệu mới, dự kiến {3}.";
     Preliminary: "Preliminary: {0} of {1} runs have ended (in training: {2}, waiting: {3}); the rest may change everything below.",
         "Tạm thời: {0}/{1} lượt đã kết thúc (đang chạy: {2}, đang chờ: {3}); các lượt còn lại có thể thay đổi mọi kết luận dưới đây.";
     PreliminaryMoreToCome: "Preliminary: of the runs proposed so far all have ended ({0}), but the sweep has not; more may be proposed.",
@@ -388,6 +408,12 @@ texts! {
         "lượt tốt nhất";
     PlotLeftOut: "; diverged runs are left out",
         "; không vẽ các lượt phân kỳ";
+    PlotAllScores: "{0} of all runs",
+        "{0} của mọi lượt";
+    PlotLowerIsBetter: "{0}; lower is better",
+        "{0}; càng thấp càng tốt";
+    PlotHigherIsBetter: "{0}; higher is better",
+        "{0}; càng cao càng tốt";
     PlotAllRuns: "Validation loss of all runs",
         "Validation loss của mọi lượt";
     PlotAllRunsHint: "{0}; lower is better, an upward turn is overfitting",

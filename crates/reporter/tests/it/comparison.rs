@@ -70,6 +70,7 @@ fn evaluation(examples: &ExampleLosses) -> Evaluation {
         group_nll: Vec::new(),
         train_loss: Some(eval_loss - 0.1),
         retention_loss: None,
+        scores: Vec::new(),
         tokens: 100,
         seconds: 1.0,
     }

@@ -20,6 +20,7 @@ fn curve(losses: &[(f64, f64)]) -> Vec<Evaluation> {
             group_nll: Vec::new(),
             train_loss: Some(train_loss),
             retention_loss: None,
+            scores: Vec::new(),
             tokens: 0,
             seconds: 0.0,
         })

@@ -39,6 +39,7 @@ fn evaluation(epoch: u32, eval_loss: f64) -> Evaluation {
         group_nll: Vec::new(),
         train_loss: Some(1.6 - 0.2 * f64::from(epoch)),
         retention_loss: Some(1.0),
+        scores: Vec::new(),
         tokens: 0,
         seconds: f64::from(epoch),
     }
@@ -203,7 +204,12 @@ fn on_two_forms(stored: &[f64], nf4: &[f64]) -> SweepState {
     let mut state = sweep(&[(on(BaseForm::AsStored), stored), (on(NF4), nf4)]);
     for (quantization, loss) in [(BaseForm::AsStored, 2.0), (NF4, 2.3)] {
         let evaluation = evaluation(0, loss);
-        state.apply(&Event::QuantizedBaseEvaluated { quantization, evaluation, examples: None });
+        state.apply(&Event::QuantizedBaseEvaluated {
+            quantization,
+            evaluation,
+            examples: None,
+            answers: None,
+        });
     }
     state
 }

@@ -77,6 +77,7 @@ fn evaluation() -> impl Strategy<Value = Evaluation> {
                 group_nll,
                 train_loss,
                 retention_loss,
+                scores: Vec::new(),
                 tokens,
                 seconds,
             }
@@ -131,8 +132,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (id(), count(), examples())
             .prop_map(|(trial, step, examples)| Event::ExamplesEvaluated { trial, step, examples }),
         1 => (text(), text(), text()).prop_map(|(name, fingerprint, version)| Event::SweepStarted {
-            name, fingerprint, version,
-        }),
+            name, fingerprint, version, objective: spec::Objective::default() }),
         1 => (id(), text()).prop_map(|(trial, text)| Event::Warned { trial, text }),
         1 => (text(), text(), text()).prop_map(|(worker, cause, log)| Event::WorkerLost {
             worker, cause, log, trials: vec![TrialId(1)],

@@ -13,4 +13,5 @@ mod live;
 mod outputs;
 mod page;
 mod replicated;
+mod scored;
 mod sweeps;

@@ -105,6 +105,7 @@ impl Set {
             group_nll: Vec::new(),
             train_loss: Some(self.loss(nll, rows) - 0.1),
             retention_loss: None,
+            scores: Vec::new(),
             tokens: 100,
             seconds: 1.0,
         };

@@ -38,6 +38,7 @@ pub fn base() -> Evaluation {
         group_nll: Vec::new(),
         train_loss: Some(BASE_LOSS + 0.02),
         retention_loss: Some(1.4),
+        scores: Vec::new(),
         tokens: 0,
         seconds: 0.0,
     }
@@ -74,6 +75,7 @@ fn losses(trial: u32, config: &TrialConfig, step: u32) -> Evaluation {
                 + 0.5 * jitter,
         ),
         retention_loss: Some(1.4 + 0.12 * (1.0 + speed * epoch).ln()),
+        scores: Vec::new(),
         tokens: u64::from(step) * 8 * 96,
         seconds: 0.21 * f64::from(step),
     }
@@ -137,6 +139,7 @@ pub fn sweep(name: &str, configs: &[TrialConfig]) -> SweepState {
             name: name.to_owned(),
             fingerprint: "f00d".to_owned(),
             version: "0.1.0".to_owned(),
+            objective: spec::Objective::default(),
         },
         Event::BaseEvaluated { evaluation: base() },
     ];

@@ -11,7 +11,22 @@ pub(crate) const RANK_LADDER: &[&str] =
     &names::<{ sections::RANK_LADDER.len() }>(sections::RANK_LADDER);
 pub(crate) const REPLICATES: &[&str] =
     &names::<{ sections::REPLICATES.len() }>(sections::REPLICATES);
-pub(crate) const METRIC: &[&str] = &names::<{ sections::METRIC.len() }>(sections::METRIC);
+pub(crate) const METRIC: &[&str] = &[
+    "name",
+    "goal",
+    "target",
+    "measure",
+    "examples",
+    "every",
+    "max_new_tokens",
+    "stop",
+    "normalise",
+    "pattern",
+    "tolerance",
+    "fields",
+    "command",
+];
+pub(crate) const MEASURE: &[&str] = &names::<{ sections::SCORE.len() }>(sections::SCORE);
 pub(crate) const DATA: &[&str] = &names::<{ sections::DATA.len() }>(sections::DATA);
 pub(crate) const VALIDATION: &[&str] =
     &names::<{ sections::VALIDATION.len() }>(sections::VALIDATION);
@@ -77,6 +92,24 @@ const ALIASES: &[(&str, &str)] = &[
     ("micro_batch", "micro_batch_size"),
     ("output_dir", "name"),
     ("run_name", "name"),
+    ("loss", "eval_loss"),
+    ("val_loss", "eval_loss"),
+    ("validation_loss", "eval_loss"),
+    ("eval/loss", "eval_loss"),
+    ("em", "exact_match"),
+    ("accuracy", "exact_match"),
+    ("f1", "token_f1"),
+    ("rouge", "rouge_l"),
+    ("rougel", "rouge_l"),
+    ("gsm8k", "number_match"),
+    ("metric_name", "name"),
+    ("direction", "goal"),
+    ("mode", "goal"),
+    ("normalize", "normalise"),
+    ("regex", "pattern"),
+    ("stop_strings", "stop"),
+    ("generation_max_length", "max_new_tokens"),
+    ("max_tokens", "max_new_tokens"),
     ("max_trials", "run_cap"),
     ("n_trials", "run_cap"),
     ("num_trials", "run_cap"),

@@ -8,6 +8,7 @@ mod early_terminate;
 mod executor;
 mod findings;
 mod keys;
+mod metric;
 mod parameters;
 mod scalar;
 mod schema;
@@ -22,6 +23,7 @@ mod words;
 mod yaml;
 
 pub(crate) use findings::{At, Findings};
+pub(crate) use metric::{MetricFile, unknown as unknown_metric};
 pub(crate) use parameters::ParametersFile;
 pub use schema::{SCHEMA_FILE, schema};
 pub(crate) use settings::{DataFile, ValidationFile};

@@ -58,7 +58,12 @@ impl<'a> Section<'a> {
 
     /// The value of a key that is given and not empty.
     pub fn get(&self, key: &str) -> Option<&'a Node> {
-        self.entry(key).map(|(_, node)| node).filter(|node| node.value != Value::Null)
+        self.given(key).map(|(_, node)| node)
+    }
+
+    /// A key that is given and not empty, with its value.
+    pub fn given(&self, key: &str) -> Option<(&'a Key, &'a Node)> {
+        self.entry(key).filter(|(_, node)| node.value != Value::Null)
     }
 
     /// A key that stands here, with its value, even an empty one.

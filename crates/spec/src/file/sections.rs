@@ -106,7 +106,10 @@ pub(crate) const TOP: &[Setting] = &[
     setting("method", Takes::Word(|| words::available(words::METHODS))),
     setting("bayes", Takes::Section(&optional(&[BAYES]))),
     setting("rank_ladder", Takes::Section(&optional(&[RANK_LADDER]))),
-    setting("metric", Takes::Section(&optional(&[METRIC]))),
+    setting(
+        "metric",
+        Takes::AnyOf(&[Takes::Word(words::metrics), Takes::Section(&optional(&[METRIC, SCORE]))]),
+    ),
     setting("parameters", Takes::Parameters),
     setting("early_terminate", Takes::Section(&EARLY_TERMINATE_KEYS)),
     setting("run_cap", whole(1)),
@@ -144,10 +147,42 @@ pub(crate) const RANK_LADDER: &[Setting] =
 pub(crate) const REPLICATES: &[Setting] = &[setting("seeds", whole(1)), setting("top", whole(1))];
 
 pub(crate) const METRIC: &[Setting] = &[
-    setting("name", Takes::Word(|| words::available(words::METRICS))),
-    setting("goal", Takes::Word(|| words::available(words::GOALS))),
-    setting("target", Takes::Number(Limits::above(0.0))),
+    setting("goal", Takes::Word(|| words::all(words::GOALS))),
+    setting("target", Takes::Number(Limits::ANY)),
+    setting(
+        "measure",
+        Takes::AnyOf(&[
+            Takes::Word(words::metrics),
+            MEASURED,
+            Takes::List(&Takes::AnyOf(&[Takes::Word(words::metrics), MEASURED]), Elements::Any),
+        ]),
+    ),
+    setting("examples", whole(1)),
+    setting("every", Takes::Word(|| words::all(words::EVERY))),
+    setting("max_new_tokens", whole(1)),
+    setting("stop", TEXTS),
 ];
+
+/// The keys of `metric` that say how an answer is scored; those of `metric.measure`.
+pub(crate) const SCORE: &[Setting] = &[
+    setting("name", Takes::TextPattern("^[A-Za-z_][A-Za-z0-9_./-]{0,63}$")),
+    setting(
+        "normalise",
+        Takes::AnyOf(&[
+            Takes::Word(|| words::all(words::NORMALISERS)),
+            Takes::List(&Takes::Word(|| words::all(words::IGNORED)), Elements::Any),
+        ]),
+    ),
+    setting("pattern", Takes::Text),
+    setting("tolerance", Takes::Number(Limits::from(0.0))),
+    setting("fields", TEXTS),
+    setting("command", Takes::TextPattern(r"\S")),
+];
+
+const MEASURED: Takes = Takes::Section(&Keys { required: &["name"], ..optional(&[SCORE]) });
+
+/// A text that is not empty, or a list of them.
+const TEXTS: Takes = Takes::AnyOf(&[Takes::Path, Takes::List(&Takes::Path, Elements::Any)]);
 
 pub(crate) const DATA: &[Setting] = &[
     setting("train", Takes::Path),
@@ -462,7 +497,8 @@ pub(crate) fn find(section: &str, key: &str) -> Option<&'static Setting> {
         "bayes" => &[BAYES],
         "rank_ladder" => &[RANK_LADDER],
         "replicates" => &[REPLICATES],
-        "metric" => &[METRIC],
+        "metric" => &[METRIC, SCORE],
+        "metric.measure" => &[SCORE],
         "data" => &[DATA],
         "data.validation" => &[VALIDATION],
         "train" => &[TRAIN],

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::early_terminate::{self, EarlyTerminateFile};
 use super::findings::{At, Findings};
 use super::keys;
+use super::metric::MetricFile;
 use super::parameters::ParametersFile;
 use super::scalar;
 use super::section::Section;
@@ -18,7 +19,7 @@ use crate::mistake::Mistake;
 use crate::settings::{
     BayesSettings, ExecutorSettings, RankLadderSettings, Replicates, ReportSettings, TrainSettings,
 };
-use crate::sweep::{Goal, Method, Metric, MetricName};
+use crate::sweep::Method;
 use crate::variant::LoraVariant;
 
 /// A sweep file as written: sections read and their values checked one by one; paths not looked
@@ -30,7 +31,7 @@ pub(crate) struct SweepFile {
     pub method: Option<At<Method>>,
     pub bayes: BayesSettings,
     pub rank_ladder: RankLadderSettings,
-    pub metric: Option<Metric>,
+    pub metric: Option<MetricFile>,
     pub parameters: ParametersFile,
     /// The key `parameters`, for mistakes of the whole space.
     pub parameters_place: Place,
@@ -93,8 +94,8 @@ impl SweepFile {
                 .and_then(|node| settings::rank_ladder(node, findings))
                 .unwrap_or_default(),
             metric: match top.get("metric") {
-                Some(node) => read_metric(node, findings),
-                None => Some(DEFAULT_METRIC),
+                Some(node) => MetricFile::read(node, findings),
+                None => Some(MetricFile::default()),
             },
             parameters: match &train {
                 Some(train) => {
@@ -147,27 +148,4 @@ fn read_method(node: &Node, findings: &mut Findings) -> Option<At<Method>> {
             },
         ),
     }
-}
-
-const DEFAULT_METRIC: Metric =
-    Metric { name: MetricName::EvalLoss, goal: Goal::Minimize, target: None };
-
-fn read_metric(node: &Node, findings: &mut Findings) -> Option<Metric> {
-    let section = Section::open("metric", node, keys::METRIC, findings)?;
-    section.read("name", findings, |what, node, findings| {
-        scalar::word(what, "metric", words::METRICS, node, findings)
-    });
-    section.read("goal", findings, |what, node, findings| {
-        if let Some(goal) = scalar::word(what, "goal", words::GOALS, node, findings)? {
-            return Some(goal);
-        }
-        let mistake = Mistake::NotAvailable {
-            what: "goal",
-            found: node.raw.clone(),
-            instead: "`eval_loss` is a loss, lower is better: write `goal: minimize`",
-        };
-        findings.mistake(node.place, mistake)
-    });
-    let target = section.number("target", findings);
-    Some(Metric { target, ..DEFAULT_METRIC })
 }

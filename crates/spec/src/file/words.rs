@@ -1,10 +1,12 @@
 //! The words that settings take, each with what it means. The reader finds values by them, and the
 //! schema lists them.
 
+use crate::answer_metrics::{Ignored, MeasureEvery, Score};
 use crate::base::Quantization;
 use crate::limits::Limits;
+use crate::metric::Goal;
 use crate::settings::{Dtype, SaveStrategy};
-use crate::sweep::{Goal, Method, MetricName};
+use crate::sweep::Method;
 use crate::variant::InitLoraWeights;
 
 /// Words with their meanings.
@@ -21,12 +23,78 @@ pub(crate) const METHODS: Words<Option<Method>> = &[
     ("hyperband", None),
 ];
 
-/// `metric.name`.
-pub(crate) const METRICS: Words<Option<MetricName>> = &[("eval_loss", Some(MetricName::EvalLoss))];
+/// A metric that is known by name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum MetricWord {
+    EvalLoss,
+    /// A score of answers, with its usual settings.
+    Score(fn() -> Score),
+}
 
-/// `metric.goal`; `None`: known from W&B, but not what a loss is for.
-pub(crate) const GOALS: Words<Option<Goal>> =
-    &[("minimize", Some(Goal::Minimize)), ("maximize", None)];
+/// `metric.name`; those that are not available say what to write.
+pub(crate) const METRICS: Words<Result<MetricWord, &'static str>> = &[
+    ("eval_loss", Ok(MetricWord::EvalLoss)),
+    ("exact_match", Ok(MetricWord::Score(|| Score::ExactMatch { normalise: NOTHING }))),
+    ("contains", Ok(MetricWord::Score(|| Score::Contains { normalise: NOTHING }))),
+    (
+        "regex_match",
+        Ok(MetricWord::Score(|| Score::RegexMatch { pattern: String::new(), normalise: NOTHING })),
+    ),
+    ("number_match", Ok(MetricWord::Score(|| Score::NumberMatch { tolerance: 0.0 }))),
+    ("token_f1", Ok(MetricWord::Score(|| Score::TokenF1 { normalise: Ignored::SQUAD }))),
+    ("rouge_l", Ok(MetricWord::Score(|| Score::RougeL))),
+    ("chrf", Ok(MetricWord::Score(|| Score::Chrf))),
+    ("json_match", Ok(MetricWord::Score(|| Score::JsonMatch { fields: Vec::new() }))),
+    ("tool_call_match", Ok(MetricWord::Score(|| Score::ToolCallMatch))),
+    (
+        "perplexity",
+        Err("use `eval_loss`: perplexity is exp(eval_loss), and orders trials as it does"),
+    ),
+    ("choice_accuracy", Err("use `exact_match` or `regex_match` on what is generated")),
+];
+
+const NOTHING: Ignored =
+    Ignored { case: false, blanks: false, punctuation: false, articles: false };
+
+/// The metric of a name.
+pub(crate) fn metric(name: &str) -> Option<MetricWord> {
+    METRICS.iter().find(|(word, _)| *word == name).and_then(|(_, metric)| metric.ok())
+}
+
+/// The names of the metrics that are available.
+pub(crate) fn metrics() -> Vec<&'static str> {
+    METRICS.iter().filter(|(_, metric)| metric.is_ok()).map(|(word, _)| *word).collect()
+}
+
+/// `metric.goal`.
+pub(crate) const GOALS: Words<Goal> = &[("minimize", Goal::Minimize), ("maximize", Goal::Maximize)];
+
+/// `metric.every`.
+pub(crate) const EVERY: Words<MeasureEvery> = &[
+    ("evaluation", MeasureEvery::Evaluation),
+    ("epoch", MeasureEvery::Epoch),
+    ("best", MeasureEvery::Best),
+];
+
+/// `metric.normalise` as one word.
+pub(crate) const NORMALISERS: Words<Ignored> = &[("none", NOTHING), ("squad", Ignored::SQUAD)];
+
+/// Something that two texts may differ in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Difference {
+    Case,
+    Blanks,
+    Punctuation,
+    Articles,
+}
+
+/// `metric.normalise` as a list.
+pub(crate) const IGNORED: Words<Difference> = &[
+    ("case", Difference::Case),
+    ("blanks", Difference::Blanks),
+    ("punctuation", Difference::Punctuation),
+    ("articles", Difference::Articles),
+];
 
 /// `quantization` at the top level.
 pub(crate) const QUANTIZATIONS: [(&str, Option<Quantization>); Quantization::ALL.len()] = {
@@ -162,6 +230,11 @@ pub(crate) const DISTRIBUTIONS: Words<(DistributionName, bool)> = &[
 /// The words that are available.
 pub(crate) fn available<T>(words: &[(&'static str, Option<T>)]) -> Vec<&'static str> {
     words.iter().filter(|(_, meaning)| meaning.is_some()).map(|(word, _)| *word).collect()
+}
+
+/// The words themselves.
+pub(crate) fn all<T>(words: &[(&'static str, T)]) -> Vec<&'static str> {
+    words.iter().map(|(word, _)| *word).collect()
 }
 
 /// The names of the distributions that fit `which`.

@@ -64,6 +64,7 @@ fn evaluation(step: u32, eval_loss: f64) -> Evaluation {
         group_nll: Vec::new(),
         train_loss: Some(1.5),
         retention_loss: None,
+        scores: Vec::new(),
         tokens: u64::from(step) * 100,
         seconds: f64::from(step),
     }
@@ -182,6 +183,7 @@ fn a_sweep_that_is_launched_again_is_not_finished() {
         name: "x".to_owned(),
         fingerprint: "f".to_owned(),
         version: "0".to_owned(),
+        objective: spec::Objective::default(),
     };
     let mut state = SweepState::from_events(&[launch.clone(), Event::SweepFinished]);
     assert!(state.finished);
@@ -321,6 +323,7 @@ fn spans_begin_with_a_start_and_end_with_the_last_word_of_the_trial() {
         name: "x".to_owned(),
         fingerprint: "f".to_owned(),
         version: "1".to_owned(),
+        objective: spec::Objective::default(),
     };
     let saved = |trial| Event::Checkpointed { trial: TrialId(trial), step: 3 };
     let events = [

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use spec::{
-    BaseForm, Brackets, CommandValue, DeviceChoice, EarlyTerminate, ExecutorKind, InitLoraWeights,
-    LrScheduler, Method, Parameter, PathKind, Quantization, Shape, SlurmSettings, Sweep,
-    TargetModule, TrialConfig, ValidationSource, example, resolve,
+    BaseForm, Brackets, CommandValue, DeviceChoice, EarlyTerminate, ExecutorKind, Goal, Ignored,
+    InitLoraWeights, LrScheduler, MeasureEvery, Method, Parameter, PathKind, Quantization, Score,
+    Shape, SlurmSettings, Sweep, TargetModule, TrialConfig, ValidationSource, example, resolve,
 };
 
 const HEAD: &str = "method: random\nrun_cap: 9\nmodel: base\ndata: {train: rows.jsonl}\n";
@@ -84,6 +84,58 @@ fn what_the_example_has_in_comments_is_valid_too() {
     assert_eq!(sweep.base.quantization, Some(Quantization::Nf4));
     assert!(sweep.train.eval.eval_steps.is_some() && sweep.train.eval.train_subset.is_some());
     assert!(sweep.train.micro_batch_size.is_some() && sweep.executor.max_packed.is_some());
+}
+
+#[test]
+fn a_metric_is_a_name_or_a_section_and_has_a_goal_of_its_own() {
+    let metric = |lines: &str| with_parameters(&format!("  rank: 8\n{lines}")).metric;
+    let by_loss = metric("");
+    assert_eq!((by_loss.name.as_str(), by_loss.goal), ("eval_loss", Goal::Minimize));
+    assert_eq!(by_loss, metric("metric: eval_loss\n"));
+    // What is in the fingerprints of sweeps of earlier versions.
+    let written = serde_json::to_value(&by_loss).expect("plain data");
+    let before = serde_json::json!({"name": "eval_loss", "goal": "minimize", "target": null});
+    assert_eq!(written, before);
+
+    for name in spec::SCORES.iter().filter(|name| **name != "regex_match") {
+        let short = metric(&format!("metric: {name}\n"));
+        assert_eq!((short.name.as_str(), short.goal), (*name, Goal::Maximize));
+        assert_eq!(short, metric(&format!("metric: {{name: {name}, goal: maximize}}\n")));
+    }
+    let answers = metric(
+        "metric:\n  name: regex_match\n  pattern: '(\\d+)'\n  normalise: [case, articles]\n  \
+         measure: [exact_match, {name: number_match, tolerance: 0.5}, {name: mine, command: judge}]\n  \
+         examples: 60\n  every: best\n  max_new_tokens: 9\n  stop: [\"\\n\", x]\n",
+    )
+    .answers
+    .expect("it measures answers");
+    let names: Vec<&str> = answers.scores.iter().map(|score| score.name.as_str()).collect();
+    assert_eq!(names, ["regex_match", "exact_match", "number_match", "mine"]);
+    let normalise = Ignored { case: true, articles: true, ..Ignored::default() };
+    assert_eq!(answers.scores[0].score, Score::RegexMatch { pattern: "(\\d+)".into(), normalise });
+    assert_eq!(answers.scores[2].score, Score::NumberMatch { tolerance: 0.5 });
+    assert_eq!(answers.judges().collect::<Vec<_>>(), [("mine", "judge")]);
+    assert_eq!((answers.examples, answers.every), (60, MeasureEvery::Best));
+    assert_eq!((answers.max_new_tokens, answers.stop), (9, vec!["\n".to_owned(), "x".to_owned()]));
+}
+
+#[test]
+fn a_metric_beside_the_loss_does_not_choose() {
+    let sweep = with_parameters("  rank: 8\nmetric: {measure: exact_match}\n");
+    assert!(sweep.metric.objective().is_loss());
+    assert_eq!(sweep.metric.answers.expect("it is measured").scores.len(), 1);
+}
+
+#[test]
+fn whoever_trains_elsewhere_has_metrics_of_any_name() {
+    for executor in ["{type: external}", "{type: command, command: \"train {{rank}}\"}"] {
+        let sweep = with_parameters(&format!(
+            "  rank: 8\nmetric: {{name: bleu/4, goal: maximize, target: -2}}\nexecutor: {executor}\n"
+        ));
+        let objective = sweep.metric.objective();
+        assert_eq!((objective.metric.as_str(), objective.goal), ("bleu/4", Goal::Maximize));
+        assert_eq!((sweep.metric.target, sweep.metric.answers), (Some(-2.0), None));
+    }
 }
 
 #[test]

@@ -4,6 +4,15 @@ use std::ops::Range;
 
 use crate::adapter::AdapterLayout;
 
+/// An adapter that somebody holds, to be used for a while.
+#[derive(Debug)]
+pub struct AttachedAdapter<'a, T> {
+    /// Where its matrices lie.
+    pub layout: &'a AdapterLayout,
+    /// Their values, `[1, layout.len]`.
+    pub params: &'a T,
+}
+
 /// A slot's adapter over its rows of a step.
 #[derive(Debug)]
 pub struct ActiveAdapter<'a, T> {

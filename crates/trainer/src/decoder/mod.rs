@@ -16,6 +16,6 @@ pub(crate) mod shares;
 mod step;
 
 pub use crate::backend::Rows;
-pub use adapters::{ActiveAdapter, SlotDropout};
+pub use adapters::{ActiveAdapter, AttachedAdapter, SlotDropout};
 pub use pass::Decoder;
 pub use past::Past;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use spec::{BaseForm, BaseSettings, Evaluation, ExampleLosses};
 
 use super::evaluate::Losses;
+use super::scoring::Written;
 use crate::backend::Backend;
 use crate::decoder::Decoder;
 use crate::error::{Result, TrainerError};
@@ -28,7 +29,7 @@ pub struct Base<B: Backend> {
     /// The frozen model.
     pub decoder: Decoder<B>,
     /// Its own losses, once computed.
-    evaluated: Option<(Evaluation, ExampleLosses)>,
+    evaluated: Option<(Evaluation, ExampleLosses, Option<Written>)>,
 }
 
 impl<B: Backend> Base<B> {
@@ -77,18 +78,19 @@ impl<B: Backend> Bases<B> {
         &self.loaded[0].decoder.model.config
     }
 
-    /// The losses of the untouched model at a place; `measure` computes them, once.
+    /// The losses of the untouched model at a place, and what it answers where answers are scored;
+    /// `measure` computes them, once.
     pub fn evaluate(
         &mut self,
         place: usize,
-        measure: impl FnOnce(&Decoder<B>) -> Result<Vec<Losses>>,
+        measure: impl FnOnce(&Decoder<B>) -> Result<(Vec<Losses>, Option<Written>)>,
     ) -> Result<Evaluation> {
         let base = &mut self.loaded[place];
-        if let Some((evaluation, _)) = &base.evaluated {
+        if let Some((evaluation, ..)) = &base.evaluated {
             return Ok(evaluation.clone());
         }
         let started = Instant::now();
-        let losses = measure(&base.decoder)?;
+        let (losses, written) = measure(&base.decoder)?;
         let Some(losses) = losses.first().filter(|l| l.are_finite()) else {
             return Err(TrainerError::Weights {
                 path: self.model_dir.clone(),
@@ -98,14 +100,20 @@ impl<B: Backend> Bases<B> {
             });
         };
         let mut evaluation = losses.evaluation(None);
+        evaluation.scores = written.as_ref().map(|written| written.means(None)).unwrap_or_default();
         evaluation.seconds = started.elapsed().as_secs_f64();
-        base.evaluated = Some((evaluation.clone(), losses.examples()));
+        base.evaluated = Some((evaluation.clone(), losses.examples(), written));
         Ok(evaluation)
     }
 
     /// The losses of the single validation examples of a form that was evaluated.
     pub fn examples(&self, form: Option<BaseForm>) -> Option<ExampleLosses> {
         let base = &self.loaded[self.find(form)?];
-        base.evaluated.as_ref().map(|(_, examples)| examples.clone())
+        base.evaluated.as_ref().map(|(_, examples, _)| examples.clone())
+    }
+
+    /// What a form that was evaluated answered.
+    pub fn written(&self, form: Option<BaseForm>) -> Option<&Written> {
+        self.loaded[self.find(form)?].evaluated.as_ref()?.2.as_ref()
     }
 }

@@ -10,7 +10,8 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use spec::{Evaluation, TrainSettings, Trial};
 
-use super::slot::{Best, Slot};
+use super::scoring::Written;
+use super::slot::{Best, Lowest, Slot};
 use crate::backend::Backend;
 use crate::error::{Result, TrainerError};
 use crate::format::write_tensors;
@@ -27,6 +28,14 @@ struct Scalars {
     seconds: f64,
     recent_losses: Vec<f64>,
     best: Option<Evaluation>,
+    /// The lowest validation loss, where that is not the best evaluation's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lowest: Option<f64>,
+    /// What was answered at the best evaluation and at the last one, where answers are scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    best_written: Option<Written>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_written: Option<Written>,
 }
 
 /// Bytes of the scalars and of the tensors' names, at most but for long lists in a trial's settings.
@@ -37,11 +46,16 @@ const HEADER_BYTES: u64 = 16 << 10;
 /// example's loss.
 pub fn size(values: usize, validation_examples: usize) -> u64 {
     let floats = 4 * values as u64 * size_of::<f32>() as u64;
-    floats + validation_examples as u64 * size_of::<f64>() as u64 + HEADER_BYTES
+    // The losses of the best and of the lowest evaluation.
+    floats + 2 * validation_examples as u64 * size_of::<f64>() as u64 + HEADER_BYTES
 }
 
 /// Writes the slot's state.
 pub fn save<B: Backend>(backend: &B, slot: &Slot<B>, path: &Path) -> Result<()> {
+    let best = slot.best.as_ref();
+    let is_best =
+        |lowest: &&Lowest| best.is_some_and(|best| best.evaluation.eval_loss <= lowest.eval_loss);
+    let lowest = slot.lowest.as_ref().filter(|lowest| !is_best(lowest));
     let scalars = Scalars {
         trial: slot.trial.clone(),
         total_steps: slot.schedule.total_steps,
@@ -49,7 +63,10 @@ pub fn save<B: Backend>(backend: &B, slot: &Slot<B>, path: &Path) -> Result<()> 
         tokens: slot.tokens_of_completed_steps(),
         seconds: slot.seconds,
         recent_losses: slot.health.recent(),
-        best: slot.best.as_ref().map(|b| b.evaluation.clone()),
+        best: best.map(|b| b.evaluation.clone()),
+        lowest: lowest.map(|lowest| lowest.eval_loss),
+        best_written: best.and_then(|best| best.written.clone()),
+        last_written: slot.last_written.clone(),
     };
     let states = [
         ("params", backend.values(&slot.params)?),
@@ -64,6 +81,9 @@ pub fn save<B: Backend>(backend: &B, slot: &Slot<B>, path: &Path) -> Result<()> 
         let (values, nll) = (&best.values, &best.nll);
         tensors.push(("best_params", Dtype::F32, values.len(), bytemuck::cast_slice(values)));
         tensors.push(("best_validation_nll", Dtype::F64, nll.len(), bytemuck::cast_slice(nll)));
+    }
+    if let Some(Lowest { nll, .. }) = lowest {
+        tensors.push(("lowest_validation_nll", Dtype::F64, nll.len(), bytemuck::cast_slice(nll)));
     }
     let damaged = |message: String| TrainerError::Checkpoint { path: path.to_path_buf(), message };
     let views = tensors
@@ -151,18 +171,28 @@ pub fn restore<B: Backend>(
     slot.params = backend.tensor(&floats("params")?, 1, len)?;
     slot.first_moment = backend.tensor(&floats("first_moment")?, 1, len)?;
     slot.second_moment = backend.tensor(&floats("second_moment")?, 1, len)?;
+    let losses = |name: &str| -> Result<Vec<f64>> {
+        let view = tensors.tensor(name).map_err(|e| damaged(format!("`{name}`: {e}")))?;
+        if view.dtype() != Dtype::F64 || view.shape().len() != 1 {
+            return Err(damaged(format!("`{name}` is no list of losses in f64")));
+        }
+        let (values, _) = view.data().as_chunks::<8>();
+        Ok(values.iter().map(|b| f64::from_le_bytes(*b)).collect())
+    };
     slot.best = match scalars.best {
         None => None,
         Some(evaluation) => {
-            let name = "best_validation_nll";
-            let view = tensors.tensor(name).map_err(|e| damaged(format!("`{name}`: {e}")))?;
-            if view.dtype() != Dtype::F64 || view.shape().len() != 1 {
-                return Err(damaged(format!("`{name}` is no list of losses in f64")));
-            }
-            let (values, _) = view.data().as_chunks::<8>();
-            let nll = values.iter().map(|b| f64::from_le_bytes(*b)).collect();
-            Some(Best { evaluation, values: floats("best_params")?, nll })
+            let (values, nll) = (floats("best_params")?, losses("best_validation_nll")?);
+            Some(Best { evaluation, values, nll, written: scalars.best_written })
         }
+    };
+    slot.last_written = scalars.last_written;
+    slot.lowest = match (scalars.lowest, &slot.best) {
+        (Some(eval_loss), _) => Some(Lowest { eval_loss, nll: losses("lowest_validation_nll")? }),
+        (None, Some(Best { evaluation, nll, .. })) => {
+            Some(Lowest { eval_loss: evaluation.eval_loss, nll: nll.clone() })
+        }
+        (None, None) => None,
     };
     slot.health.restore(scalars.recent_losses);
     (slot.step, slot.tokens, slot.seconds) = (scalars.step, scalars.tokens, scalars.seconds);

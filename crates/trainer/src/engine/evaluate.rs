@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use spec::{Evaluation, ExampleLosses};
 
-use super::losses::{self, AttachedAdapter, ExampleLoss};
+use super::losses::{self, ExampleLoss};
 use super::order::train_subset;
 use super::sets::TrainingSets;
-use super::slot::{Best, Slot};
+use super::slot::{Lowest, Slot};
 use crate::backend::Backend;
 use crate::decoder::Decoder;
 use crate::error::Result;
@@ -58,10 +58,7 @@ impl EvalSets {
         slots: &[&Slot<B>],
         tokens_per_pass: usize,
     ) -> Result<Vec<Losses>> {
-        let attached: Vec<_> = slots
-            .iter()
-            .map(|slot| AttachedAdapter { layout: &slot.layout, params: &slot.params })
-            .collect();
+        let attached: Vec<_> = slots.iter().map(|slot| slot.attached()).collect();
         let found = losses::of_examples(decoder, &self.examples, &attached, tokens_per_pass)?;
         Ok(found.into_iter().map(|losses| self.summarise(&losses)).collect())
     }
@@ -102,11 +99,11 @@ impl Losses {
         groups.into_iter().map(|nll| four_digits(nll) as f32).collect()
     }
 
-    /// The losses as an evaluation; `best` is the run's best so far.
-    pub fn evaluation(&self, best: Option<&Best>) -> Evaluation {
-        let rise_stderr = best.map(|best| {
-            let rise = self.eval_loss - best.evaluation.eval_loss;
-            let pairs = self.validation.iter().zip(&best.nll);
+    /// The losses as an evaluation; `lowest` is the run's lowest one so far.
+    pub fn evaluation(&self, lowest: Option<&Lowest>) -> Evaluation {
+        let rise_stderr = lowest.map(|lowest| {
+            let rise = self.eval_loss - lowest.eval_loss;
+            let pairs = self.validation.iter().zip(&lowest.nll);
             let rests = pairs.map(|((nll, t), before)| nll - before - rise * *t as f64);
             losses::standard_error(&self.validation, rests)
         });
@@ -119,6 +116,7 @@ impl Losses {
             group_nll: self.group_nll(),
             train_loss: Some(self.train_loss),
             retention_loss: self.retention_loss,
+            scores: Vec::new(),
             tokens: 0,
             seconds: 0.0,
         }

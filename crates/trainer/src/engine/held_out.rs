@@ -4,9 +4,10 @@ use std::path::Path;
 
 use spec::{BaseForm, TestEvaluation};
 
-use super::losses::{self, AttachedAdapter};
+use super::losses;
 use super::packed::Packed;
 use crate::backend::Backend;
+use crate::decoder::AttachedAdapter;
 use crate::error::{Result, TrainerError};
 use crate::{peft, plan};
 

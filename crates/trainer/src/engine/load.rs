@@ -5,6 +5,7 @@ use std::path::Path;
 use spec::{BaseSettings, ExecutorSettings, TrainSettings, Trainer};
 
 use super::packed::Packed;
+use super::scoring::Scoring;
 use super::sets::TrainingSets;
 use crate::backend::cpu::Cpu;
 use crate::backend::cuda::Cuda;
@@ -31,6 +32,19 @@ pub fn load(
     executor: &ExecutorSettings,
     packing: Packing,
 ) -> Result<Loaded> {
+    load_scored(model_dir, base, data, train, executor, packing, None)
+}
+
+/// The same; where there is `scoring`, answers are written and scored at evaluations.
+pub fn load_scored(
+    model_dir: &Path,
+    base: &BaseSettings,
+    data: impl Into<TrainingSets>,
+    train: &TrainSettings,
+    executor: &ExecutorSettings,
+    packing: Packing,
+    scoring: Option<Scoring>,
+) -> Result<Loaded> {
     let data = data.into();
     let (device, mut device_note) = device::select(executor.device, train.dtype)?;
     let trainer: Box<dyn Trainer> = match device {
@@ -39,12 +53,14 @@ pub fn load(
             let room = memory::available(executor.memory_limit);
             let room = room.map_or(usize::MAX, |bytes| bytes as usize);
             let backend = Cpu::<f32>::with_limit(room);
-            Box::new(Packed::load(backend, model_dir, base, data, train, packing)?)
+            let engine = Packed::load(backend, model_dir, base, data, train, packing)?;
+            Box::new(engine.with_scoring(scoring))
         }
         Device::Cuda { index, numbers } => {
             let backend = Cuda::new(index, numbers, usize::MAX)?;
             device_note = device_note.or_else(|| backend.note());
-            Box::new(Packed::load(backend, model_dir, base, data, train, packing)?)
+            let engine = Packed::load(backend, model_dir, base, data, train, packing)?;
+            Box::new(engine.with_scoring(scoring))
         }
     };
     Ok(Loaded { trainer, device_note })

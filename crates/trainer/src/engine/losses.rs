@@ -1,22 +1,12 @@
 //! Losses of single examples, in evaluation mode, under several adapters at once.
 
-use crate::adapter::AdapterLayout;
 use crate::backend::Backend;
-use crate::decoder::{ActiveAdapter, Decoder, Rows};
+use crate::decoder::{ActiveAdapter, AttachedAdapter, Decoder, Rows};
 use crate::error::Result;
 use data::Example;
 
 /// An example's summed negative log-likelihood in nats, and its number of target tokens.
 pub type ExampleLoss = (f64, usize);
-
-/// An adapter to evaluate with.
-#[derive(Debug)]
-pub struct AttachedAdapter<'a, T> {
-    /// Where its matrices lie.
-    pub layout: &'a AdapterLayout,
-    /// Their values, `[1, layout.len]`.
-    pub params: &'a T,
-}
 
 /// The losses of all examples under each adapter; without adapters, those of the base model alone.
 /// About `tokens_per_pass` tokens are computed at a time.

@@ -9,11 +9,13 @@ mod load;
 mod losses;
 mod order;
 mod packed;
+mod scoring;
 mod sets;
 mod slot;
 mod trainer;
 
 pub use checkpoint::size as checkpoint_bytes;
-pub use load::{Loaded, load};
+pub use load::{Loaded, load, load_scored};
 pub use packed::Packed;
+pub use scoring::{NamedScorer, Question, Scoring};
 pub use sets::TrainingSets;

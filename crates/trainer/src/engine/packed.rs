@@ -4,12 +4,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use spec::{BaseForm, BaseSettings, Evaluation, Event, Outcome, TrainSettings, Trial, TrialId};
+use spec::{
+    BaseForm, BaseSettings, Evaluation, Event, Objective, Outcome, TrainSettings, Trial, TrialId,
+};
 
 use super::bases::Bases;
 use super::checkpoint;
 use super::evaluate::{EvalSets, Losses};
 use super::health::Health;
+use super::scoring::{Scoring, Written};
 use super::sets::TrainingSets;
 use super::slot::Slot;
 use crate::adapter::{AdapterLayout, LoraShape};
@@ -28,6 +31,8 @@ pub struct Packed<B: Backend> {
     pub(super) sets: EvalSets,
     settings: TrainSettings,
     pub(super) packing: Packing,
+    /// What is measured of answers, if anything is.
+    pub(super) scoring: Option<Scoring>,
     pub(super) slots: Vec<Slot<B>>,
     /// The trial that the next step begins with, as a place in `slots`.
     turn: usize,
@@ -62,9 +67,16 @@ impl<B: Backend> Packed<B> {
             data,
             settings: train.clone(),
             packing: Packing { slots: packing.slots.max(1), ..packing },
+            scoring: None,
             slots: Vec::new(),
             turn: 0,
         })
+    }
+
+    /// The same, with answers written and scored at evaluations.
+    #[must_use]
+    pub fn with_scoring(self, scoring: Option<Scoring>) -> Self {
+        Self { scoring, ..self }
     }
 
     /// The base model's shape.
@@ -86,8 +98,13 @@ impl<B: Backend> Packed<B> {
     /// computed once.
     pub(super) fn base_losses(&mut self, form: Option<BaseForm>) -> Result<Evaluation> {
         let place = self.bases.place(form)?;
-        let (sets, tokens) = (&self.sets, self.packing.tokens_per_step);
-        self.bases.evaluate(place, |decoder| rayon::scope(|_| sets.losses(decoder, &[], tokens)))
+        let (sets, scoring) = (&self.sets, &mut self.scoring);
+        let tokens = self.packing.tokens_per_step;
+        self.bases.evaluate(place, |decoder| {
+            let losses = rayon::scope(|_| sets.losses(decoder, &[], tokens))?;
+            let Some(scoring) = scoring else { return Ok((losses, None)) };
+            Ok((losses, scoring.measure(decoder, &[], tokens)?.pop()))
+        })
     }
 
     /// A slot for a trial, resumed from a checkpoint where there is one.
@@ -124,9 +141,12 @@ impl<B: Backend> Packed<B> {
                 let slots: Vec<&Slot<B>> = due.iter().map(|i| &engine.slots[*i]).collect();
                 engine.losses(&slots)
             })?;
+            let mut written =
+                self.with_less_memory(&mut shrunk, |engine| engine.written(&due, &losses))?;
             let seconds = started.elapsed().as_secs_f64() / due.len() as f64;
-            for (index, losses) in due.into_iter().zip(losses) {
-                self.take_losses(index, &losses, seconds, &mut events[index])?;
+            for (place, (index, losses)) in due.into_iter().zip(losses).enumerate() {
+                let written = written[place].take();
+                self.take_losses(index, &losses, written, seconds, &mut events[index])?;
             }
         }
         Ok(shrunk.into_iter().chain(events.into_iter().flatten()).collect())
@@ -296,12 +316,37 @@ impl<B: Backend> Packed<B> {
         rayon::scope(|_| self.sets.losses(self.bases.decoder(base), slots, tokens))
     }
 
+    /// What the evaluated slots answer, where answers are due.
+    fn written(&mut self, due: &[usize], losses: &[Losses]) -> Result<Vec<Option<Written>>> {
+        let mut written = vec![None; due.len()];
+        let Some(scoring) = &mut self.scoring else { return Ok(written) };
+        let asked: Vec<usize> = (0..due.len())
+            .filter(|&place| {
+                let (slot, losses) = (&self.slots[due[place]], &losses[place]);
+                let evaluation = Evaluation { epoch: slot.epoch(), ..losses.evaluation(None) };
+                let is_lowest = slot.is_lowest(losses.eval_loss);
+                losses.are_finite() && scoring.is_due(&evaluation, is_lowest)
+            })
+            .collect();
+        let Some(&first) = asked.first() else { return Ok(written) };
+        let adapters: Vec<_> =
+            asked.iter().map(|place| self.slots[due[*place]].attached()).collect();
+        let decoder = self.bases.decoder(self.slots[due[first]].base);
+        let answers = scoring.measure(decoder, &adapters, self.packing.tokens_per_step)?;
+        for (place, answers) in asked.into_iter().zip(answers) {
+            let step = self.slots[due[place]].step;
+            written[place] = Some(Written { step, ..answers });
+        }
+        Ok(written)
+    }
+
     /// Takes the losses of a slot's evaluation; it ends when it is complete or when they are no
     /// numbers.
     fn take_losses(
         &mut self,
         index: usize,
         losses: &Losses,
+        written: Option<Written>,
         seconds: f64,
         events: &mut Vec<Event>,
     ) -> Result<()> {
@@ -312,14 +357,19 @@ impl<B: Backend> Packed<B> {
             events.push(slot.end(Outcome::Diverged { step: slot.step, reason }));
             return Ok(());
         }
+        let best = slot.best.as_ref().and_then(|best| best.written.as_ref());
         let evaluation = Evaluation {
             step: slot.step,
             epoch: slot.epoch(),
+            scores: written.as_ref().map(|written| written.means(best)).unwrap_or_default(),
             tokens: slot.tokens,
             seconds: slot.seconds,
-            ..losses.evaluation(slot.best.as_ref())
+            ..losses.evaluation(slot.lowest.as_ref())
         };
-        slot.keep_if_best(self.bases.backend(), &evaluation, losses.validation_nll())?;
+        let usual = Objective::default();
+        let objective = self.scoring.as_ref().map_or(&usual, |scoring| &scoring.objective);
+        let (backend, nll) = (self.bases.backend(), losses.validation_nll());
+        slot.keep_if_best(backend, objective, &evaluation, nll, written)?;
         events.push(Event::Evaluated { trial: slot.trial.id, evaluation });
         if slot.is_complete() {
             events.push(slot.end(Outcome::Completed));

@@ -1,17 +1,29 @@
 //! A slot: one trial's adapter, optimizer state and place in its data.
 
-use spec::{Evaluation, Event, Outcome, TrainPoint, TrainSettings, Trial};
+use std::cmp::Ordering;
+
+use spec::{Evaluation, Event, Objective, Outcome, TrainPoint, TrainSettings, Trial};
 
 use super::health::Health;
 use super::order::epoch_order;
+use super::scoring::Written;
 use crate::adapter::AdapterLayout;
 use crate::backend::{AdamWStep, AdamWUpdate, Backend};
-use crate::decoder::{Decoder, SlotDropout};
+use crate::decoder::{AttachedAdapter, Decoder, SlotDropout};
 use crate::error::Result;
 use crate::schedule::{Schedule, steps_per_epoch};
 use data::{Dataset, Example};
 
-/// The best evaluation so far and the adapter that gave it.
+/// The lowest validation loss so far.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lowest {
+    /// It.
+    pub eval_loss: f64,
+    /// Summed negative log-likelihood of each validation example.
+    pub nll: Vec<f64>,
+}
+
+/// The best evaluation so far by the sweep's metric, and the adapter that gave it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Best {
     /// Its losses.
@@ -20,6 +32,8 @@ pub struct Best {
     pub values: Vec<f32>,
     /// Summed negative log-likelihood of each validation example.
     pub nll: Vec<f64>,
+    /// What it answered then, where answers are scored.
+    pub written: Option<Written>,
 }
 
 /// One trial in training.
@@ -43,6 +57,10 @@ pub struct Slot<B: Backend> {
     pub tokens: u64,
     pub seconds: f64,
     pub best: Option<Best>,
+    /// The lowest validation loss so far, which need not be that of `best`.
+    pub lowest: Option<Lowest>,
+    /// What it answered last, where answers are scored.
+    pub last_written: Option<Written>,
     pub outcome: Option<Outcome>,
     /// It sits the steps out.
     pub held: bool,
@@ -94,6 +112,8 @@ impl<B: Backend> Slot<B> {
             tokens: 0,
             seconds: 0.0,
             best: None,
+            lowest: None,
+            last_written: None,
             outcome: None,
             held: false,
             batch: Batch::default(),
@@ -268,19 +288,38 @@ impl<B: Backend> Slot<B> {
         self.step >= self.schedule.total_steps
     }
 
-    /// Keeps the adapter if this evaluation is the best so far.
+    /// The adapter as it is.
+    pub const fn attached(&self) -> AttachedAdapter<'_, B::Tensor> {
+        AttachedAdapter { layout: &self.layout, params: &self.params }
+    }
+
+    /// Whether a validation loss is the lowest so far.
+    pub fn is_lowest(&self, eval_loss: f64) -> bool {
+        self.lowest.as_ref().is_none_or(|lowest| eval_loss < lowest.eval_loss)
+    }
+
+    /// Keeps the adapter if this evaluation is the best so far by `objective`.
     pub fn keep_if_best(
         &mut self,
         backend: &B,
+        objective: &Objective,
         evaluation: &Evaluation,
         nll: Vec<f64>,
+        written: Option<Written>,
     ) -> Result<()> {
-        let is_better =
-            self.best.as_ref().is_none_or(|b| evaluation.eval_loss < b.evaluation.eval_loss);
+        if self.is_lowest(evaluation.eval_loss) {
+            self.lowest = Some(Lowest { eval_loss: evaluation.eval_loss, nll: nll.clone() });
+        }
+        self.last_written = written.or(self.last_written.take());
+        let is_better = objective.value(evaluation).is_some()
+            && self.best.as_ref().is_none_or(|best| {
+                objective.compare(evaluation, &best.evaluation) == Ordering::Less
+            });
         if is_better {
             let mut values = self.best.take().map(|best| best.values).unwrap_or_default();
             backend.copy_values(&self.params, &mut values)?;
-            self.best = Some(Best { evaluation: evaluation.clone(), values, nll });
+            let written = self.last_written.clone();
+            self.best = Some(Best { evaluation: evaluation.clone(), values, nll, written });
         }
         Ok(())
     }

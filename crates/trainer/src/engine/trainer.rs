@@ -4,11 +4,13 @@ use std::path::Path;
 
 use data::Example;
 use spec::{
-    Admission, BaseForm, Evaluation, Event, ExampleLosses, TestEvaluation, Trainer, Trial, TrialId,
+    Admission, BaseForm, Evaluation, Event, ExampleLosses, ScoredAnswers, TestEvaluation, Trainer,
+    Trial, TrialId,
 };
 
 use super::checkpoint;
 use super::packed::Packed;
+use super::scoring::Scoring;
 use crate::backend::Backend;
 use crate::error::TrainerError;
 use crate::{memory, peft};
@@ -38,6 +40,20 @@ impl<B: Backend> Trainer for Packed<B> {
         let best = self.slot(trial).ok()?.best.as_ref()?;
         let targets = self.data.validation.examples.iter().map(Example::targets);
         Some(ExampleLosses::collect(best.nll.iter().copied().zip(targets)))
+    }
+
+    fn base_answers(&self, form: Option<BaseForm>) -> Option<ScoredAnswers> {
+        let answers = self.bases.written(form)?.answers(None);
+        Some(self.scoring.as_ref()?.with_questions(answers))
+    }
+
+    fn answers(&self, trial: TrialId) -> Option<ScoredAnswers> {
+        let slot = self.slot(trial).ok()?;
+        Some(slot.best.as_ref()?.written.as_ref()?.answers(slot.last_written.as_ref()))
+    }
+
+    fn best_step(&self, trial: TrialId) -> Option<u32> {
+        Some(self.slot(trial).ok()?.best.as_ref()?.evaluation.step)
     }
 
     fn admit(
@@ -94,7 +110,8 @@ impl<B: Backend> Trainer for Packed<B> {
 
     fn checkpoint_bytes(&self, trial: TrialId) -> Option<u64> {
         let values = self.slot(trial).ok()?.layout.len;
-        Some(checkpoint::size(values, self.data.validation.examples.len()))
+        let scored = self.scoring.as_ref().map_or(0, Scoring::checkpoint_bytes);
+        Some(checkpoint::size(values, self.data.validation.examples.len()) + scored)
     }
 
     fn save_best(&self, trial: TrialId, dir: &Path) -> Result<bool, spec::TrainerError> {

@@ -6,9 +6,9 @@ use std::ops::ControlFlow;
 use rayon::prelude::*;
 
 use super::sampling::Picker;
-use super::{Finish, GenerateOptions, Generated, OnProgress, PlacedAdapter, Progress, Prompt};
+use super::{Finish, GenerateOptions, Generated, OnProgress, Progress, Prompt};
 use crate::backend::Backend;
-use crate::decoder::{ActiveAdapter, Decoder, Past, Rows};
+use crate::decoder::{ActiveAdapter, AttachedAdapter, Decoder, Past, Rows};
 use crate::error::Result;
 
 /// A prompt and its answer so far.
@@ -42,7 +42,7 @@ impl<B: Backend> Sequence<B> {
 /// All sequences of a call.
 pub struct Batch<'a, B: Backend> {
     decoder: &'a Decoder<B>,
-    adapters: &'a [PlacedAdapter<B>],
+    adapters: &'a [AttachedAdapter<'a, B::Tensor>],
     options: &'a GenerateOptions,
     waiting: VecDeque<Sequence<B>>,
     /// By adapter, then by prompt.
@@ -55,7 +55,7 @@ pub struct Batch<'a, B: Backend> {
 impl<'a, B: Backend> Batch<'a, B> {
     pub fn new(
         decoder: &'a Decoder<B>,
-        adapters: &'a [PlacedAdapter<B>],
+        adapters: &'a [AttachedAdapter<'a, B::Tensor>],
         prompts: &[Prompt],
         options: &'a GenerateOptions,
     ) -> Self {
@@ -131,7 +131,7 @@ impl<'a, B: Backend> Batch<'a, B> {
                 rows.push_behind(sequence.kept, sequence.pending());
             }
             let Some(place) = same[0].adapter else { continue };
-            let PlacedAdapter { layout, params } = &self.adapters[place];
+            let AttachedAdapter { layout, params } = self.adapters[place];
             adapters.push(ActiveAdapter { layout, params, rows: start..rows.len(), dropout: None });
         }
         let mut past: Vec<&mut Past<B>> =

@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 
 use crate::adapter::AdapterLayout;
 use crate::backend::Backend;
-use crate::decoder::Decoder;
+use crate::decoder::{AttachedAdapter, Decoder};
 use crate::error::Result;
 
 mod batch;
@@ -103,6 +103,13 @@ pub struct PlacedAdapter<B: Backend> {
     pub params: B::Tensor,
 }
 
+impl<B: Backend> PlacedAdapter<B> {
+    /// It, to be used for a while.
+    pub const fn attached(&self) -> AttachedAdapter<'_, B::Tensor> {
+        AttachedAdapter { layout: &self.layout, params: &self.params }
+    }
+}
+
 impl<B: Backend> Decoder<B> {
     /// Writes an answer behind each prompt and returns them in the prompts' order. `on_progress` hears
     /// of each token as it is written.
@@ -112,6 +119,18 @@ impl<B: Backend> Decoder<B> {
     pub fn generate(
         &self,
         adapters: &[PlacedAdapter<B>],
+        prompts: &[Prompt],
+        options: &GenerateOptions,
+        on_progress: OnProgress<'_>,
+    ) -> Result<Vec<Generated>> {
+        let attached: Vec<_> = adapters.iter().map(PlacedAdapter::attached).collect();
+        self.generate_with(&attached, prompts, options, on_progress)
+    }
+
+    /// The same with adapters that somebody else holds.
+    pub(crate) fn generate_with(
+        &self,
+        adapters: &[AttachedAdapter<'_, B::Tensor>],
         prompts: &[Prompt],
         options: &GenerateOptions,
         on_progress: OnProgress<'_>,

@@ -9,6 +9,7 @@ use super::packing::{MOST_SLOTS, Packing, TOKENS_PER_MICRO_BATCH, TOKENS_PER_STE
 use crate::adapter::{AdapterLayout, LoraShape};
 use crate::decoder::shares;
 use crate::error::{Result, TrainerError};
+use crate::generate::GenerateOptions;
 use crate::model::{BaseMemory, BaseStorage, DecoderConfig, NormPlacement};
 use data::{Dataset, Example};
 
@@ -42,6 +43,15 @@ impl Memory {
     }
 }
 
+/// Answers that are written at an evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnswerDemand {
+    /// Prompts of one trial.
+    pub prompts: usize,
+    /// Tokens of a prompt and its answer together, at most.
+    pub tokens: usize,
+}
+
 /// What wants memory.
 #[derive(Debug, Clone, Copy)]
 pub struct Demand<'a> {
@@ -57,6 +67,8 @@ pub struct Demand<'a> {
     pub train_set: &'a Dataset,
     /// Tokens of the sets that one evaluation goes through.
     pub eval_tokens: u64,
+    /// Answers that an evaluation writes, if it does.
+    pub answers: Option<AnswerDemand>,
     /// Settings of all trials.
     pub train: &'a TrainSettings,
 }
@@ -121,6 +133,7 @@ impl Demand<'_> {
         };
         // An evaluation keeps one block's activations at a time, but fills its passes.
         let evaluated = self.evaluated_rows(packing) as u64 * (block + 2 * d + f);
+        let evaluated = evaluated.max(self.written(packing, block + 2 * d + f));
         // The backward pass of the feed-forward network: the gradient that arrives, the product
         // and its gradient, and the largest low-rank gradient. A dropout copies its input.
         let drops = self.trials.iter().any(|t| t.lora_dropout > 0.0);
@@ -132,6 +145,17 @@ impl Demand<'_> {
         let kept_before_it = if packing.recompute { kept } else { kept - block };
         let before_it = rows * (kept_before_it + passing);
         (last.max(before_it).max(evaluated) + logits) * self.on.value_bytes()
+    }
+
+    /// Values while answers are written: the keys and values of all sequences, their logits, and a step
+    /// of one block with so many values a row.
+    fn written(&self, packing: &Packing, of_row: u64) -> u64 {
+        let Some(AnswerDemand { prompts, tokens }) = self.answers else { return 0 };
+        let (c, usual) = (self.config, GenerateOptions::default());
+        let sequences = prompts.saturating_mul(packing.slots).min(usual.sequences) as u64;
+        let kept = 2 * (c.num_hidden_layers * c.attention.kv_columns()) as u64 * tokens as u64;
+        let rows = usual.tokens_per_step.min(packing.tokens_per_step).max(tokens) as u64;
+        sequences * (kept + c.vocab_size as u64) + rows * of_row
     }
 
     /// The part of a step's rows that is not there because sequences that begin alike share their
@@ -284,7 +308,16 @@ mod tests {
         fn demand(&self) -> Demand<'_> {
             let Self { config, trials, train_set, train } = self;
             let base = BaseMemory { bytes: 4 * config.parameters() as u64, decoded: 0, models: 1 };
-            Demand { config, base, on: BaseStorage::Cpu, trials, train_set, eval_tokens: 0, train }
+            Demand {
+                config,
+                base,
+                on: BaseStorage::Cpu,
+                trials,
+                train_set,
+                eval_tokens: 0,
+                answers: None,
+                train,
+            }
         }
 
         fn fit(&self, available: Option<u64>) -> Result<Packing> {
@@ -359,6 +392,22 @@ mod tests {
                 assert!(!packing.recompute);
             }
         }
+    }
+
+    #[test]
+    fn answers_take_memory_as_far_as_they_are_written_together() {
+        let world = World::new(8, 4);
+        let packing = Packing { slots: 2, ..Packing::default() };
+        let of = |prompts, tokens| {
+            let answers = Some(AnswerDemand { prompts, tokens });
+            Demand { answers, ..world.demand() }.memory(&packing).activations
+        };
+        let without = world.demand().memory(&packing).activations;
+        assert_eq!(of(1, 8), without.max(of(1, 8)));
+        // Keys and values of 4 blocks with 32 columns each, and 64 logits, of 2 slots.
+        assert_eq!(of(60, 4000) - of(50, 4000), 2 * 10 * (2 * 4 * 32 * 4000 + 64) * F32);
+        // No more sequences are computed together than these.
+        assert_eq!(of(64, 4000), of(100, 4000));
     }
 
     #[test]

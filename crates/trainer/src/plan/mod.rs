@@ -5,7 +5,7 @@ mod packing;
 mod work;
 
 pub(crate) use memory::WORTH_KEEPING;
-pub use memory::{Demand, Memory};
+pub use memory::{AnswerDemand, Demand, Memory};
 pub use packing::{Packing, TOKENS_PER_MICRO_BATCH, TOKENS_PER_STEP};
 pub use work::{Sets, Work, eval_tokens, steps, tokens_per_example, works};
 

@@ -157,6 +157,7 @@ impl Case {
             train_set: &train_set,
             eval_tokens: 8 * self.tokens as u64,
             train: &train,
+            answers: None,
         };
         let predicted = demand.memory(&self.packing);
         let best_copies = predicted.slots / 5;

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use spec::{
-    Admission, BaseForm, CommandSettings, CommandValue, Evaluation, Event, Sweep, Trainer,
-    TrainerError, Trial, TrialId,
+    Admission, BaseForm, CommandSettings, CommandValue, Evaluation, Event, Objective, Sweep,
+    Trainer, TrainerError, Trial, TrialId,
 };
 use store::SweepFolder;
 use tokio::runtime::{Builder, Runtime};
@@ -99,6 +99,8 @@ type Tag = (TrialId, u64);
 #[derive(Debug)]
 pub struct CommandTrainer {
     settings: CommandSettings,
+    /// What trials are compared by.
+    objective: Objective,
     folder: SweepFolder,
     shared: Values,
     runtime: Runtime,
@@ -135,7 +137,8 @@ impl CommandTrainer {
         let (send, news) = channel(MOST_NEWS);
         let shared = values::shared(sweep)?;
         let running = BTreeMap::new();
-        Ok(Self { settings, folder, shared, runtime, send, news, running, attempts: 0 })
+        let objective = sweep.metric.objective();
+        Ok(Self { settings, objective, folder, shared, runtime, send, news, running, attempts: 0 })
     }
 
     /// The line that the shell will run for `trial` of the sweep whose results will be in
@@ -248,7 +251,7 @@ impl Trainer for CommandTrainer {
         let tag = (TrialId::BASE, self.next_attempt());
         let _note = self.start(&values::fill(&command, &values), &values, tag, &log)?.0;
         let (line, eval_loss) = self.wait_for_loss(tag, &log)?;
-        Ok(line.of_base(eval_loss, begun.elapsed().as_secs_f64()))
+        Ok(line.of_base(&self.objective, eval_loss, begun.elapsed().as_secs_f64()))
     }
 
     fn admit(
@@ -270,7 +273,8 @@ impl Trainer for CommandTrainer {
         let (note, process) = self.start(&line, &values, (trial.id, attempt), &log)?;
         let dir = self.settings.dir.clone();
         let from_step = resume.step;
-        let run = Run::new(trial, attempt, (note, process), log, dir, resume);
+        let run =
+            Run::new(trial, attempt, (note, process), log, dir, resume, self.objective.clone());
         self.running.insert(trial.id, run);
         Ok(Admission::Admitted { from_step, total_steps: 0 })
     }

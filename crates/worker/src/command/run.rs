@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Instant;
 
-use spec::{Event, Outcome, Trial, TrialId};
+use spec::{Event, Objective, Outcome, Trial, TrialId};
 
 use super::left_over::Note;
 use super::process::{self, News, Process};
@@ -51,6 +51,7 @@ impl Run {
         log: PathBuf,
         dir: PathBuf,
         resume: Resume,
+        objective: Objective,
     ) -> Self {
         let Resume { step, checkpoint, evaluations, mut adapters } = resume;
         // A trainer may remove old ones when it writes new ones.
@@ -67,7 +68,7 @@ impl Run {
             log,
             dir,
             begun: Instant::now(),
-            curve: Curve::begun(trial, step, evaluations),
+            curve: Curve::begun(trial, step, evaluations, objective),
             adapters,
             is_unreadable: false,
             is_told: false,
@@ -133,6 +134,7 @@ impl Run {
             .curve
             .take(line, self.begun.elapsed().as_secs_f64())
             .map_err(|why| CommandError::Line { why, line: text.trim().to_owned() })?;
+        events.extend(meant.answers);
         events.extend(meant.point);
         if let Some((evaluation, path)) = meant.adapter {
             let path = self.dir.join(path);

@@ -111,9 +111,9 @@ impl Run<'_> {
     }
 }
 
-/// The paused trials of `state` but the `most` with the lowest losses.
+/// The paused trials of `state` but the `most` best ones.
 fn beyond(most: usize, state: &SweepState) -> Vec<TrialId> {
-    let best = |trial: &TrialState| trial.best().map_or(f64::INFINITY, |best| best.eval_loss);
+    let best = |trial: &TrialState| trial.best_cost().unwrap_or(f64::INFINITY);
     let mut paused: Vec<(f64, TrialId)> = state
         .trials
         .values()

@@ -120,7 +120,7 @@ fn missing_bases(drive: &Drive) -> Vec<Option<BaseForm>> {
 fn is_target_reached(drive: &Drive) -> bool {
     let Some(target) = drive.settings.target else { return false };
     let mut trials = drive.sweep.state.trials.values();
-    trials.any(|trial| trial.best().is_some_and(|best| best.eval_loss <= target))
+    trials.any(|trial| trial.reaches(target))
 }
 
 struct Run<'a> {
@@ -186,9 +186,9 @@ impl<'a> Run<'a> {
     /// Journals the launch, tidies up after an earlier one, and starts workers.
     fn begin(&mut self) -> Result<(), WorkerError> {
         if !is_over(&self.drive) {
-            let Settings { name, fingerprint, .. } = self.drive.settings.clone();
+            let Settings { name, fingerprint, objective, .. } = self.drive.settings.clone();
             let version = env!("CARGO_PKG_VERSION").to_owned();
-            self.record(&[Event::SweepStarted { name, fingerprint, version }])?;
+            self.record(&[Event::SweepStarted { name, fingerprint, version, objective }])?;
         }
         self.adopt_workers()?;
         if self.fleet.workers.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use spec::{BaseForm, ExecutorKind, Sweep, TrainSettings};
+use spec::{BaseForm, ExecutorKind, Objective, Sweep, TrainSettings};
 
 /// What the driver needs to know of the sweep.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,7 +14,9 @@ pub struct Settings {
     /// The forms in which the base model is evaluated, the reference first; none where a command has
     /// nothing that does.
     pub bases: Vec<Option<BaseForm>>,
-    /// A validation loss that ends the sweep when a trial reaches it.
+    /// What trials are compared by.
+    pub objective: Objective,
+    /// A value of the metric that ends the sweep when a trial reaches it.
     pub target: Option<f64>,
     /// What tells which trials share their steps.
     pub train: TrainSettings,
@@ -45,6 +47,7 @@ impl From<&Sweep> for Settings {
                 ExecutorKind::Command(command) if command.base_command.is_none() => Vec::new(),
                 _ => sweep.space.base_forms(),
             },
+            objective: sweep.metric.objective(),
             target: sweep.metric.target,
             train: sweep.train.clone(),
             most_epochs: sweep.space.most_epochs(),

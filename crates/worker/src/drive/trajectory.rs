@@ -5,7 +5,7 @@
 //! goes on. What came before is that one's history too (`continues` in `Event::TrialStarted`). A
 //! trial that is proposed after a longer one has passed its end takes no step at all.
 
-use spec::{ConfigKey, Event, Outcome, Trial, TrialId, TrialState};
+use spec::{ConfigKey, Event, Outcome, ScoredAnswers, Trial, TrialId, TrialState};
 use store::Purpose;
 
 use super::Run;
@@ -80,7 +80,7 @@ impl Run<'_> {
     }
 
     /// Takes over what is kept of `trial`'s best evaluation (adapter, losses of the single
-    /// validation examples) from a sibling that has the same best; the adapter also from one that
+    /// validation examples, answers) from a sibling that has the same best; the adapter also from one that
     /// has kept it among those of its epochs.
     fn share_best(&mut self, trial: &Trial) -> Result<(), WorkerError> {
         let Some(step) = self.state(trial.id).best().map(|best| best.step) else { return Ok(()) };
@@ -88,12 +88,18 @@ impl Run<'_> {
         let has_it = |other: &&TrialState| other.best().is_some_and(|b| b.step == step);
         let siblings: Vec<_> = self.siblings(trial).into_iter().filter(has_it).collect();
         let examples = siblings.iter().find_map(|other| other.examples.clone());
+        let answers = siblings.iter().find_map(|other| other.answers.clone());
         let adapter = siblings
             .iter()
             .find_map(|other| folder.best_adapter(other))
             .or_else(|| folder.adapter_at(&self.drive.sweep.state, trial.id, step));
         if let Some(examples) = examples {
             self.record(&[Event::ExamplesEvaluated { trial: trial.id, step, examples }])?;
+        }
+        if let Some(answers) = answers {
+            // The sibling's last evaluation need not be this one's.
+            let answers = ScoredAnswers { last: Vec::new(), ..answers };
+            self.record(&[Event::AnswersScored { trial: trial.id, answers }])?;
         }
         if let Some(from) = adapter {
             if let Err(damage) = store::verify_adapter(&from) {

@@ -1,8 +1,9 @@
 //! A trial's curve as another trainer reports it, line by line.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use spec::{Evaluation, Event, Outcome, TrainPoint, TrialId, TrialState};
+use spec::{Evaluation, Event, Objective, Outcome, ScoredAnswers, TrainPoint, TrialId, TrialState};
 
 use super::line::{Line, Loss};
 
@@ -28,6 +29,8 @@ pub(crate) struct Curve {
     /// The last step that was named or counted.
     step: u32,
     evaluations: Vec<Evaluation>,
+    /// What trials are compared by.
+    objective: Objective,
 }
 
 /// What a line means.
@@ -35,6 +38,8 @@ pub(crate) struct Curve {
 pub(crate) struct Meant {
     /// A point of the curve.
     pub point: Option<Event>,
+    /// The scores of the single examples, where the evaluation is the best one.
+    pub answers: Option<Event>,
     /// The trial is lost.
     pub end: Option<Outcome>,
     /// The evaluation, by its place in the curve, whose adapter the line names.
@@ -54,13 +59,19 @@ impl Curve {
             from: 0,
             step: trained.max(evaluated),
             evaluations: trial.evaluations.clone(),
+            objective: trial.objective.clone(),
         }
     }
 
     /// The curve of a trial that has taken `from` steps and was evaluated in them.
-    pub fn begun(trial: &spec::Trial, from: u32, evaluations: Vec<Evaluation>) -> Self {
+    pub fn begun(
+        trial: &spec::Trial,
+        from: u32,
+        evaluations: Vec<Evaluation>,
+        objective: Objective,
+    ) -> Self {
         let learning_rate = trial.config.learning_rate;
-        Self { trial: trial.id, learning_rate, from, step: from, evaluations }
+        Self { trial: trial.id, learning_rate, from, step: from, evaluations, objective }
     }
 
     /// The evaluations up to `step`.
@@ -74,10 +85,15 @@ impl Curve {
         !self.evaluations.is_empty()
     }
 
-    /// The place of the evaluation with the lowest loss.
+    /// The place of the best evaluation by the sweep's metric.
     pub fn best(&self) -> Option<usize> {
-        let losses = self.evaluations.iter().map(|e| e.eval_loss).enumerate();
-        losses.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(place, _)| place)
+        let evaluations = self.evaluations.iter().enumerate();
+        evaluations.min_by(|a, b| self.objective.compare(a.1, b.1)).map(|(place, _)| place)
+    }
+
+    /// The evaluation with the lowest validation loss.
+    fn lowest(&self) -> Option<&Evaluation> {
+        self.evaluations.iter().min_by(|a, b| a.eval_loss.total_cmp(&b.eval_loss))
     }
 
     /// Takes a line in; `seconds` is the trial's time where the line does not tell. An error says
@@ -102,6 +118,8 @@ impl Curve {
             (Some(eval_loss), _) => {
                 let evaluation = self.evaluation(line, step, eval_loss, seconds)?;
                 self.evaluations.push(evaluation.clone());
+                let is_best = self.best() == Some(self.evaluations.len() - 1);
+                meant.answers = is_best.then(|| self.answers(line, step)).flatten();
                 meant.point = Some(Event::Evaluated { trial: self.trial, evaluation });
             }
             (None, Some(loss)) if step > self.step => {
@@ -117,6 +135,15 @@ impl Curve {
         meant.checkpoint = line.checkpoint.clone().map(|checkpoint| (step, checkpoint));
         self.step = self.step.max(step);
         Ok(meant)
+    }
+
+    /// What a line says of the single examples.
+    fn answers(&self, line: &Line, step: u32) -> Option<Event> {
+        let examples = line.examples(&self.objective)?;
+        let scores = examples.iter().map(|score| *score as f32).collect();
+        let scores = BTreeMap::from([(self.objective.metric.clone(), scores)]);
+        let answers = ScoredAnswers { step, scores, ..ScoredAnswers::default() };
+        Some(Event::AnswersScored { trial: self.trial, answers })
     }
 
     fn evaluation(
@@ -153,15 +180,16 @@ impl Curve {
             group_nll: Vec::new(),
             train_loss: line.train_loss.and_then(Loss::finite),
             retention_loss: line.retention_loss,
+            scores: line.scores(&self.objective)?,
             tokens: line.tokens.unwrap_or(0),
             seconds,
         })
     }
 
-    /// The error of a rise since the best evaluation, at most: as if the two were not paired.
+    /// The error of a rise since the lowest loss, at most: as if the two were not paired.
     fn rise_stderr(&self, line: &Line) -> Option<f64> {
-        let best = &self.evaluations[self.best()?];
-        line.eval_loss_stderr.map(|own| own.hypot(best.eval_loss_stderr))
+        let lowest = self.lowest()?;
+        line.eval_loss_stderr.map(|own| own.hypot(lowest.eval_loss_stderr))
     }
 
     fn train_point(&self, line: &Line, step: u32, loss: f64, seconds: f64) -> TrainPoint {

@@ -5,12 +5,14 @@
 //! {"step": 80, "epoch": 1, "train_loss": 1.22, "eval_loss": 1.29, "adapter": "out/epoch-1"}
 //! ```
 //!
-//! The keys are those that transformers' Trainer logs (`loss` is `train_loss`); further ones are
-//! ignored. Everything else that it prints is for its log alone.
+//! The keys are those that transformers' Trainer logs (`loss` is `train_loss`), and the name of the metric
+//! that the sweep compares trials by, also with `eval_` before it; further ones are ignored. Everything else that it prints is for its log alone.
+
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
-use spec::Evaluation;
+use spec::{Evaluation, MeanScore, Objective};
 
 /// One line; what it does not say is `None`.
 #[derive(Debug, Default, Clone, PartialEq, Deserialize)]
@@ -33,11 +35,18 @@ pub(crate) struct Line {
     pub adapter: Option<String>,
     /// Something from which the trainer can go on at `step`.
     pub checkpoint: Option<String>,
+    /// All numbers of the line by their keys; `None` for what stands for a number that is none.
+    #[serde(skip)]
+    numbers: BTreeMap<String, Option<f64>>,
+    /// Its lists of numbers.
+    #[serde(skip)]
+    lists: BTreeMap<String, Vec<f64>>,
 }
 
 impl Line {
-    /// The base model's evaluation; `seconds` where the line does not say how long it took.
-    pub fn of_base(&self, eval_loss: f64, seconds: f64) -> Evaluation {
+    /// The base model's evaluation; `seconds` where the line does not say how long it took. Where it does
+    /// not say the metric, that is not measured.
+    pub fn of_base(&self, objective: &Objective, eval_loss: f64, seconds: f64) -> Evaluation {
         Evaluation {
             step: 0,
             epoch: 0.0,
@@ -47,10 +56,69 @@ impl Line {
             group_nll: Vec::new(),
             train_loss: self.train_loss.and_then(Loss::finite),
             retention_loss: self.retention_loss,
+            scores: self.scores(objective).unwrap_or_default(),
             tokens: 0,
             seconds: self.seconds.unwrap_or(seconds),
         }
     }
+}
+
+impl Line {
+    /// What trials are compared by, where that is not the loss; an error says why it is not known.
+    pub fn scores(&self, objective: &Objective) -> Result<Vec<MeanScore>, String> {
+        if objective.is_loss() {
+            return Ok(Vec::new());
+        }
+        let name = objective.metric.as_str();
+        let number = |name: &str| {
+            let found = self.numbers.get(name);
+            found.or_else(|| self.numbers.get(&format!("eval_{name}"))).copied()
+        };
+        let examples = self.examples(objective);
+        let mut score = match (number(name), examples) {
+            (Some(None), _) => return Err(format!("its `{name}` is not a number")),
+            (Some(Some(value)), Some(examples)) => {
+                MeanScore { value, ..MeanScore::of_examples(name, examples) }
+            }
+            (Some(Some(value)), None) => MeanScore::bare(name, value),
+            (None, Some(examples)) => MeanScore::of_examples(name, examples),
+            (None, None) => {
+                return Err(format!(
+                    "the sweep compares trials by `{name}`, which an evaluation must report"
+                ));
+            }
+        };
+        let stderr = number(&format!("{name}_stderr")).flatten().filter(|error| *error >= 0.0);
+        score.stderr = stderr.unwrap_or(score.stderr);
+        Ok(vec![score])
+    }
+
+    /// What trials are compared by, of the single validation examples, where the line says it.
+    pub fn examples(&self, objective: &Objective) -> Option<&Vec<f64>> {
+        let name = format!("{}_examples", objective.metric);
+        let found = self.lists.get(&name).or_else(|| self.lists.get(&format!("eval_{name}")));
+        found.filter(|examples| !examples.is_empty())
+    }
+}
+
+/// The numbers of an object.
+fn numbers(object: &Value) -> BTreeMap<String, Option<f64>> {
+    let entries = object.as_object().into_iter().flatten();
+    let number = |(key, value): (&String, &Value)| match Loss::try_from(value.clone()) {
+        Ok(number) => Some((key.clone(), number.finite())),
+        Err(_) => None,
+    };
+    entries.filter_map(number).collect()
+}
+
+/// The lists of an object that have numbers alone.
+fn lists(object: &Value) -> BTreeMap<String, Vec<f64>> {
+    let entries = object.as_object().into_iter().flatten();
+    let list = |(key, value): (&String, &Value)| {
+        let numbers = value.as_array()?.iter().map(Value::as_f64).collect::<Option<Vec<_>>>()?;
+        numbers.iter().all(|number| number.is_finite()).then(|| (key.clone(), numbers))
+    };
+    entries.filter_map(list).collect()
 }
 
 /// A loss as a trainer reports it.
@@ -127,7 +195,9 @@ pub(crate) fn object(text: &str) -> Option<Value> {
 impl Line {
     /// From an object; an error says which value cannot be used.
     pub fn of(object: Value) -> Result<Self, String> {
-        let line = Self::deserialize(object).map_err(|error| error.to_string())?;
+        let (numbers_of_line, lists_of_line) = (numbers(&object), lists(&object));
+        let mut line = Self::deserialize(object).map_err(|error| error.to_string())?;
+        (line.numbers, line.lists) = (numbers_of_line, lists_of_line);
         let numbers = [
             line.epoch,
             line.eval_loss_stderr,
@@ -177,6 +247,22 @@ mod tests {
         let error = read(r#"{"eval_loss": "low"}"#).unwrap_err();
         assert!(error.contains("a loss must be a number"), "{error}");
         assert!(read(r#"{"epoch": -1, "eval_loss": 1}"#).is_err());
+    }
+
+    #[test]
+    fn a_metric_is_read_by_its_name_or_with_eval_before_it_and_must_be_there() {
+        let objective = Objective { metric: "accuracy".to_owned(), goal: spec::Goal::Maximize };
+        let scores = |text: &str| metrics(text).scores(&objective);
+        let score = |text: &str| scores(text).expect(text).remove(0);
+        let plain = score(r#"{"accuracy": 0.5, "accuracy_stderr": 0.1}"#);
+        assert_eq!((plain.metric.as_str(), plain.value, plain.stderr), ("accuracy", 0.5, 0.1));
+        assert_eq!(score(r#"{"eval_accuracy": -3}"#).value, -3.0);
+        let of_examples = score(r#"{"accuracy_examples": [0, 1, 1, 1]}"#);
+        assert_eq!((of_examples.value, of_examples.stderr), (0.75, 0.25));
+        assert_eq!(of_examples.groups, [0.0, 1.0, 1.0, 1.0]);
+        assert!(scores(r#"{"eval_loss": 1}"#).unwrap_err().contains("`accuracy`"));
+        assert!(scores(r#"{"accuracy": NaN}"#).unwrap_err().contains("not a number"));
+        assert_eq!(metrics("{}").scores(&Objective::default()), Ok(Vec::new()));
     }
 
     proptest! {

@@ -42,7 +42,8 @@ impl<T: Trainer + ?Sized> Serve<T> {
     ) -> Result<(), ServeError> {
         let Some(slot) = self.slot(id) else { return Ok(()) };
         let attempt = slot.assignment.attempt;
-        let best_step = slot.best.map_or(0, |(step, _)| step);
+        let last_known = slot.best.map_or(0, |(step, _)| step);
+        let best_step = self.trainer.best_step(id).unwrap_or(last_known);
         if !self.dir.holds(id, attempt)? {
             return self.let_go(id);
         }
@@ -51,6 +52,8 @@ impl<T: Trainer + ?Sized> Serve<T> {
             self.fork_if_shared(id, true)?;
         }
         let mut events: Vec<Event> = self.examples_event(id, best_step).into_iter().collect();
+        let answers = self.trainer.answers(id);
+        events.extend(answers.map(|answers| Event::AnswersScored { trial: id, answers }));
         events.push(Event::TrialFinished { trial: id, outcome });
         self.record(Some(attempt), &events)?;
         self.release(id);

@@ -241,15 +241,20 @@ impl<T: Trainer + ?Sized> Serve<T> {
         let evaluation =
             self.busily(|trainer| trainer.evaluate_base(form)).map_err(ServeError::Base)?;
         let examples = self.trainer.base_example_losses(form);
+        let answers = self.trainer.base_answers(form);
         if let Some(quantization) = form {
-            let evaluated = Event::QuantizedBaseEvaluated { quantization, evaluation, examples };
+            let evaluated =
+                Event::QuantizedBaseEvaluated { quantization, evaluation, examples, answers };
             return self.record(None, &[evaluated]);
         }
         let of_base =
             |examples| Event::ExamplesEvaluated { trial: TrialId::BASE, step: 0, examples };
+        let scored = |answers| Event::AnswersScored { trial: TrialId::BASE, answers };
         // The event that the driver acts on comes last.
         let evaluated = Event::BaseEvaluated { evaluation };
-        let events: Vec<Event> = examples.map(of_base).into_iter().chain([evaluated]).collect();
+        let events =
+            examples.map(of_base).into_iter().chain(answers.map(scored)).chain([evaluated]);
+        let events: Vec<Event> = events.collect();
         self.record(None, &events)
     }
 

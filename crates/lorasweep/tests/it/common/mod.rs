@@ -86,6 +86,7 @@ fn evaluation(step: u32, eval_loss: f64) -> Evaluation {
         group_nll: Vec::new(),
         train_loss: Some(eval_loss - 0.2),
         retention_loss: None,
+        scores: Vec::new(),
         tokens: u64::from(step) * 100,
         seconds: f64::from(step),
     }
@@ -140,6 +141,7 @@ pub fn interrupted_sweep(dir: &Path) -> PathBuf {
         name: "small".into(),
         fingerprint: "print".into(),
         version: "0".into(),
+        objective: spec::Objective::default(),
     };
     let base = Event::BaseEvaluated { evaluation: evaluation(0, 3.0) };
     opened.dir.record(&[started, base]).unwrap();

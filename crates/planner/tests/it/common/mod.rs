@@ -58,6 +58,7 @@ pub fn run_config(
             group_nll: Vec::new(),
             train_loss: Some(1.0),
             retention_loss: None,
+            scores: Vec::new(),
             tokens: u64::from(step),
             seconds: f64::from(step),
         };

@@ -78,6 +78,26 @@ function drawRuns() {
   add(12);
 }
 
+// What was answered to a few validation rows: an answer that is not the reference is marked.
+function answersOf(row) {
+  const run = data.answers?.runs[row.trial];
+  if (!data.answers || (row.trial !== 0 && !run)) return null;
+  const find = html("input", { type: "search", placeholder: words.find_answers, "aria-label": words.find_answers, oninput: () => draw() });
+  const list = html("div", {});
+  const answer = (name, text, reference) => text === undefined || text === null ? null : html("div", { class: text.trim() === reference.trim() ? "answer right" : "answer" },
+    html("b", {}, name), html("pre", {}, text));
+  function draw() {
+    const wanted = find.value.toLowerCase();
+    list.replaceChildren(...data.answers.questions.map((q, at) => [q, run?.best[at], run?.last?.[at]])
+      .filter(([q, ...outputs]) => [q.prompt, q.reference, q.base, ...outputs].some(text => text?.toLowerCase().includes(wanted)))
+      .map(([q, best, last]) => html("article", { class: "question" }, html("pre", { class: "prompt" }, q.prompt),
+        answer(words.reference, q.reference, q.reference), answer(words.base_model, q.base, q.reference),
+        answer(words.best_point, best, q.reference), answer(words.last_evaluation, last, q.reference))));
+  }
+  draw();
+  return html("section", {}, html("h3", {}, words.answers), find, list);
+}
+
 function openDetail(trial) {
   const row = rowOf.get(trial), dialog = document.getElementById("detail");
   if (!row) return;
@@ -90,6 +110,7 @@ function openDetail(trial) {
       html("button", { type: "button", onclick: () => dialog.close() }, words.close)),
     zoomedRun(row, 820, 340), row.curve ? runLegend() : "",
     html("dl", { class: "pairs" },
+      data.metrics.map(name => pair(name, row.scores[name] ? `${loss(row.scores[name][0])} (${interval(row.scores[name][1], row.scores[name][2], loss)})` : "–")),
       pair(words.validation_loss, loss(row.loss)), pair(words.interval, interval(row.low, row.high, loss)),
       pair(words.behind, isNumber(row.behind) ? `${signed(row.behind)} (${interval(row.behind_low, row.behind_high, signed)})` : "–"),
       pair(words.best_epoch, plain(row.epoch)), pair(words.gap, signed(row.gap)), pair(words.last, loss(row.last)),
@@ -101,6 +122,7 @@ function openDetail(trial) {
     row.advice ? html("p", { class: "advice" }, "→ " + row.advice) : "",
     row.trial === 0 ? "" : [html("h3", {}, words.export), html("p", {}, html("code", { style: "user-select:all" },
       `lorasweep export results/${data.name} --trial ${row.trial} --to ${data.name}-${pad(row.trial)}`))],
+    answersOf(row) || "",
     settings.length ? html("h3", {}, words.settings) : "",
     html("dl", { class: "pairs" }, settings.filter(([, value]) => value !== null).map(([name, value]) => pair(name, value))));
   if (!dialog.open) dialog.showModal();

@@ -49,6 +49,17 @@ function gaps() {
   return card(words.gaps, draw(null) && place, false, words.zoom_hint);
 }
 
+// Each metric beside the losses, over epochs.
+function scores() {
+  return data.metrics.map(name => {
+    const of = row => row.curve.scores[name] || [];
+    const f = curvesChart(of, name, shown => extent(shown.flatMap(of)));
+    const value = base && base.scores[name]?.[0];
+    if (f && isNumber(value)) f.area.append(svg("line", { class: "baseline", x1: f.left, x2: f.right, y1: f.Y(value), y2: f.Y(value) }));
+    return card(`${name}: ${words.all_runs}`, f && html("div", {}, f.root, flagLegend()));
+  });
+}
+
 // The values of a parameter as at most `most` columns: its own values, or steps between its ends.
 function bins(at, most) {
   const values = [...new Set(runs.map(row => row.value[at]).filter(isNumber))].sort((a, b) => a - b);
@@ -177,5 +188,6 @@ function timeline() {
 
 function drawSweep() {
   const plots = document.getElementById("plots");
+  plots.append(...(data.metrics.length ? scores() : []));
   for (const draw of [curves, gaps, heatmap, cost, parallel, importanceBars, timeline]) plots.append(draw() || "");
 }

@@ -23,6 +23,7 @@ const columns = [
   { key: "flag", name: words.flag, left: true, of: row => row.flag, show: row => flagOf(row) },
   { key: "outcome", name: words.outcome, left: true, of: row => row.outcome,
     show: row => row.stopped ? html("span", { title: row.stopped }, row.outcome) : row.outcome, when: row => row.outcome === "stopped" },
+  ...data.metrics.map(name => ({ key: name, name, of: row => row.scores[name]?.[0], show: row => loss(row.scores[name]?.[0]) })),
   { key: "loss", name: words.validation_loss, of: row => row.loss, show: row => loss(row.loss) },
   { key: "behind", name: words.behind, of: row => row.behind,
     show: row => isNumber(row.behind) && row.behind !== 0 ? `${signed(row.behind)} [${signed(row.behind_low)}, ${signed(row.behind_high)}]` : "–", when: row => isNumber(row.behind) },

@@ -61,5 +61,10 @@ fn key(text: &str, section: &str) -> Option<String> {
 
 fn opens(key: &str) -> bool {
     let setting = sections::find("", key).map(|setting| &setting.takes);
-    matches!(setting, Some(Takes::Section(_) | Takes::Parameters))
+    let is_section = |takes: &Takes| matches!(takes, Takes::Section(_) | Takes::Parameters);
+    match setting {
+        Some(Takes::AnyOf(several)) => several.iter().any(is_section),
+        Some(takes) => is_section(takes),
+        None => false,
+    }
 }

@@ -207,8 +207,12 @@ fn is_beyond_a_schema(mistake: &Mistake) -> bool {
         Mistake::DuplicateValue { what, .. } => {
             what.ends_with("target_modules") || what.ends_with("lora_alpha")
         }
-        // Of a place in a line for the shell, or of more than one value.
-        Mistake::UnknownName { what: "value for a command", .. }
+        // Of the metric's name.
+        Mistake::MissingKey { section, .. } => section == "`metric`",
+        // Of whether there is a command, and of who trains; of a place in a line for the shell, or of more
+        // than one value.
+        Mistake::UnknownName { what: "metric" | "value for a command", .. }
+        | Mistake::BadPattern { .. }
         | Mistake::Syntax { .. }
         | Mistake::DuplicateKey { .. }
         | Mistake::Conflict { .. }

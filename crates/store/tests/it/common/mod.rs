@@ -56,6 +56,7 @@ pub fn evaluated(id: u32, step: u32, eval_loss: f64) -> Event {
         group_nll: Vec::new(),
         train_loss: None,
         retention_loss: None,
+        scores: Vec::new(),
         tokens: u64::from(step) * 100,
         seconds: f64::from(step) * 0.3,
     };

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use planner::{Decision, Planner, Promotion, Pruner};
 use spec::{
-    Event, LrScheduler, SaveStrategy, Sweep, SweepState, TargetModule, TrainSettings, Trial,
-    TrialConfig, TrialId, TrialState,
+    Event, LrScheduler, Objective, SaveStrategy, Sweep, SweepState, TargetModule, TrainSettings,
+    Trial, TrialConfig, TrialId, TrialState,
 };
 use store::{Identity, Opened, SweepDir, TrialTables};
 use worker::launch::WorkerCommand;
@@ -223,6 +223,10 @@ pub fn run(results: &Path, world: &World) -> Run {
             name: "s".into(),
             fingerprint: "print".into(),
             bases: vec![None],
+            objective: world
+                .sweep
+                .as_ref()
+                .map_or_else(Objective::default, |s| s.metric.objective()),
             target: world.target,
             train: world.sweep.as_ref().map_or_else(TrainSettings::default, |s| s.train.clone()),
             most_epochs: world.sweep.as_ref().map_or(longest, |s| s.space.most_epochs()),

@@ -122,6 +122,7 @@ fn evaluation(step: u32, eval_loss: f64) -> Evaluation {
         group_nll: Vec::new(),
         train_loss: Some(eval_loss - 0.1),
         retention_loss: None,
+        scores: Vec::new(),
         tokens: u64::from(step) * 64,
         seconds: f64::from(step),
     }

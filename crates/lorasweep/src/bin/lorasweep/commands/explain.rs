@@ -25,7 +25,7 @@ fn render(found: &Explanation) -> String {
     let _ = writeln!(
         out,
         "{:>5}  {:<27}  {:>9}  {:>9}  settings; how it ended",
-        "trial", "expected last (95%)", "last", "eval_loss"
+        "trial", "expected last (95%)", "last", found.metric
     );
     for trial in &found.trials {
         let expected = match (trial.expected_loss, trial.expected_low, trial.expected_high) {
@@ -34,7 +34,7 @@ fn render(found: &Explanation) -> String {
         };
         let shown =
             |loss: Option<f64>| loss.map_or_else(|| "-".to_owned(), |it| format!("{it:.4}"));
-        let (last, best) = (shown(trial.last_eval_loss), shown(trial.eval_loss));
+        let (last, best) = (shown(trial.last_value), shown(trial.best_value));
         let surprise = if trial.as_expected == Some(false) { "; a surprise" } else { "" };
         let _ = writeln!(
             out,
@@ -52,8 +52,12 @@ fn render(found: &Explanation) -> String {
         );
     }
     if !found.importance.is_empty() {
-        out += "\nShare of the loss' variance that each parameter explains alone (the report's page \
-                shows the same):\n";
+        let _ = writeln!(
+            out,
+            "\nShare of the variance of {} that each parameter explains alone (the report's page \
+             shows the same):",
+            found.metric
+        );
         for ParameterImportance { parameter, share, stderr } in &found.importance {
             let _ =
                 writeln!(out, "{parameter:>16}  {:>3.0}% +- {:.0}", share * 100.0, stderr * 100.0);

@@ -25,7 +25,7 @@ pub fn run(args: &StatusArgs) -> Result<Exit, CliError> {
                 output::result(&workers_table(&sweep.workers));
             }
             output::result(&jobs_table(sweep));
-            output::result(&table(&sweep.trials));
+            output::result(&table(&sweep.trials, &sweep.metric));
         }
     }
     Ok(Exit::Done)
@@ -58,8 +58,10 @@ fn headline(sweep: &Status) -> String {
     let planned = sweep.planned_trials.map_or_else(String::new, |n| format!(" of {n}"));
     let mut line =
         format!("{name}: {}, {}{planned} trials ended", sweep.state, sweep.finished_trials);
-    if let (Some(trial), Some(loss)) = (sweep.best_trial, sweep.best_eval_loss) {
-        let _ = write!(line, ", best {trial:03} with eval_loss {loss:.4}");
+    if let (Some(trial), Some(value)) = (sweep.best_trial, sweep.best_value) {
+        // A metric's name may be a stranger's, too.
+        let metric = printable_line(&sweep.metric);
+        let _ = write!(line, ", best {trial:03} with {metric} {value:.4}");
     }
     if let Some(holder) = &sweep.holder {
         let _ = write!(line, " (by {holder})");
@@ -67,22 +69,24 @@ fn headline(sweep: &Status) -> String {
     line
 }
 
-fn table(trials: &[TrialProgress]) -> String {
+fn table(trials: &[TrialProgress], metric: &str) -> String {
+    let metric = printable_line(metric);
+    let width = metric.chars().count().max(10);
     let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |v| format!("{v:.4}"));
     let mut out = format!(
-        "{:>5} {:>13} {:>10} {:>10} {:>10}  {}\n",
-        "trial", "step", "train_loss", "last", "eval_loss", "status"
+        "{:>5} {:>13} {:>10} {:>10} {metric:>width$}  {}\n",
+        "trial", "step", "train_loss", "last", "status"
     );
     for trial in trials {
         let total = trial.total_steps.map_or_else(|| "?".to_owned(), |n| n.to_string());
         let _ = writeln!(
             out,
-            "{:>5} {:>13} {:>10} {:>10} {:>10}  {}",
+            "{:>5} {:>13} {:>10} {:>10} {:>width$}  {}",
             format!("{:03}", trial.trial),
             format!("{}/{total}", trial.step),
             number(trial.train_loss),
             number(trial.last_eval_loss),
-            number(trial.best_eval_loss),
+            number(trial.best_value),
             trial.status
         );
     }

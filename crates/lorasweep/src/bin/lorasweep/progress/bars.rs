@@ -183,6 +183,7 @@ mod tests {
             group_nll: Vec::new(),
             train_loss: None,
             retention_loss: None,
+            scores: Vec::new(),
             tokens: 1,
             seconds: 1.0,
         };

@@ -102,6 +102,6 @@ fn evaluated(trial: &TrialState) -> String {
 fn ending(trial: &TrialState) -> String {
     trial.best().map_or_else(
         || "no evaluation".to_owned(),
-        |best| format!("best eval_loss {:.4} at epoch {:.2}", best.eval_loss, best.epoch),
+        |best| format!("best {} at epoch {:.2}", trial.objective.in_short(best), best.epoch),
     )
 }

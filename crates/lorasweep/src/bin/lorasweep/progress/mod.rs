@@ -78,11 +78,12 @@ fn in_training(state: &SweepState) -> usize {
 
 /// `best so far: trial 004, eval_loss 1.2345 (r 8 lr 2e-4 bs 4)`.
 fn best_in_words(state: &SweepState) -> String {
-    let Some((id, loss)) = best_so_far(state) else {
+    let Some((id, best)) = best_so_far(state) else {
         return "no evaluation so far".to_owned();
     };
     let settings = state.trials.get(&id).map(|trial| format!(" ({})", settings(trial)));
-    format!("best so far: trial {id}, eval_loss {loss:.4}{}", settings.unwrap_or_default())
+    let value = state.objective.in_short(best);
+    format!("best so far: trial {id}, {value}{}", settings.unwrap_or_default())
 }
 
 /// `r 8 lr 2e-4 bs 4`: what distinguishes trials at a glance.
@@ -103,7 +104,10 @@ fn trial_in_words(trial: &TrialState, step: u32) -> String {
 /// `train_loss 1.23 eval_loss 1.34`, as far as known.
 fn numbers(trial: &TrialState) -> String {
     let train = trial.train_points.last().map(|p| format!("train_loss {:.4}", p.loss));
-    let eval = trial.last().map(|e| format!("eval_loss {:.4}", e.eval_loss));
+    let eval = trial.last().map(|e| {
+        let scores = e.scores.iter().map(|s| format!(" {} {:.4}", s.metric, s.value));
+        format!("eval_loss {:.4}{}", e.eval_loss, scores.collect::<String>())
+    });
     [train, eval].into_iter().flatten().collect::<Vec<_>>().join("  ")
 }
 
