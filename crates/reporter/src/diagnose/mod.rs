@@ -21,7 +21,7 @@
 //! 3. The *share* is how much of the best run's improvement over the base model the run reached:
 //!    `(L(base) - L(m)) / (L(base) - best L of the sweep)`, and 0 when no run beat the base.
 //!    The run was *still falling* when its validation loss dropped, over the last third of its
-//!    steps, by more than `report.overfit_sigma x noise` and by more than about 5 % of its own
+//!    steps, by more than `report.overfit_sigma x noise` and by more than about 3 % of its own
 //!    improvement.
 //!    - `too_slow`: still falling, and share < `report.too_slow_share`;
 //!    - `underfit`: no longer falling, and share < `report.underfit_share`.

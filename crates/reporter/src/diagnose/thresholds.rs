@@ -12,7 +12,7 @@ use super::{Reference, improvement_share};
 const MARGIN: f64 = 0.03;
 
 /// How far that of a run that is still falling moves at most.
-const FALLING_MARGIN: f64 = 0.015;
+const FALLING_MARGIN: f64 = 0.01;
 
 /// Thresholds that fit the runs of a sweep.
 pub struct Thresholds {
