@@ -88,9 +88,6 @@ fn chat(mut chat: Chat, output: Output) -> Result<(), CliError> {
         let Some(line) = lines.next() else { break };
         let line = line.map_err(CliError::Input)?;
         let said = line.trim();
-        if !is_person && !said.is_empty() {
-            output::piece(&page.block("you", said, "2"));
-        }
         match said {
             "" => {}
             "/reset" => {
@@ -98,6 +95,9 @@ fn chat(mut chat: Chat, output: Output) -> Result<(), CliError> {
                 output::note("the conversation begins anew");
             }
             said => {
+                if !is_person {
+                    output::piece(&page.block("you", said, "2"));
+                }
                 let mut tell = |event: &AnswerEvent<'_>| {
                     // What was asked stands there already.
                     if !matches!(event, AnswerEvent::Asked { .. }) {
