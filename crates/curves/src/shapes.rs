@@ -223,7 +223,8 @@ mod tests {
             let by_rate = ShapesByRate::of(&runs(&rates[..10]), &rates);
             assert!(by_rate.count() < most, "{}", by_rate.count());
         }
-        let extreme: Vec<f64> = (0..5_000).map(|n| 10_f64.powf(-300.0 + 0.12 * n as f64)).collect();
+        let extreme: Vec<f64> =
+            (0..5_000).map(|n| 10_f64.powf(-300.0 + 0.12 * f64::from(n))).collect();
         assert!(ShapesByRate::of(&runs(&extreme[..10]), &extreme).count() <= MOST_RATES);
     }
 
