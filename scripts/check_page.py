@@ -91,8 +91,28 @@ def use(page, name):
         check(page.locator("dialog[open]").count() == 1, f"{name}: it is open again after a reload")
         page.keyboard.press("Escape")
         check(page.locator("dialog[open]").count() == 0, f"{name}: Escape closes it")
+    look_at_answers(page, name)
     page.click("#theme")
     page.click("#theme")
+
+
+def look_at_answers(page, name):
+    """What a run wrote, where the page has it: whatever that is, it is shown as text."""
+    trial = page.evaluate("() => data.answers && Number(Object.keys(data.answers.runs)[0])")
+    if trial is None:
+        return
+    page.evaluate("trial => openDetail(trial)", trial)
+    wanted = page.evaluate("trial => [data.answers.questions.map(q => q.base), data.answers.runs[trial].best].flat()", trial)
+    shown = page.evaluate("() => [...document.querySelectorAll('dialog .answer pre')].map(e => e.textContent)")
+    check(all(text in shown for text in wanted), f"{name}: {len(shown)} answers are shown as they were written")
+    right = page.locator("dialog .answer.right mark").count()
+    check(right == 0, f"{name}: nothing is marked in an answer that is right")
+    alien = page.evaluate("() => document.querySelectorAll('dialog .answer pre :not(mark), dialog .prompt *').length")
+    check(alien == 0, f"{name}: no answer became an element")
+    page.fill("dialog input[type=search]", "no such words anywhere")
+    check(page.locator("dialog .question").count() == 0, f"{name}: answers are searched")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
 
 
 def main():

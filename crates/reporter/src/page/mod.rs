@@ -19,6 +19,7 @@ const TEMPLATE: &str = include_str!("assets/report.html");
 const STYLE: &str = include_str!("assets/style.css");
 const SCRIPT: &str = concat!(
     include_str!("assets/draw.js"),
+    include_str!("assets/marked.js"),
     include_str!("assets/runs.js"),
     include_str!("assets/sweep.js"),
     include_str!("assets/table.js"),

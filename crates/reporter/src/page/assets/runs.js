@@ -78,14 +78,15 @@ function drawRuns() {
   add(12);
 }
 
-// What was answered to a few validation rows: an answer that is not the reference is marked.
+// What was answered to a few validation rows: an answer that is not the reference is marked, and in it the
+// words that the reference does not have.
 function answersOf(row) {
   const run = data.answers?.runs[row.trial];
   if (!data.answers || (row.trial !== 0 && !run)) return null;
   const find = html("input", { type: "search", placeholder: words.find_answers, "aria-label": words.find_answers, oninput: () => draw() });
   const list = html("div", {});
   const answer = (name, text, reference) => text === undefined || text === null ? null : html("div", { class: text.trim() === reference.trim() ? "answer right" : "answer" },
-    html("b", {}, name), html("pre", {}, text));
+    html("b", {}, name), html("pre", {}, marked(text, reference)));
   function draw() {
     const wanted = find.value.toLowerCase();
     list.replaceChildren(...data.answers.questions.map((q, at) => [q, run?.best[at], run?.last?.[at]])
