@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use reporter::{Lang, Page, html, importance, rank};
 use serde_json::Value;
-use spec::{Event, ExampleLosses, ReportSettings, SweepState, Trial, TrialId};
+use spec::{
+    Event, ExampleLosses, KeptAnswer, ReportSettings, ScoredAnswers, SweepState, Trial, TrialId,
+};
 
 use crate::sweeps;
 
@@ -159,4 +161,56 @@ fn the_learning_rate_matters_most_where_it_decides() {
     assert!(found.iter().all(|i| (0.0..=1.0).contains(&i.share)));
     let idle = found.iter().find(|i| i.name == "lora_dropout").expect("dropout");
     assert!(idle.share < 0.1, "{found:?}");
+}
+
+/// What a model could write to get out of the page, or to break it.
+const HOSTILE: [&str; 12] = [
+    "</script><script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<!--<script>",
+    "]]></style><svg onload=alert(1)>",
+    "\u{2028}\u{2029}\u{202e}\u{0}\u{1b}[2J\u{7f}",
+    "\"};alert(1);//\\",
+    "{{ 7 * 7 }}{% raw %}",
+    "&lt;b&gt; &amp; <b>",
+    "javascript:alert(1) https://example.org",
+    "",
+    " \n\n ",
+    "🙂 tiếng Việt \u{fffd} e\u{301}\u{301}\u{301}",
+];
+
+#[test]
+fn whatever_a_model_writes_is_text_on_the_page() {
+    let kept = |own: &str| -> Vec<KeptAnswer> {
+        let one = |(at, output): (u32, &&str)| KeptAnswer {
+            example: at,
+            prompt: format!("{output} {own}?"),
+            reference: (*output).to_owned(),
+            output: format!("{own}{output}"),
+        };
+        (0..).zip(&HOSTILE).map(one).collect()
+    };
+    let answers = |own, last| ScoredAnswers { kept: kept(own), last, ..ScoredAnswers::default() };
+    let mut state = with_examples(sweeps::quickstart());
+    let plain = page("plain", &state, Lang::En);
+    state.base_answers = Some(answers("base ", Vec::new()));
+    for trial in state.trials.values_mut() {
+        trial.answers = Some(answers("", kept("over")));
+    }
+    let hostile = page("hostile", &state, Lang::Vi);
+    for mark in ["<script", "</script", "<img", "<svg", "<!--", "<style", "</style"] {
+        let count = |page: &str| page.matches(mark).count();
+        assert_eq!(count(&hostile), count(&plain), "{mark}");
+    }
+    let shown = data(&hostile);
+    let runs = shown["answers"]["runs"].as_object().expect("runs");
+    assert_eq!(runs.len(), state.trials.len());
+    for run in runs.values() {
+        for (at, text) in HOSTILE.iter().enumerate() {
+            assert_eq!(run["best"][at].as_str(), Some(*text));
+            assert_eq!(run["last"][at].as_str(), Some(format!("over{text}").as_str()));
+            let question = &shown["answers"]["questions"][at];
+            assert_eq!(question["base"].as_str(), Some(format!("base {text}").as_str()));
+        }
+    }
 }
