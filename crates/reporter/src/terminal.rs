@@ -41,13 +41,20 @@ pub fn terminal(ranking: &Ranking, options: TerminalOptions) -> String {
     let verdict = &ranking.verdict;
     let mut lines: Vec<String> =
         verdict.sentences.iter().flat_map(|sentence| wrapped(sentence, WIDTH)).collect();
-    let room = options.lines.saturating_sub(AROUND + LEAST_ROWS);
+    // One line says how many there was no room for.
+    let room = options.lines.saturating_sub(AROUND + LEAST_ROWS + 1);
+    let mut left = 0;
     for finding in &verdict.findings {
         let text = format!("- {} {}", finding.evidence, finding.advice);
         let more = wrapped(&text, WIDTH);
         if lines.len() + more.len() <= room {
             lines.extend(more);
+        } else {
+            left += 1;
         }
+    }
+    if left > 0 {
+        lines.push(format!("- {}", say!(ranking.lang, MoreFindings, left.to_string())));
     }
     let top = options.lines.saturating_sub(AROUND + lines.len()).max(LEAST_ROWS);
     let mut out = lines.join("\n");
@@ -179,6 +186,10 @@ fn cells(ranking: &Ranking, row: &Row, parameters: &[&Parameter]) -> Vec<Cell> {
     if row.notes.contains(&Note::Forgetting) {
         flag.push(' ');
         flag.push_str(&say!(lang, Forgetful));
+    }
+    if row.notes.contains(&Note::OutsideSpace) {
+        flag.push(' ');
+        flag.push_str(&say!(lang, OutsideSpace));
     }
     if row.outcome == "stopped" {
         flag.push(' ');

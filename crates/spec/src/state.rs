@@ -448,6 +448,15 @@ impl SweepState {
         }
     }
 
+    /// How many trials have ended, and of how many where `planned` is what the method proposes: trials that a
+    /// person added come on top, and those that have left the search space do not count.
+    pub fn progress(&self, planned: Option<usize>) -> (usize, Option<usize>) {
+        let within = || self.trials.values().filter(|trial| !trial.is_outside);
+        let ended = within().filter(|trial| trial.outcome().is_some()).count();
+        let added = within().filter(|trial| trial.is_added).count();
+        (ended, planned.map(|planned| (planned + added).max(within().count())))
+    }
+
     /// The same without the trials that the search space does not have any more: what a decision or
     /// a comparison may see.
     pub fn within_space(&self) -> Cow<'_, Self> {

@@ -176,15 +176,22 @@ impl Board<'_> {
         if !unfinished.is_empty() {
             return Ok(vec![Asked::Wait { unfinished }]);
         }
-        if !self.sweep.state.finished {
-            self.record(&[Event::SweepFinished])?;
-        }
+        self.finish()?;
         let count = self.sweep.state.trials.len();
         let reason = self
             .planner
             .conclusion(&self.sweep.state)
             .unwrap_or_else(|| format!("all {count} trials have ended"));
         Ok(vec![Asked::Finished { reason }])
+    }
+
+    /// Every trial has ended and there is none to come.
+    fn is_over(&self) -> bool {
+        self.unfinished().next().is_none() && self.planner.suggest(&self.sweep.state, 1).is_empty()
+    }
+
+    fn finish(&mut self) -> Result<(), WorkerError> {
+        if self.sweep.state.finished { Ok(()) } else { self.record(&[Event::SweepFinished]) }
     }
 
     /// Carries out what people ask of the sweep.
@@ -276,6 +283,9 @@ impl Board<'_> {
             let outcome = self.outcome(id, end, telling.error.as_deref()).map_err(unusable)?;
             self.end(id, outcome)?;
             recorded = true;
+        }
+        if recorded && self.is_ended(id) && self.is_over() {
+            self.finish()?;
         }
         let state = &self.sweep.state;
         let verdict = state.trials[&id].outcome().map_or(Verdict::Continue, verdict);

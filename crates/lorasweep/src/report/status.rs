@@ -108,6 +108,7 @@ pub fn look(folder: &SweepFolder) -> Result<Status, Error> {
     let state = SweepState::from_events(&events);
     let workers = workers(folder, &events)?;
     let best = export::best_so_far(&state);
+    let (finished_trials, planned_trials) = state.progress(identity.planned_trials);
     // A finished sweep has none, and asking takes time.
     let is_over = state.finished && holder.is_none();
     let (jobs, jobs_unknown) =
@@ -121,8 +122,8 @@ pub fn look(folder: &SweepFolder) -> Result<Status, Error> {
             (None, false) => "interrupted",
         },
         holder: holder.map(|holder| holder.to_string()),
-        planned_trials: identity.planned_trials,
-        finished_trials: state.trials.values().filter(|t| t.outcome().is_some()).count(),
+        planned_trials,
+        finished_trials,
         metric: state.objective.metric.clone(),
         best_trial: best.map(|(trial, _)| trial.0),
         best_eval_loss: best.map(|(_, evaluation)| evaluation.eval_loss),

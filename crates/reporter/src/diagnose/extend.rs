@@ -40,10 +40,16 @@ fn is_far_beyond(state: &SweepState, rank: f64) -> bool {
     Capacity::of(state, rank as u32).is_some_and(|capacity| capacity.is_far_beyond())
 }
 
-/// The parameter with what was tried around the edge and what to try beyond it; `None` where
-/// nothing lies beyond (a rank below 1, a learning rate above 1).
-pub fn yaml(state: &SweepState, edge: &Edge) -> Option<String> {
-    let is_rate = edge.parameter == "learning_rate";
+/// Whether the parameter's values were drawn from a range, as far as the runs show: then hardly two have the
+/// same. The highest drawn is not the range's end, which the journal does not tell.
+pub fn is_drawn(state: &SweepState, edge: &Edge) -> bool {
+    const FEWEST: usize = 4;
+    let tried = tried(state, edge).len();
+    tried >= FEWEST && 2 * tried > state.trials.len()
+}
+
+/// The values that runs have, rising.
+fn tried(state: &SweepState, edge: &Edge) -> Vec<f64> {
     let of = |config: &TrialConfig| match edge.parameter {
         "learning_rate" => config.learning_rate,
         "rank" => f64::from(config.rank),
@@ -52,6 +58,17 @@ pub fn yaml(state: &SweepState, edge: &Edge) -> Option<String> {
     let mut tried: Vec<f64> = state.trials.values().map(|t| of(&t.trial.config)).collect();
     tried.sort_by(f64::total_cmp);
     tried.dedup();
+    tried
+}
+
+/// The parameter with what was tried around the edge and what to try beyond it; `None` where
+/// nothing lies beyond (a rank below 1, a learning rate above 1), or where the values were drawn.
+pub fn yaml(state: &SweepState, edge: &Edge) -> Option<String> {
+    if is_drawn(state, edge) {
+        return None;
+    }
+    let is_rate = edge.parameter == "learning_rate";
+    let mut tried = tried(state, edge);
     if edge.side == Side::Lowest {
         tried.reverse();
     }

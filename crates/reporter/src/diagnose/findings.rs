@@ -129,7 +129,11 @@ fn edge_of_space(input: VerdictInput<'_>, edge: &Edge) -> Finding {
         Side::Highest => say!(input.lang, EdgeHighest, edge.parameter, value),
         Side::Lowest => say!(input.lang, EdgeLowest, edge.parameter, value),
     };
-    let advice = say!(input.lang, EdgeAdvice);
+    let advice = if extend::is_drawn(input.state, edge) {
+        say!(input.lang, EdgeAdviceDrawn)
+    } else {
+        say!(input.lang, EdgeAdvice)
+    };
     let yaml = extend::yaml(input.state, edge);
     Finding { yaml, ..finding(FindingKind::EdgeOfSpace, Vec::new(), evidence, advice) }
 }

@@ -102,7 +102,8 @@ impl Matched {
             }
         }
         let effect = |pairs: &[(usize, usize)]| effect(input, &points, pairs, near.improvement);
-        let effects = pairs.into_iter().map(|(key, pairs)| (key, effect(&pairs))).collect();
+        let effects =
+            pairs.into_iter().filter_map(|(key, pairs)| Some((key, effect(&pairs)?))).collect();
         Some(Self { best, effects })
     }
 
@@ -273,33 +274,37 @@ impl Near {
     }
 }
 
-/// The mean difference of pairs near the best.
+/// The mean difference of pairs near the best; `None` where nobody told how sure losses are.
 fn effect(
     input: VerdictInput<'_>,
     points: &[Point<'_>],
     pairs: &[(usize, usize)],
     improvement: Option<f64>,
-) -> Effect {
+) -> Option<Effect> {
     let candidates: Option<Vec<(usize, usize)>> =
         pairs.iter().map(|(a, b)| Some((points[*b].candidate?, points[*a].candidate?))).collect();
     if let (Some(found), Some(candidates)) = (input.found, candidates) {
         let apart = pooled(found, &candidates);
-        return Effect { difference: apart.difference, low: apart.low, high: apart.high };
+        return Some(Effect { difference: apart.difference, low: apart.low, high: apart.high });
     }
-    by_means(points, pairs, improvement)
+    by_means(points, pairs, improvement?)
 }
 
-/// From losses alone.
-fn by_means(points: &[Point<'_>], pairs: &[(usize, usize)], improvement: Option<f64>) -> Effect {
+/// From losses alone; `None` where nobody told how sure they are. Without that, and without the base's loss,
+/// by which the seeds' share is estimated, one number of each run says nothing of the next run.
+fn by_means(points: &[Point<'_>], pairs: &[(usize, usize)], improvement: f64) -> Option<Effect> {
     let count = pairs.len() as f64;
     let mean =
         |f: &dyn Fn(usize, usize) -> f64| pairs.iter().map(|(a, b)| f(*a, *b)).sum::<f64>() / count;
     let difference = mean(&|a, b| points[b].loss - points[a].loss);
     // All losses are of the same rows, so that their errors do not average out.
     let rows = mean(&|a, b| points[a].stderr.hypot(points[b].stderr)).powi(2);
-    let seeds = 2.0 * (SEED_SHARE * improvement.unwrap_or(0.0)).powi(2) / count;
+    if rows <= 0.0 {
+        return None;
+    }
+    let seeds = 2.0 * (SEED_SHARE * improvement).powi(2) / count;
     let half = student(Z95, SEED_FREEDOM) * (rows + seeds).sqrt();
-    Effect { difference, low: difference - half, high: difference + half }
+    Some(Effect { difference, low: difference - half, high: difference + half })
 }
 
 /// The losses of the best runs by value, of many a few along the range.

@@ -173,7 +173,7 @@ fn sentences(verdict: &Verdict, input: VerdictInput<'_>) -> Vec<String> {
         Some(comparison) => {
             sentences.extend(certainty(verdict, comparison, &state.objective, lang));
             sentences.extend(if state.objective.is_loss() {
-                expectation(comparison, lang)
+                expectation(choice, comparison, lang)
             } else {
                 metric::expectation(comparison, &state.objective, lang)
             });
@@ -312,7 +312,7 @@ fn certainty(
 }
 
 /// The correction only where it shows in the digits that are printed.
-fn expectation(comparison: &Comparison, lang: Lang) -> Vec<String> {
+fn expectation(choice: &BestRun, comparison: &Comparison, lang: Lang) -> Vec<String> {
     let mut sentences = Vec::new();
     if comparison.candidates < 2 {
         return sentences;
@@ -320,8 +320,13 @@ fn expectation(comparison: &Comparison, lang: Lang) -> Vec<String> {
     if let Some((optimism, expected)) = comparison.optimism.zip(comparison.expected_loss)
         && optimism >= 0.000_05
     {
-        let losses = comparison.candidates.to_string();
-        sentences.push(say!(lang, Expect, losses, loss(optimism), loss(expected)));
+        let candidates = comparison.candidates.to_string();
+        let [too_low, expected, mean] = [optimism, expected, expected - optimism].map(loss);
+        sentences.push(if mean == loss(choice.eval_loss) {
+            say!(lang, Expect, candidates, too_low, expected)
+        } else {
+            say!(lang, ExpectOfSeeds, candidates, too_low, expected, mean)
+        });
     }
     sentences.extend(comparison.expected.map(|expected| {
         let (low, high) = (loss(expected.low), loss(expected.high));

@@ -26,6 +26,7 @@ pub const LABELS: &[(&str, &str, &str)] = &[
         "Lọc: chữ, hoặc rank=8 lr<1e-3 loss<1.2 flag=ok",
     ),
     ("all_flags", "all flags", "mọi trạng thái"),
+    ("outside", "outside the space", "ngoài không gian"),
     ("only_tied", "tied only", "chỉ các lượt ngang nhau"),
     ("show_more", "Show more", "Hiện thêm"),
     ("of", "of", "trên"),

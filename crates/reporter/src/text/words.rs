@@ -40,10 +40,14 @@ texts! {
         "ngang";
     Forgetful: "forgets",
         "quên";
+    OutsideSpace: "outside the space",
+        "ngoài không gian";
     Stopped: "stopped",
         "dừng sớm";
     MoreRows: "{0} more in ranking.csv",
         "còn {0} dòng nữa trong ranking.csv";
+    MoreFindings: "What to do next: {0} more in report.html.",
+        "Nên làm gì tiếp theo: còn {0} mục trong report.html.";
     MoreFailures: "{0} more in report.html",
         "còn {0} lỗi nữa trong report.html";
 
@@ -108,8 +112,10 @@ texts! {
         "quên ít nhất ở rank thấp nhất";
     HasLowestLoss: "is as simple as any and has the lowest loss",
         "đơn giản ngang các lượt khác và có loss thấp nhất";
-    Expect: "As the lowest of {0} losses that one is about {1} too low: expect {2} on new rows.",
-        "Là giá trị thấp nhất trong {0} giá trị nên loss này thấp hơn thực tế khoảng {1}: với dữ liệu mới, dự kiến khoảng {2}.";
+    Expect: "Choosing among {0} by these rows makes the chosen loss look about {1} too low: expect {2} on new rows.",
+        "Vì được chọn trong {0} cấu hình trên chính dữ liệu này, loss trông thấp hơn thực tế khoảng {1}: với dữ liệu mới, dự kiến khoảng {2}.";
+    ExpectOfSeeds: "Choosing among {0} by these rows makes the mean over its seeds, {3}, look about {1} too low: expect {2} on new rows.",
+        "Vì được chọn trong {0} cấu hình trên chính dữ liệu này, trung bình qua các seed ({3}) trông thấp hơn thực tế khoảng {1}: với dữ liệu mới, dự kiến khoảng {2}.";
     ExpectWithSeeds: "The same settings under another seed: expect {0} on new rows (95 % {1} to {2}).",
         "Cùng cấu hình với seed khác: dự kiến {0} trên dữ liệu mới (95 %: {1} đến {2}).";
     Test: "On {0} held-out test rows: {1} ± {2}.",
@@ -124,8 +130,8 @@ texts! {
         "Thứ hai: lượt {0}{1}, kém {2}, chưa đến một sai số chuẩn: xem như ngang nhau.";
     ExpectedShort: "{0}; under another seed {1} (95 % {2} to {3})",
         "{0}; với seed khác {1} (95 %: từ {2} đến {3})";
-    SeedSpread: "Between seeds the loss differs by {0} (standard deviation), which the comparison includes.",
-        "Giữa các seed, loss lệch nhau {0} (độ lệch chuẩn); phép so sánh đã tính điều này.";
+    SeedSpread: "Between seeds the loss differs by about {0} (standard deviation, by the repeated runs and what seeds did in earlier sweeps), which the comparison includes.",
+        "Giữa các seed, loss lệch nhau khoảng {0} (độ lệch chuẩn, theo các lượt lặp lại và các sweep trước đây); phép so sánh đã tính điều này.";
     SeedEstimate: "No configuration was trained under a second seed: by an estimate from near configurations and from earlier replicated runs, seeds move a loss by {0} (standard deviation), which the comparison includes.",
         "Chưa cấu hình nào được huấn luyện với seed thứ hai: ước tính từ các cấu hình lân cận và từ các lượt lặp lại trước đây, seed làm loss lệch {0} (độ lệch chuẩn); phép so sánh đã tính điều này.";
     BestIsFlagged: "It is flagged {0}: {1}",
@@ -212,6 +218,8 @@ texts! {
         "{0} tốt nhất ({1}) là giá trị thấp nhất đã thử.";
     EdgeAdvice: "The optimum may lie beyond: extend the search space.",
         "Điểm tối ưu có thể nằm ngoài phạm vi đã thử: hãy mở rộng không gian tìm kiếm.";
+    EdgeAdviceDrawn: "If the range goes on beyond it, more trials (`run_cap`) will look there; if it ends there, extend it (`min` or `max`).",
+        "Nếu khoảng giá trị còn rộng hơn, hãy thêm lượt chạy (`run_cap`); nếu đó là biên, hãy mở rộng khoảng (`min` hoặc `max`).";
     Forgets: "{0} forgot part of what the base model could do; the chosen run's retention loss changes by {1}.",
         "{0} quên một phần những gì mô hình gốc làm được; retention loss của lượt được chọn thay đổi {1}.";
     ForgetsAdvice: "Mix rows of the old skill into the training data, or lower the learning rate or the rank.",

@@ -171,6 +171,12 @@ impl Curve {
             // Who counts nothing evaluates once an epoch.
             (None, None) => (self.evaluations.len() + 1) as f64,
         };
+        if let Some(last) = self.evaluations.last().filter(|last| last.epoch > epoch) {
+            return Err(format!(
+                "an evaluation at epoch {epoch} after one at epoch {}: epochs count up",
+                last.epoch
+            ));
+        }
         Ok(Evaluation {
             step,
             epoch,

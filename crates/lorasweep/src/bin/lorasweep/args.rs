@@ -53,7 +53,7 @@ pub enum Command {
     Cancel(CancelArgs),
     /// End single trials of a sweep, also while it runs
     Stop(StopArgs),
-    /// Run failed trials of a sweep again
+    /// Run failed trials of a sweep again, or any that are named
     Retry(RetryArgs),
     /// Show what was predicted for each trial, what it reached, and which parameters matter
     Explain(ExplainArgs),

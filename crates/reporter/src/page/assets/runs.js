@@ -49,7 +49,7 @@ function runLegend() {
     showBase ? html("li", {}, html("i", { style: "border-top:2px dashed var(--faint);height:0" }), words.base_model) : null);
 }
 const share = value => isNumber(value) ? `${(100 * value).toFixed(0)} %` : "–";
-const flagOf = row => html("span", { class: `flag ${row.flag}` }, row.flag);
+const flagOf = row => html("span", { class: `flag ${row.flag}` }, row.notes.includes("outside_space") ? `${row.flag}, ${words.outside}` : row.flag);
 
 function drawRuns() {
   const section = document.getElementById("runs"), grid = html("div", { class: "small" });

@@ -1,6 +1,6 @@
 //! `lorasweep stop` and `lorasweep retry`: what becomes of single trials.
 
-use lorasweep::spec::{Outcome, SweepState, TrialId};
+use lorasweep::spec::{ExecutorKind, Outcome, Sweep as Resolved, SweepState, TrialId};
 use lorasweep::store::Request;
 use lorasweep::{Error, Sweep};
 
@@ -45,6 +45,11 @@ pub fn retry(args: &RetryArgs, output: Output) -> Result<Exit, CliError> {
     }
     if let Some(holder) = sweep.holder()? {
         output::result(&format!("Asked {holder} to run {} again.", in_words(&trials)));
+        return Ok(Exit::Done);
+    }
+    let is_external = |sweep: &Resolved| sweep.executor.kind == ExecutorKind::External;
+    if sweep.resolved().is_some_and(is_external) {
+        output::result(&format!("The next `lorasweep ask` gives {} out again.", in_words(&trials)));
         return Ok(Exit::Done);
     }
     output::note(&format!("Running {} again.", in_words(&trials)));

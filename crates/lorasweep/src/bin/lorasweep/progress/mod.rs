@@ -67,8 +67,8 @@ impl Observer for Quiet {
 
 /// `7/18` or, when the number of trials is not known, `7`.
 fn ended_of(state: &SweepState, planned: Option<usize>) -> String {
-    let ended = state.trials.values().filter(|trial| trial.outcome().is_some()).count();
-    planned.map_or_else(|| ended.to_string(), |planned| format!("{ended}/{planned}"))
+    let (ended, of) = state.progress(planned);
+    of.map_or_else(|| ended.to_string(), |of| format!("{ended}/{of}"))
 }
 
 /// Trials that workers have.
