@@ -196,7 +196,11 @@ fn a_process_that_gets_no_memory_says_so_and_nothing_of_the_sweep_is_lost() {
         assert!(state.finished);
         state.trials.values().map(best).collect::<Vec<_>>()
     };
-    assert_eq!(losses("results/s"), losses("alone/s"));
+    // Rounding depends on which trials share a step.
+    for (own, alone) in losses("results/s").iter().zip(losses("alone/s")) {
+        let (own, alone) = (own.expect("it ended"), alone.expect("it ended"));
+        assert!((own / alone - 1.0).abs() < 1e-6, "{own} against {alone}");
+    }
     let exported =
         lorasweep(dir.path(), &["export", "alone/s", "--best", "--to", "out", "--force"]);
     assert_eq!(exported.code, 0, "{}", exported.stderr);

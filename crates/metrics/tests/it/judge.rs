@@ -174,7 +174,7 @@ fn a_judge_that_closes_its_input_is_told() {
     // More than a pipe holds, so that the rest cannot be written.
     let long = "x".repeat(300_000);
     let outputs = [("a", "1"), ("b", long.as_str())];
-    let command = "read a; exec < /dev/null; echo 1; echo 1; sleep 600";
+    let command = "read a; exec < /dev/null; echo 1; sleep 600";
     let error = judge(dir.path(), command, LONG).score(&asked(&outputs)).unwrap_err();
     assert!(error.to_string().contains("closed its stdin"), "{error}");
 }

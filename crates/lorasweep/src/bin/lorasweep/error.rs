@@ -64,6 +64,7 @@ fn exit_of(error: &Error) -> Exit {
         | Error::Hub(_)
         | Error::NoSweepAt { .. }
         | Error::NoSweepFile { .. }
+        | Error::RenamedResults { .. }
         | Error::TrainsElsewhere { .. }
         | Error::TrainsItself { .. }
         | Error::Tell { .. }
