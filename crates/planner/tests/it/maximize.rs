@@ -191,6 +191,8 @@ fn overfitting_is_judged_on_the_losses_whatever_trials_are_compared_by() {
             evaluation.train_loss = Some(0.3 - 0.04 * evaluation.epoch);
         }
     }
+    // A base that no evaluation got below would be the lowest level.
+    histories.0[1].base.as_mut().expect("the base").eval_loss = 4.5;
     let [by_loss, by_score] = [0, 1].map(|at| {
         let pruner = pruner_for(&sweeps[at]).expect("a rule");
         pruner.judge(&histories.0[at], trial.id) != Decision::Keep
