@@ -1,14 +1,14 @@
 //! The ranking: one row per run and one for the base model, by lowest validation loss or by the metric
 //! that the sweep compares trials by.
 
-use curves::{Measured, SmoothPoint};
+use curves::SmoothPoint;
 use serde::Serialize;
 use spec::{
-    Evaluation, MeanScore, Objective, Outcome, ReportSettings, SCORES, ScoredAnswers, StopReason,
+    Evaluation, MeanScore, Objective, Outcome, ReportSettings, ScoredAnswers, StopReason,
     SweepState, TrialConfig, TrialId, TrialState, TrialStatus,
 };
 
-use crate::compare::{Against, Candidates, Comparison, Z95, compare_found};
+use crate::compare::{Against, Candidates, Comparison, Z95, compare_found, score_interval};
 use crate::diagnose::{
     Diagnosis, Flag, Note, Overfit, Verdict, VerdictInput, diagnose_all, verdict_of_sweep,
 };
@@ -244,24 +244,6 @@ fn scores(evaluation: Option<&Evaluation>, answers: Option<&ScoredAnswers>) -> V
         interval: score_interval(score, answers),
     };
     scores.map(row).collect()
-}
-
-/// The 95 % interval of a score on other examples like these: of the scores of the single examples, which
-/// does not leave 0..=1 where they do not; else a normal one, where the noise is known.
-pub(crate) fn score_interval(
-    score: &MeanScore,
-    answers: Option<&ScoredAnswers>,
-) -> Option<[f64; 2]> {
-    let examples = answers.and_then(|answers| answers.scores.get(&score.metric));
-    if let Some(examples) = examples.filter(|examples| !examples.is_empty()) {
-        let examples: Vec<f64> = examples.iter().map(|score| f64::from(*score)).collect();
-        let interval = Measured::Scores(&examples).interval();
-        return Some([interval.low, interval.high]);
-    }
-    let half = Z95 * score.stderr;
-    let ends = [score.value - half, score.value + half];
-    let is_share = SCORES.contains(&score.metric.as_str());
-    (half > 0.0).then(|| if is_share { ends.map(|end| end.clamp(0.0, 1.0)) } else { ends })
 }
 
 /// `None` where the trainer does not tell the noise of its losses.

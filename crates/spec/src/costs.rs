@@ -3,7 +3,8 @@
 
 use std::borrow::Cow;
 
-use crate::event::{Evaluation, ExampleLosses};
+use crate::evaluation::Evaluation;
+use crate::example_losses::ExampleLosses;
 use crate::metric::Objective;
 use crate::scores::ScoredAnswers;
 use crate::state::{SweepState, TrialState};

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::base::BaseForm;
+use crate::evaluation::{Evaluation, TestEvaluation};
+use crate::example_losses::ExampleLosses;
 use crate::logical::LogicalStart;
 use crate::metric::Objective;
-use crate::scores::{MeanScore, ScoredAnswers};
+use crate::scores::ScoredAnswers;
 use crate::trial::{TargetModule, Trial, TrialId};
 
 /// Version of the journal's records; a reader refuses a higher one. 2 added the losses of single
@@ -369,117 +371,6 @@ pub struct TrainPoint {
     pub tokens: u64,
     /// Seconds this trial has spent training and evaluating so far; its share of packed steps.
     pub seconds: f64,
-}
-
-/// Losses of one trial at one point, all in evaluation mode (no dropout) on fixed sets.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Evaluation {
-    /// Optimizer steps taken.
-    pub step: u32,
-    /// Epochs completed, as a fraction.
-    pub epoch: f64,
-    /// Loss on the validation set.
-    pub eval_loss: f64,
-    /// Standard error of `eval_loss` over validation examples.
-    pub eval_loss_stderr: f64,
-    /// Standard error, over validation examples, of the paired difference between this
-    /// evaluation and the run's best one before it; `None` at the first evaluation.
-    pub rise_stderr: Option<f64>,
-    /// Summed negative log-likelihood of each group of validation examples, in nats, as
-    /// [`ExampleLosses::group`] makes them; empty where the trainer does not measure it and in
-    /// journals from before it was kept. From these follows how far the noise of two evaluations
-    /// is one and the same.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub group_nll: Vec<f32>,
-    /// Loss on the fixed subset of the training set, where the trainer measures it.
-    pub train_loss: Option<f64>,
-    /// Loss on the retention set, when there is one.
-    pub retention_loss: Option<f64>,
-    /// Metrics beside the losses; empty where none were measured.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub scores: Vec<MeanScore>,
-    /// Tokens trained so far; 0 where the trainer does not tell.
-    pub tokens: u64,
-    /// Seconds this trial has spent so far.
-    pub seconds: f64,
-}
-
-impl Evaluation {
-    /// Validation loss minus train loss: the generalisation gap, where both are known.
-    pub fn gap(&self) -> Option<f64> {
-        self.train_loss.map(|train_loss| self.eval_loss - train_loss)
-    }
-
-    /// What was measured by a metric's name.
-    pub fn score(&self, metric: &str) -> Option<&MeanScore> {
-        self.scores.iter().find(|score| score.metric == metric)
-    }
-
-    /// The epoch at whose end it was made, if it was made at one's end.
-    pub fn whole_epoch(&self) -> Option<u32> {
-        (self.epoch > 0.0 && self.epoch.fract() == 0.0).then_some(self.epoch as u32)
-    }
-}
-
-/// Losses of the validation examples at one evaluation, in the order of the set. Runs of one sweep
-/// are compared example by example, which a mean alone does not allow.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct ExampleLosses {
-    /// Summed negative log-likelihood of each example's target tokens, in nats.
-    pub nll: Vec<f32>,
-    /// Number of target tokens of each example; as long as `nll`.
-    pub targets: Vec<u32>,
-}
-
-impl ExampleLosses {
-    /// Examples kept apart; those beyond are added to earlier ones in turn, which keeps a journal
-    /// small and leaves the spread of means as it is.
-    pub const MOST: usize = 2048;
-
-    /// Groups that examples are summed in where the losses of every evaluation are kept: example i
-    /// is in group i modulo this, so that up to so many examples are a group each. It divides
-    /// [`Self::MOST`], so that the examples kept apart can be grouped later.
-    pub const GROUPS: usize = 256;
-
-    /// Sums the values of single examples (or of [`Self::MOST`] sums of them) by group.
-    pub fn group(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
-        let mut sums: Vec<f64> = Vec::new();
-        for (at, value) in values.into_iter().enumerate() {
-            match sums.get_mut(at % Self::GROUPS) {
-                Some(sum) => *sum += value,
-                None => sums.push(value),
-            }
-        }
-        sums
-    }
-
-    /// Collects pairs of summed loss and number of target tokens.
-    pub fn collect(examples: impl IntoIterator<Item = (f64, usize)>) -> Self {
-        let mut sums: Vec<(f64, u32)> = Vec::new();
-        for (at, (nll, targets)) in examples.into_iter().enumerate() {
-            if at < Self::MOST {
-                sums.push((nll, targets as u32));
-            } else {
-                let sum = &mut sums[at % Self::MOST];
-                *sum = (sum.0 + nll, sum.1.saturating_add(targets as u32));
-            }
-        }
-        Self {
-            nll: sums.iter().map(|(nll, _)| *nll as f32).collect(),
-            targets: sums.iter().map(|(_, targets)| *targets).collect(),
-        }
-    }
-}
-
-/// Loss on held-out rows that nothing was chosen by.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TestEvaluation {
-    /// Mean loss per target token, in nats.
-    pub loss: f64,
-    /// Standard error of `loss` over the rows.
-    pub loss_stderr: f64,
-    /// Number of rows.
-    pub examples: u32,
 }
 
 /// How a trial ended.

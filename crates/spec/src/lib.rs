@@ -19,8 +19,10 @@ mod config_key;
 mod costs;
 mod distribution;
 mod error;
+mod evaluation;
 mod event;
 mod example;
+mod example_losses;
 mod file;
 mod hub;
 mod limits;
@@ -53,11 +55,13 @@ pub use command::{CommandTemplate, CommandValue, shell_word};
 pub use config_key::ConfigKey;
 pub use distribution::{Distribution, Shape};
 pub use error::{SweepError, SweepErrors};
+pub use evaluation::{Evaluation, TestEvaluation};
 pub use event::{
-    DataFacts, Evaluation, Event, ExampleLosses, Outcome, PlainChat, Record, ReturnCause,
-    SCHEMA_VERSION, StopReason, TestEvaluation, TrainPoint,
+    DataFacts, Event, Outcome, PlainChat, Record, ReturnCause, SCHEMA_VERSION, StopReason,
+    TrainPoint,
 };
 pub use example::example;
+pub use example_losses::ExampleLosses;
 pub use file::{SCHEMA_FILE, schema};
 pub use hub::HubModel;
 pub use logical::{LogicalClock, LogicalStart};

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Evaluation;
+use crate::evaluation::Evaluation;
 
 /// The metric of a sweep that names none.
 pub const EVAL_LOSS: &str = "eval_loss";

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::ExampleLosses;
+use crate::example_losses::ExampleLosses;
 
 /// A metric's mean over the validation examples that it was measured on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -6,10 +6,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::base::BaseForm;
-use crate::event::{
-    DataFacts, Evaluation, Event, ExampleLosses, Outcome, Record, ReturnCause, StopReason,
-    TestEvaluation, TrainPoint,
-};
+use crate::evaluation::{Evaluation, TestEvaluation};
+use crate::event::{DataFacts, Event, Outcome, Record, ReturnCause, StopReason, TrainPoint};
+use crate::example_losses::ExampleLosses;
 use crate::logical::LogicalClock;
 use crate::metric::Objective;
 use crate::scores::ScoredAnswers;

@@ -4,7 +4,9 @@
 use std::path::Path;
 
 use crate::base::BaseForm;
-use crate::event::{Evaluation, Event, ExampleLosses, TestEvaluation};
+use crate::evaluation::{Evaluation, TestEvaluation};
+use crate::event::Event;
+use crate::example_losses::ExampleLosses;
 use crate::scores::ScoredAnswers;
 use crate::trial::{Trial, TrialId};
 

@@ -48,6 +48,7 @@ mod choice;
 mod optimism;
 mod pooled;
 mod repeat;
+mod score;
 mod seeds;
 mod share;
 mod surrogate;
@@ -68,6 +69,7 @@ use candidate::Candidate;
 pub(crate) use candidate::Candidates;
 pub(crate) use curves::student::student;
 pub(crate) use pooled::pooled;
+pub(crate) use score::score_interval;
 
 /// Standard normal quantile of a two-sided 95 % interval.
 pub(crate) use curves::student::TWO_SIDED as Z95;

@@ -2,9 +2,8 @@
 
 use spec::{Evaluation, Objective, SweepState, TrialId, TrialState};
 
-use crate::compare::Comparison;
+use crate::compare::{Comparison, score_interval};
 use crate::number::{change, epoch, loss};
-use crate::rank::score_interval;
 use crate::text::{Lang, say};
 
 /// The metric of the run to take, and which run its loss would have chosen.
