@@ -19,9 +19,9 @@ pub struct Evaluation {
     /// evaluation and the run's best one before it; `None` at the first evaluation.
     pub rise_stderr: Option<f64>,
     /// Summed negative log-likelihood of each group of validation examples, in nats, as
-    /// [`ExampleLosses::group`] makes them; empty where the trainer does not measure it and in
-    /// journals from before it was kept. From these follows how far the noise of two evaluations
-    /// is one and the same.
+    /// [`ExampleLosses::group`](crate::ExampleLosses::group) makes them; empty where the trainer
+    /// does not measure it and in journals from before it was kept. From these follows how far the
+    /// noise of two evaluations is one and the same.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub group_nll: Vec<f32>,
     /// Loss on the fixed subset of the training set, where the trainer measures it.

@@ -81,3 +81,12 @@ const fn normaliser(ignored: Ignored) -> Normalise {
     let Ignored { case, blanks, punctuation, articles } = ignored;
     Normalise { case, blanks, punctuation, articles }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_sweep_file_names_the_metrics_that_there_are() {
+        // Neither crate knows the other: one has the names, one computes them.
+        assert_eq!(spec::SCORES, metrics::NAMES);
+    }
+}
