@@ -105,6 +105,11 @@ impl Objective {
         self.cost_of(cost)
     }
 
+    /// The value of a cost that statistics expect: a share stays one, whatever was added to it.
+    pub fn expected_value(&self, cost: f64) -> f64 {
+        self.value_of(if self.ceiling() > 0.0 { cost.clamp(0.0, 1.0) } else { cost })
+    }
+
     /// The cost at an evaluation; `None` where it was not measured.
     pub fn cost(&self, evaluation: &Evaluation) -> Option<f64> {
         self.value(evaluation).map(|value| self.cost_of(value))

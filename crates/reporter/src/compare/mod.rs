@@ -214,7 +214,8 @@ pub(crate) fn compare_found(found: &Candidates) -> Comparison {
         is_base_tied: base.is_some_and(|base| base.is_tied),
         examples_needed: examples_needed(found, &intervals, best),
         expected_loss: expected
-            .map(|(optimism, chosen)| found.objective.value_of(found.list[chosen].loss + optimism)),
+            .map(|(optimism, chosen)| found.list[chosen].loss + optimism)
+            .map(|cost| found.objective.expected_value(cost)),
         expected: expected.map(|(optimism, chosen)| {
             Expected::of(found, chosen, optimism).in_values(&found.objective)
         }),

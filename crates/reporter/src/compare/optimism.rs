@@ -26,7 +26,8 @@ pub struct Expected {
 impl Expected {
     /// Costs as values of what runs are compared by.
     pub(super) fn in_values(self, objective: &Objective) -> Self {
-        let [loss, a, b] = [self.loss, self.low, self.high].map(|cost| objective.value_of(cost));
+        let [loss, a, b] =
+            [self.loss, self.low, self.high].map(|cost| objective.expected_value(cost));
         Self { loss, low: a.min(b), high: a.max(b) }
     }
 

@@ -126,6 +126,19 @@ fn the_verdict_speaks_of_the_score_and_says_what_the_loss_would_have_chosen() {
 }
 
 #[test]
+fn what_is_expected_of_a_share_is_a_share() {
+    for shares in [[0.01, 0.015], [0.99, 0.995]] {
+        let ranking = ranked(&sweep(0.0, &[&[(1.2, shares[0])], &[(1.1, shares[1])]]));
+        let comparison = ranking.comparison.expect("on the same examples");
+        let expected = comparison.expected.expect("more than one run");
+        for value in [expected.low, expected.loss, expected.high] {
+            assert!((0.0..=1.0).contains(&value), "{expected:?}");
+        }
+        assert!(comparison.expected_loss.is_some_and(|value| (0.0..=1.0).contains(&value)));
+    }
+}
+
+#[test]
 fn runs_with_scores_that_cannot_be_told_apart_are_tied_and_the_simpler_one_is_taken() {
     let ranking = ranked(&sweep(0.1, &[&[(1.2, 0.695)], &[(1.1, 0.7)], &[(1.0, 0.705)]]));
     let comparison = ranking.comparison.as_ref().expect("on the same examples");

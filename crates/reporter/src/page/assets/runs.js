@@ -121,8 +121,8 @@ function openDetail(trial) {
       pair(words.tokens, row.tokens.toLocaleString(data.lang)), pair("steps", row.total_steps ? `${row.steps} / ${row.total_steps}` : String(row.steps))),
     html("h3", {}, words.explanation), html("p", {}, row.explanation),
     row.advice ? html("p", { class: "advice" }, "→ " + row.advice) : "",
-    row.trial === 0 ? "" : [html("h3", {}, words.export), html("p", {}, html("code", { style: "user-select:all" },
-      `lorasweep export results/${data.name} --trial ${row.trial} --to ${data.name}-${pad(row.trial)}`))],
+    ...(row.trial === 0 ? [] : [html("h3", {}, words.export), html("p", {}, html("code", { style: "user-select:all" },
+      `lorasweep export results/${data.name} --trial ${row.trial} --to ${data.name}-${pad(row.trial)}`))]),
     answersOf(row) || "",
     settings.length ? html("h3", {}, words.settings) : "",
     html("dl", { class: "pairs" }, settings.filter(([, value]) => value !== null).map(([name, value]) => pair(name, value))));
