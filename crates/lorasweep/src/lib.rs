@@ -46,6 +46,7 @@ pub mod quickstart;
 mod replace;
 mod report;
 mod run;
+mod size;
 mod sweep;
 mod workers;
 
@@ -76,6 +77,7 @@ pub use report::{Report, ReportFiles};
 pub use run::external::ExternalTrials;
 pub use run::observer::{Notice, Observer, Started, Trained};
 pub use run::{RunEnd, RunOptions, RunOutcome};
+pub use size::bytes;
 pub use sweep::Sweep;
 pub use workers::process::{WorkerEnd, start_threads, work, worker_main_if_asked};
 pub use workers::{WorkerOptions, Workers};

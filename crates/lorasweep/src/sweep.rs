@@ -165,16 +165,14 @@ impl Sweep {
 
     /// Everything that can be known before training: work, memory, disk, and what is wrong.
     pub fn check(&self) -> Result<Findings, Error> {
-        self.refuse_other_folder()?;
-        let file = self.file_with_model(&mut |_| {})?;
+        let file = self.file_to_launch(&mut |_| {})?;
         check::check(&file, &self.results, &self.workers, false)
     }
 
     /// The same, and how long the sweep will take: a few steps are trained to measure that, once for
     /// each model and machine.
     pub fn check_with_time(&self) -> Result<Findings, Error> {
-        self.refuse_other_folder()?;
-        let file = self.file_with_model(&mut |_| {})?;
+        let file = self.file_to_launch(&mut |_| {})?;
         check::check(&file, &self.results, &self.workers, true)
     }
 
@@ -227,9 +225,8 @@ impl Sweep {
         options: &RunOptions,
         observer: &mut dyn Observer,
     ) -> Result<RunOutcome, Error> {
-        self.refuse_other_folder()?;
         let tell = &mut |text: &str| observer.notice(&Notice::Download(text));
-        let file = self.file_with_model(tell)?;
+        let file = self.file_to_launch(tell)?;
         run::run(&file, &self.results, &self.workers, options, observer)
     }
 
@@ -366,6 +363,11 @@ impl Sweep {
             return Ok(());
         }
         Err(Error::RenamedResults { path: self.folder.path().to_path_buf(), name: name.clone() })
+    }
+
+    fn file_to_launch(&self, tell: &mut dyn FnMut(&str)) -> Result<SweepFile, Error> {
+        self.refuse_other_folder()?;
+        self.file_with_model(tell)
     }
 
     fn file_with_model(&self, tell: &mut dyn FnMut(&str)) -> Result<SweepFile, Error> {

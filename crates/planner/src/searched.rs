@@ -7,20 +7,20 @@ use spec::{SearchSpace, SweepState, Trial, TrialId, TrialState};
 
 use crate::{Planner, replicates};
 
+/// What of a history is looked at.
+pub(crate) type View = fn(&SweepState) -> Cow<'_, SweepState>;
+
 /// A search that is asked about its own trials alone. What it proposes gets numbers above all that
 /// there are.
 pub(crate) struct Searched(pub Box<dyn Planner>);
 
 /// The history as the search sees it.
 fn searched(history: &SweepState) -> Cow<'_, SweepState> {
-    let without = |within| match within {
-        Cow::Borrowed(within) => replicates::without(within),
-        Cow::Owned(within) => Cow::Owned(replicates::without(&within).into_owned()),
-    };
-    match without(history.within_space()) {
-        Cow::Borrowed(searched) => searched.costs(),
-        Cow::Owned(searched) => Cow::Owned(searched.costs().into_owned()),
-    }
+    let views: [View; 3] = [SweepState::within_space, replicates::without, SweepState::costs];
+    views.into_iter().fold(Cow::Borrowed(history), |seen, view| match seen {
+        Cow::Borrowed(seen) => view(seen),
+        Cow::Owned(seen) => Cow::Owned(view(&seen).into_owned()),
+    })
 }
 
 /// The draw with which a method that draws continues when the search space becomes `space`: as many

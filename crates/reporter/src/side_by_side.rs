@@ -45,8 +45,9 @@ pub struct SideBySide {
     pub objective: Objective,
     /// Settings in which they differ.
     pub settings: Vec<Difference>,
-    /// The second run's loss (or whatever they are compared by) minus the first's, example by example, with what other seeds may do; `None`
-    /// when they were not measured on the same examples, or one has not ended.
+    /// The second run's loss (or whatever they are compared by) minus the first's, example by example,
+    /// with what other seeds may do; `None` when they were not measured on the same examples, or one
+    /// has not ended.
     pub difference: Option<Against>,
     /// Runs of the two that have not ended: what is said of them is preliminary.
     pub not_ended: Vec<String>,

@@ -65,7 +65,7 @@ pub use example_losses::ExampleLosses;
 pub use file::{SCHEMA_FILE, schema};
 pub use hub::HubModel;
 pub use logical::{LogicalClock, LogicalStart};
-pub use metric::{EVAL_LOSS, Goal, Objective, SCORES};
+pub use metric::{EVAL_LOSS, Goal, Objective, SCORES, is_share};
 pub use mistake::Mistake;
 pub use parameter::{
     Access, ChoiceAccess, Feature, Kind, ModuleSet, Parameter, ParameterValue, Row, TABLE,

@@ -49,6 +49,11 @@ pub const SCORES: [&str; 9] = [
     "tool_call_match",
 ];
 
+/// Whether a metric's values are in 0..=1: those of [`SCORES`].
+pub fn is_share(metric: &str) -> bool {
+    SCORES.contains(&metric)
+}
+
 /// What trials are compared by, and which direction is better.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Objective {
@@ -107,7 +112,7 @@ impl Objective {
 
     /// The value of a cost that statistics expect: a share stays one, whatever was added to it.
     pub fn expected_value(&self, cost: f64) -> f64 {
-        self.value_of(if self.ceiling() > 0.0 { cost.clamp(0.0, 1.0) } else { cost })
+        self.value_of(if is_share(&self.metric) { cost.clamp(0.0, 1.0) } else { cost })
     }
 
     /// The cost at an evaluation; `None` where it was not measured.
@@ -145,6 +150,6 @@ impl Objective {
 
     /// The best value there is, where that is known.
     fn ceiling(&self) -> f64 {
-        f64::from(u8::from(SCORES.contains(&self.metric.as_str())))
+        f64::from(u8::from(is_share(&self.metric)))
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::answer_metrics::{AnswerMetrics, Score};
 use crate::file::{Findings, MetricFile, unknown_metric};
-use crate::metric::{EVAL_LOSS, Goal, SCORES};
+use crate::metric::{EVAL_LOSS, Goal, is_share};
 use crate::mistake::Mistake;
 use crate::settings::ExecutorKind;
 use crate::sweep::Metric;
@@ -69,11 +69,7 @@ fn elsewhere(
 
 /// The better direction of a known metric.
 fn usual_goal(name: &str) -> Option<Goal> {
-    if name == EVAL_LOSS {
-        Some(Goal::Minimize)
-    } else {
-        SCORES.contains(&name).then_some(Goal::Maximize)
-    }
+    if name == EVAL_LOSS { Some(Goal::Minimize) } else { is_share(name).then_some(Goal::Maximize) }
 }
 
 fn goal(

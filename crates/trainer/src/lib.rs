@@ -14,6 +14,7 @@
 pub mod adapter;
 pub mod backend;
 pub mod comparison;
+pub mod control_groups;
 pub mod decoder;
 mod device;
 pub mod dropout;

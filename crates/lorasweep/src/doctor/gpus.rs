@@ -6,8 +6,9 @@ use trainer::Device;
 use trainer::backend::cuda::{self, Numbers};
 use trainer::self_check::check_kernels;
 
+use super::SystemCheck;
 use super::kernels::{failed, outcome};
-use super::{SystemCheck, bytes};
+use crate::size::bytes;
 
 /// The driver, then each GPU with its memory, its kernels and cuBLAS.
 pub fn checks(model: &Path) -> Vec<SystemCheck> {

@@ -6,9 +6,10 @@ use std::process::{Command, Stdio};
 
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, System};
 
-use super::{CheckStatus, SystemCheck, bytes, cpu_quota};
+use super::{CheckStatus, SystemCheck};
 use crate::hub::Hub;
 use crate::inputs::rows;
+use crate::size::bytes;
 
 /// Less memory or disk than this is worth a warning: the quickstart needs about as much.
 const LITTLE: u64 = 1 << 30;
@@ -87,7 +88,7 @@ fn processor(system: &System) -> String {
 fn cores(system: &System) -> SystemCheck {
     let here = system.cpus().len();
     let usable = std::thread::available_parallelism().map_or(1, usize::from);
-    let quota = cpu_quota::cores(Path::new("/proc/self/cgroup"), Path::new("/sys/fs/cgroup"));
+    let quota = trainer::control_groups::cpu_quota(Path::new("/"));
     cores_check(here, usable, quota, rayon::current_num_threads())
 }
 
@@ -104,7 +105,7 @@ fn cores_check(here: usize, usable: usize, quota: Option<f64>, threads: usize) -
 
 fn memory(system: &System) -> SystemCheck {
     let total = system.total_memory();
-    let limit = system.cgroup_limits().map(|group| group.total_memory).filter(|of| *of < total);
+    let limit = trainer::memory::group_limit().filter(|of| *of < total);
     let limit_text = limit.map_or_else(
         || "no cgroup limit".to_owned(),
         |of| format!("cgroup limit of {}", bytes(of)),

@@ -1,6 +1,5 @@
 //! What lorasweep finds on this machine: what a person who helps another one asks first.
 
-mod cpu_quota;
 mod gpus;
 mod kernels;
 mod machine;
@@ -94,13 +93,6 @@ impl SystemReport {
         let status = checks.iter().map(|check| check.status).max().unwrap_or(CheckStatus::Ok);
         Self { v: VERSION, status, checks }
     }
-}
-
-/// Bytes in the unit that fits.
-fn bytes(count: u64) -> String {
-    const MIB: f64 = 1024.0 * 1024.0;
-    let mib = count as f64 / MIB;
-    if mib < 1024.0 { format!("{mib:.0} MiB") } else { format!("{:.1} GiB", mib / 1024.0) }
 }
 
 #[cfg(test)]

@@ -14,6 +14,6 @@ pub fn load(sweep: &Sweep, data: PreparedData, packing: Packing) -> Result<Loade
     let base = sweep.base.in_form(first);
     let scoring = scoring::of_sweep(sweep, &data)?;
     let (model, train, executor) = (&sweep.model, &sweep.train, &sweep.executor);
-    engine::load_scored(model, &base, data, train, executor, packing, scoring)
+    engine::load(model, &base, data, train, executor, packing, scoring)
         .map_err(|source| Error::Model { path: sweep.model.clone(), source })
 }

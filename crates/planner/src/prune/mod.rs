@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use spec::{EarlyTerminate, StopReason, Sweep, SweepState, TrialId, TrialState, TrialStatus};
 
 use crate::replicates;
+use crate::searched::View;
 
 /// What becomes of a running trial.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,9 +90,9 @@ pub fn pruner_for(sweep: &Sweep) -> Option<Box<dyn Pruner>> {
     // Overfitting is judged on the losses, whatever trials are compared by.
     let early = match &sweep.early_terminate {
         Some(EarlyTerminate::Overfit { .. }) | None => early,
-        Some(_) => early.map(|early| boxed(ByCost(early))),
+        Some(_) => early.map(|pruner| boxed(Seeing { view: SweepState::costs, pruner })),
     };
-    let early = early.map(|early| boxed(WithinSpace(early)));
+    let early = early.map(|pruner| boxed(Seeing { view: SweepState::within_space, pruner }));
     match (target, early) {
         (Some(target), Some(early)) => Some(boxed(FirstStop([target, early]))),
         (one, other) => one.or(other),
@@ -137,45 +138,28 @@ impl Pruner for ForGood {
     }
 }
 
-/// Judges by the trials that the search space has: those that left it would be no measure.
-struct WithinSpace(Box<dyn Pruner>);
-
-impl Pruner for WithinSpace {
-    fn judge(&self, state: &SweepState, trial: TrialId) -> Decision {
-        self.0.judge(&state.within_space(), trial)
-    }
-
-    fn promote(&self, state: &SweepState) -> Option<Promotion> {
-        self.0.promote(&state.within_space())
-    }
-
-    fn promotes(&self) -> bool {
-        self.0.promotes()
-    }
-
-    fn is_relative(&self) -> bool {
-        self.0.is_relative()
-    }
+/// Judges by another view of the sweep: [`SweepState::within_space`], since trials that left the space would be
+/// no measure, or [`SweepState::costs`], the metric's in the place of the validation loss.
+struct Seeing {
+    view: View,
+    pruner: Box<dyn Pruner>,
 }
 
-/// Judges by the cost of the metric, in the place of the validation loss.
-struct ByCost(Box<dyn Pruner>);
-
-impl Pruner for ByCost {
+impl Pruner for Seeing {
     fn judge(&self, state: &SweepState, trial: TrialId) -> Decision {
-        self.0.judge(&state.costs(), trial)
+        self.pruner.judge(&(self.view)(state), trial)
     }
 
     fn promote(&self, state: &SweepState) -> Option<Promotion> {
-        self.0.promote(&state.costs())
+        self.pruner.promote(&(self.view)(state))
     }
 
     fn promotes(&self) -> bool {
-        self.0.promotes()
+        self.pruner.promotes()
     }
 
     fn is_relative(&self) -> bool {
-        self.0.is_relative()
+        self.pruner.is_relative()
     }
 }
 

@@ -1,7 +1,7 @@
 //! How sure one score is.
 
 use curves::Measured;
-use spec::{MeanScore, SCORES, ScoredAnswers};
+use spec::{MeanScore, ScoredAnswers, is_share};
 
 use super::Z95;
 
@@ -19,6 +19,6 @@ pub(crate) fn score_interval(
     }
     let half = Z95 * score.stderr;
     let ends = [score.value - half, score.value + half];
-    let is_share = SCORES.contains(&score.metric.as_str());
-    (half > 0.0).then(|| if is_share { ends.map(|end| end.clamp(0.0, 1.0)) } else { ends })
+    (half > 0.0)
+        .then(|| if is_share(&score.metric) { ends.map(|end| end.clamp(0.0, 1.0)) } else { ends })
 }

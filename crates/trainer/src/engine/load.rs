@@ -23,20 +23,9 @@ pub struct Loaded {
 }
 
 /// Loads the base model, with its weights as `base` says, onto the device of `executor`. Trials may
-/// ask for other forms of it, which are loaded when the first one does.
+/// ask for other forms of it, which are loaded when the first one does. Where there is `scoring`, answers
+/// are written and scored at evaluations.
 pub fn load(
-    model_dir: &Path,
-    base: &BaseSettings,
-    data: impl Into<TrainingSets>,
-    train: &TrainSettings,
-    executor: &ExecutorSettings,
-    packing: Packing,
-) -> Result<Loaded> {
-    load_scored(model_dir, base, data, train, executor, packing, None)
-}
-
-/// The same; where there is `scoring`, answers are written and scored at evaluations.
-pub fn load_scored(
     model_dir: &Path,
     base: &BaseSettings,
     data: impl Into<TrainingSets>,

@@ -15,7 +15,7 @@ mod slot;
 mod trainer;
 
 pub use checkpoint::size as checkpoint_bytes;
-pub use load::{Loaded, load, load_scored};
+pub use load::{Loaded, load};
 pub use packed::Packed;
 pub use scoring::{NamedScorer, Question, Scoring};
 pub use sets::TrainingSets;

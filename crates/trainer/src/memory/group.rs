@@ -1,12 +1,9 @@
-//! The limits of this process's control groups (cgroup v2 and v1), as jobs of Slurm, units of systemd and
-//! containers have them.
-//!
-//! A process is in one group of each hierarchy, and the limits of all groups above hold as well. Which
-//! group is in `/proc/self/cgroup`, and where its files are in `/proc/self/mountinfo`: in a container the
-//! mounted root is often a group far below that of the machine.
+//! The memory limits of this process's control groups.
 
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
+
+use crate::control_groups;
 
 /// What a group has of its memory in use that cannot give way: not its cache of files, of which a mapped base
 /// model is a part.
@@ -17,66 +14,24 @@ const LIMITS: [&str; 3] = ["memory.max", "memory.high", "memory.limit_in_bytes"]
 
 /// Bytes that the groups of this process leave; `None` where none of them has a limit. `root` is `/`.
 pub fn available(root: &Path) -> Option<u64> {
-    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
-    let (groups, mounts) = (read("proc/self/cgroup"), read("proc/self/mountinfo"));
-    let folders = groups.lines().filter_map(|line| folders_of(root, line, &mounts));
-    folders.flatten().filter_map(|folder| left(&folder)).min()
+    control_groups::folders(root, "memory").iter().filter_map(|folder| left(folder)).min()
 }
 
-/// The folders of a line of `/proc/self/cgroup`, from the process's own group up to the mounted root.
-fn folders_of(root: &Path, group: &str, mounts: &str) -> Option<Vec<PathBuf>> {
-    let mut parts = group.splitn(3, ':');
-    let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
-    if !controllers.is_empty() && !controllers.split(',').any(|name| name == "memory") {
-        return None;
-    }
-    let mount = mounts.lines().filter_map(Mount::of).find(|mount| mount.is_of(controllers))?;
-    let top = root.join(mount.point.trim_start_matches('/'));
-    // A group beside the mounted root is not to be seen from here; the root's own limit holds.
-    let below = Path::new(path).strip_prefix(mount.root).unwrap_or(Path::new(""));
-    let is_below = below.components().all(|name| matches!(name, Component::Normal(_)));
-    let names: Vec<_> = below.components().filter(|_| is_below).collect();
-    let folder = |depth: usize| top.join(names[..depth].iter().collect::<PathBuf>());
-    Some((0..=names.len()).rev().map(folder).collect())
+/// The lowest limit of these groups.
+pub fn limit(root: &Path) -> Option<u64> {
+    control_groups::folders(root, "memory").iter().filter_map(|folder| limit_of(folder)).min()
 }
 
-/// One line of `/proc/self/mountinfo`.
-struct Mount<'a> {
-    /// The group that is mounted.
-    root: &'a str,
-    /// Where.
-    point: &'a str,
-    kind: &'a str,
-    options: &'a str,
-}
-
-impl<'a> Mount<'a> {
-    /// `36 35 98:0 /root /point options [optional fields] - type source super-options`; see `proc(5)`.
-    fn of(line: &'a str) -> Option<Self> {
-        let (before, after) = line.split_once(" - ")?;
-        let mut before = before.split(' ').skip(3);
-        let (root, point) = (before.next()?, before.next()?);
-        let mut after = after.split(' ');
-        let (kind, options) = (after.next()?, after.nth(1)?);
-        Some(Self { root, point, kind, options })
-    }
-
-    /// Of the hierarchy with these controllers: v2 names none.
-    fn is_of(&self, controllers: &str) -> bool {
-        match controllers {
-            "" => self.kind == "cgroup2",
-            _ => self.kind == "cgroup" && self.options.split(',').any(|name| name == "memory"),
-        }
-    }
+fn limit_of(folder: &Path) -> Option<u64> {
+    let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
+    // `max` is no number, and no limit; that of v1 is so high that it is above every other.
+    LIMITS.iter().filter_map(|name| read(name)?.trim().parse::<u64>().ok()).min()
 }
 
 /// What a group's limit leaves.
 fn left(folder: &Path) -> Option<u64> {
-    let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
-    // `max` is no number, and no limit; that of v1 is so high that it is above every other.
-    let limits = LIMITS.iter().filter_map(|name| read(name)?.trim().parse::<u64>().ok());
-    let limit = limits.min()?;
-    let stat = read("memory.stat").unwrap_or_default();
+    let limit = limit_of(folder)?;
+    let stat = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
     let in_use = stat.lines().find_map(|line| {
         let (name, bytes) = line.split_once(' ')?;
         IN_USE.contains(&name).then(|| bytes.trim().parse().ok())?
@@ -129,6 +84,7 @@ mod tests {
             ("sys/fs/cgroup/a/b/memory.high", &(80 * MIB).to_string()),
         ]);
         assert_eq!(available(machine.path()), Some(64 * MIB));
+        assert_eq!(limit(machine.path()), Some(64 * MIB));
     }
 
     #[test]

@@ -6,6 +6,11 @@ use std::path::Path;
 
 use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, System};
 
+/// The lowest memory limit of this process's control groups; `None` where they have none.
+pub fn group_limit() -> Option<u64> {
+    group::limit(Path::new("/"))
+}
+
 /// Bytes this process may still take: what the system (its control groups, the limit of the process as
 /// `ulimit -v` sets it) has free, and what `limit` leaves beside the memory this process has already.
 /// `None` where the system does not report it and there is no limit.

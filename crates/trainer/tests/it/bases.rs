@@ -33,7 +33,7 @@ fn sets() -> TrainingSets {
 fn engine(base: &BaseSettings, packing: Packing) -> Box<dyn Trainer> {
     let model = support::golden_dir("llama").join("model");
     let (train, executor) = (TrainSettings::default(), ExecutorSettings::default());
-    let loaded = engine::load(&model, base, sets(), &train, &executor, packing);
+    let loaded = engine::load(&model, base, sets(), &train, &executor, packing, None);
     loaded.expect("the engine loads").trainer
 }
 

@@ -161,7 +161,8 @@ fn the_engine_trains_on_the_gpu_that_a_sweep_names_in_bf16_where_it_may_choose()
         let executor = ExecutorSettings { device, ..ExecutorSettings::default() };
         let train = TrainSettings { dtype, ..TrainSettings::default() };
         let base = BaseSettings::default();
-        let loaded = engine::load(&model, &base, sets(), &train, &executor, Packing::default());
+        let loaded =
+            engine::load(&model, &base, sets(), &train, &executor, Packing::default(), None);
         let mut engine = loaded.expect("the engine loads").trainer;
         engine.admit(&trial(1), None).expect("admitted");
         let mut last = None;

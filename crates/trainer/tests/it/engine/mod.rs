@@ -59,7 +59,7 @@ fn load(
 ) -> Result<Box<dyn Trainer>, TrainerError> {
     let executor = ExecutorSettings { device: DeviceChoice::Cpu, ..ExecutorSettings::default() };
     let base = BaseSettings::default();
-    engine::load(model, &base, data, train, &executor, packing).map(|loaded| loaded.trainer)
+    engine::load(model, &base, data, train, &executor, packing, None).map(|loaded| loaded.trainer)
 }
 
 pub fn trial(id: u32) -> Trial {

@@ -8,7 +8,7 @@ use lorasweep::spec::ExecutorKind;
 use lorasweep::trainer::plan::{Memory, Packing, Work};
 use lorasweep::{
     DiskPlan, ElsewhereFindings, Findings, MemoryPlan, OwnFindings, PlannedTrial, PredictedTime,
-    TotalWork, WeightFormats,
+    TotalWork, WeightFormats, bytes,
 };
 
 use crate::args::CheckArgs;
@@ -267,22 +267,13 @@ fn grouped(number: u64) -> String {
     out
 }
 
-/// Bytes with a unit, two digits or more.
-fn bytes(count: u64) -> String {
-    const MIB: f64 = 1024.0 * 1024.0;
-    let mib = count as f64 / MIB;
-    if mib < 1024.0 { format!("{mib:.0} MiB") } else { format!("{:.1} GiB", mib / 1024.0) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_grouped_and_bytes_have_units() {
+    fn numbers_are_grouped() {
         assert_eq!(grouped(7), "7");
         assert_eq!(grouped(1_234_567), "1,234,567");
-        assert_eq!(bytes(5 << 20), "5 MiB");
-        assert_eq!(bytes(3 << 29), "1.5 GiB");
     }
 }
